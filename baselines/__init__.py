@@ -1,0 +1,1 @@
+"""Baselines for every part of the pipeline, registered through the public entry points."""

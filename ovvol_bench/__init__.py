@@ -1,0 +1,46 @@
+"""ovvol-bench: unsupervised, open-vocabulary object localization in videos, measured.
+
+The public names below are all that a plugin needs. They load on first use, so that importing this
+package, as every plugin does at discovery, brings in neither torch nor any model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ovvol_bench.components import (
+        Dataset,
+        Encoder,
+        Grouper,
+        Labeler,
+        Metric,
+        MetricValue,
+    )
+    from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
+    from ovvol_bench.naming.vocabulary import Vocabulary
+    from ovvol_bench.registry import Entry, hookimpl
+    from ovvol_bench.types import Clip, ClipInfo, Features, FrameTruth, Localization, SlotMasks
+
+_HOME = {
+    "ovvol_bench.components": ["Dataset", "Encoder", "Grouper", "Labeler", "Metric", "MetricValue"],
+    "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
+    "ovvol_bench.naming.vocabulary": ["Vocabulary"],
+    "ovvol_bench.registry": ["Entry", "hookimpl"],
+    "ovvol_bench.types": ["Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "SlotMasks"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - grouped by role
+    "Encoder", "Grouper", "Labeler", "Dataset", "Metric",
+    "Entry", "hookimpl",
+    "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
+    "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'ovvol_bench' has no attribute '{name}'")
+    return getattr(import_module(_MODULE_OF[name]), name)

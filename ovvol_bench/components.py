@@ -1,0 +1,202 @@
+"""The five kinds of component: what each must give, and what it may give.
+
+Encoders, groupers and labelers are ``nn.Module``s so that devices, precision and training work as
+everywhere in PyTorch; this is the module that brings torch in.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Generator, Tensor, nn
+
+from ovvol_bench.types import Clip, ClipInfo, Features, Localization, SlotMasks
+
+if TYPE_CHECKING:
+    from ovvol_bench.naming.vocabulary import Vocabulary
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Component(nn.Module, ABC):
+    """What encoders, groupers and labelers share."""
+
+    def load_weights(self, path: Path) -> None:
+        """Load weights from a file.
+
+        Raises:
+            WeightsError: if the file is missing, unsafe, or of another architecture.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no weights to load")
+
+
+class VisionComponent(Component):
+    """A component that reads pixels.
+
+    Attributes:
+        patch_size: side of a patch in pixels; frame sizes are multiples of it.
+        mean, std: of the RGB values in [0, 1]; the harness normalises with them before it calls.
+    """
+
+    patch_size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class Encoder(VisionComponent):
+    """Video to space-time features.
+
+    Attributes:
+        tubelet_size: frames that share one feature step.
+        dim: feature channels D.
+        max_frames: longest clip that the encoder takes, or None for any length.
+        maps: names of the further maps in ``Features.maps``.
+    """
+
+    tubelet_size: int
+    dim: int
+    max_frames: int | None = None
+    maps: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def encode(self, video: Tensor) -> Features:
+        """Encode a batch of clips.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised with ``mean`` and ``std``.
+
+        Returns:
+            Features with a grid of (B, T / tubelet_size, H / patch_size, W / patch_size, D).
+        """
+
+
+class Grouper(Component):
+    """Features to object slots.
+
+    Attributes:
+        needs: names of encoder maps without which the grouper can't work.
+        max_objects: most objects that the method can find in a clip, or None.
+    """
+
+    needs: frozenset[str] = frozenset()
+    max_objects: int | None = None
+
+    @abstractmethod
+    def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
+        """Group the patches of every clip into slots.
+
+        Args:
+            features: of B clips.
+            draws: one random generator (CPU) a clip, the only source of randomness allowed: the
+                same clip then gets the same slots in any batch and order.
+
+        Returns:
+            Masks (B, K, S, h, w) that sum to 1 over K.
+        """
+
+
+class Labeler(VisionComponent):
+    """Patches and text into one embedding space.
+
+    Attributes:
+        dim: channels E of the shared space.
+    """
+
+    dim: int
+
+    @abstractmethod
+    def embed_patches(self, video: Tensor) -> Tensor:
+        """Embed every patch of every frame.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised with ``mean`` and ``std``.
+
+        Returns:
+            (B, T, h, w, E) float; not normalised, so that long vectors weigh more in a sum.
+        """
+
+    @abstractmethod
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed sentences.
+
+        Returns:
+            (P, E) float, rows of unit length.
+        """
+
+
+class Dataset(ABC):
+    """Clips with or without truth, over one vocabulary.
+
+    Attributes:
+        vocabulary: the classes that truth and naming refer to.
+        skipped: what the dataset left out, reason to count; part of every result's coverage.
+    """
+
+    vocabulary: Vocabulary
+    skipped: Mapping[str, int]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    @abstractmethod
+    def info(self, index: int) -> ClipInfo:
+        """Identity and truth of a clip, without reading pixels."""
+
+    @abstractmethod
+    def clip(self, index: int) -> Clip:
+        """A clip with its pixels.
+
+        Raises:
+            DecodeError: if its frames can't be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the content: names, frame lists and truth, not of where the files lie."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number of a result.
+
+    Attributes:
+        value: NaN where undefined (never 0 for "no data").
+        count: what was averaged over (frames, objects or classes, as the metric documents).
+        notes: further numbers that belong beside the value, by name.
+    """
+
+    value: float
+    count: int
+    notes: Mapping[str, Any]
+
+
+class Metric(ABC):
+    """A pure function over localizations and truth, as a thin accumulator.
+
+    Attributes:
+        protocol: id of the exact conventions, for example ``vid-reference``.
+        higher_is_better: direction, for ranking and bold print.
+    """
+
+    protocol: str
+    higher_is_better: ClassVar[bool] = True
+
+    @abstractmethod
+    def update(self, localization: Localization, clip: ClipInfo) -> None:
+        """Add one clip; writes to neither argument."""
+
+    @abstractmethod
+    def compute(self) -> Mapping[str, MetricValue]:
+        """The metric's numbers so far, by name (one metric may yield several)."""
+
+    @abstractmethod
+    def merge(self, other: Metric) -> None:
+        """Add the state of another accumulator of the same settings (other processes' clips)."""

@@ -1,0 +1,144 @@
+"""What passes between the parts: frozen dataclasses, every shape stated.
+
+Axes: ``B`` clips in a batch, ``T`` frames, ``S`` feature steps (``T / tubelet size``), ``H W`` pixels,
+``h w`` patches, ``K`` slots, ``N`` localized segments, ``M`` true objects, ``D`` feature channels,
+``E`` channels shared by patches and text, ``C`` foreground classes.
+
+Boxes are ``x1, y1, x2, y2`` in pixels of the original frame, **ends inclusive**: ``x2`` is the last
+pixel column inside, as in PASCAL VOC and ILSVRC. Class ids run from 1 to C; 0 is the background.
+
+This module imports no torch: arrays of the data side are numpy, tensors are annotations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FrameTruth:
+    """True objects of one frame.
+
+    Attributes:
+        boxes: (M, 4) float32, pixels of the original frame, ends inclusive.
+        class_ids: (M,) int64 in [1, C].
+        track_ids: (M,) int64, unique within the video, -1 where unknown.
+        occluded: (M,) bool.
+        generated: (M,) bool, true where the box was interpolated and not drawn by hand.
+        motion_iou: (M,) float32 in [0, 1], NaN where unknown: mean IoU with the same track's boxes
+            at -10 to +10 frames (FGFA's definition of slow > 0.9, medium, fast < 0.7).
+        masks: (M, H, W) bool at the original size, or None where the dataset has none.
+    """
+
+    boxes: Floats
+    class_ids: Ints
+    track_ids: Ints
+    occluded: Bools
+    generated: Bools
+    motion_iou: Floats
+    masks: Bools | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """A clip without its pixels: all that evaluation and bookkeeping need.
+
+    Attributes:
+        id: unique in the dataset and stable over runs; seeds the clip's random draws.
+        video: id of the video that the clip is cut from.
+        frame_indices: (T,) positions of the frames in the video, from 0.
+        frame_size: (height, width) of the original frames, pixels.
+        truth: one entry a frame, or None where the dataset has no truth.
+        context: the first ``context`` frames belong to an earlier clip: models see them, nothing is
+            reported or scored for them. Above 0 only for a last clip that was moved back to fit.
+    """
+
+    id: str
+    video: str
+    frame_indices: tuple[int, ...]
+    frame_size: tuple[int, int]
+    truth: tuple[FrameTruth, ...] | None = None
+    context: int = 0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T consecutive frames of one video, the unit of work.
+
+    Attributes:
+        info: the clip's identity and truth.
+        frames: (T, H, W, 3) float32 RGB in [0, 1], resized to the model's input size.
+    """
+
+    info: ClipInfo
+    frames: Floats
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder makes of a batch of clips.
+
+    Attributes:
+        grid: (B, S, h, w, D) space-time grid of feature vectors.
+        maps: further maps that the encoder declares, by name; ``keys`` (B, S, h, w, D),
+            ``attention`` (B, S, heads, h, w).
+    """
+
+    grid: Tensor
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SlotMasks:
+    """Soft assignment of patches to slots.
+
+    Attributes:
+        masks: (B, K, S, h, w), non-negative, sums to 1 over K.
+    """
+
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Localization:
+    """What one clip yields: N named segments, each a union of slots.
+
+    Attributes:
+        boxes: (T, N, 4) float32, pixels of the original frame, ends inclusive; zeros where absent.
+        present: (T, N) bool, whether the segment covers any patch of the frame.
+        probabilities: (N, C + 1) float32, rows sum to 1; column 0 is the background and stays 0
+            unless the vocabulary has a prompt for it.
+        slot_map: (T, h, w) int16, the winning slot of every patch.
+        segment_of_slot: (K,) int16, the segment in [0, N) that a slot belongs to, -1 if dropped.
+    """
+
+    boxes: Floats
+    present: Bools
+    probabilities: Floats
+    slot_map: npt.NDArray[np.int16]
+    segment_of_slot: npt.NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    @property
+    def masks(self) -> Bools:
+        """(N, T, h, w) bool: the patches of every segment."""
+        segments = self.segment_of_slot[self.slot_map]
+        masks: Bools = segments[None] == np.arange(len(self))[:, None, None, None]
+        return masks

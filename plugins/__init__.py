@@ -1,0 +1,1 @@
+"""The default method: VideoMAE, slot attention and PACL, registered as any plugin would be."""
