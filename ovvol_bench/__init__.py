@@ -10,21 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ovvol_bench.components import (
-        Dataset,
-        Encoder,
-        Grouper,
-        Labeler,
-        Metric,
-        MetricValue,
-    )
+    from ovvol_bench.benchmark import Dataset, Metric, MetricValue
+    from ovvol_bench.components import Encoder, Grouper, Labeler
     from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
     from ovvol_bench.naming.vocabulary import Vocabulary
     from ovvol_bench.registry import Entry, hookimpl
     from ovvol_bench.types import Clip, ClipInfo, Features, FrameTruth, Localization, SlotMasks
 
 _HOME = {
-    "ovvol_bench.components": ["Dataset", "Encoder", "Grouper", "Labeler", "Metric", "MetricValue"],
+    "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
+    "ovvol_bench.components": ["Encoder", "Grouper", "Labeler"],
     "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
     "ovvol_bench.naming.vocabulary": ["Vocabulary"],
     "ovvol_bench.registry": ["Entry", "hookimpl"],

@@ -1,23 +1,31 @@
 """The five kinds of component: what each must give, and what it may give.
 
 Encoders, groupers and labelers are ``nn.Module``s so that devices, precision and training work as
-everywhere in PyTorch; this is the module that brings torch in.
+everywhere in PyTorch; this is the module that brings torch in. Datasets and metrics, which need no
+torch, are defined in ``benchmark``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Generator, Tensor, nn
 
-from ovvol_bench.types import Clip, ClipInfo, Features, Localization, SlotMasks
+from ovvol_bench.benchmark import Dataset, Metric, MetricValue
+from ovvol_bench.types import Features, SlotMasks
 
-if TYPE_CHECKING:
-    from ovvol_bench.naming.vocabulary import Vocabulary
+__all__ = [
+    "Component",
+    "Dataset",
+    "Encoder",
+    "Grouper",
+    "Labeler",
+    "Metric",
+    "MetricValue",
+    "VisionComponent",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -129,74 +137,3 @@ class Labeler(VisionComponent):
         Returns:
             (P, E) float, rows of unit length.
         """
-
-
-class Dataset(ABC):
-    """Clips with or without truth, over one vocabulary.
-
-    Attributes:
-        vocabulary: the classes that truth and naming refer to.
-        skipped: what the dataset left out, reason to count; part of every result's coverage.
-    """
-
-    vocabulary: Vocabulary
-    skipped: Mapping[str, int]
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of clips."""
-
-    @abstractmethod
-    def info(self, index: int) -> ClipInfo:
-        """Identity and truth of a clip, without reading pixels."""
-
-    @abstractmethod
-    def clip(self, index: int) -> Clip:
-        """A clip with its pixels.
-
-        Raises:
-            DecodeError: if its frames can't be read.
-        """
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Hash of the content: names, frame lists and truth, not of where the files lie."""
-
-
-@dataclass(frozen=True)
-class MetricValue:
-    """One number of a result.
-
-    Attributes:
-        value: NaN where undefined (never 0 for "no data").
-        count: what was averaged over (frames, objects or classes, as the metric documents).
-        notes: further numbers that belong beside the value, by name.
-    """
-
-    value: float
-    count: int
-    notes: Mapping[str, Any]
-
-
-class Metric(ABC):
-    """A pure function over localizations and truth, as a thin accumulator.
-
-    Attributes:
-        protocol: id of the exact conventions, for example ``vid-reference``.
-        higher_is_better: direction, for ranking and bold print.
-    """
-
-    protocol: str
-    higher_is_better: ClassVar[bool] = True
-
-    @abstractmethod
-    def update(self, localization: Localization, clip: ClipInfo) -> None:
-        """Add one clip; writes to neither argument."""
-
-    @abstractmethod
-    def compute(self) -> Mapping[str, MetricValue]:
-        """The metric's numbers so far, by name (one metric may yield several)."""
-
-    @abstractmethod
-    def merge(self, other: Metric) -> None:
-        """Add the state of another accumulator of the same settings (other processes' clips)."""

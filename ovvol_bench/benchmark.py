@@ -1,0 +1,87 @@
+"""The two kinds of component without a network, a dataset and a metric: what makes a benchmark.
+
+Apart from ``components`` so that data and metrics work without torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ovvol_bench.types import Clip, ClipInfo, Localization
+
+if TYPE_CHECKING:
+    from ovvol_bench.naming.vocabulary import Vocabulary
+
+
+class Dataset(ABC):
+    """Clips with or without truth, over one vocabulary.
+
+    Attributes:
+        vocabulary: the classes that truth and naming refer to.
+        skipped: what the dataset left out, reason to count; part of every result's coverage.
+    """
+
+    vocabulary: Vocabulary
+    skipped: Mapping[str, int]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    @abstractmethod
+    def info(self, index: int) -> ClipInfo:
+        """Identity and truth of a clip, without reading pixels."""
+
+    @abstractmethod
+    def clip(self, index: int) -> Clip:
+        """A clip with its pixels.
+
+        Raises:
+            DecodeError: if its frames can't be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the content: names, frame lists and truth, not of where the files lie."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number of a result.
+
+    Attributes:
+        value: NaN where undefined (never 0 for "no data").
+        count: what was averaged over (frames, objects or classes, as the metric documents).
+        notes: further numbers that belong beside the value, by name.
+    """
+
+    value: float
+    count: int
+    notes: Mapping[str, Any]
+
+
+class Metric(ABC):
+    """A pure function over localizations and truth, as a thin accumulator.
+
+    Attributes:
+        protocol: id of the exact conventions, for example ``vid-reference``.
+        higher_is_better: direction, for ranking and bold print.
+    """
+
+    protocol: str
+    higher_is_better: ClassVar[bool] = True
+
+    @abstractmethod
+    def update(self, localization: Localization, clip: ClipInfo) -> None:
+        """Add one clip; writes to neither argument."""
+
+    @abstractmethod
+    def compute(self) -> Mapping[str, MetricValue]:
+        """The metric's numbers so far, by name (one metric may yield several)."""
+
+    @abstractmethod
+    def merge(self, other: Metric) -> None:
+        """Add the state of another accumulator of the same settings (other processes' clips)."""
