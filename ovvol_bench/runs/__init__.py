@@ -1,0 +1,1 @@
+"""Runs: what was asked, the pass over the data, predictions, results and resuming."""

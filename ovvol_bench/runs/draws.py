@@ -1,0 +1,24 @@
+"""Random draws that depend on the seed, the clip and the component, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def clip_generator(seed: int, clip_id: str, component: str) -> torch.Generator:
+    """Random generator of one component on one clip.
+
+    Batch size, order of clips, number of processes and resuming leave its draws as they are.
+
+    Args:
+        seed: of the run.
+        clip_id: ``ClipInfo.id``.
+        component: name that the component is registered under.
+
+    Returns:
+        A CPU generator at the start of its stream.
+    """
+    digest = hashlib.sha256(f"{seed}\0{clip_id}\0{component}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,74 @@
+"""JSON files that are there in full or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ovvol_bench.errors import DataError, SettingError
+
+
+def without_nan(value: Any) -> Any:
+    """The value with NaN and infinity, which JSON lacks, replaced by None at any depth.
+
+    >>> without_nan({"ap": float("nan"), "per_class": [0.5, float("inf")]})
+    {'ap': None, 'per_class': [0.5, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: a reader, or a run that is killed, sees the old file or the new one."""
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DataError: if the file is missing, malformed or holds something other than an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: can't be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, found a {type(value).__name__}")
+    return value
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make the folder and try it, before hours of work end in a file that can't be written.
+
+    Raises:
+        SettingError: if it can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingError(
+            f"can't write to the output folder {folder}: {error.strerror or error}. "
+            "Choose another one with --output."
+        ) from error

@@ -1,0 +1,107 @@
+"""Presets: YAML files that name the parts of a run and their settings."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ovvol_bench.errors import SettingError, UnknownNameError, nearest
+
+Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]
+
+
+class Part(BaseModel):
+    """A component by name, with the settings that differ from its factory's defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Preset(BaseModel):
+    """The content of a preset file.
+
+    Attributes:
+        description: one line for ``--help`` and docs.
+        encoder: video to features.
+        grouper: features to slots.
+        labeler: patches and text to embeddings.
+        dataset: what to run on.
+        naming: naming settings that differ from the defaults.
+        metrics: what to score with, in the order of the table.
+        fidelity: ``fast`` or ``reference``.
+        seeds: one run each.
+        alternatives: settings for other components than the above, by kind and name, for when they
+            are chosen on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    encoder: Part
+    grouper: Part
+    labeler: Part
+    dataset: Part
+    naming: dict[str, Any] = Field(default_factory=dict)
+    metrics: tuple[Part, ...] = ()
+    fidelity: Literal["fast", "reference"] = "fast"
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    alternatives: dict[Kind, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+
+    def options_for(self, kind: Kind, name: str) -> dict[str, Any]:
+        """Settings that the preset has for a component; none for one it doesn't know."""
+        own = self.metrics if kind == "metric" else (getattr(self, kind),)
+        for part in own:
+            if part.name == name:
+                return dict(part.options)
+        return dict(self.alternatives.get(kind, {}).get(name, {}))
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with ovvol-bench."""
+    return sorted(Path(file.name).stem for file in _folder().iterdir() if file.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> Preset:
+    """Read a preset.
+
+    Args:
+        name: of a preset that comes with ovvol-bench, or path of a YAML file.
+
+    Raises:
+        UnknownNameError: if there is no such preset or file.
+        SettingError: if the file isn't YAML, lacks a field or has an unknown or wrong one.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if not path.is_file():
+            raise UnknownNameError(f"preset file {path} does not exist")
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    if name not in preset_names():
+        raise UnknownNameError(
+            f"unknown preset '{name}'.{nearest(name, preset_names())} Presets: {', '.join(preset_names())}; "
+            "or the path of a .yaml file."
+        )
+    return _parse((_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def _folder() -> Any:
+    return resources.files("ovvol_bench.presets")
+
+
+def _parse(text: str, source: str) -> Preset:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingError(f"{source}: not valid YAML: {error}") from error
+    try:
+        return Preset.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise SettingError(f"{source}: {where}: {first['msg']} (found {first['input']!r:.80})") from error

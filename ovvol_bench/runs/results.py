@@ -1,0 +1,163 @@
+"""The result of a run: one JSON object that explains itself. Schema: docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ovvol_bench.errors import OvvolError
+from ovvol_bench.runs.files import without_nan
+from ovvol_bench.runs.machine import code_facts, machine_facts
+from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec
+from ovvol_bench.types import ClipInfo
+
+STAGES = ("decode", "encode", "group", "label", "name")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was asked of a run: its clips and how much truth they hold.
+
+    Attributes:
+        clips: clips asked for.
+        frames: frames of those clips that are reported (context frames left out).
+        boxes: true boxes in those frames.
+        vocabulary: name of the vocabulary.
+    """
+
+    clips: int
+    frames: int
+    boxes: int
+    vocabulary: str
+
+    @classmethod
+    def of(cls, infos: Iterable[ClipInfo], vocabulary: str) -> Truth:
+        """Count over the clips asked for."""
+        infos = list(infos)
+        frames = sum(len(info.frame_indices) - info.context for info in infos)
+        boxes = sum(len(frame) for info in infos for frame in (info.truth or ())[info.context :])
+        return cls(len(infos), frames, boxes, vocabulary)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a run got through.
+
+    Attributes:
+        done: clips with predictions.
+        frames: frames with predictions.
+        skipped: reason to count: clips that failed, and what the dataset left out.
+    """
+
+    done: int = 0
+    frames: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long the clips of one session took.
+
+    Attributes:
+        clips: clips computed by this session (fewer than the run's if it was continued).
+        wall: seconds of the loop that belong to this combination.
+        seconds: per stage; ``decode`` is the time waited for frames.
+    """
+
+    clips: int = 0
+    wall: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``timing`` object of a result."""
+        return {
+            "clips": self.clips,
+            "clips_per_s": self.clips / self.wall if self.clips and self.wall else None,
+            "seconds": {stage: round(self.seconds.get(stage, 0.0), 4) for stage in STAGES},
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        coverage: clips and frames done and skipped.
+        metrics: the ``metrics`` object of the result, by ``NAME@PROTOCOL``.
+        timing: the ``timing`` object of the result.
+        error: why the run failed, None if it didn't.
+        gpu: name of the GPU that was used, or None.
+    """
+
+    coverage: Coverage = field(default_factory=Coverage)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=lambda: Timing().to_json())
+    error: str | None = None
+    gpu: str | None = None
+
+
+def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any]:
+    """The result as plain JSON types, NaN as None."""
+    result = {
+        "schema": SCHEMA,
+        "status": "done" if outcome.error is None else "failed",
+        "id": spec.id,
+        "error": outcome.error,
+        "dataset": _dataset(spec.dataset, truth),
+        "encoder": _part(spec.encoder),
+        "grouper": _part(spec.grouper),
+        "labeler": _part(spec.labeler),
+        "naming": dict(spec.naming),
+        **_seeds(spec),
+        "precision": spec.precision,
+        "fidelity": spec.fidelity,
+        "limit": spec.limit,
+        "coverage": {
+            "clips": truth.clips,
+            "done": outcome.coverage.done,
+            "frames": outcome.coverage.frames,
+            "skipped": dict(outcome.coverage.skipped),
+        },
+        "metrics": dict(outcome.metrics),
+        "timing": dict(outcome.timing),
+        "code": code_facts(),
+        "machine": machine_facts(outcome.gpu),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    plain: dict[str, Any] = without_nan(result)
+    return plain
+
+
+def error_text(error: BaseException) -> str:
+    """One line for a result: the message of an error made for users, else type and message."""
+    return str(error) if isinstance(error, OvvolError) else f"{type(error).__name__}: {error}"
+
+
+def _part(part: PartSpec) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "plugin": part.plugin,
+        "version": part.version,
+        "options": dict(part.options),
+        "weights_sha256": part.digest,
+    }
+
+
+def _dataset(part: PartSpec, truth: Truth) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "options": dict(part.options),
+        "fingerprint": part.digest,
+        "vocabulary": truth.vocabulary,
+        "clips": truth.clips,
+        "frames": truth.frames,
+        "truth_boxes": truth.boxes,
+    }
+
+
+def _seeds(spec: RunSpec) -> dict[str, Any]:
+    if spec.consensus is None:
+        return {"seed": spec.seeds[0]}
+    return {"seeds": list(spec.seeds), "consensus": list(spec.consensus)}

@@ -1,0 +1,135 @@
+"""What a run is: the parts, their settings and data, and the identity that follows from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ovvol_bench.errors import DataError
+
+SCHEMA = 1
+SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list"})
+"""Settings that say where content lies. Its digest counts towards a run's identity, its place does not."""
+
+
+def canonical_digest(value: object) -> str:
+    """Hash of a JSON-able value that does not depend on key order or spacing.
+
+    Returns:
+        SHA-256, 64 hex digits.
+
+    >>> canonical_digest({"a": 1, "b": (2,)}) == canonical_digest({"b": [2], "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """One component of a run.
+
+    Attributes:
+        name: as registered.
+        options: every setting of the factory, resolved, JSON-able.
+        plugin: what registered it, distribution and module.
+        version: of that distribution.
+        digest: SHA-256 of what the settings don't show: the weights as loaded, or a dataset's
+            fingerprint; None for a part without either.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plugin: str = ""
+    version: str = ""
+    digest: str | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the part the same part on another machine."""
+        options = {key: value for key, value in self.options.items() if key not in SAYS_WHERE}
+        return {**asdict(self), "options": options}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One combination on one dataset, with everything that its predictions depend on.
+
+    Attributes:
+        encoder: video to features; ``digest`` is of its weights.
+        grouper: features to slots; ``digest`` is of its weights.
+        labeler: patches and text to embeddings; ``digest`` is of its weights.
+        dataset: ``digest`` is its fingerprint.
+        vocabulary: digest of all names and templates that slots can be named with.
+        naming: every naming setting.
+        metrics: what the predictions are scored with. Not part of the identity: metrics are
+            computed from predictions and can be exchanged without a new run.
+        seeds: one seed, or several that ``consensus`` merges.
+        consensus: lowest and highest number of groups to merge the seeds into, or None.
+        precision: ``float32`` or ``bfloat16``.
+        fidelity: ``reference`` or ``fast``.
+        limit: only the first so many clips, None for all. Part of the identity, so that a short run
+            never passes for a full one.
+        core: version of ovvol-bench, whose naming every combination goes through.
+    """
+
+    encoder: PartSpec
+    grouper: PartSpec
+    labeler: PartSpec
+    dataset: PartSpec
+    vocabulary: str
+    naming: Mapping[str, Any]
+    metrics: tuple[PartSpec, ...]
+    seeds: tuple[int, ...] = (0,)
+    consensus: tuple[int, int] | None = None
+    precision: str = "float32"
+    fidelity: str = "reference"
+    limit: int | None = None
+    core: str = ""
+
+    @property
+    def title(self) -> str:
+        """Encoder, grouper and labeler, for humans and folder names."""
+        return f"{self.encoder.name}+{self.grouper.name}+{self.labeler.name}"
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the hash of all that predictions depend on.
+
+        Left out, as predictions don't depend on them: device, batch size, output folder, metrics,
+        and where weights and data lie (their digests count instead).
+        """
+        fields = self.to_json()
+        del fields["metrics"]
+        for kind in ("encoder", "grouper", "labeler", "dataset"):
+            fields[kind] = getattr(self, kind).identity
+        return canonical_digest(fields)[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON types; ``from_json`` reads it back."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            DataError: if fields are missing or unknown.
+        """
+        values = dict(data)
+        try:
+            for kind in ("encoder", "grouper", "labeler", "dataset"):
+                values[kind] = PartSpec(**values[kind])
+            values["metrics"] = tuple(PartSpec(**metric) for metric in values["metrics"])
+            values["seeds"] = tuple(values["seeds"])
+            values["consensus"] = values["consensus"] and tuple(values["consensus"])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"not the spec of a run of schema {SCHEMA}: {error}. Was run.json edited, or written by "
+                "another version? Run it again."
+            ) from error

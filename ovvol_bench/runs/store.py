@@ -1,0 +1,118 @@
+"""Run folders: one folder an identity, guarded by a lock, continued where it was cut off."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.runs.files import read_json, write_json
+from ovvol_bench.runs.spec import SCHEMA, RunSpec
+
+
+class Overwrite(StrEnum):
+    """What to do when a run's folder is there already.
+
+    ``NEVER`` refuses if the run is complete, ``MISSING`` computes only what is missing, ``ALWAYS``
+    starts anew. A run that was cut off is continued by the first two.
+    """
+
+    NEVER = "never"
+    MISSING = "missing"
+    ALWAYS = "always"
+
+
+class RunFolder:
+    """``<root>/<dataset>/<encoder>+<grouper>+<labeler>/<id>/`` with its files.
+
+    Attributes:
+        path: the folder.
+        predictions: folder of the prediction shards.
+        spec_file: ``run.json``, the spec.
+        result_file: ``result.json``.
+        overlays: folder of pictures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.predictions = path / "predictions"
+        self.spec_file = path / "run.json"
+        self.result_file = path / "result.json"
+        self.overlays = path / "overlays"
+
+    @classmethod
+    def of(cls, root: Path, spec: RunSpec) -> RunFolder:
+        """Where the run with this spec lives; touches no file."""
+        return cls(root / spec.dataset.name / spec.title / spec.id)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for this process; the system lets go of it even if the process is killed.
+
+        Raises:
+            SettingError: if another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise SettingError(
+                    f"{self.path} is being written by another process (pid {lock.read().strip()}). "
+                    "Wait for it, or give this run another folder with --output."
+                ) from error
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield
+
+    def start(self, spec: RunSpec, overwrite: Overwrite) -> None:
+        """Make the folder ready to be written or continued; call it while the folder is claimed.
+
+        Raises:
+            SettingError: if the run is complete and ``overwrite`` is ``NEVER``.
+        """
+        if overwrite is Overwrite.NEVER and self.complete:
+            raise SettingError(
+                f"{self.path} holds a complete run already, and --overwrite is 'never'. "
+                "Use --overwrite missing to keep it, or --overwrite always to compute it again."
+            )
+        if overwrite is Overwrite.ALWAYS:
+            self.result_file.unlink(missing_ok=True)
+            for folder in (self.predictions, self.overlays):
+                shutil.rmtree(folder, ignore_errors=True)
+        self.predictions.mkdir(exist_ok=True)
+        write_json(self.spec_file, {"schema": SCHEMA, "id": spec.id, "spec": spec.to_json()})
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end: there is a result and it is not of a failure."""
+        return self.result_file.exists() and read_json(self.result_file).get("status") == "done"
+
+    def read_spec(self) -> RunSpec:
+        """The spec in ``run.json``.
+
+        Raises:
+            DataError: if it is missing, malformed or of another schema.
+        """
+        data = read_json(self.spec_file)
+        if data.get("schema") != SCHEMA or not isinstance(data.get("spec"), dict):
+            raise DataError(
+                f"{self.spec_file}: expected a run of schema {SCHEMA}, found {data.get('schema')!r}"
+            )
+        return RunSpec.from_json(data["spec"])
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result, or None before there is one."""
+        return read_json(self.result_file) if self.result_file.exists() else None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write ``result.json`` atomically."""
+        write_json(self.result_file, result)
