@@ -1,0 +1,52 @@
+"""Position tables on patch grids of any size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize_grid(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize position tables to another patch grid.
+
+    Bicubic (a = -0.75), corners not aligned, no antialiasing: what vision transformers are commonly
+    interpolated with.
+
+    Args:
+        table: (N, h, w, D) float, N independent tables.
+        size: (h', w') patches.
+
+    Returns:
+        (N, h', w', D) of the same dtype; ``table`` itself where the size is already right.
+    """
+    if table.shape[1:3] == size:
+        return table
+    channels_first = table.permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_first, size=size, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
+
+
+class GridCache:
+    """Resizes position tables and remembers the last few results.
+
+    A table that is being trained is resized anew each time, so that gradients reach it; otherwise a
+    result is kept until the table is moved or written to.
+    """
+
+    def __init__(self, limit: int = 8) -> None:
+        self._limit = limit
+        self._kept: dict[tuple[object, ...], Tensor] = {}
+
+    def resize(self, table: Tensor, size: tuple[int, int]) -> Tensor:
+        """``resize_grid(table, size)``, from memory where possible."""
+        if table.is_inference() or (table.requires_grad and torch.is_grad_enabled()):
+            return resize_grid(table, size)
+        key = (size, table.shape, table.device, table.dtype, table.data_ptr(), table._version)
+        if key not in self._kept:
+            if len(self._kept) == self._limit:
+                del self._kept[next(iter(self._kept))]
+            # A tensor made in inference mode could not take part in training later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept[key] = resize_grid(table, size)
+        return self._kept[key]

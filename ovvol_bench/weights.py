@@ -1,0 +1,237 @@
+"""Weight files: reading them safely, assigning them strictly, writing them atomically.
+
+Files are safetensors, or PyTorch pickles of which only tensors and plain values are read: a file
+that would run code is refused. Nothing is skipped in silence: every name in a file is either
+assigned or named by the caller as one to ignore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ovvol_bench.errors import WeightsError, nearest
+
+State = dict[str, Tensor]
+
+_WRAPPERS = ("model", "module", "state_dict")
+_DISTRIBUTED_PREFIX = "module."
+_SHOWN = 5
+
+
+def read_state(path: Path) -> State:
+    """Read the tensors of a weights file.
+
+    An outer ``model``, ``module`` or ``state_dict`` entry is unwrapped, and the ``module.`` that
+    distributed training puts before every name is taken off.
+
+    Args:
+        path: a .safetensors file, or a PyTorch file with any other ending.
+
+    Returns:
+        Tensors on the CPU by name, in the types stored.
+
+    Raises:
+        WeightsError: if the file is missing, truncated, would run code, or holds no tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    state = _unwrap(content, path)
+    if all(name.startswith(_DISTRIBUTED_PREFIX) for name in state):
+        state = {name.removeprefix(_DISTRIBUTED_PREFIX): value for name, value in state.items()}
+    return state
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a .safetensors file; empty for any other file.
+
+    Raises:
+        WeightsError: if the file is missing or truncated.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file.")
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a complete safetensors file ({error}).") from error
+
+
+def load_strict(
+    module: nn.Module, state: Mapping[str, Tensor], source: Path, ignored: Sequence[str] = ()
+) -> None:
+    """Assign a state dict; every name and shape must fit.
+
+    Values are converted to the types of the parameters, so float16 files fill float32 models.
+
+    Args:
+        module: receives the values.
+        state: tensors by the module's own names.
+        source: the file they came from, for messages.
+        ignored: patterns (as in `fnmatch`) of names that are known and not needed.
+
+    Raises:
+        WeightsError: listing missing and unexpected names and wrong shapes; the module is unchanged.
+    """
+    wanted = module.state_dict()
+    given = {name: value for name, value in state.items() if not matches(name, ignored)}
+    wrong = [
+        f"{name}: {tuple(given[name].shape)} in the file, {tuple(wanted[name].shape)} in the model"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    problems = {
+        "missing from the file": wanted.keys() - given.keys(),
+        "unexpected in the file": given.keys() - wanted.keys(),
+        "of another shape": wrong,
+    }
+    found = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
+    if found:
+        raise WeightsError(
+            f"{source}: weights do not fit {type(module).__name__}: {'; '.join(found)}. "
+            f"Check that the file is for this component and that its settings state the same sizes."
+        )
+    module.load_state_dict(given)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name fits any of the patterns (as in `fnmatch`)."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def save_state(
+    source: nn.Module | Mapping[str, Tensor],
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write weights as safetensors, atomically.
+
+    Args:
+        source: a module, or tensors by name.
+        path: the file to write; folders are made.
+        metadata: text by name, kept in the file's header.
+        half: store floating-point tensors as float16, in half the space.
+
+    Raises:
+        WeightsError: if ``half`` would overflow a value.
+    """
+    state = source.state_dict() if isinstance(source, nn.Module) else source
+    packed = {name: _pack(name, value, half) for name, value in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(packed, temporary, dict(metadata or {}))
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content.
+
+    Raises:
+        WeightsError: if the file is missing.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file.")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resolve_weights(weights: str, bundled: Path) -> Path:
+    """Find the file that a ``weights`` setting means.
+
+    Args:
+        weights: a path, or the name of a file that comes with a plugin ("shapes").
+        bundled: folder of the plugin's own files.
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        WeightsError: if there is neither; lists the names there are.
+    """
+    named = bundled / f"{weights}.safetensors"
+    is_name = Path(weights).name == weights
+    for candidate in (Path(weights).expanduser(), *([named] if is_name else [])):
+        if candidate.is_file():
+            return candidate
+    names = sorted(file.stem for file in bundled.glob("*.safetensors"))
+    raise WeightsError(
+        f"weights={weights!r}: no such file, and no weights of that name come with the plugin "
+        f"(these do: {', '.join(names) or 'none'}).{nearest(weights, names)}"
+    )
+
+
+def _read_safetensors(path: Path) -> State:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a complete safetensors file ({error}).") from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        # Command lines of training scripts are kept in many published checkpoints: plain data.
+        with torch.serialization.safe_globals([Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error: ")[2].partition("\n")[0]
+        raise WeightsError(
+            f"{path}: refused, or not a PyTorch file: it holds more than tensors and plain values "
+            f"({reason or error}). Save its state dict as safetensors and give that file."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{path}: not a complete PyTorch file ({reason}).") from error
+
+
+def _unwrap(content: Any, path: Path) -> State:
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping) or not content:
+        raise WeightsError(
+            f"{path}: holds a {type(content).__name__}; expected tensors by name, at the top or "
+            f"under one of {', '.join(_WRAPPERS)}."
+        )
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise WeightsError(f"{path}: expected tensors by name; these are none: {_some(others)}.")
+    return dict(content)
+
+
+def _pack(name: str, value: Tensor, half: bool) -> Tensor:
+    value = value.detach().cpu()
+    if half and value.is_floating_point():
+        packed = value.half()
+        if value.isfinite().all() and not packed.isfinite().all():
+            raise WeightsError(f"{name}: values beyond the range of float16; save with half=False.")
+        value = packed
+    return value.contiguous().clone()
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    rest = len(ordered) - _SHOWN
+    return ", ".join(ordered[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,321 @@
+"""VideoMAE: a plain vision transformer over space-time patches, and its masked pre-training.
+
+Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
+Pre-Training", NeurIPS 2022, section 3; with one-frame tubelets as in Fan et al., "Unsupervised
+Open-Vocabulary Object Localization in Videos", ICCV 2023, section 3.1. Module names are those of the
+published checkpoints, so that a checkpoint is a state dict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovvol_bench import Encoder, Features, SettingError
+from ovvol_bench.grids import GridCache
+
+from .positions import flat_table, sincos_table
+
+LAYER_NORM_EPS = 1e-6
+PositionKind = Literal["sincos3d", "flat"]
+
+
+@dataclass(frozen=True)
+class VideoMAESettings:
+    """Architecture of an encoder.
+
+    Attributes:
+        patch_size: side of a patch, pixels.
+        tubelet_size: frames a patch spans.
+        dim, depth, heads: of the transformer; ``dim`` is a multiple of ``heads``.
+        mlp_ratio: hidden width of an MLP over ``dim``.
+        position_frames: longest clip, frames; the time axis of the positions is never stretched.
+        position_grid: side of the square grid of patches that positions are made for.
+        positions: ``sincos3d`` (time, row and column apart) or ``flat`` (one sinusoid over all
+            tokens in order, as in the original VideoMAE).
+        final_norm: apply a LayerNorm after the last block.
+
+    Raises:
+        SettingError: if the numbers do not fit together.
+    """
+
+    patch_size: int = 16
+    tubelet_size: int = 1
+    dim: int = 768
+    depth: int = 12
+    heads: int = 12
+    mlp_ratio: float = 4.0
+    position_frames: int = 16
+    position_grid: int = 14
+    positions: PositionKind = "sincos3d"
+    final_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise SettingError(f"videomae: dim={self.dim} is not a multiple of heads={self.heads}.")
+        if self.position_frames % self.tubelet_size:
+            raise SettingError(
+                f"videomae: position_frames={self.position_frames} is not a multiple of "
+                f"tubelet_size={self.tubelet_size}."
+            )
+
+    def position_table(self, dim: int) -> Tensor:
+        """(position_frames / tubelet_size, position_grid, position_grid, dim) float32."""
+        make = sincos_table if self.positions == "sincos3d" else flat_table
+        return make(self.position_frames // self.tubelet_size, self.position_grid, dim)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with biases on queries and values only."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        batch, length, dim = tokens.shape
+        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        qkv = F.linear(tokens, self.qkv.weight, bias)
+        query, key, value = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        tokens = tokens + self.attn(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))  # type: ignore[no-any-return]
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier weights and zero biases in linear layers, as in the pre-training of the paper."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def to_patches(video: Tensor, tubelet: int, side: int) -> Tensor:
+    """Cut a video into patches.
+
+    Args:
+        video: (B, T, C, H, W), T a multiple of ``tubelet``, H and W of ``side``.
+        tubelet: frames a patch spans.
+        side: height and width of a patch, pixels.
+
+    Returns:
+        (B, T / tubelet, H / side, W / side, tubelet, C, side, side), a view where memory allows.
+    """
+    cut: Tensor = video.unflatten(1, (-1, tubelet)).unflatten(4, (-1, side)).unflatten(6, (-1, side))
+    return cut.permute(0, 1, 4, 6, 2, 3, 5, 7)
+
+
+class PatchEmbed(nn.Module):
+    """Linear embedding of patches, with the weight layout of a strided convolution."""
+
+    def __init__(self, settings: VideoMAESettings) -> None:
+        super().__init__()
+        self.kernel = (settings.tubelet_size, settings.patch_size, settings.patch_size)
+        self.proj = nn.Conv3d(3, settings.dim, self.kernel, stride=self.kernel)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) to (B, S, h, w, D)."""
+        # One matrix product: strided 3-D convolutions are slow in half precision on GPUs.
+        patches = to_patches(video, *self.kernel[:2]).transpose(4, 5).flatten(4)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class VideoMAE(Encoder):
+    """The frozen video encoder: patch embedding, positions, transformer blocks.
+
+    Args:
+        settings: architecture.
+    """
+
+    def __init__(self, settings: VideoMAESettings | None = None) -> None:
+        super().__init__()
+        settings = settings or VideoMAESettings()
+        self.settings = settings
+        self.patch_size, self.tubelet_size = settings.patch_size, settings.tubelet_size
+        self.dim, self.max_frames = settings.dim, settings.position_frames
+        self.patch_embed = PatchEmbed(settings)
+        self.blocks = nn.ModuleList(
+            Block(settings.dim, settings.heads, settings.mlp_ratio) for _ in range(settings.depth)
+        )
+        final = nn.LayerNorm(settings.dim, eps=LAYER_NORM_EPS)
+        self.norm = final if settings.final_norm else nn.Identity()
+        self.positions: Tensor
+        self.register_buffer("positions", settings.position_table(settings.dim), persistent=False)
+        self._grids = GridCache()
+        self.apply(initialise)
+
+    def embed(self, video: Tensor) -> Tensor:
+        """Patch embeddings plus positions.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised.
+
+        Returns:
+            (B, S, h, w, D).
+
+        Raises:
+            SettingError: if T is too long or no multiple of ``tubelet_size``, or H or W is no
+                multiple of ``patch_size``.
+        """
+        self._check(video)
+        tokens: Tensor = self.patch_embed(video)
+        steps, *grid = tokens.shape[1:4]
+        table = self._grids.resize(self.positions, (grid[0], grid[1]))
+        return tokens + table[:steps]
+
+    def encode(self, video: Tensor) -> Features:
+        """See `Encoder.encode`; errors as `embed`."""
+        tokens = self.embed(video)
+        return Features(self.transform(tokens.flatten(1, 3)).view(tokens.shape))
+
+    def transform(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) embedded tokens, all or some, through the blocks: (B, N, D)."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)  # type: ignore[no-any-return]
+
+    def load_weights(self, path: Path) -> None:
+        """Load a checkpoint of any layout that `checkpoint` reads."""
+        from .checkpoint import load_encoder
+
+        load_encoder(self, path)
+
+    def _check(self, video: Tensor) -> None:
+        frames, height, width = video.shape[1], *video.shape[3:]
+        limit = self.settings.position_frames
+        if frames > limit:
+            raise SettingError(
+                f"videomae: a clip has {frames} frames, its positions reach to {limit}. "
+                f"Use shorter clips or set encoder.position_frames."
+            )
+        if frames % self.tubelet_size:
+            raise SettingError(
+                f"videomae: a clip has {frames} frames; expected a multiple of "
+                f"tubelet_size={self.tubelet_size}."
+            )
+        if height % self.patch_size or width % self.patch_size:
+            raise SettingError(
+                f"videomae: frames of {height} x {width} pixels; expected multiples of "
+                f"patch_size={self.patch_size}."
+            )
+
+
+class PretrainingDecoder(nn.Module):
+    """Narrow transformer from visible and masked tokens to the pixels of the masked ones."""
+
+    def __init__(self, settings: VideoMAESettings) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(settings.dim, settings.heads, settings.mlp_ratio) for _ in range(settings.depth)
+        )
+        self.norm = nn.LayerNorm(settings.dim, eps=LAYER_NORM_EPS)
+        pixels = settings.tubelet_size * settings.patch_size**2
+        self.head = nn.Linear(settings.dim, 3 * pixels)
+
+    def forward(self, tokens: Tensor, wanted: int) -> Tensor:
+        """(B, N, D) to the pixels of the last ``wanted`` tokens, (B, wanted, values)."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.head(self.norm(tokens[:, -wanted:]))  # type: ignore[no-any-return]
+
+
+class VideoMAEPretraining(nn.Module):
+    """Masked autoencoder: the encoder sees the visible tokens, the decoder fills in the rest.
+
+    Args:
+        encoder: to be trained; built with ``final_norm=True``, as the decoder reads normalised
+            tokens.
+        decoder_dim, decoder_depth, decoder_heads: of the decoder's transformer.
+        norm_targets: predict pixels normalised within each patch and colour (paper, section 4.1);
+            used by the loss.
+
+    Raises:
+        SettingError: if the encoder lacks its final norm.
+    """
+
+    def __init__(
+        self,
+        encoder: VideoMAE,
+        decoder_dim: int = 384,
+        decoder_depth: int = 4,
+        decoder_heads: int = 6,
+        norm_targets: bool = True,
+    ) -> None:
+        super().__init__()
+        if not encoder.settings.final_norm:
+            raise SettingError("videomae: pre-training needs an encoder with final_norm=True.")
+        self.norm_targets = norm_targets
+        self.encoder = encoder
+        settings = replace(encoder.settings, dim=decoder_dim, depth=decoder_depth, heads=decoder_heads)
+        self.encoder_to_decoder = nn.Linear(encoder.dim, decoder_dim, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
+        self.decoder = PretrainingDecoder(settings)
+        self.positions: Tensor
+        self.register_buffer("positions", settings.position_table(decoder_dim), persistent=False)
+        self._grids = GridCache()
+        self.encoder_to_decoder.apply(initialise)
+        self.decoder.apply(initialise)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, video: Tensor, mask: Tensor) -> Tensor:
+        """Predict the hidden patches.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised.
+            mask: (B, S*h*w) bool, true = hidden; the same number in every clip.
+
+        Returns:
+            (B, hidden, tubelet * patch * patch * 3) float, hidden patches in ascending order; values
+            in the order frame, row, column, channel.
+        """
+        embedded = self.encoder.embed(video)
+        tokens = embedded.flatten(1, 3)
+        visible = tokens[~mask].view(len(tokens), -1, self.encoder.dim)
+        visible = self.encoder_to_decoder(self.encoder.transform(visible))
+        positions = self._decoder_positions(embedded.shape).expand(len(tokens), -1, -1)
+        shown = visible + positions[~mask].view(visible.shape)
+        hidden = self.mask_token + positions[mask].view(len(tokens), -1, visible.shape[-1])
+        return self.decoder(torch.cat((shown, hidden), dim=1), hidden.shape[1])  # type: ignore[no-any-return]
+
+    def _decoder_positions(self, shape: torch.Size) -> Tensor:
+        steps, height, width = shape[1:4]
+        table = self._grids.resize(self.positions, (height, width))
+        return table[:steps].flatten(0, 2)

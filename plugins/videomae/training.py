@@ -1,0 +1,80 @@
+"""The masked pre-training objective of VideoMAE."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ovvol_bench import SettingError
+
+from .model import VideoMAEPretraining, to_patches
+
+
+def tube_mask(grid: tuple[int, int, int], ratio: float, draws: Generator, batch: int = 1) -> Tensor:
+    """Draw which patches to hide: one pattern a clip, the same at every time step.
+
+    Tong et al. 2022, section 3.3 ("tube masking").
+
+    Args:
+        grid: (S, h, w) of the clip's tokens.
+        ratio: share of the patches of a step to hide, in (0, 1); int(ratio * h * w) are hidden.
+        draws: CPU generator.
+        batch: number of clips B, each with a pattern of its own.
+
+    Returns:
+        (B, S * h * w) bool on the CPU, true = hidden.
+
+    Raises:
+        SettingError: if the ratio hides nothing or everything.
+    """
+    steps, patches = grid[0], grid[1] * grid[2]
+    hidden = int(ratio * patches)
+    if not 0 < hidden < patches:
+        raise SettingError(
+            f"videomae: mask ratio {ratio} hides {hidden} of {patches} patches of a frame; "
+            f"expected some, but not all."
+        )
+    order = torch.rand(batch, patches, generator=draws).argsort(dim=1)
+    return (order < hidden).repeat(1, steps)
+
+
+def pixel_targets(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Tensor:
+    """What the model is to predict: the pixels of the hidden patches.
+
+    With ``model.norm_targets`` each patch and colour has its mean taken off and is divided by its
+    (unbiased) standard deviation + 1e-6.
+
+    Args:
+        model: gives patch size, pixel statistics and the kind of target.
+        video: (B, T, 3, H, W) float, normalised.
+        mask: (B, S*h*w) bool, true = hidden, the same number in every clip.
+
+    Returns:
+        (B, hidden, tubelet * patch * patch * 3) float32, values in the order frame, row, column,
+        channel.
+    """
+    encoder = model.encoder
+    patches = to_patches(video.float(), encoder.tubelet_size, encoder.patch_size).flatten(1, 3)
+    hidden = patches[mask].permute(0, 1, 3, 4, 2).flatten(1, 3)
+    pixels = hidden * hidden.new_tensor(encoder.std) + hidden.new_tensor(encoder.mean)
+    if model.norm_targets:
+        variance, mean = torch.var_mean(pixels, dim=1, keepdim=True)
+        pixels = (pixels - mean) / (variance.sqrt() + 1e-6)
+    return pixels.reshape(len(video), -1, pixels.shape[1] * 3)
+
+
+def pretraining_loss(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the hidden patches, in float32.
+
+    Args:
+        model: the masked autoencoder.
+        video: (B, T, 3, H, W) float, normalised.
+        mask: (B, S*h*w) bool, true = hidden, the same number in every clip.
+
+    Returns:
+        Scalar float32.
+    """
+    with torch.no_grad():
+        targets = pixel_targets(model, video, mask)
+    return F.mse_loss(model(video, mask).float(), targets)
