@@ -1,0 +1,1 @@
+"""Naming: slots and patch embeddings plus a vocabulary become named, localized segments."""

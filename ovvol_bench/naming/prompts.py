@@ -1,0 +1,130 @@
+"""Sentences to compare segments with, and their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import ContractError
+from ovvol_bench.naming.settings import NamingSettings
+from ovvol_bench.naming.vocabulary import BACKGROUND, Vocabulary, spoken
+from ovvol_bench.types import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """P sentences, each of one class.
+
+    Class ids: 0 is ``__background__`` (it has prompts only if asked for), 1 to C are the foreground
+    classes, C + 1 and up are the background words, each a class of its own. Which ids count as
+    foreground follows from the vocabulary's length; the published program has 1 to 30 fixed.
+
+    Attributes:
+        texts: sentences, ordered by template, then class, then text.
+        class_ids: (P,) int64.
+        class_names: names by class id, background words included.
+        num_classes: C.
+    """
+
+    texts: tuple[str, ...]
+    class_ids: Ints
+    class_names: tuple[str, ...]
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def is_foreground(self) -> Bools:
+        """(P,) bool: whether a prompt speaks of a foreground class."""
+        foreground: Bools = (self.class_ids > 0) & (self.class_ids <= self.num_classes)
+        return foreground
+
+    @property
+    def is_name(self) -> Bools:
+        """(P,) bool: whether a segment can be named with a prompt: foreground and class 0."""
+        name: Bools = self.class_ids <= self.num_classes
+        return name
+
+    def names_only(self) -> Prompts:
+        """The prompts that segments can be named with."""
+        texts = tuple(np.array(self.texts, dtype=object)[self.is_name])
+        names = self.class_names[: self.num_classes + 1]
+        return Prompts(texts, self.class_ids[self.is_name], names, self.num_classes)
+
+
+def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
+    """Make the prompts of a vocabulary.
+
+    Sentences of one template and class are sorted, so that the order in which synonyms are written
+    down doesn't matter; names that read the same give one sentence.
+    """
+    groups = _names_by_class(vocabulary, settings)
+    pairs = [
+        (text, class_id)
+        for template in settings.templates or vocabulary.templates
+        for class_id, names in groups
+        for text in sorted({template.replace("%s", name) for name in names})
+    ]
+    texts, class_ids = zip(*pairs, strict=True)
+    class_names = (*vocabulary.names, *vocabulary.background)
+    return Prompts(texts, np.array(class_ids, dtype=np.int64), class_names, len(vocabulary.classes))
+
+
+def _names_by_class(vocabulary: Vocabulary, settings: NamingSettings) -> list[tuple[int, Iterable[str]]]:
+    """Class ids in order, each with the names that go into its sentences."""
+    groups: list[tuple[int, Iterable[str]]] = [(0, [BACKGROUND])] if settings.background_prompt else []
+    for class_id, item in enumerate(vocabulary.classes, 1):
+        groups.append((class_id, (item.name, *item.synonyms) if settings.use_synonyms else [item.name]))
+    first_word = len(vocabulary.classes) + 1
+    groups += [(class_id, [word]) for class_id, word in enumerate(vocabulary.background, first_word)]
+    if settings.raw_names:
+        return groups
+    return [(class_id, map(spoken, names)) for class_id, names in groups]
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Prompts and what a labeler makes of them; made once for a labeler and vocabulary.
+
+    Attributes:
+        prompts: P sentences.
+        embeddings: (P, E) float32, rows of unit length.
+    """
+
+    prompts: Prompts
+    embeddings: Floats
+
+    @classmethod
+    def of(cls, prompts: Prompts, embeddings: npt.ArrayLike) -> TextBank:
+        """Pair prompts with embeddings of any length; rows are brought to unit length.
+
+        Args:
+            prompts: P sentences.
+            embeddings: (P, E), in memory of the CPU.
+
+        Raises:
+            ContractError: if the shape doesn't fit, or a row is zero or not finite.
+        """
+        rows = np.asarray(embeddings, dtype=np.float32)
+        if rows.ndim != 2 or len(rows) != len(prompts):
+            raise ContractError(
+                f"The labeler returned text of shape {rows.shape}; expected ({len(prompts)}, E)."
+            )
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+        if len(bad):
+            raise ContractError(
+                f"The labeler's embedding of '{prompts.texts[bad[0]]}' is zero or not finite "
+                f"({len(bad)} of {len(prompts)} prompts)."
+            )
+        return cls(prompts, rows / lengths)
+
+    @cached_property
+    def names(self) -> TextBank:
+        """The part that segments can be named with."""
+        return TextBank(self.prompts.names_only(), self.embeddings[self.prompts.is_name])
