@@ -1,0 +1,24 @@
+"""The plugin host: what is installed, where it came from, and how to build it by name.
+
+Finding plugins is light: nothing here imports torch, and a plugin's factory, which may, runs only when
+its component is built.
+"""
+
+from __future__ import annotations
+
+from ovvol_bench.registry.entries import KINDS, Entry, Found
+from ovvol_bench.registry.hookspecs import hookimpl
+from ovvol_bench.registry.host import Broken, Conflict, Registry, load_registry
+from ovvol_bench.registry.settings import Setting
+
+__all__ = [
+    "KINDS",
+    "Broken",
+    "Conflict",
+    "Entry",
+    "Found",
+    "Registry",
+    "Setting",
+    "hookimpl",
+    "load_registry",
+]

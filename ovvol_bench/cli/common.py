@@ -1,0 +1,146 @@
+"""What commands share: options that mean the same everywhere, and the registry of this call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.registry import KINDS, Registry, load_registry
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Settings = dict[str, dict[str, str]]
+
+SETTING_KINDS = (*KINDS, "naming")
+"""What ``-o KIND.SETTING=VALUE`` can address: the components, and the harness's own naming."""
+
+_FILES = "ovvol_bench.plugin_files"
+_REGISTRY = "ovvol_bench.registry"
+
+
+def plugin_option(command: Decorated) -> Decorated:
+    """Add ``--plugin PATH`` to a command.
+
+    The paths are kept with the call and not passed to the function: they count the same before and
+    after the command's name. Ask for the result with `registry_from`.
+    """
+    return click.option(
+        "--plugin",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_remember_files,
+        help="Load a plugin from a Python file (may be repeated).",
+    )(command)
+
+
+def _remember_files(context: click.Context, _: click.Parameter, paths: Sequence[Path]) -> None:
+    known = context.meta.get(_FILES, ())
+    context.meta[_FILES] = (*known, *paths)
+
+
+def registry_from(context: click.Context) -> Registry:
+    """The registry of this call: installed plugins and every ``--plugin`` file, loaded once.
+
+    Args:
+        context: of any command of the call (``@click.pass_context``).
+
+    Raises:
+        PluginError: if a ``--plugin`` file is missing or broken.
+    """
+    files: tuple[Path, ...] = context.meta.get(_FILES, ())
+    loaded: dict[tuple[Path, ...], Registry] = context.meta.setdefault(_REGISTRY, {})
+    if files not in loaded:
+        loaded[files] = load_registry(files)
+    return loaded[files]
+
+
+def settings_option(command: Decorated) -> Decorated:
+    """Add ``-o KIND.SETTING=VALUE``; the function gets ``settings``: {kind: {setting: text}}."""
+    return click.option(
+        "-o",
+        "--option",
+        "settings",
+        multiple=True,
+        metavar="KIND.SETTING=VALUE",
+        callback=lambda context, parameter, texts: parse_settings(texts),
+        help="Set a setting of a component, as in -o grouper.num_slots=8 (may be repeated).",
+    )(command)
+
+
+def parse_settings(texts: Sequence[str], kinds: Sequence[str] = SETTING_KINDS) -> Settings:
+    """Sort ``KIND.SETTING=VALUE`` texts by kind.
+
+    Args:
+        texts: as typed after ``-o``.
+        kinds: what may stand before the dot.
+
+    Returns:
+        {kind: {setting: text}}, with the kinds that were named only.
+
+    Raises:
+        SettingError: if a text has another form, names an unknown kind, or sets a setting again.
+
+    >>> parse_settings(["grouper.num_slots=8", "grouper.weights=none"])
+    {'grouper': {'num_slots': '8', 'weights': 'none'}}
+    """
+    settings: Settings = {}
+    for text in texts:
+        kind, setting, value = _split_setting(text, kinds)
+        known = settings.setdefault(kind, {})
+        if setting in known:
+            raise SettingError(f"-o {kind}.{setting} is given twice: '{known[setting]}' and '{value}'.")
+        known[setting] = value
+    return settings
+
+
+def _split_setting(text: str, kinds: Sequence[str]) -> tuple[str, str, str]:
+    form = "Expected KIND.SETTING=VALUE, as in -o grouper.num_slots=8."
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise SettingError(f"-o '{text}' has no '='. {form}")
+    kind, _, setting = key.partition(".")
+    if kind not in kinds:
+        raise SettingError(
+            f"-o '{text}': unknown kind '{kind}'.{nearest(kind, kinds)} Kinds: {', '.join(kinds)}."
+        )
+    if not setting:
+        raise SettingError(f"-o '{text}' names no setting of the {kind}. {form}")
+    return kind, setting, value
+
+
+def format_option(*styles: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--format`` with these choices, the first as default; the function gets ``style``."""
+    return click.option(
+        "--format",
+        "style",
+        type=click.Choice(styles),
+        default=styles[0],
+        show_default=True,
+        help="Form of the output.",
+    )
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as indented JSON; not-a-number must be None by now."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def echo_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as aligned columns, headed by the keys of the first row; nothing for no rows.
+
+    Missing values (None) are shown as an empty cell.
+    """
+    from tabulate import tabulate
+
+    if rows:
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        click.echo(tabulate(cells, headers=list(rows[0]), tablefmt="simple", disable_numparse=True))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,45 @@
+"""What plugins register, and what the host knows about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
+"""The kinds of component; hook ``ovvol_<kind>s`` lists the entries of each."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component that a plugin offers: a recipe, never a built model.
+
+    Attributes:
+        name: what users type. Letters, digits, ``_``, ``-`` and ``.``, starting with a letter or digit;
+            one plugin only may take it within a kind.
+        factory: builds the component. Its parameters are keyword-only and annotated: they are the
+            component's settings. Heavy libraries are imported inside.
+        summary: one line for ``ovvol-bench plugins``.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    summary: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry and where it came from.
+
+    Attributes:
+        kind: one of `KINDS`, or ``command``.
+        entry: as the plugin registered it.
+        origin: the plugin, for people: ``my-package 1.2 (my_package.plugin)`` or ``file my.py``.
+        version: the distribution's version; for a file ``sha256:`` and the first 12 hex digits of its
+            content, so that an edited file is another version.
+    """
+
+    kind: str
+    entry: Entry
+    origin: str
+    version: str

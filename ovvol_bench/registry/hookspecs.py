@@ -1,0 +1,147 @@
+"""The hooks that a plugin may implement, each as a function marked with ``@hookimpl``.
+
+A plugin is a module (named by an entry point in group ``ovvol_bench``, or a file given with
+``--plugin``) with one or more of these functions in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    import click
+
+    from ovvol_bench.registry.entries import Entry
+    from ovvol_bench.types import ClipInfo, Localization
+
+PROJECT = "ovvol_bench"
+
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook of the same name."""
+
+_hookspec = pluggy.HookspecMarker(PROJECT)
+
+
+@_hookspec
+def ovvol_encoders() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Encoders: video to space-time features (`ovvol_bench.Encoder`).
+
+    Example:
+        @hookimpl
+        def ovvol_encoders():
+            yield Entry("dino", build_dino, "DINO ViT-S/16, last block")
+    """
+
+
+@_hookspec
+def ovvol_groupers() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Groupers: features to slots (`ovvol_bench.Grouper`).
+
+    Example:
+        def build_kmeans(*, num_slots: int = 15) -> Grouper:
+            from my_package.kmeans import KMeans  # torch loads here, not at discovery
+
+            return KMeans(num_slots)
+
+        @hookimpl
+        def ovvol_groupers():
+            yield Entry("kmeans", build_kmeans, "k-means over space-time features")
+    """
+
+
+@_hookspec
+def ovvol_labelers() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Labelers: patches and text into one embedding space (`ovvol_bench.Labeler`).
+
+    Example:
+        @hookimpl
+        def ovvol_labelers():
+            yield Entry("maskclip", build_maskclip, "MaskCLIP: CLIP without its last pooling")
+    """
+
+
+@_hookspec
+def ovvol_datasets() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Datasets: clips over one vocabulary (`ovvol_bench.Dataset`).
+
+    Example:
+        @hookimpl
+        def ovvol_datasets():
+            yield Entry("ytvis", build_ytvis, "YouTube-VIS 2021, validation half of train")
+    """
+
+
+@_hookspec
+def ovvol_metrics() -> Iterable[Entry]:  # type: ignore[empty-body]
+    """Metrics: localizations and truth to numbers (`ovvol_bench.Metric`).
+
+    Example:
+        @hookimpl
+        def ovvol_metrics():
+            yield Entry("corloc", build_corloc, "Share of frames with a box on an object")
+    """
+
+
+@_hookspec
+def ovvol_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
+    """Further commands of ``ovvol-bench``. The harness's own commands can't be replaced.
+
+    Example:
+        @click.command("submit")
+        @click.argument("run", type=click.Path(exists=True))
+        def submit(run):
+            '''Send a run to the leaderboard.'''
+
+        @hookimpl
+        def ovvol_commands():
+            yield submit
+    """
+
+
+@_hookspec
+def ovvol_run_started(spec: Mapping[str, Any]) -> None:
+    """Called once before the first clip of a run.
+
+    Args:
+        spec: what will run, as written to the run folder's ``run.json``.
+
+    Example:
+        @hookimpl
+        def ovvol_run_started(spec):
+            tracker.init(config=spec)
+    """
+
+
+@_hookspec
+def ovvol_clip_localized(localization: Localization, clip: ClipInfo) -> None:
+    """Called for every clip of a run as it finishes, in no promised order; writes to neither argument.
+
+    Args:
+        localization: the named segments of the clip.
+        clip: its identity and truth.
+
+    Example:
+        @hookimpl
+        def ovvol_clip_localized(localization, clip):
+            tracker.log({"segments": len(localization)})
+    """
+
+
+@_hookspec
+def ovvol_run_finished(result: Mapping[str, Any]) -> None:
+    """Called once a run with its result, of failed runs too.
+
+    Args:
+        result: as written to ``result.json``.
+
+    Example:
+        @hookimpl
+        def ovvol_run_finished(result):
+            tracker.log(result["metrics"])
+    """

@@ -1,0 +1,172 @@
+"""The registry: plugins loaded one by one, each checked before anything of it counts."""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pluggy
+
+from ovvol_bench.errors import PluginError, UnknownNameError, nearest
+from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
+from ovvol_bench.registry.entries import KINDS, Found
+from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
+from ovvol_bench.registry.vetting import listed_by, new_manager
+
+
+class Broken(NamedTuple):
+    """A plugin that can't be used, and why."""
+
+    origin: str
+    error: Exception
+
+
+class Conflict(NamedTuple):
+    """A name that several plugins take; none of them gets it."""
+
+    kind: str
+    name: str
+    found: tuple[Found, ...]
+
+    def __str__(self) -> str:
+        origins = " and by ".join(found.origin for found in self.found)
+        return f"{self.kind} '{self.name}' is registered by {origins}"
+
+
+class Registry:
+    """Everything that plugins offer, by kind and name.
+
+    Attributes:
+        broken: installed plugins that failed to load, with the reason.
+        hook: calls the event hooks of all plugins, as in ``registry.hook.ovvol_run_started(spec=spec)``.
+    """
+
+    def __init__(self, only: Sequence[str] | None = None) -> None:
+        self.broken: list[Broken] = []
+        self._only = only
+        self._manager = new_manager()
+        self._found: defaultdict[tuple[str, str], list[Found]] = defaultdict(list)
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """The hooks of all plugins that loaded."""
+        return self._manager.hook
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """Names that are taken more than once."""
+        taken = sorted(self._found.items())
+        return [Conflict(*key, tuple(found)) for key, found in taken if len(found) > 1]
+
+    def add(self, source: Source) -> None:
+        """Load a plugin and take in what it registers: all of it, or nothing.
+
+        Raises:
+            PluginError: if it fails to load, misspells a hook, or registers what is no valid entry.
+        """
+        try:
+            plugin = source.load()
+            found = listed_by(plugin, source)
+            self._manager.register(plugin, name=source.origin)
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"plugin {source.origin} is broken: {_reason(error)}") from error
+        for item in found:
+            self._found[item.kind, item.entry.name].append(item)
+
+    def names(self, kind: str) -> list[str]:
+        """Names that can be asked for, sorted."""
+        return sorted(name for (of, name), found in self._found.items() if of == kind and len(found) == 1)
+
+    def find(self, kind: str, name: str) -> Found:
+        """Look a component up.
+
+        Raises:
+            UnknownNameError: if no plugin has the name; plugins that failed to load are mentioned.
+            PluginError: if several plugins take the name.
+        """
+        found = self._found.get((kind, name), [])
+        if not found:
+            raise UnknownNameError(self._unknown(kind, name))
+        if len(found) > 1:
+            conflict = Conflict(kind, name, tuple(found))
+            raise PluginError(f"{conflict}. Uninstall one, or leave one out with {RESTRICT}.")
+        return found[0]
+
+    def settings(self, kind: str, name: str) -> list[Setting]:
+        """The settings of a component, in the order of its factory's signature."""
+        return read_settings(self.find(kind, name).entry.factory)
+
+    def resolve(self, kind: str, name: str, options: Mapping[str, object]) -> dict[str, Any]:
+        """Check settings and fill in defaults.
+
+        Args:
+            kind: one of `KINDS`.
+            name: of the component.
+            options: values by setting, as text or as the setting's type.
+
+        Returns:
+            Every setting's value, in types that JSON has; `build` takes them.
+
+        Raises:
+            SettingError: if a setting is unknown, missing or has a wrong value.
+        """
+        return self._settings_of(kind, name).json_values(options)
+
+    def build(self, kind: str, name: str, options: Mapping[str, object]) -> Any:
+        """Build a component, with settings as for `resolve`."""
+        values = self._settings_of(kind, name).values(options)
+        return self.find(kind, name).entry.factory(**values)
+
+    def _settings_of(self, kind: str, name: str) -> SettingsOf:
+        return SettingsOf(kind, name, self.find(kind, name).entry.factory)
+
+    def _unknown(self, kind: str, name: str) -> str:
+        if kind not in (*KINDS, "command"):
+            return f"unknown kind '{kind}'.{nearest(kind, KINDS)} Kinds: {', '.join(KINDS)}."
+        names = self.names(kind)
+        lines = [
+            f"unknown {kind} '{name}'.{nearest(name, names)}",
+            f"Installed {kind}s: {', '.join(names) or 'none'}. See: ovvol-bench plugins",
+        ]
+        if self._only is not None:
+            lines.append(f"{RESTRICT} allows only: {', '.join(self._only) or 'none'}.")
+        if self.broken:
+            lines.append(f"Plugins that failed to load: {', '.join(origin for origin, _ in self.broken)}.")
+        return "\n".join(lines)
+
+
+def load_registry(plugin_files: Sequence[Path] = (), only: Sequence[str] | None = None) -> Registry:
+    """Load the installed plugins and some files.
+
+    A broken plugin of an installed package is kept in `Registry.broken` and stops nothing that doesn't
+    need it; a broken file is an error, as it was asked for.
+
+    Args:
+        plugin_files: Python files, loaded after the packages; a file named twice counts once.
+        only: entry-point names to load; by default those in the variable ``OVVOL_PLUGINS``, or all.
+
+    Raises:
+        PluginError: if a file is missing or broken, or ``only`` names a plugin that isn't installed.
+    """
+    only = restriction() if only is None else only
+    registry = Registry(only)
+    for source in installed(only):
+        try:
+            registry.add(source)
+        except PluginError as error:
+            registry.broken.append(Broken(source.origin, error))
+    for path in {path.resolve(): path for path in plugin_files}.values():
+        registry.add(from_file(path))
+    return registry
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PluginError | SyntaxError):
+        return str(error)
+    if isinstance(error, pluggy.PluginValidationError):
+        return " ".join(str(error).split())
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    return f"{type(error).__name__}: {error} ({own[-1].filename}, line {own[-1].lineno})"

@@ -1,0 +1,183 @@
+"""Settings of a component: the keyword-only parameters of its factory, read, checked and coerced."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from ovvol_bench.errors import PluginError, SettingError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Factory = Callable[..., Any]
+REQUIRED = inspect.Parameter.empty
+"""Default of a setting that has none."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a component.
+
+    Attributes:
+        name: as in ``-o KIND.NAME=VALUE`` and in the factory's signature.
+        type: the annotation as text.
+        default: its value where not set; None for required settings.
+        required: whether there is no default.
+        annotation: the annotation itself, resolved.
+    """
+
+    name: str
+    type: str
+    default: Any
+    required: bool
+    annotation: Any
+
+
+def read_settings(factory: Factory) -> list[Setting]:
+    """The settings that a factory's signature declares, in its order.
+
+    Raises:
+        PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
+    """
+    parameters = inspect.signature(factory).parameters
+    for parameter in parameters.values():
+        _check_parameter(parameter)
+    annotations = _resolved_annotations(factory, parameters)
+    return [_setting(parameter, annotations[name]) for name, parameter in parameters.items()]
+
+
+def _check_parameter(parameter: inspect.Parameter) -> None:
+    if parameter.kind is not parameter.KEYWORD_ONLY:
+        raise PluginError(
+            f"factory parameter '{parameter}' is not keyword-only. Every parameter is a setting: "
+            f"put them after a bare '*', as in def build(*, num_slots: int = 15)."
+        )
+    if parameter.annotation is parameter.empty:
+        raise PluginError(
+            f"factory parameter '{parameter.name}' has no type, so its values can't be checked. "
+            f"Annotate it, as in def build(*, {parameter.name}: int = 15)."
+        )
+
+
+def _resolved_annotations(factory: Factory, parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """Types of the parameters alone: the return type may name what only type checkers import."""
+    function = inspect.unwrap(getattr(factory, "func", factory))
+    holder = function.__init__ if inspect.isclass(function) else function
+    alone = types.SimpleNamespace(__annotations__={name: p.annotation for name, p in parameters.items()})
+    try:
+        return get_type_hints(alone, globalns=getattr(holder, "__globals__", {}), include_extras=True)
+    except Exception as error:
+        raise PluginError(
+            f"the types of the factory's parameters can't be resolved ({error}). "
+            "Name built-in types, or types that the module imports when it is loaded."
+        ) from error
+
+
+def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
+    required = parameter.default is REQUIRED
+    default = None if required else parameter.default
+    return Setting(parameter.name, inspect.formatannotation(annotation), default, required, annotation)
+
+
+class SettingsOf:
+    """Checks values against the settings of one component.
+
+    Attributes:
+        settings: what the factory declares.
+    """
+
+    def __init__(self, kind: str, name: str, factory: Factory) -> None:
+        self.kind, self.name = kind, name
+        self.settings = {setting.name: setting for setting in read_settings(factory)}
+
+    def values(self, options: Mapping[str, object]) -> dict[str, Any]:
+        """Every setting's value: as given and checked, or its default.
+
+        Args:
+            options: values by setting. Text is read as the setting's type: "8" for an int, "true" for a
+                bool, "none" or "null" where None is allowed, "1,2" for a sequence.
+
+        Raises:
+            SettingError: if a setting is unknown, missing or has a wrong value.
+        """
+        for name in options:
+            self._check_known(name)
+        return {name: self._value(setting, options) for name, setting in self.settings.items()}
+
+    def json_values(self, options: Mapping[str, object]) -> dict[str, Any]:
+        """As `values`, in types that JSON has."""
+        return {
+            name: _adapter(self.settings[name]).dump_python(value, mode="json")
+            for name, value in self.values(options).items()
+        }
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.settings:
+            known = ", ".join(self.settings) or "none"
+            raise SettingError(
+                f"{self.kind} '{self.name}' has no setting '{name}'.{nearest(name, self.settings)} "
+                f"Settings: {known}. {self._see}"
+            )
+
+    def _value(self, setting: Setting, options: Mapping[str, object]) -> Any:
+        if setting.name not in options and setting.required:
+            raise SettingError(
+                f"{self.kind} '{self.name}' needs the setting '{setting.name}' ({setting.type}). "
+                f"Set it with -o {self.kind}.{setting.name}=VALUE. {self._see}"
+            )
+        given = options.get(setting.name, setting.default)
+        return self._checked(setting, given)
+
+    def _checked(self, setting: Setting, given: object) -> Any:
+        """The first reading of a value that its type takes."""
+        from pydantic import ValidationError
+
+        adapter = _adapter(setting)
+        for reading in _readings(given):
+            with suppress(ValidationError):
+                return adapter.validate_python(reading)
+        raise SettingError(
+            f"{self.kind} '{self.name}': setting '{setting.name}' can't be {given!r}: "
+            f"{_reasons(adapter, given)}. Expected {setting.type}. {self._see}"
+        )
+
+    @property
+    def _see(self) -> str:
+        return f"See: ovvol-bench show {self.kind} {self.name}"
+
+
+def _adapter(setting: Setting) -> TypeAdapter[Any]:
+    # One adapter a setting and no model of all: names such as "copy" or "schema" are taken in models.
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+
+    try:
+        return TypeAdapter(setting.annotation, config=ConfigDict(allow_inf_nan=False))
+    except PydanticUserError as error:
+        raise PluginError(
+            f"setting '{setting.name}': type {setting.type} can't be checked; use types that JSON has, "
+            "Literal, Path, and tuples or lists of these"
+        ) from error
+
+
+def _readings(given: object) -> list[object]:
+    """What a value may stand for; more than itself only for text, as it comes from the command line."""
+    if not isinstance(given, str):
+        return [given]
+    none = [None] if given.lower() in ("none", "null") else []
+    return [*none, given, [part.strip() for part in given.strip("[]()").split(",")]]
+
+
+def _reasons(adapter: TypeAdapter[Any], given: object) -> str:
+    from pydantic import ValidationError
+
+    try:
+        adapter.validate_python(given)
+    except ValidationError as error:
+        reasons = [detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors()]
+        return " or ".join(dict.fromkeys(reasons))
+    return "not allowed"
