@@ -1,0 +1,71 @@
+"""Slot attention grouper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovvol_bench import Entry, hookimpl
+
+if TYPE_CHECKING:
+    from ovvol_bench import Grouper
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+def build_slot_attention(  # noqa: PLR0913 - keywords are the settings
+    *,
+    weights: str | None = None,
+    num_slots: int = 15,
+    slot_dim: int = 128,
+    feature_dim: int = 768,
+    frames: int = 8,
+    iterations: int = 3,
+    decoder_dim: int = 1024,
+    decoder_layers: int = 3,
+    position_grid: int = 14,
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        weights: path of a checkpoint, or the name of one that comes with the plugin; None leaves the
+            weights random.
+        num_slots: slots; at most so many objects are found in a clip.
+        slot_dim: channels of a slot.
+        feature_dim: channels of the encoder's features.
+        frames: time steps of the features, exactly.
+        iterations: rounds of attention.
+        decoder_dim: hidden width of the decoder.
+        decoder_layers: hidden layers of the decoder.
+        position_grid: side of the square grid that the decoder's positions are stored for.
+
+    Raises:
+        SettingError: if a number is below 1.
+        WeightsError: if the weights can't be read or do not fit.
+    """
+    from ovvol_bench.weights import resolve_weights
+
+    from .model import SlotAttentionGrouper, SlotAttentionSettings
+
+    grouper = SlotAttentionGrouper(
+        SlotAttentionSettings(
+            num_slots=num_slots,
+            slot_dim=slot_dim,
+            feature_dim=feature_dim,
+            frames=frames,
+            iterations=iterations,
+            decoder_dim=decoder_dim,
+            decoder_layers=decoder_layers,
+            position_grid=position_grid,
+        )
+    )
+    if weights is not None:
+        grouper.load_weights(resolve_weights(weights, BUNDLED))
+    return grouper
+
+
+@hookimpl
+def ovvol_groupers() -> Iterator[Entry]:
+    """Register the grouper."""
+    yield Entry("slot_attention", build_slot_attention, "slot attention over all tokens of a clip")

@@ -28,11 +28,21 @@ def build_videomae(  # noqa: PLR0913 - keywords are the settings
     positions: Literal["sincos3d", "flat"] = "sincos3d",
     final_norm: bool = False,
 ) -> Encoder:
-    """Build the encoder; settings as in `model.VideoMAESettings`.
+    """Build the encoder.
 
     Args:
         weights: path of a checkpoint, or the name of one that comes with the plugin; None leaves the
             weights random.
+        patch_size: side of a patch, pixels.
+        tubelet_size: frames a patch spans.
+        dim: width of the transformer.
+        depth: number of blocks.
+        heads: attention heads.
+        mlp_ratio: hidden width of an MLP over ``dim``.
+        position_frames: longest clip, frames.
+        position_grid: side of the square grid of patches that positions are made for.
+        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights.
+        final_norm: apply a LayerNorm after the last block.
 
     Raises:
         SettingError: if the sizes do not fit together.

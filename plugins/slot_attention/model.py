@@ -1,0 +1,271 @@
+"""Slot attention over the features of a whole clip, decoded by one MLP a slot.
+
+Fan et al., "Unsupervised Open-Vocabulary Object Localization in Videos", ICCV 2023, section 3.2;
+slot attention after Locatello et al., "Object-Centric Learning with Slot Attention", NeurIPS 2020,
+algorithm 1; decoder after Seitzer et al., "Bridging the Gap to Real-World Object-Centric Learning",
+ICLR 2023. Module names are those of the reference's checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench.grids import GridCache
+
+# Hidden values decoded at once at inference: bounds memory (float32: 1 GiB) for batches of long clips.
+_DECODED_AT_ONCE = 2**28
+
+
+@dataclass(frozen=True)
+class SlotAttentionSettings:
+    """Architecture of a grouper.
+
+    Attributes:
+        num_slots: slots K; at most so many objects are found in a clip.
+        slot_dim: channels of a slot.
+        feature_dim: channels D of the encoder's features.
+        frames: time steps S of the features, exactly.
+        iterations: rounds of attention.
+        decoder_dim, decoder_layers: hidden width and number of hidden layers of the decoder.
+        position_grid: side of the square grid that the decoder's positions are stored for.
+    """
+
+    num_slots: int = 15
+    slot_dim: int = 128
+    feature_dim: int = 768
+    frames: int = 8
+    iterations: int = 3
+    decoder_dim: int = 1024
+    decoder_layers: int = 3
+    position_grid: int = 14
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise SettingError(f"slot_attention: {name}={value}; expected at least 1.")
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What the decoder makes of a clip's slots.
+
+    Attributes:
+        features: (B, S, h, w, D) mean of the slots' predictions, weighted by ``masks``.
+        masks: (B, K, S, h, w) float32, sums to 1 over K.
+    """
+
+    features: Tensor
+    masks: Tensor
+
+
+class Conditioning(nn.Module):
+    """Initial slots: draws from one learned normal distribution, shared by all slots."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.slots_mu = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, 1, dim)))
+        self.slots_logsigma = nn.Parameter(nn.init.xavier_uniform_(torch.empty(1, 1, dim)))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """(B, K, slot_dim) standard normal draws to initial slots of the same shape."""
+        return self.slots_mu + self.slots_logsigma.exp() * noise
+
+
+class ResidualMlp(nn.Module):
+    """LayerNorm and a two-layer MLP, added to their input."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.module = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim)
+        )
+
+    def forward(self, slots: Tensor) -> Tensor:
+        """(..., slot_dim) to (..., slot_dim)."""
+        return slots + self.module(slots)  # type: ignore[no-any-return]
+
+
+class SlotAttention(nn.Module):
+    """Slots compete for tokens by a softmax over slots (Locatello et al. 2020, algorithm 1)."""
+
+    def __init__(self, dim: int, iterations: int) -> None:
+        super().__init__()
+        self.iterations = iterations
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(dim, dim, bias=False)
+        self.to_v = nn.Linear(dim, dim, bias=False)
+        self.gru = nn.GRUCell(dim, dim)
+        self.norm_input = nn.LayerNorm(dim)
+        self.norm_slots = nn.LayerNorm(dim)
+        self.ff_mlp = ResidualMlp(dim)
+
+    def forward(self, tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine slots.
+
+        Args:
+            tokens: (B, N, slot_dim) float32.
+            slots: (B, K, slot_dim) float32, initial.
+
+        Returns:
+            Slots (B, K, slot_dim), and the attention (B, K, N) of the last iteration, which sums to 1
+            over K; it was computed with the slots before that iteration's update.
+        """
+        tokens = self.norm_input(tokens)
+        keys, values = self.to_k(tokens), self.to_v(tokens)
+        attention = tokens.new_empty(0)
+        for _ in range(self.iterations):
+            queries = self.to_q(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
+            attention = (queries @ keys.transpose(1, 2)).softmax(dim=1)
+            shares = attention + 1e-8
+            shares = shares / shares.sum(dim=2, keepdim=True)
+            updated = self.gru((shares @ values).flatten(0, 1), slots.flatten(0, 1))
+            slots = self.ff_mlp(updated.view(slots.shape))
+        return slots, attention
+
+
+class Grouping(nn.Module):
+    """Projects features to the slots' width and groups them.
+
+    ``positional_embedding`` is the reference's name for the projection; it holds no positions.
+    """
+
+    def __init__(self, settings: SlotAttentionSettings) -> None:
+        super().__init__()
+        width, dim = settings.feature_dim, settings.slot_dim
+        self.positional_embedding = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim)
+        )
+        self.slot_attention = SlotAttention(dim, settings.iterations)
+
+    def forward(self, tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, N, D) and initial slots to slots and attention, as `SlotAttention.forward`."""
+        projected = self.positional_embedding(tokens)
+        # The iteration is small and feeds back into itself: always in full precision.
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.slot_attention(projected.float(), slots.float())  # type: ignore[no-any-return]
+
+
+class PatchDecoder(nn.Module):
+    """Every slot predicts the feature of every patch, and a logit of owning it.
+
+    The last layer is linear and the masks sum to 1 over slots, so that hidden values are mixed first
+    and the features of a patch are computed once, not once a slot.
+    """
+
+    def __init__(self, settings: SlotAttentionSettings) -> None:
+        super().__init__()
+        grid, dim, hidden = settings.position_grid, settings.slot_dim, settings.decoder_dim
+        self.grid = grid
+        self.pos_embed = nn.Parameter(torch.randn(settings.frames, grid * grid, dim) * 0.02)
+        layers: list[nn.Module] = [nn.Linear(dim, hidden), nn.ReLU()]
+        for _ in range(settings.decoder_layers - 1):
+            layers += [nn.Linear(hidden, hidden), nn.ReLU()]
+        self.decoder = nn.Sequential(*layers, nn.Linear(hidden, settings.feature_dim + 1))
+        self._grids = GridCache()
+
+    def forward(self, slots: Tensor, size: tuple[int, int]) -> Reconstruction:
+        """Decode slots (B, K, slot_dim) on a grid of h x w patches; gradients reach everything."""
+        hidden = self._hidden(slots, size)
+        masks = self._masks(hidden)
+        mixed = torch.einsum("bksxy,bksxyd->bsxyd", masks.to(hidden.dtype), hidden)
+        last = self._last
+        return Reconstruction(F.linear(mixed, last.weight[:-1], last.bias[:-1]), masks)
+
+    def masks(self, slots: Tensor, size: tuple[int, int]) -> Tensor:
+        """Only the masks, (B, K, S, h, w), of slots (B, K, slot_dim)."""
+        values = slots.shape[1] * len(self.pos_embed) * size[0] * size[1] * self._last.in_features
+        clips = max(1, _DECODED_AT_ONCE // values)
+        return torch.cat([self._masks(self._hidden(part, size)) for part in slots.split(clips)])
+
+    @property
+    def _last(self) -> nn.Linear:
+        return self.decoder[-1]  # type: ignore[return-value]
+
+    def _hidden(self, slots: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, K, S, h, w, decoder_dim) values before the last layer."""
+        table = self.pos_embed.unflatten(1, (self.grid, self.grid))
+        positions = self._grids.resize(table, size)
+        # The first layer of (slot + position) is the sum of the layer of each.
+        first: nn.Linear = self.decoder[0]  # type: ignore[assignment]
+        by_slot = F.linear(slots, first.weight)[:, :, None, None, None]
+        hidden = by_slot + F.linear(positions, first.weight, first.bias)
+        return self.decoder[1:-1](hidden)  # type: ignore[no-any-return]
+
+    def _masks(self, hidden: Tensor) -> Tensor:
+        last = self._last
+        return F.linear(hidden, last.weight[-1:], last.bias[-1:])[..., 0].float().softmax(dim=1)
+
+
+class SlotAttentionGrouper(Grouper):
+    """Joint space-time slot attention; the masks are the decoder's.
+
+    Args:
+        settings: architecture.
+    """
+
+    def __init__(self, settings: SlotAttentionSettings | None = None) -> None:
+        super().__init__()
+        settings = settings or SlotAttentionSettings()
+        self.settings = settings
+        self.max_objects = settings.num_slots
+        self.conditioning = Conditioning(settings.slot_dim)
+        self.grouping = Grouping(settings)
+        self.decoder = PatchDecoder(settings)
+
+    def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
+        """See `Grouper.group`; errors as `slots`."""
+        slots, _ = self.slots(features.grid, self.noise(draws))
+        return SlotMasks(self.decoder.masks(slots, (features.grid.shape[2], features.grid.shape[3])))
+
+    def reconstruct(self, grid: Tensor, noise: Tensor) -> Reconstruction:
+        """Group features and decode the slots in full, for training; arguments as `slots`."""
+        slots, _ = self.slots(grid, noise)
+        return self.decoder(slots, (grid.shape[2], grid.shape[3]))  # type: ignore[no-any-return]
+
+    def noise(self, draws: Sequence[Generator]) -> Tensor:
+        """(B, K, slot_dim) float32 standard normal draws on the CPU, one generator a clip."""
+        shape = (self.settings.num_slots, self.settings.slot_dim)
+        return torch.stack([torch.randn(shape, generator=generator) for generator in draws])
+
+    def slots(self, grid: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the slots of every clip.
+
+        Args:
+            grid: (B, S, h, w, D) features.
+            noise: (B, K, slot_dim) standard normal draws, on any device.
+
+        Returns:
+            Slots (B, K, slot_dim), and attention (B, K, S*h*w) as `SlotAttention.forward`.
+
+        Raises:
+            SettingError: if S or D differs from the settings.
+        """
+        self._check(grid)
+        initial = self.conditioning(noise.to(grid.device, torch.float32))
+        return self.grouping(grid.flatten(1, 3), initial)  # type: ignore[no-any-return]
+
+    def load_weights(self, path: Path) -> None:
+        """Load a checkpoint of any layout that `checkpoint` reads."""
+        from .checkpoint import load_grouper
+
+        load_grouper(self, path)
+
+    def _check(self, grid: Tensor) -> None:
+        steps, width = grid.shape[1], grid.shape[4]
+        if steps != self.settings.frames:
+            raise SettingError(
+                f"slot_attention: features of {steps} time steps; expected grouper.frames="
+                f"{self.settings.frames}, as its positions are trained for exactly that many."
+            )
+        if width != self.settings.feature_dim:
+            raise SettingError(
+                f"slot_attention: features of {width} channels; expected grouper.feature_dim="
+                f"{self.settings.feature_dim}."
+            )

@@ -1,0 +1,66 @@
+"""The objective and the learning-rate schedule of slot attention training."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .model import SlotAttentionGrouper
+
+
+def reconstruction_loss(
+    grouper: SlotAttentionGrouper, grid: Tensor, noise: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared error between decoded and encoder features, over all elements.
+
+    Fan et al. 2023, section 3.2.
+
+    Args:
+        grouper: in training.
+        grid: (B, S, h, w, D) features of the frozen encoder.
+        noise: (B, K, slot_dim) standard normal draws; see `SlotAttentionGrouper.noise`.
+
+    Returns:
+        Scalar float32 loss, and numbers to log by name: ``reconstruction`` (the loss) and
+        ``slots_used`` (mean over clips of `slots_used`; it falls where slots collapse).
+    """
+    decoded = grouper.reconstruct(grid, noise)
+    loss = F.mse_loss(decoded.features.float(), grid.float())
+    used = slots_used(decoded.masks.detach()).float().mean()
+    return loss, {"reconstruction": loss.detach(), "slots_used": used}
+
+
+def slots_used(masks: Tensor) -> Tensor:
+    """How many slots win at least one patch.
+
+    Args:
+        masks: (B, K, S, h, w).
+
+    Returns:
+        (B,) int64 in [1, K].
+    """
+    winners = F.one_hot(masks.argmax(dim=1).flatten(1), masks.shape[1])
+    return winners.any(dim=1).sum(dim=1)
+
+
+def learning_rate_factor(
+    step: int, warmup_steps: int = 5000, decay_rate: float = 0.5, decay_steps: int = 50000
+) -> float:
+    """What to multiply the base learning rate with.
+
+    Linear warm-up times exponential decay, which already runs during the warm-up; the very first step
+    has factor 0, as in the reference.
+
+    Args:
+        step: optimizer steps done, from 0.
+        warmup_steps: steps until the warm-up ends.
+        decay_rate: factor gained every ``decay_steps`` steps.
+        decay_steps: see above.
+
+    Returns:
+        Factor in [0, 1].
+    """
+    warmup = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return warmup * math.pow(decay_rate, step / decay_steps)

@@ -1,0 +1,36 @@
+"""Case h, learning rate: the schedule of slot attention training."""
+
+import json
+import math
+
+import torch
+from ovvol_plugins.slot_attention.training import learning_rate_factor
+from torch import nn
+
+
+def schedule(folder):
+    return json.loads((folder / "schedule_resize_sampling.json").read_text())["learning_rate"]
+
+
+def test_golden_schedule_factors(golden):
+    case = schedule(golden)
+    for item in case["factors"]:
+        found = learning_rate_factor(
+            item["step"], case["warmup_steps"], case["decay_rate"], case["decay_steps"]
+        )
+        assert math.isclose(found, item["factor"], rel_tol=1e-12), item
+
+
+def test_golden_schedule_first_steps_of_an_optimizer(golden):
+    case = schedule(golden)
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=case["base_lr"])
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: learning_rate_factor(
+            step, case["warmup_steps"], case["decay_rate"], case["decay_steps"]
+        ),
+    )
+    for want in case["lr_of_first_four_optimiser_steps"]:
+        assert math.isclose(scheduler.get_last_lr()[0], want, rel_tol=1e-12)
+        optimizer.step()
+        scheduler.step()
