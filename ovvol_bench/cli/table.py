@@ -1,0 +1,92 @@
+"""``ovvol-bench table``: results as tables, always rebuilt from their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ovvol_bench.cli.common import format_option
+from ovvol_bench.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from ovvol_bench.report.results_files import LoadedResults
+
+
+def split_names(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str] | None:
+    """Names between commas; None if the option was not given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["dataset", "encoder", "grouper", "labeler"]),
+    default="dataset",
+    show_default=True,
+    help="What gets a table of its own; different datasets and protocols always do.",
+)
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    callback=split_names,
+    help="Metrics (ap50, ap50@vid-devkit), clips_per_s, components, settings (grouper.num_slots).",
+)
+@click.option("--sort-by", metavar="NAME", help="Column that orders the rows, best first.")
+@format_option("text", "markdown", "csv", "latex", "html", "json")
+@click.option("--readme", type=click.Path(path_type=Path), help="Write the tables of this README's folder.")
+@click.option("--check", is_flag=True, help="With --readme: write nothing, exit with 1 if it is out of date.")
+def command(  # noqa: PLR0913 - one parameter an option
+    paths: tuple[Path, ...],
+    *,
+    by: str,
+    columns: Sequence[str] | None,
+    sort_by: str | None,
+    style: str,
+    readme: Path | None,
+    check: bool,
+) -> None:
+    """Print tables of results, one a dataset and protocol.
+
+    PATHS are result files, run folders, or trees of them; by default results/ and runs/.
+    """
+    if check and readme is None:
+        raise SettingError("--check needs --readme FILE, the file to check.")
+    if readme is not None:
+        _readme(readme, paths, check)
+        return
+    from ovvol_bench.report.tables import render
+
+    click.echo(render(_load(paths).results, columns, style, sort_by=sort_by, by=by))
+
+
+def _load(paths: Sequence[Path]) -> LoadedResults:
+    from ovvol_bench.report.results_files import load_results
+
+    places = paths or [folder for folder in (Path("results"), Path("runs")) if folder.is_dir()]
+    found = load_results(places)
+    if not found.results:
+        where = ", ".join(str(place) for place in places) or "results/ and runs/ (neither is here)"
+        raise DataError(f"no results in {where}. Make some with: ovvol-bench run")
+    if found.skipped:
+        click.echo(f"{found.skipped} JSON files that hold no result were passed over", err=True)
+    return found
+
+
+def _readme(path: Path, paths: Sequence[Path], check: bool) -> None:
+    from ovvol_bench.report.readme import readme_is_stale, write_results_readme
+
+    folder = path.parent
+    if path.name != "README.md" or any(place.resolve() != folder.resolve() for place in paths):
+        raise SettingError(
+            f"--readme {path}: expected the README.md in the folder of the results that it shows, "
+            "as in: ovvol-bench table results --readme results/README.md"
+        )
+    if not check:
+        click.echo(f"wrote {write_results_readme(folder)}")
+    elif readme_is_stale(folder):
+        click.echo(f"{path} is out of date. Run: ovvol-bench table {folder} --readme {path}", err=True)
+        raise click.exceptions.Exit(1)

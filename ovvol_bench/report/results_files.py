@@ -1,0 +1,207 @@
+"""Finding and checking result files (schema 1, docs/results.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ovvol_bench.errors import DataError
+
+SCHEMA = 1
+COMPONENTS = ("encoder", "grouper", "labeler")
+
+_LENIENT = ConfigDict(extra="allow")
+
+
+class DatasetRecord(TypedDict):
+    """What was scored on."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    name: str
+    fingerprint: str
+    options: NotRequired[dict[str, Any]]
+    clips: NotRequired[int | None]
+    frames: NotRequired[int | None]
+
+
+class PartRecord(TypedDict):
+    """An encoder, grouper or labeler as it ran."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    name: str
+    version: NotRequired[str | None]
+    options: NotRequired[dict[str, Any]]
+    weights_sha256: NotRequired[str | None]
+
+
+class Score(TypedDict):
+    """One metric; ``value`` is None where it is undefined."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    value: float | None
+    count: int
+    higher_is_better: NotRequired[bool]
+
+
+class Coverage(TypedDict, total=False):
+    """Clips asked for, clips done, and why the others were not."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    clips: int
+    done: int
+    skipped: dict[str, int]
+
+
+class Timing(TypedDict, total=False):
+    """Speed on the machine that is named beside it."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    clips_per_s: float | None
+
+
+class Result(TypedDict):
+    """One result file; fields not named here are allowed and kept."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    schema: Literal[1]
+    status: Literal["done", "failed"]
+    id: str
+    dataset: DatasetRecord
+    encoder: PartRecord
+    grouper: PartRecord
+    labeler: PartRecord
+    metrics: dict[str, Score]
+    error: NotRequired[str | None]
+    naming: NotRequired[dict[str, Any]]
+    seed: NotRequired[int | None]
+    seeds: NotRequired[list[int] | None]
+    consensus: NotRequired[list[int] | None]
+    precision: NotRequired[str]
+    fidelity: NotRequired[str]
+    coverage: NotRequired[Coverage]
+    timing: NotRequired[Timing]
+    machine: NotRequired[dict[str, Any]]
+    date: NotRequired[str | None]
+
+
+_RESULT = TypeAdapter(Result)
+
+
+@dataclass(frozen=True)
+class LoadedResults:
+    """Results in the order of their paths.
+
+    Attributes:
+        results: checked results, each id on each machine once (the newest).
+        skipped: JSON files in searched folders that hold something other than a result.
+    """
+
+    results: list[Result]
+    skipped: int
+
+
+def load_results(paths: Iterable[Path]) -> LoadedResults:
+    """Read results from files, run folders and whole trees.
+
+    A file that is named must hold a result. In folders, JSON files that are something else (run
+    specs, annotations) are passed over and counted; a file that claims to be a result but is broken
+    is an error everywhere.
+
+    Raises:
+        DataError: if a path is missing, or a result is malformed or of a newer schema; names the
+            file and the field.
+    """
+    results: list[Result] = []
+    skipped = 0
+    for path, named in _json_files(paths):
+        document = _read_json(path)
+        if named or _claims_to_be_result(document):
+            results.append(parse_result(document, str(path)))
+        else:
+            skipped += 1
+    return LoadedResults(_newest_only(results), skipped)
+
+
+def parse_result(document: object, source: str) -> Result:
+    """Check one decoded JSON document against schema 1.
+
+    Args:
+        document: what ``json.load`` returned.
+        source: file name, for messages.
+
+    Raises:
+        DataError: names ``source``, the first wrong field and what was expected.
+    """
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DataError(
+            f"{source}: field 'schema': got {schema}, this version reads up to {SCHEMA}. Update ovvol-bench."
+        )
+    try:
+        return _RESULT.validate_python(document)
+    except ValidationError as error:
+        raise DataError(_explain(error, source)) from None
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+    others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    advice = "Results are written by `ovvol-bench run` or `eval`; write this one again."
+    return f"{source}: not a result: field '{field}': {first['msg']}{others}. {advice}"
+
+
+def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """Every JSON file below the paths, and whether it was named itself."""
+    for path in paths:
+        if path.is_file():
+            yield path, True
+        elif path.is_dir():
+            yield from ((found, False) for found in _search(path))
+        else:
+            raise DataError(
+                f"{path}: no such file or folder. Give result files, run folders or trees of them."
+            )
+
+
+def _search(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.rglob("*.json") if path.is_file())
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # covers both bad JSON and bad UTF-8
+        raise DataError(f"{path}: not readable as JSON ({error}). Write it again, or move it away.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _claims_to_be_result(document: object) -> bool:
+    return isinstance(document, dict) and {"schema", "status"} <= document.keys()
+
+
+def _newest_only(results: Iterable[Result]) -> list[Result]:
+    """Drop copies: the same id from the same machine, as when runs/ and results/ are both read."""
+    newest: dict[tuple[str, str], Result] = {}
+    for result in results:
+        key = (result["id"], machine_label(result))
+        known = newest.get(key)
+        if known is None or (result.get("date") or "") > (known.get("date") or ""):
+            newest[key] = result
+    return list(newest.values())
+
+
+def machine_label(result: Result) -> str:
+    """The machine in words, for example ``NVIDIA H100, 16 cores, torch 2.15``; speeds depend on it."""
+    machine = result.get("machine", {})
+    cores = f"{machine['cores']} cores" if machine.get("cores") else None
+    torch = f"torch {machine['torch']}" if machine.get("torch") else None
+    known = [str(part) for part in (machine.get("gpu"), machine.get("cpu"), cores, torch) if part]
+    return ", ".join(known) or "unknown machine"

@@ -1,0 +1,178 @@
+"""Rows of a table: one combination with its settings, on one or several seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ovvol_bench.report.results_files import COMPONENTS, Result, machine_label
+from ovvol_bench.runs.spec import SAYS_WHERE
+
+Settings = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A number over seeds.
+
+    Attributes:
+        mean: over the seeds on which it is defined; NaN if there is none.
+        std: sample standard deviation, None for fewer than two seeds.
+        n: seeds averaged.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Stat:
+        """Summarise the defined values.
+
+        >>> Stat.of([0.5, 0.7]).mean, Stat.of([0.5]).std, Stat.of([]).n
+        (0.6, None, 0)
+        """
+        if not values:
+            return cls(math.nan, None, 0)
+        std = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), std, len(values))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Results that differ in nothing but seed and machine.
+
+    Attributes:
+        results: at least one, done or failed.
+    """
+
+    results: tuple[Result, ...]
+
+    @property
+    def first(self) -> Result:
+        """A result to read the common settings from."""
+        return self.results[0]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the results have in common, flat; see ``settings_of``."""
+        return settings_of(self.first)
+
+    @cached_property
+    def done(self) -> list[Result]:
+        """Finished results, one a seed (the newest, where a seed ran on several machines)."""
+        newest = sorted((r for r in self.results if r["status"] == "done"), key=lambda r: r.get("date") or "")
+        return list({seeds_of(result): result for result in newest}.values())
+
+    @property
+    def failed(self) -> list[Result]:
+        """Results of runs that ended in an error."""
+        return [result for result in self.results if result["status"] == "failed"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of encoder, grouper and labeler."""
+        return names_of(self.first)
+
+    @property
+    def machines(self) -> list[str]:
+        """Machines that finished a run, in words, sorted."""
+        return sorted({machine_label(result) for result in self.results if result["status"] == "done"})
+
+    @property
+    def coverage(self) -> float:
+        """Share of the clips asked for that is in the numbers, in [0, 1]; the least over seeds."""
+        return min((_coverage(result) for result in self.done), default=math.nan)
+
+    def metric(self, key: str) -> Stat:
+        """A metric by its full key ``NAME@PROTOCOL``."""
+        return _stat(self.done, lambda result: _value(result, key))
+
+    def speed(self, machine: str) -> Stat:
+        """Clips a second on one machine, as named by ``machine_label``."""
+        here = [r for r in self.results if r["status"] == "done" and machine_label(r) == machine]
+        return _stat(here, lambda result: result.get("timing", {}).get("clips_per_s"))
+
+
+def group_rows(results: Iterable[Result]) -> list[Row]:
+    """One row a combination and its settings; seeds and machines come together in it."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(json.dumps([names_of(result), settings_of(result)]), []).append(result)
+    return [Row(tuple(group)) for group in groups.values()]
+
+
+def seeds_of(result: Result) -> tuple[int, ...]:
+    """The seed, or the several that a consensus was made of."""
+    many = result.get("seeds")
+    return tuple(many) if many else (result.get("seed") or 0,)
+
+
+def settings_of(result: Result) -> Settings:
+    """Everything that can change a result except its seed, flat, by dotted name.
+
+    Settings that say where content lies give way to the digest of the content.
+    """
+    flat: dict[str, Any] = {}
+    for kind in (*COMPONENTS, "dataset"):
+        flat |= _prefixed(kind, _part(result, kind).get("options", {}))
+        flat[f"{kind}.version"] = _part(result, kind).get("version")
+    for kind in COMPONENTS:
+        flat[f"{kind}.weights"] = (_part(result, kind).get("weights_sha256") or "none")[:8]
+    flat |= _prefixed("naming", result.get("naming", {}))
+    flat |= {name: result.get(name) for name in ("precision", "fidelity", "consensus")}
+    flat["seeds merged"] = len(seeds_of(result))
+    return {name: setting_text(value) for name, value in sorted(flat.items())}
+
+
+def setting_text(value: object) -> str:
+    """A setting as typed on a command line: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def telling_settings(row: Row, rows: Sequence[Row]) -> str:
+    """The settings that tell a row from the others of the same names; empty if it is the only one.
+
+    Returns:
+        Text such as ``grouper.num_slots=8, precision=bfloat16``.
+    """
+    own = row.settings
+    others = [other.settings for other in rows if other.names == row.names]
+    names = {
+        name for other in others for name in own.keys() | other.keys() if own.get(name) != other.get(name)
+    }
+    return ", ".join(f"{name}={own.get(name, 'none')}" for name in sorted(names))
+
+
+def names_of(result: Result) -> tuple[str, ...]:
+    """Names of encoder, grouper and labeler."""
+    return tuple(_part(result, kind)["name"] for kind in COMPONENTS)
+
+
+def _part(result: Result, kind: str) -> Mapping[str, Any]:
+    parts: Mapping[str, Any] = result
+    part: Mapping[str, Any] = parts[kind]
+    return part
+
+
+def _prefixed(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}.{name}": value for name, value in options.items() if name not in SAYS_WHERE}
+
+
+def _coverage(result: Result) -> float:
+    coverage = result.get("coverage", {})
+    asked = coverage.get("clips")
+    return coverage.get("done", 0) / asked if asked else math.nan
+
+
+def _value(result: Result, key: str) -> float | None:
+    return result["metrics"][key]["value"] if key in result["metrics"] else None
+
+
+def _stat(results: Iterable[Result], read: Callable[[Result], float | None]) -> Stat:
+    return Stat.of([value for result in results if (value := read(result)) is not None])

@@ -1,0 +1,207 @@
+"""Tables of results: as text, markdown, LaTeX or HTML for people, as CSV, JSON or a frame for programs."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.report.blocks import Block, Query, make_blocks
+from ovvol_bench.report.columns import Column, NumberColumn
+from ovvol_bench.report.results_files import Result
+from ovvol_bench.report.rows import Row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+STYLES = ("text", "markdown", "csv", "latex", "html", "json")
+_TABULATE_FORMATS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A block as words, ready to be laid out.
+
+    Attributes:
+        title: above the table.
+        headers: one a column.
+        numeric: which columns are set flush right.
+        cells: rows of words.
+        notes: below the table.
+    """
+
+    title: str
+    headers: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    cells: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def render(
+    results: Sequence[Result],
+    columns: Sequence[str] | None = None,
+    style: str = "text",
+    *,
+    sort_by: str | None = None,
+    by: str = "dataset",
+) -> str:
+    """Lay results out as tables, one a dataset and protocol.
+
+    Shares in [0, 1] are printed as percentages with one decimal in the styles for people; ``csv``
+    and ``json`` carry the numbers as stored. Several seeds give mean ± sample standard deviation.
+    In markdown the best of a column is bold, among rows that cover every clip.
+
+    Args:
+        results: as ``load_results`` returns them.
+        columns: names as users type them: metrics (``ap50`` or ``ap50@vid-devkit``), components,
+            ``clips_per_s``, settings (``grouper.num_slots``); None for the default ones.
+        style: one of ``STYLES``.
+        sort_by: column that orders the rows, best first; None for the first one with numbers.
+        by: ``dataset``, or a kind of component to give every component a block of its own.
+
+    Raises:
+        SettingError: if a column, the style or ``by`` is unknown.
+    """
+    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style)
+
+
+def render_blocks(blocks: Sequence[Block], style: str) -> str:
+    """Lay blocks out in one of ``STYLES``.
+
+    Raises:
+        SettingError: if the style is unknown.
+    """
+    if style not in STYLES:
+        raise SettingError(f"table style: got '{style}', expected one of {', '.join(STYLES)}.")
+    if style == "csv":
+        return to_frame(blocks).to_csv(index=False).rstrip("\n")
+    if style == "json":
+        return json.dumps([record for block in blocks for record in block_records(block)], indent=2)
+    return "\n\n".join(render_grid(block_grid(block, bold=style == "markdown"), style) for block in blocks)
+
+
+def block_grid(block: Block, *, bold: bool = False) -> Grid:
+    """The words of a block.
+
+    Args:
+        block: rows and columns.
+        bold: whether the best of every column of numbers stands between ``**``.
+    """
+    columns = [_column_cells(column, block.rows, bold) for column in block.columns]
+    return Grid(
+        title=block.title,
+        headers=tuple(column.header for column in block.columns),
+        numeric=tuple(isinstance(column, NumberColumn) for column in block.columns),
+        cells=tuple(zip(*columns, strict=True)),
+        notes=block.notes,
+    )
+
+
+def render_grid(grid: Grid, style: str) -> str:
+    """Lay one grid out, with its title above and its notes below.
+
+    Args:
+        grid: the words.
+        style: ``text``, ``markdown``, ``latex`` or ``html``.
+    """
+    from tabulate import tabulate
+
+    aligns = ["right" if numeric else "left" for numeric in grid.numeric]
+    cells, headers = grid.cells, grid.headers
+    if style == "markdown":
+        cells = tuple(tuple(cell.replace("|", "\\|") for cell in row) for row in cells)
+    table = tabulate(
+        cells, headers, _TABULATE_FORMATS[style], colalign=aligns if cells else None, disable_numparse=True
+    )
+    return _FRAMES[style](grid.title, str(table), grid.notes)
+
+
+def to_frame(blocks: Sequence[Block]) -> DataFrame:
+    """All rows of all blocks as one pandas frame: numbers as stored, NaN where undefined.
+
+    Columns: dataset, split, fingerprint, clips, protocols; the blocks' own columns under their full keys,
+    numbers over several seeds with ``KEY_std``; seeds, failed, coverage, machine, ids and errors.
+    """
+    from pandas import DataFrame
+
+    return DataFrame([record for block in blocks for record in block_records(block)])
+
+
+def block_records(block: Block) -> list[dict[str, Any]]:
+    """One dictionary a row, ready for JSON: None where a number is undefined."""
+    return [_record(block, row) for row in block.rows]
+
+
+def _record(block: Block, row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = block.shared._asdict() | {"protocols": " ".join(block.shared.protocols)}
+    for column in block.columns:
+        record |= _record_cell(column, row)
+    return record | {
+        "seeds": len(row.done),
+        "failed": len(row.failed),
+        "coverage": None if math.isnan(row.coverage) else row.coverage,
+        "machine": "; ".join(row.machines),
+        "ids": " ".join(result["id"] for result in row.results),
+        "errors": "; ".join(result.get("error") or "no reason recorded" for result in row.failed),
+    }
+
+
+def _record_cell(column: Column, row: Row) -> dict[str, Any]:
+    if not isinstance(column, NumberColumn):
+        return {column.key: column.read(row)}
+    stat = column.read(row)
+    mean = {column.key: stat.mean if stat.n else None}
+    return mean if stat.std is None else mean | {f"{column.key}_std": stat.std}
+
+
+def _column_cells(column: Column, rows: Sequence[Row], bold: bool) -> list[str]:
+    if not isinstance(column, NumberColumn):
+        return [column.read(row) for row in rows]
+    texts = [column.text(row) for row in rows]
+    best = _best_mean(column, rows) if bold else None
+    return [
+        f"**{text}**" if _shows(column, row, best) else text for text, row in zip(texts, rows, strict=True)
+    ]
+
+
+def _best_mean(column: NumberColumn, rows: Sequence[Row]) -> str | None:
+    """The best mean as printed, or None where nothing is there to be better than."""
+    stats = [column.read(row) for row in rows if not row.coverage < 1]
+    means = [stat.mean for stat in stats if stat.n]
+    if len(set(means)) < 2:
+        return None
+    return column.number(max(means) if column.higher_is_better else min(means))
+
+
+def _shows(column: NumberColumn, row: Row, best: str | None) -> bool:
+    """Whether the row shows the best number: equal print, equal honour."""
+    return best is not None and not row.coverage < 1 and column.number(column.read(row).mean) == best
+
+
+def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:
+    return "\n".join([title, "", table, *([""] if notes else []), *notes])
+
+
+def _frame_markdown(title: str, table: str, notes: Sequence[str]) -> str:
+    lines = [f"**{title}**", "", table]
+    return "\n".join(
+        [*lines, "", *(f"<sub>{html.escape(note, quote=False)}</sub><br>" for note in notes)]
+        if notes
+        else lines
+    )
+
+
+def _frame_latex(title: str, table: str, notes: Sequence[str]) -> str:
+    return "\n".join([f"% {title}", table, *(f"% {note}" for note in notes)])
+
+
+def _frame_html(title: str, table: str, notes: Sequence[str]) -> str:
+    escaped = [f"<p>{html.escape(note)}</p>" for note in notes]
+    return "\n".join([f"<h3>{html.escape(title)}</h3>", table, *escaped])
+
+
+_FRAMES = {"text": _frame_text, "markdown": _frame_markdown, "latex": _frame_latex, "html": _frame_html}
