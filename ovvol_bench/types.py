@@ -125,6 +125,8 @@ class Localization:
             unless the vocabulary has a prompt for it.
         slot_map: (T, h, w) int16, the winning slot of every patch.
         segment_of_slot: (K,) int16, the segment in [0, N) that a slot belongs to, -1 if dropped.
+        input_size: (height, width) of the resized frames that the models saw, for protocols that
+            compare boxes there; None where unknown.
     """
 
     boxes: Floats
@@ -132,6 +134,7 @@ class Localization:
     probabilities: Floats
     slot_map: npt.NDArray[np.int16]
     segment_of_slot: npt.NDArray[np.int16]
+    input_size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.probabilities)

@@ -1,0 +1,297 @@
+"""Predictions as columns: the localizations of many clips in a few flat arrays.
+
+Metrics read these columns, and ``runs.predictions`` keeps them on disk. Imports numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.ragged import offsets_of, spans
+from ovvol_bench.types import Bools, ClipInfo, Floats, Ints, Localization
+
+
+@dataclass(frozen=True)
+class ClipPrediction:
+    """What one clip yielded.
+
+    Attributes:
+        info: the clip's identity; truth may be missing, it is never stored.
+        input_size: (height, width) of the resized frames that the models saw.
+        localization: of all frames of the clip.
+    """
+
+    info: ClipInfo
+    input_size: tuple[int, int]
+    localization: Localization
+
+
+FLAT_COLUMNS = {
+    "frame_indices": "frames",
+    "boxes": "boxes",
+    "present": "boxes",
+    "probabilities": "segments",
+    "slot_map": "patches",
+    "segment_of_slot": "slots",
+}
+"""The flat columns of ``Predictions``, and what each has one row for."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Localizations of L clips. The rows of a clip lie together, in the order of the clips.
+
+    Frames that a clip repeats from an earlier one (``ClipInfo.context``) are left out.
+
+    Attributes:
+        clip_ids: ids of the clips.
+        videos: the video of each clip.
+        frame_counts: (L,) int64, frames T of each clip.
+        segment_counts: (L,) int64, segments N.
+        slot_counts: (L,) int64, slots K.
+        grids: (L, 2) int64, patches (rows, columns) of a frame.
+        frame_sizes: (L, 2) int64, (height, width) of the original frames.
+        input_sizes: (L, 2) int64, (height, width) of the frames that the models saw.
+        frame_indices: (sum of T,) int64, positions in the video, from 0.
+        boxes: (sum of T * N, 4) float32, by clip, frame, segment; as ``Localization.boxes``.
+        present: (sum of T * N,) bool.
+        probabilities: (sum of N, C + 1) float32.
+        slot_map: (sum of T * rows * columns,) int16.
+        segment_of_slot: (sum of K,) int16.
+    """
+
+    clip_ids: tuple[str, ...]
+    videos: tuple[str, ...]
+    frame_counts: Ints
+    segment_counts: Ints
+    slot_counts: Ints
+    grids: Ints
+    frame_sizes: Ints
+    input_sizes: Ints
+    frame_indices: Ints
+    boxes: Floats
+    present: Bools
+    probabilities: Floats
+    slot_map: npt.NDArray[np.int16]
+    segment_of_slot: npt.NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __iter__(self) -> Iterator[ClipPrediction]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> ClipPrediction:
+        clip = self.select(np.array([index]))
+        frames, segments = int(clip.frame_counts[0]), int(clip.segment_counts[0])
+        input_size = (int(clip.input_sizes[0, 0]), int(clip.input_sizes[0, 1]))
+        localization = Localization(
+            clip.boxes.reshape(frames, segments, 4),
+            clip.present.reshape(frames, segments),
+            clip.probabilities,
+            clip.slot_map.reshape(frames, *clip.grids[0]),
+            clip.segment_of_slot,
+            input_size,
+        )
+        height, width = clip.frame_sizes[0].tolist()
+        indices = tuple(clip.frame_indices.tolist())
+        info = ClipInfo(clip.clip_ids[0], clip.videos[0], indices, (height, width))
+        return ClipPrediction(info, input_size, localization)
+
+    @property
+    def classes(self) -> int:
+        """Number of foreground classes C."""
+        return int(self.probabilities.shape[1]) - 1
+
+    def counts(self, unit: str) -> Ints:
+        """(L,) int64: rows that each clip has in the flat columns of a unit of ``FLAT_COLUMNS``."""
+        rows: dict[str, Ints] = {
+            "frames": self.frame_counts,
+            "boxes": self.frame_counts * self.segment_counts,
+            "segments": self.segment_counts,
+            "patches": self.frame_counts * self.grids.prod(axis=1),
+            "slots": self.slot_counts,
+        }
+        return rows[unit]
+
+    def select(self, clips: Ints) -> Predictions:
+        """The clips at the given positions, in that order."""
+        columns: dict[str, object] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if field.name in FLAT_COLUMNS:
+                counts = self.counts(FLAT_COLUMNS[field.name])
+                columns[field.name] = column[spans(offsets_of(counts)[clips], counts[clips])]
+            elif isinstance(column, tuple):
+                columns[field.name] = tuple(column[clip] for clip in clips)
+            else:
+                columns[field.name] = column[clips]
+        return Predictions(**columns)  # type: ignore[arg-type]
+
+    def in_order(self) -> Predictions:
+        """Sorted by video, first frame and clip id, whatever order the clips came in.
+
+        A clip that is there several times with the same content is kept once.
+
+        Raises:
+            DataError: if one clip id comes with different contents.
+        """
+        if not len(self):
+            return self
+        starts = self.frame_indices[offsets_of(self.frame_counts)[:-1]]
+        keys = list(zip(self.videos, starts.tolist(), self.clip_ids, strict=True))
+        order = sorted(range(len(self)), key=keys.__getitem__)
+        if order != list(range(len(self))):
+            return self.select(np.array(order)).in_order()
+        return self._without_repeats()
+
+    def _without_repeats(self) -> Predictions:
+        first: dict[str, int] = {}
+        for position, clip in enumerate(self.clip_ids):
+            earlier = first.setdefault(clip, position)
+            if earlier != position and not same_content(self[earlier], self[position]):
+                raise DataError(
+                    f"clip '{clip}' was predicted twice with different results; expected one result "
+                    "a clip. Delete the shards of the run that doesn't belong here."
+                )
+        return self if len(first) == len(self) else self.select(np.array(list(first.values())))
+
+
+def pack(clips: Sequence[ClipPrediction]) -> Predictions:
+    """Lay clips end to end; context frames are left out.
+
+    Raises:
+        ContractError: if the arrays of a localization don't fit together.
+        DataError: if the clips have different numbers of classes.
+    """
+    own = [without_context(clip) for clip in clips]
+    for clip in own:
+        _check_shapes(clip)
+    found = [clip.localization for clip in own]
+    classes = {each.probabilities.shape[1] for each in found}
+    if len(classes) > 1:
+        raise DataError(f"predictions over different vocabularies: {sorted(classes)} classes; expected one")
+    width = classes.pop() if classes else 1
+    infos = [clip.info for clip in own]
+    return Predictions(
+        clip_ids=tuple(info.id for info in infos),
+        videos=tuple(info.video for info in infos),
+        frame_counts=_column([len(info.frame_indices) for info in infos]),
+        segment_counts=_column([len(each) for each in found]),
+        slot_counts=_column([len(each.segment_of_slot) for each in found]),
+        grids=_column([each.slot_map.shape[1:] for each in found], (2,)),
+        frame_sizes=_column([info.frame_size for info in infos], (2,)),
+        input_sizes=_column([clip.input_size for clip in own], (2,)),
+        frame_indices=_flat([np.array(info.frame_indices) for info in infos], (), np.int64),
+        boxes=_flat([each.boxes for each in found], (4,), np.float32),
+        present=_flat([each.present for each in found], (), np.bool_),
+        probabilities=_flat([each.probabilities for each in found], (width,), np.float32),
+        slot_map=_flat([each.slot_map for each in found], (), np.int16),
+        segment_of_slot=_flat([each.segment_of_slot for each in found], (), np.int16),
+    )
+
+
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """The clips of several predictions, one after another.
+
+    Raises:
+        DataError: if the parts have different numbers of classes.
+    """
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pack([])
+    classes = sorted({part.classes for part in parts})
+    if len(classes) > 1:
+        raise DataError(
+            f"predictions over different vocabularies: {classes} foreground classes; expected one"
+        )
+    columns: dict[str, object] = {}
+    for field in fields(Predictions):
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], tuple):
+            columns[field.name] = tuple(item for value in values for item in value)
+        else:
+            columns[field.name] = np.concatenate(values)
+    return Predictions(**columns)  # type: ignore[arg-type]
+
+
+def without_context(clip: ClipPrediction) -> ClipPrediction:
+    """A clip with its first ``context`` frames cut from info, truth and localization.
+
+    A localization that lacks these frames already is taken as it is.
+
+    Raises:
+        ContractError: if the localization has neither all frames nor all but the context.
+    """
+    info, found = clip.info, clip.localization
+    total, kept = len(info.frame_indices), len(info.frame_indices) - info.context
+    if len(found.boxes) not in (total, kept):
+        raise ContractError(
+            f"clip '{info.id}': localization of {len(found.boxes)} frames; expected {kept}, or {total} "
+            "with its context"
+        )
+    if not info.context:
+        return clip
+    if len(found.boxes) == total:
+        cut = slice(info.context, None)
+        found = replace(
+            found, boxes=found.boxes[cut], present=found.present[cut], slot_map=found.slot_map[cut]
+        )
+    return ClipPrediction(own_frames(info), clip.input_size, found)
+
+
+def own_frames(info: ClipInfo) -> ClipInfo:
+    """A clip's info without its context frames."""
+    if not info.context:
+        return info
+    truth = None if info.truth is None else info.truth[info.context :]
+    return replace(info, frame_indices=info.frame_indices[info.context :], truth=truth, context=0)
+
+
+def same_content(first: ClipPrediction, second: ClipPrediction) -> bool:
+    """Whether two predictions are equal to the last bit, truth aside."""
+    one, other = first.localization, second.localization
+    arrays = ("boxes", "present", "probabilities", "slot_map", "segment_of_slot")
+    return (
+        replace(first.info, truth=None) == replace(second.info, truth=None)
+        and first.input_size == second.input_size
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+    )
+
+
+def _check_shapes(clip: ClipPrediction) -> None:
+    found, frames = clip.localization, len(clip.info.frame_indices)
+    if not frames:
+        raise ContractError(f"clip '{clip.info.id}' has no frames of its own; expected at least one")
+    segments, slots = len(found), len(found.segment_of_slot)
+    expected = {
+        "boxes": (frames, segments, 4),
+        "present": (frames, segments),
+        "probabilities": (segments, found.probabilities.shape[-1]),
+        "slot_map": (frames, *found.slot_map.shape[1:3]),
+        "segment_of_slot": (slots,),
+    }
+    for name, shape in expected.items():
+        got = getattr(found, name).shape
+        if got != shape:
+            raise ContractError(
+                f"clip '{clip.info.id}': localization.{name} has shape {got}; expected {shape} "
+                f"for {frames} frames and {segments} segments"
+            )
+
+
+def _column(values: Sequence[object], item: tuple[int, ...] = ()) -> Ints:
+    return np.array(values, np.int64).reshape(len(values), *item)
+
+
+def _flat(
+    values: Sequence[npt.NDArray[Any]], item: tuple[int, ...], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    parts = [np.zeros((0, *item), dtype), *(value.reshape(-1, *item) for value in values)]
+    return np.concatenate(parts, dtype=dtype, casting="same_kind")

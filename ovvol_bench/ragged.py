@@ -1,0 +1,49 @@
+"""Index arithmetic on ragged arrays: many short lists laid end to end, with their lengths beside.
+
+This is how the project keeps boxes of frames and frames of clips, so that nothing has to loop over
+them. Imports numpy only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ovvol_bench.types import Ints
+
+
+def offsets_of(counts: Ints) -> Ints:
+    """(n + 1,) int64: where each of n lists starts, and the end of the last.
+
+    >>> offsets_of(np.array([2, 0, 3]))
+    array([0, 2, 2, 5])
+    """
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def spans(starts: Ints, counts: Ints) -> Ints:
+    """The ranges ``[start, start + count)`` one after another.
+
+    >>> spans(np.array([5, 0]), np.array([2, 3]))
+    array([5, 6, 0, 1, 2])
+    """
+    shift = starts - offsets_of(counts)[:-1]
+    return np.repeat(shift, counts) + np.arange(int(counts.sum()), dtype=np.int64)
+
+
+def all_pairs(first_counts: Ints, second_counts: Ints) -> tuple[Ints, Ints]:
+    """Every pair of an item of a first and an item of a second ragged array in the same list.
+
+    Args:
+        first_counts: (n,) items of the first array in each of n lists.
+        second_counts: (n,) items of the second array in each list.
+
+    Returns:
+        Indices into the first and into the second array, both (P,); list by list, the first index
+        ascending and for each of them the second.
+
+    >>> all_pairs(np.array([2, 1]), np.array([1, 2]))
+    (array([0, 1, 2, 2]), array([0, 0, 1, 2]))
+    """
+    partners = np.repeat(second_counts, first_counts)
+    starts = np.repeat(offsets_of(second_counts)[:-1], first_counts)
+    return np.repeat(np.arange(len(partners), dtype=np.int64), partners), spans(starts, partners)
