@@ -1,0 +1,146 @@
+"""Several groupings of one clip into one, by spectral clustering of patches that keep together.
+
+Two patches are as alike as the share of seeds that put them into the same slot. The smallest
+eigenvectors of the normalised Laplacian of that graph embed the patches, k-means groups them
+(Shi and Malik 2000; von Luxburg 2007, algorithm "normalized spectral clustering").
+
+Patches with the same slots in all seeds are interchangeable: their rows in the graph are equal, and
+so are their embeddings. Hence the graph of distinct patterns, weighted by how many patches have
+them, gives the same eigenvectors and the same clusters; a clip of 1,568 patches has only a few
+hundred of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.types import Ints
+
+Doubles = npt.NDArray[np.float64]
+_STARTS = 30
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """U distinct rows of labels: labels (U, R), how many patches have each, and (P,) which each has."""
+
+    labels: Ints
+    counts: Ints
+    of_patch: Ints
+
+
+def adjacency(slot_maps: npt.NDArray[np.integer[Any]]) -> Doubles:
+    """Share of seeds in which two patches are in the same slot.
+
+    Args:
+        slot_maps: (R, ...) slot of every patch under R seeds, P patches each.
+
+    Returns:
+        (P, P) float64 in [0, 1], symmetric, the diagonal 1.
+    """
+    return _agreement(slot_maps.reshape(len(slot_maps), -1).T)
+
+
+def laplacian_eigenvalues(affinity: Doubles) -> Doubles:
+    """Eigenvalues of the normalised Laplacian 1 - D^-1/2 A D^-1/2, self-loops counted.
+
+    Args:
+        affinity: (P, P) symmetric, non-negative, the diagonal above 0.
+
+    Returns:
+        (P,) float64, ascending, in [0, 2].
+    """
+    scale = 1 / np.sqrt(affinity.sum(axis=1))
+    laplacian = np.eye(len(affinity)) - affinity * np.outer(scale, scale)
+    return np.linalg.eigvalsh(laplacian).astype(np.float64)
+
+
+def consensus(slot_maps: npt.NDArray[np.integer[Any]], low: int, high: int, seed: int) -> Ints:
+    """One grouping that agrees best with several.
+
+    The number of groups is the one in [low, high] with the largest eigengap, the step from the last
+    eigenvalue in use to the next; the loss of k-means would not do, as it falls with every further
+    group. There are never more groups than distinct patterns.
+
+    Args:
+        slot_maps: (R, T, h, w) winning slot of every patch under R seeds.
+        low: fewest groups, at least 1.
+        high: most groups, at least ``low``.
+        seed: of the k-means starts; the same seed gives the same groups.
+
+    Returns:
+        (T, h, w) int64 groups, numbered in the order of their first patch.
+
+    Raises:
+        SettingError: if not 1 <= low <= high.
+    """
+    if not 1 <= low <= high:
+        raise SettingError(f"consensus: expected 1 <= LOW <= HIGH, got {low}..{high}.")
+    patterns = _patterns(slot_maps)
+    high = min(high, len(patterns.counts))
+    values, vectors = _spectrum(patterns, high + 1)
+    groups = _number_of_groups(values, min(low, high), high)
+    clusters = _weighted_kmeans(vectors[:, :groups], patterns.counts, groups, seed)
+    return _by_first_patch(clusters[patterns.of_patch]).reshape(slot_maps.shape[1:])
+
+
+def _patterns(slot_maps: npt.NDArray[np.integer[Any]]) -> _Patterns:
+    rows = slot_maps.reshape(len(slot_maps), -1).T
+    labels, of_patch, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    return _Patterns(labels, counts, of_patch.reshape(-1))
+
+
+def _agreement(labels: npt.NDArray[np.integer[Any]]) -> Doubles:
+    """(U, U) share of columns in which two rows of (U, R) labels agree, by one matrix product."""
+    seeds = labels.shape[1]
+    one_hot = (labels[:, :, None] == np.arange(labels.max() + 1)).reshape(len(labels), -1)
+    one_hot = one_hot.astype(np.float32)
+    share: Doubles = (one_hot @ one_hot.T).astype(np.float64) / seeds
+    return share
+
+
+def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
+    """Smallest Laplacian eigenvalues of the full graph of patches, with embeddings of the patterns.
+
+    Returns:
+        (count,) eigenvalues, those beyond the patterns filled up with 1, which is what they are; and
+        (U, min(count, U)) values that eigenvectors of the random walk take at each pattern.
+    """
+    from scipy.linalg import eigh
+
+    affinity, counts = _agreement(patterns.labels), patterns.counts
+    degrees = affinity @ counts
+    scale = np.sqrt(counts / degrees)
+    walk = affinity * np.outer(scale, scale)
+    size = len(counts)
+    values, vectors = eigh(walk, subset_by_index=[max(0, size - count), size - 1])
+    smallest = 1 - values[::-1]
+    padded = np.concatenate([smallest, np.ones(max(0, count - size))])
+    return padded, vectors[:, ::-1] / np.sqrt(counts * degrees)[:, None]
+
+
+def _number_of_groups(values: Doubles, low: int, high: int) -> int:
+    """The k in [low, high] with the largest values[k] - values[k - 1], the smallest of equals."""
+    gaps = np.diff(values)[low - 1 : high]
+    return low + int(gaps.argmax())
+
+
+def _weighted_kmeans(points: Doubles, counts: Ints, groups: int, seed: int) -> Ints:
+    """(U,) cluster of every point; a point counts as often as patches have it."""
+    from sklearn.cluster import KMeans
+
+    model = KMeans(groups, n_init=_STARTS, random_state=seed % 2**32)
+    labels: Ints = model.fit(points, sample_weight=counts).labels_.astype(np.int64)
+    return labels
+
+
+def _by_first_patch(clusters: Ints) -> Ints:
+    """Renumber clusters in the order in which they appear."""
+    _, first, numbers = np.unique(clusters, return_index=True, return_inverse=True)
+    order: Ints = np.argsort(np.argsort(first))[numbers]
+    return order

@@ -1,0 +1,172 @@
+"""Naming of one clip: soft masks and patch embeddings in, a localization out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovvol_bench.errors import ContractError
+from ovvol_bench.naming.prompts import TextBank
+from ovvol_bench.naming.scores import Doubles, name_probabilities
+from ovvol_bench.naming.segments import group_slots, segments_by_slot
+from ovvol_bench.naming.settings import NamingSettings
+from ovvol_bench.types import Bools, Floats, Localization
+
+
+def name_clip(
+    masks: Tensor, patches: Tensor, text: TextBank, settings: NamingSettings, frame_size: tuple[int, int]
+) -> Localization:
+    """Localize and name the objects of a clip.
+
+    Args:
+        masks: (K, S, h, w) soft assignment of patches to slots, on any device.
+        patches: (T, h', w', E) patch embeddings, not normalised, same device; T a multiple of S.
+            Another grid than the masks' is resized to theirs, bilinearly.
+        text: prompts of the vocabulary.
+        settings: conventions.
+        frame_size: (height, width) of the original frames in pixels; the grid covers all of it.
+
+    Raises:
+        ContractError: if masks or patches are not finite, or their frames don't fit.
+    """
+    slots = winning_slots(masks, frames=len(patches))
+    return name_slots(slots, len(masks), patches, text, settings, frame_size)
+
+
+def name_slots(
+    slots: Tensor,
+    num_slots: int,
+    patches: Tensor,
+    text: TextBank,
+    settings: NamingSettings,
+    frame_size: tuple[int, int],
+) -> Localization:
+    """Localize and name the objects of a clip whose patches are grouped already.
+
+    Args:
+        slots: (T, h, w) int64 slot of every patch, in [0, num_slots); for example a consensus.
+        num_slots: K.
+        patches: (T, h', w', E) as in ``name_clip``.
+        text: prompts of the vocabulary.
+        settings: conventions.
+        frame_size: (height, width) of the original frames in pixels.
+
+    Raises:
+        ContractError: if patches are not finite, or their frames don't fit.
+    """
+    members = slots == torch.arange(num_slots, device=slots.device)[:, None, None, None]
+    pooled: Floats = pool(members, patches).cpu().numpy()
+    if not np.isfinite(pooled).all():
+        raise ContractError("The labeler's patch embeddings hold NaN or infinite values.")
+    slot_map = slots.cpu().numpy().astype(np.int16)
+    groups = group_slots(slot_map, pooled, text, settings)
+    segment_of_slot = segments_by_slot(groups, num_slots)
+    boxes, present = segment_boxes(segment_of_slot[slot_map], len(groups), frame_size)
+    sums = pool_segments(pooled, segment_of_slot, len(groups))
+    probabilities = name_probabilities(sums, text, settings.temperature).astype(np.float32)
+    return Localization(boxes, present, probabilities, slot_map, segment_of_slot)
+
+
+def winning_slots(masks: Tensor, frames: int) -> Tensor:
+    """The slot with the largest weight at every patch, the first of equals.
+
+    Args:
+        masks: (K, S, h, w) soft assignment.
+        frames: T, a multiple of S; every feature step stands for T / S frames.
+
+    Returns:
+        (T, h, w) int64 in [0, K).
+
+    Raises:
+        ContractError: if the masks are not finite or T is no multiple of S.
+    """
+    steps = masks.shape[1]
+    if frames % steps:
+        raise ContractError(f"The grouper returned masks of {steps} steps for a clip of {frames} frames.")
+    weights, slots = masks.max(dim=0)
+    if not torch.isfinite(weights).all():
+        raise ContractError("The grouper's masks hold NaN or infinite values.")
+    return slots.repeat_interleave(frames // steps, dim=0)
+
+
+def pool(weights: Tensor, patches: Tensor) -> Tensor:
+    """Weighted sums of patch embeddings, one matrix product in float32.
+
+    Args:
+        weights: (K, T, h, w) of every patch in every slot.
+        patches: (T, h', w', E); resized to (h, w) bilinearly if the grids differ.
+
+    Returns:
+        (K, E) float32, on the device of the patches.
+
+    Raises:
+        ContractError: if the numbers of frames differ.
+    """
+    frames, *grid = weights.shape[1:]
+    if len(patches) != frames:
+        raise ContractError(
+            f"The labeler returned patches of {len(patches)} frames, the grouper slots of {frames}."
+        )
+    return weights.flatten(1).float() @ _resized(patches.float(), grid).flatten(0, 2)
+
+
+def _resized(patches: Tensor, grid: Sequence[int]) -> Tensor:
+    """(T, h', w', E) patches on another grid of (rows, columns)."""
+    if list(patches.shape[1:3]) == list(grid):
+        return patches
+    channels_first = patches.permute(0, 3, 1, 2)
+    return F.interpolate(channels_first, size=list(grid), mode="bilinear", align_corners=False).permute(
+        0, 2, 3, 1
+    )
+
+
+def pool_segments(pooled: Floats, segment_of_slot: npt.NDArray[np.int16], num_segments: int) -> Doubles:
+    """Sum slots into segments.
+
+    Args:
+        pooled: (K, E) sums of patch embeddings of every slot.
+        segment_of_slot: (K,) segment in [0, N), or -1 for none.
+        num_segments: N.
+
+    Returns:
+        (N, E) float64.
+    """
+    sums = np.zeros((num_segments, pooled.shape[1]))
+    kept = segment_of_slot >= 0
+    np.add.at(sums, segment_of_slot[kept], pooled[kept])
+    return sums
+
+
+def segment_boxes(
+    segment_map: npt.NDArray[np.int16], num_segments: int, frame_size: tuple[int, int]
+) -> tuple[Floats, Bools]:
+    """Tight boxes around the patches of every segment in every frame.
+
+    Args:
+        segment_map: (T, h, w) segment of every patch, in [0, N), or -1.
+        num_segments: N.
+        frame_size: (height, width) of the original frames in pixels; the grid covers all of it.
+
+    Returns:
+        Boxes (T, N, 4) float32 x1, y1, x2, y2 in pixels of the original frame, ends inclusive,
+        zeros where a segment is absent; and (T, N) bool, whether it is present.
+    """
+    masks = segment_map[:, None] == np.arange(num_segments)[:, None, None]
+    present: Bools = masks.any(axis=(2, 3))
+    top, bottom = _extent(masks.any(axis=3), frame_size[0])
+    left, right = _extent(masks.any(axis=2), frame_size[1])
+    boxes = np.stack([left, top, right, bottom], axis=-1) * present[..., None]
+    return boxes.astype(np.float32), present
+
+
+def _extent(occupied: Bools, pixels: int) -> tuple[Doubles, Doubles]:
+    """First and last pixel, inclusive, of the occupied cells along the last axis."""
+    cells = occupied.shape[-1]
+    first = occupied.argmax(axis=-1)
+    end = cells - occupied[..., ::-1].argmax(axis=-1)
+    return first * pixels / cells, end * pixels / cells - 1
