@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PROJECT = "ovvol_bench"
 
+EVENTS = ("ovvol_run_started", "ovvol_clip_localized", "ovvol_run_finished")
+"""Hooks that the harness calls while it runs; the others are asked once, when a plugin loads."""
+
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook of the same name."""
 

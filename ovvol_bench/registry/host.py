@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import pluggy
 from ovvol_bench.errors import PluginError, UnknownNameError, nearest
 from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
 from ovvol_bench.registry.entries import KINDS, Found
+from ovvol_bench.registry.hookspecs import EVENTS
 from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
 from ovvol_bench.registry.vetting import listed_by, new_manager
 
@@ -21,7 +23,7 @@ class Broken(NamedTuple):
     """A plugin that can't be used, and why."""
 
     origin: str
-    error: Exception
+    error: PluginError
 
 
 class Conflict(NamedTuple):
@@ -41,7 +43,6 @@ class Registry:
 
     Attributes:
         broken: installed plugins that failed to load, with the reason.
-        hook: calls the event hooks of all plugins, as in ``registry.hook.ovvol_run_started(spec=spec)``.
     """
 
     def __init__(self, only: Sequence[str] | None = None) -> None:
@@ -52,7 +53,7 @@ class Registry:
 
     @property
     def hook(self) -> pluggy.HookRelay:
-        """The hooks of all plugins that loaded."""
+        """Calls a hook of all plugins, as in ``registry.hook.ovvol_run_started(spec=spec)``."""
         return self._manager.hook
 
     @property
@@ -60,6 +61,15 @@ class Registry:
         """Names that are taken more than once."""
         taken = sorted(self._found.items())
         return [Conflict(*key, tuple(found)) for key, found in taken if len(found) > 1]
+
+    @property
+    def listeners(self) -> list[tuple[str, str]]:
+        """Event hooks that plugins implement, as (hook, origin)."""
+        return [
+            (hook, implementation.plugin_name)
+            for hook in EVENTS
+            for implementation in getattr(self.hook, hook).get_hookimpls()
+        ]
 
     def add(self, source: Source) -> None:
         """Load a plugin and take in what it registers: all of it, or nothing.
@@ -133,8 +143,7 @@ class Registry:
         ]
         if self._only is not None:
             lines.append(f"{RESTRICT} allows only: {', '.join(self._only) or 'none'}.")
-        if self.broken:
-            lines.append(f"Plugins that failed to load: {', '.join(origin for origin, _ in self.broken)}.")
+        lines += [f"Perhaps it belongs here: {error}" for _, error in self.broken]
         return "\n".join(lines)
 
 
@@ -168,5 +177,12 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    return f"{type(error).__name__}: {error} ({own[-1].filename}, line {own[-1].lineno})"
+    return f"{type(error).__name__}: {error}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    """Where the plugin's code failed, without the import machinery around it."""
+    machinery = ("<frozen", str(Path(importlib.__file__).parent), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(machinery)]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

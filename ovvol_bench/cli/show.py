@@ -1,0 +1,60 @@
+"""``ovvol-bench show KIND NAME``: one component and its settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from ovvol_bench.cli.common import echo_json, echo_table, format_option, plugin_option, registry_from
+from ovvol_bench.registry import KINDS, Found, Setting
+
+
+@click.command("show")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@plugin_option
+@format_option("text", "json")
+@click.pass_context
+def command(context: click.Context, kind: str, name: str, style: str) -> None:
+    """Show a component: what it is, where it comes from, its settings."""
+    registry = registry_from(context)
+    found, settings = registry.find(kind, name), registry.settings(kind, name)
+    documentation = inspect.getdoc(found.entry.factory)
+    if style == "json":
+        echo_json(_described(found, documentation, settings))
+        return
+    click.echo(f"{kind} {name}: {found.entry.summary}\nFrom {found.origin}\n")
+    if documentation:
+        click.echo(f"{documentation}\n")
+    if settings:
+        echo_table([_row(setting) for setting in settings])
+    else:
+        click.echo("It has no settings.")
+
+
+def _described(found: Found, documentation: str | None, settings: list[Setting]) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "name": found.entry.name,
+        "summary": found.entry.summary,
+        "origin": found.origin,
+        "version": found.version,
+        "documentation": documentation,
+        "settings": [_row(setting) | {"required": setting.required} for setting in settings],
+    }
+
+
+def _row(setting: Setting) -> dict[str, str]:
+    return {"setting": setting.name, "type": setting.type, "default": _as_typed(setting)}
+
+
+def _as_typed(setting: Setting) -> str:
+    """The default as one would type it after ``-o``."""
+    if setting.required:
+        return "(required)"
+    default = setting.default
+    if isinstance(default, list | tuple):
+        return ",".join(map(str, default))
+    return str(default).lower() if default is None or isinstance(default, bool) else str(default)

@@ -1,0 +1,233 @@
+"""Loading plugins, strictly, and looking things up."""
+
+from pathlib import Path
+
+import pytest
+
+from ovvol_bench.errors import PluginError, SettingError, UnknownNameError
+from ovvol_bench.registry import Broken, Registry, host, load_registry
+from ovvol_bench.registry.discovery import Source, from_file
+
+HEAD = "from ovvol_bench.registry import Entry, hookimpl\n"
+GOOD = (
+    HEAD
+    + """
+def build(*, num_slots: int = 15, scale: float = 1.0):
+    '''A grouper for tests.'''
+    return ("built", num_slots, scale)
+
+@hookimpl
+def ovvol_groupers():
+    yield Entry("kmeans", build, "k-means")
+    yield Entry("grid", build, "squares")
+"""
+)
+
+
+def plugin_file(folder: Path, text: str, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def loaded(folder: Path, text: str) -> Registry:
+    return load_registry([plugin_file(folder, text)], only=[])
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(PluginError) as caught:
+        loaded(folder, text)
+    return str(caught.value)
+
+
+@pytest.fixture
+def with_installed(monkeypatch, tmp_path):
+    """A registry of files that stand for installed packages."""
+
+    def load(*texts: str, files: tuple[Path, ...] = ()) -> Registry:
+        paths = [plugin_file(tmp_path, text, f"package{i}.py") for i, text in enumerate(texts)]
+        sources = [Source(f"package{i} 1.0", "1.0", from_file(path).load) for i, path in enumerate(paths)]
+        monkeypatch.setattr(host, "installed", lambda only: sources)
+        return load_registry(files)
+
+    return load
+
+
+def test_entries_are_found_by_kind_and_name_with_their_origin(tmp_path):
+    registry = loaded(tmp_path, GOOD)
+    found = registry.find("grouper", "kmeans")
+    assert registry.names("grouper") == ["grid", "kmeans"]
+    assert registry.names("encoder") == []
+    assert found.kind == "grouper"
+    assert found.entry.summary == "k-means"
+    assert found.origin == f"file {tmp_path / 'mine.py'}"
+
+
+def test_the_version_of_a_file_is_its_content(tmp_path):
+    first = loaded(tmp_path, GOOD).find("grouper", "grid").version
+    same = loaded(tmp_path, GOOD).find("grouper", "grid").version
+    edited = loaded(tmp_path, GOOD + "# edited\n").find("grouper", "grid").version
+    assert first.startswith("sha256:")
+    assert first == same != edited
+
+
+def test_build_fills_in_defaults_and_coerces_text(tmp_path):
+    registry = loaded(tmp_path, GOOD)
+    assert registry.build("grouper", "kmeans", {"num_slots": "8"}) == ("built", 8, 1.0)
+    assert registry.resolve("grouper", "kmeans", {"scale": "2"}) == {"num_slots": 15, "scale": 2.0}
+
+
+def test_resolved_settings_build_the_same_component(tmp_path):
+    registry = loaded(tmp_path, GOOD)
+    resolved = registry.resolve("grouper", "kmeans", {"num_slots": "3"})
+    assert registry.build("grouper", "kmeans", resolved) == ("built", 3, 1.0)
+    assert registry.resolve("grouper", "kmeans", resolved) == resolved
+
+
+def test_settings_are_read_from_the_signature(tmp_path):
+    settings = loaded(tmp_path, GOOD).settings("grouper", "kmeans")
+    assert [(s.name, s.type, s.default, s.required) for s in settings] == [
+        ("num_slots", "int", 15, False),
+        ("scale", "float", 1.0, False),
+    ]
+
+
+def test_an_unknown_name_gets_the_nearest_and_the_list(tmp_path):
+    with pytest.raises(UnknownNameError) as caught:
+        loaded(tmp_path, GOOD).find("grouper", "kmean")
+    message = str(caught.value)
+    assert "unknown grouper 'kmean'. Did you mean 'kmeans'?" in message
+    assert "Installed groupers: grid, kmeans. See: ovvol-bench plugins" in message
+    assert "OVVOL_PLUGINS allows only: none." in message
+
+
+def test_an_unknown_kind_is_named(tmp_path):
+    with pytest.raises(UnknownNameError, match=r"unknown kind 'groper'\. Did you mean 'grouper'"):
+        loaded(tmp_path, GOOD).find("groper", "kmeans")
+
+
+def test_a_bad_setting_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="has no setting 'slots'"):
+        loaded(tmp_path, GOOD).build("grouper", "kmeans", {"slots": "3"})
+
+
+LISTS = "@hookimpl\ndef ovvol_groupers():\n    "
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "@hookimpl\ndef ovvol_gruopers(): ...",
+            "'ovvol_gruopers' is no hook. Did you mean 'ovvol_groupers'?",
+        ),
+        ("def ovvol_gruopers(): ...", "'ovvol_gruopers' is no hook. Did you mean 'ovvol_groupers'?"),
+        ("@hookimpl(specname='ovvol_x')\ndef f(): ...", "'ovvol_x' is no hook."),
+        ("@hookimpl\ndef groupers(): ...", "'groupers' is no hook."),
+        ("def ovvol_groupers(): ...", "'ovvol_groupers' is not marked as a hook: put @hookimpl above it."),
+        ("x = 1", "it implements no hook."),
+        ("@hookimpl\ndef ovvol_groupers(size): ...", "hook 'ovvol_groupers'"),
+        (LISTS + "pass", "ovvol_groupers returned None; it must yield its groupers."),
+        (LISTS + "yield 'kmeans'", "ovvol_groupers yielded 'kmeans'; expected Entry("),
+        (LISTS + "yield Entry('a,b', print, '')", "yielded the name 'a,b'; expected letters"),
+        (LISTS + "yield Entry('a', 7, '')", "grouper 'a': the factory is 7; expected a function"),
+        (LISTS + "yield Entry('a', None", "was never closed"),
+        ("@hookimpl\ndef ovvol_commands():\n    yield 3", "yielded 3; expected a click command"),
+        ("import not_there", "ModuleNotFoundError: No module named 'not_there' ("),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_broken_file_is_refused_with_the_reason(tmp_path, text, expected):
+    message = refusal(tmp_path, HEAD + text + "\n")
+    assert message.startswith(f"plugin file {tmp_path / 'mine.py'} is broken: ")
+    assert expected in message
+
+
+def test_a_hook_that_fails_while_it_lists_is_reported_with_its_place(tmp_path):
+    message = refusal(
+        tmp_path, HEAD + "@hookimpl\ndef ovvol_groupers():\n    yield Entry('a', lambda: 0, '')\n    1 / 0\n"
+    )
+    assert f"ZeroDivisionError: division by zero ({tmp_path / 'mine.py'}, line 5)" in message
+
+
+@pytest.mark.parametrize("parameters", ["num_slots: int = 3", "*sizes: int", "**rest: int"])
+def test_factory_parameters_must_be_keyword_only(tmp_path, parameters):
+    text = (
+        HEAD
+        + f"def build({parameters}): ...\n@hookimpl\ndef ovvol_groupers():\n    yield Entry('a', build, '')\n"
+    )
+    message = refusal(tmp_path, text)
+    assert "grouper 'a': factory parameter" in message
+    assert "is not keyword-only" in message
+
+
+def test_one_plugin_may_not_list_a_name_twice(tmp_path):
+    entry = "    yield Entry('a', lambda: 0, '')\n"
+    assert "registers grouper 'a' twice" in refusal(
+        tmp_path, HEAD + "@hookimpl\ndef ovvol_groupers():\n" + 2 * entry
+    )
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PluginError, match=r"plugin file .*gone\.py can't be read: No such file"):
+        load_registry([tmp_path / "gone.py"], only=[])
+
+
+def test_a_file_named_twice_counts_once(tmp_path):
+    path = plugin_file(tmp_path, GOOD)
+    registry = load_registry([path, path.parent / "." / path.name], only=[])
+    assert registry.names("grouper") == ["grid", "kmeans"]
+
+
+def test_a_broken_package_stops_only_what_needs_it(with_installed):
+    registry = with_installed(GOOD, HEAD + "@hookimpl\ndef ovvol_gruopers(): ...\n")
+    assert registry.names("grouper") == ["grid", "kmeans"]
+    assert registry.find("grouper", "kmeans").origin == "package0 1.0"
+    assert [broken.origin for broken in registry.broken] == ["package1 1.0"]
+    assert isinstance(registry.broken[0], Broken)
+    with pytest.raises(UnknownNameError) as caught:
+        registry.find("grouper", "spectral")
+    assert "plugin package1 1.0 is broken: 'ovvol_gruopers' is no hook" in str(caught.value)
+
+
+def test_nothing_of_a_broken_package_counts(with_installed):
+    registry = with_installed(GOOD + "@hookimpl\ndef ovvol_encoders():\n    yield 1\n")
+    assert registry.names("grouper") == []
+    assert registry.hook.ovvol_groupers.get_hookimpls() == []
+
+
+def test_a_name_taken_twice_is_an_error_once_it_is_asked_for(with_installed, tmp_path):
+    other = GOOD.replace('"grid"', '"spectral"')
+    registry = with_installed(GOOD, files=(plugin_file(tmp_path, other),))
+    origin = f"file {tmp_path / 'mine.py'}"
+    assert registry.names("grouper") == ["grid", "spectral"]
+    assert [str(conflict) for conflict in registry.conflicts] == [
+        f"grouper 'kmeans' is registered by package0 1.0 and by {origin}"
+    ]
+    with pytest.raises(PluginError) as caught:
+        registry.find("grouper", "kmeans")
+    assert f"by package0 1.0 and by {origin}. Uninstall one" in str(caught.value)
+
+
+def test_one_name_may_be_taken_in_two_kinds(tmp_path):
+    registry = loaded(
+        tmp_path, GOOD + "\n@hookimpl\ndef ovvol_encoders():\n    yield Entry('grid', build, '')\n"
+    )
+    assert registry.find("encoder", "grid") != registry.find("grouper", "grid")
+    assert registry.conflicts == []
+
+
+def test_event_hooks_reach_every_plugin(tmp_path):
+    text = (
+        HEAD + "seen = []\n@hookimpl\ndef ovvol_run_started(spec):\n    seen.append(spec)\n    return seen\n"
+    )
+    registry = loaded(tmp_path, text)
+    assert registry.listeners == [("ovvol_run_started", f"file {tmp_path / 'mine.py'}")]
+    assert registry.hook.ovvol_run_started(spec={"seed": 0}) == [[{"seed": 0}]]
+
+
+def test_registries_share_nothing(tmp_path):
+    first, second = loaded(tmp_path, GOOD), load_registry(only=[])
+    assert first.names("grouper")
+    assert not second.names("grouper")
+    assert second.hook.ovvol_groupers.get_hookimpls() == []
