@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("golden_checks")
+
 
 @pytest.fixture(scope="session")
 def golden() -> Path:

@@ -1,0 +1,38 @@
+# The two commands of the README, each working as the only one on a fresh machine, and the check before a merge.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-slow check bench constraints clean
+
+demo: $(STAMP)  ## Run the main job on the built-in dataset, with pictures.
+	$(BIN)/ovvol-bench run --grouper slot_attention --labeler pacl --overlays
+
+test: $(STAMP)  ## Run the tests (slow ones: make test-slow).
+	$(BIN)/pytest
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+check: $(STAMP)  ## Formatting, lint, types, examples in docstrings, generated tables.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest --doctest-modules ovvol_bench plugins baselines
+	$(BIN)/ovvol-bench table results --readme results/README.md --check
+
+bench: $(STAMP)  ## Time the hot paths; compare two runs with --benchmark-compare.
+	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+
+constraints: $(STAMP)  ## Write down the exact versions in use.
+	$(BIN)/pip freeze --exclude-editable | grep -v '^ovvol' > constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

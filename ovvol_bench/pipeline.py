@@ -1,0 +1,175 @@
+"""Encode, group and label a batch of clips; every answer is held against the component's contract.
+
+Naming comes after, clip by clip, in ``ovvol_bench.naming``: it is the harness's own and the same for
+every combination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from ovvol_bench.components import Encoder, Grouper, Labeler, VisionComponent
+from ovvol_bench.errors import ContractError
+from ovvol_bench.types import Clip, Features, SlotMasks
+
+
+class NotFiniteError(ContractError):
+    """A component answered NaN or infinity for some clips of a batch.
+
+    Attributes:
+        positions: of those clips in the batch; the others are sound.
+    """
+
+    def __init__(self, what: str, positions: tuple[int, ...]) -> None:
+        super().__init__(
+            f"{what} hold NaN or infinity in {len(positions)} clip(s) of the batch; expected finite numbers."
+            " Check the weights, or run with --precision float32."
+        )
+        self.positions = positions
+
+
+def stack(clips: Sequence[Clip], device: torch.device) -> Tensor:
+    """Pixels of clips of one size.
+
+    Returns:
+        (B, T, 3, H, W) float32 RGB in [0, 1] on ``device``.
+    """
+    frames = torch.from_numpy(np.stack([clip.frames for clip in clips]))
+    return frames.to(device, non_blocking=True).permute(0, 1, 4, 2, 3)
+
+
+def fit(video: Tensor, component: VisionComponent) -> Tensor:
+    """Normalise for a component, resized to whole patches where its patch size doesn't divide the frame.
+
+    Args:
+        video: (B, T, 3, H, W) in [0, 1].
+        component: whose ``mean``, ``std`` and ``patch_size`` count.
+
+    Returns:
+        (B, T, 3, H', W'): H' and W' are the multiples of the patch size nearest to H and W, at least one
+        patch (bilinear, no antialiasing, as everywhere in the reference).
+    """
+    patch = component.patch_size
+    size = tuple(max(1, round(side / patch)) * patch for side in video.shape[-2:])
+    if size != tuple(video.shape[-2:]):
+        flat = F.interpolate(video.flatten(0, 1), size=size, mode="bilinear", align_corners=False)
+        video = flat.unflatten(0, video.shape[:2])
+    mean, std = (torch.tensor(v, device=video.device).view(3, 1, 1) for v in (component.mean, component.std))
+    return (video - mean) / std
+
+
+def encode(encoder: Encoder, video: Tensor, name: str = "encoder") -> Features:
+    """Features of a batch.
+
+    Args:
+        encoder: the component.
+        video: (B, T, 3, H, W) in [0, 1].
+        name: how errors call the component.
+
+    Raises:
+        ContractError: if the frames don't suit the encoder, or its answer doesn't have the shape promised.
+    """
+    batch, frames = video.shape[:2]
+    _check_frames(encoder, frames, name)
+    pixels = fit(video, encoder)
+    rows, columns = (side // encoder.patch_size for side in pixels.shape[-2:])
+    features = encoder.encode(pixels)
+    expected = (batch, frames // encoder.tubelet_size, rows, columns, encoder.dim)
+    _check(features.grid, expected, f"{name}: features", "(B, S, h, w, D): patch tokens only, no class token")
+    missing = sorted(encoder.maps - features.maps.keys())
+    if missing:
+        raise ContractError(f"{name} declares the maps {missing} and did not return them from encode().")
+    return features
+
+
+def group(
+    grouper: Grouper, features: Features, draws: Sequence[Generator], name: str = "grouper"
+) -> SlotMasks:
+    """Slot masks of a batch.
+
+    Args:
+        grouper: the component.
+        features: of B clips.
+        draws: one generator a clip.
+        name: how errors call the component.
+
+    Raises:
+        ContractError: if the masks lack the promised shape, are negative, or don't sum to 1 over the slots.
+    """
+    slots = grouper.group(features, draws)
+    masks = slots.masks
+    batch, *grid = features.grid.shape[:-1]
+    slot_count = masks.shape[1] if masks.ndim == 5 else -1
+    _check(masks, (batch, slot_count, *grid), f"{name}: slot masks", "(B, K, S, h, w)")
+    error = (masks.float().sum(1) - 1).abs().amax().item()
+    if masks.amin().item() < 0 or error > 0.02:
+        raise ContractError(
+            f"{name}: slot masks must be non-negative and sum to 1 over the slots; they are off by"
+            f" {error:.3g}. Apply a softmax over dimension 1."
+        )
+    return slots
+
+
+def embed(labeler: Labeler, video: Tensor, name: str = "labeler") -> Tensor:
+    """Patch embeddings of a batch.
+
+    Args:
+        labeler: the component.
+        video: (B, T, 3, H, W) in [0, 1].
+        name: how errors call the component.
+
+    Returns:
+        (B, T, h, w, E).
+
+    Raises:
+        ContractError: if the answer doesn't have that shape.
+    """
+    pixels = fit(video, labeler)
+    rows, columns = (side // labeler.patch_size for side in pixels.shape[-2:])
+    patches = labeler.embed_patches(pixels)
+    expected = (*video.shape[:2], rows, columns, labeler.dim)
+    _check(patches, expected, f"{name}: patch embeddings", "(B, T, h, w, E): no class token")
+    return patches
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """The context to run components in: float32 as they are, else mixed precision."""
+    if precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+def best_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively (AVX512-BF16, Ampere and later), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _check_frames(encoder: Encoder, frames: int, name: str) -> None:
+    if encoder.max_frames is not None and frames > encoder.max_frames:
+        raise ContractError(
+            f"{name} takes at most {encoder.max_frames} frames a clip, got {frames}."
+            f" Set -o dataset.frames_per_clip={encoder.max_frames} or less."
+        )
+    if frames % encoder.tubelet_size:
+        raise ContractError(
+            f"{name} joins {encoder.tubelet_size} frames into a feature step, which doesn't divide the"
+            f" {frames} frames of a clip. Set -o dataset.frames_per_clip to a multiple."
+        )
+
+
+def _check(tensor: Tensor, expected: tuple[int, ...], what: str, axes: str) -> None:
+    """Shape, then finite numbers."""
+    if tuple(tensor.shape) != expected:
+        raise ContractError(f"{what} have shape {tuple(tensor.shape)}; expected {expected}, {axes}.")
+    sound = torch.isfinite(tensor).flatten(1).all(1).tolist()
+    if not all(sound):
+        raise NotFiniteError(what, tuple(i for i, ok in enumerate(sound) if not ok))
