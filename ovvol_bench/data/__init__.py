@@ -1,0 +1,1 @@
+"""Datasets, and how frames are read, cut into clips and resized. Nothing here imports torch."""

@@ -1,0 +1,248 @@
+"""Readers of one video each: frames by index at a target size.
+
+These decode in the calling process. ``video.VideoFile`` runs the ones for video files in a helper
+process, which is what datasets use. Another backend is one class with an entry in ``BACKENDS``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.data.transforms import Size, resize_frames
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.types import Floats
+
+Image = npt.NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+_READS_A_READER = 32  # memory of decord grows while a reader lives
+
+
+class FrameReader(ABC):
+    """Frames by index at a target size.
+
+    Attributes:
+        frame_count: frames that can be decoded.
+        frame_size: (height, width) of the frames as stored, pixels.
+    """
+
+    frame_count: int
+    frame_size: Size
+
+    @abstractmethod
+    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
+        """Decode frames.
+
+        Args:
+            indices: T positions in [0, frame_count), ascending.
+            size: (height, width) to resize to; None keeps the stored size.
+
+        Returns:
+            (T, height, width, 3) float32 RGB in [0, 1].
+
+        Raises:
+            DecodeError: if a frame can't be read or has another size than the first.
+        """
+
+
+class FrameFolder(FrameReader):
+    """Images as frames, decoded by OpenCV.
+
+    Args:
+        files: one image a frame, in order; at least one.
+        frame_size: (height, width), pixels; read from the first image where None.
+    """
+
+    def __init__(self, files: Sequence[Path], frame_size: Size | None = None) -> None:
+        self._files = files
+        self.frame_count = len(files)
+        self.frame_size = frame_size or image_size(files[0])
+
+    @classmethod
+    def of(cls, folder: Path) -> FrameFolder:
+        """All JPEG and PNG files of a folder, by name.
+
+        Raises:
+            DataError: if there are none.
+        """
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise DataError(f"{folder} has no JPEG or PNG files: expected one image a frame.")
+        return cls(files)
+
+    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
+        """See ``FrameReader.read``."""
+        frames = (read_image(self._files[index], self.frame_size) for index in indices)
+        return resize_frames(frames, size or self.frame_size)
+
+
+def read_image(file: Path, expected: Size | None = None) -> Image:
+    """(H, W, 3) uint8 RGB, as stored: a camera's note on orientation is ignored.
+
+    Raises:
+        DecodeError: if the file is missing, no image, or not of the ``expected`` (height, width).
+    """
+    pixels = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        state = "is not a readable image" if file.exists() else "does not exist"
+        raise DecodeError(f"Frame {file} {state}. Extract it again or leave its video out of the list.")
+    if expected is not None and pixels.shape[:2] != expected:
+        raise DecodeError(
+            f"Frame {file} is {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width); expected "
+            f"{expected[0]} x {expected[1]}, as annotated or as the video's first frame. Extract it again."
+        )
+    return _rgb(pixels)
+
+
+def image_size(file: Path) -> Size:
+    """(height, width) of an image, pixels."""
+    height, width = read_image(file).shape[:2]
+    return height, width
+
+
+class DecordReader(FrameReader):
+    """A video file through decord.
+
+    Args:
+        path: of the video.
+        decode_size: (height, width) that decord scales to while decoding: quicker, but other pixels
+            than the reference's, so not for numbers to publish. None decodes at full size.
+    """
+
+    def __init__(self, path: Path, decode_size: Size | None = None) -> None:
+        import decord
+
+        height, width = decode_size or (-1, -1)
+        self._video = decord.VideoReader(str(path), width=width, height=height, num_threads=1)
+        self.frame_count = len(self._video)
+        self.frame_size = self._video[0].shape[:2]
+
+    def count(self) -> int:
+        """Frames that decode; the container may report more."""
+        if not self._fails(self.frame_count - 1):
+            return self.frame_count
+        return bisect_left(range(self.frame_count), True, key=self._fails)
+
+    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
+        """See ``FrameReader.read``."""
+        frames = self._video.get_batch(list(indices)).asnumpy()
+        return resize_frames(frames, size or self.frame_size)
+
+    def _fails(self, index: int) -> bool:
+        try:
+            self._video[index]
+        except Exception:  # decord raises its own errors and built-in ones alike
+            return True
+        return False
+
+
+class OpenCVReader(FrameReader):
+    """A video file through OpenCV.
+
+    Frames are counted from the start, never sought: seeking goes by time stamps and can land on a
+    neighbour. Reading on is quick, reading back starts over.
+
+    Args:
+        path: of the video.
+        decode_size: not supported, must be None.
+    """
+
+    def __init__(self, path: Path, decode_size: Size | None = None) -> None:
+        if decode_size is not None:
+            raise DataError("OpenCV can't scale while decoding: use backend=decord or decode at full size.")
+        self._path = path
+        self._restart()
+        self.frame_count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frame_size = self._frame(0).shape[:2]
+
+    def count(self) -> int:
+        """Frames that decode; the container may report more."""
+        while self._capture.grab():
+            self._next += 1
+        return self._next
+
+    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
+        """See ``FrameReader.read``."""
+        return resize_frames(map(self._frame, indices), size or self.frame_size)
+
+    def _restart(self) -> None:
+        self._capture = cv2.VideoCapture(str(self._path))
+        self._next = 0
+
+    def _frame(self, index: int) -> Image:
+        if index < self._next:
+            self._restart()
+        while self._next < index and self._capture.grab():
+            self._next += 1
+        found, pixels = self._capture.read()
+        if self._next != index or not found:
+            raise DecodeError(f"frame {index} can't be decoded")
+        self._next += 1
+        return _rgb(pixels)
+
+
+def _rgb(pixels: Any) -> Image:
+    image: Image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return image
+
+
+BACKENDS: dict[str, Callable[[Path, Size | None], DecordReader | OpenCVReader]] = {
+    "decord": DecordReader,
+    "opencv": OpenCVReader,
+}
+"""Readers of video files by name, in the order in which ``auto`` tries them."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a video file holds.
+
+    Attributes:
+        backend: that reads it.
+        frame_count: frames that decode, counted up to the last one.
+        frame_size: (height, width) as decoded, pixels.
+    """
+
+    backend: str
+    frame_count: int
+    frame_size: Size
+
+
+class Decoder:
+    """Probes and decodes video files; keeps the last one open for a while."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, Path, Size | None] | None = None
+        self._reader: FrameReader | None = None
+        self._reads = 0
+
+    def probe(self, backend: str, path: Path) -> Probe:
+        """Count the frames that decode. Raises whatever the backend raises."""
+        reader = BACKENDS[backend](path, None)
+        height, width = reader.frame_size
+        return Probe(backend, reader.count(), (height, width))
+
+    def read(
+        self, backend: str, path: Path, indices: Sequence[int], size: Size, decode_size: Size | None
+    ) -> Floats:
+        """Decode frames, see ``FrameReader.read``. Raises whatever the backend raises."""
+        reader = self._opened(backend, path, decode_size)
+        return reader.read(indices, size)
+
+    def _opened(self, backend: str, path: Path, decode_size: Size | None) -> FrameReader:
+        key = (backend, path, decode_size)
+        if self._reader is None or self._key != key or self._reads >= _READS_A_READER:
+            self._reader = None  # the old one goes before the new one takes memory
+            self._reader = BACKENDS[backend](path, decode_size)
+            self._key, self._reads = key, 0
+        self._reads += 1
+        return self._reader

