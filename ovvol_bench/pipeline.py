@@ -76,7 +76,7 @@ def encode(encoder: Encoder, video: Tensor, name: str = "encoder") -> Features:
         ContractError: if the frames don't suit the encoder, or its answer doesn't have the shape promised.
     """
     batch, frames = video.shape[:2]
-    _check_frames(encoder, frames, name)
+    check_frames(encoder, frames, name)
     pixels = fit(video, encoder)
     rows, columns = (side // encoder.patch_size for side in pixels.shape[-2:])
     features = encoder.encode(pixels)
@@ -153,7 +153,17 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _check_frames(encoder: Encoder, frames: int, name: str) -> None:
+def check_frames(encoder: Encoder, frames: int, name: str = "encoder") -> None:
+    """Refuse clips of a length that the encoder can't take.
+
+    Args:
+        encoder: the component.
+        frames: T.
+        name: how errors call the component.
+
+    Raises:
+        ContractError: if T is above ``max_frames`` or no multiple of ``tubelet_size``.
+    """
     if encoder.max_frames is not None and frames > encoder.max_frames:
         raise ContractError(
             f"{name} takes at most {encoder.max_frames} frames a clip, got {frames}."
