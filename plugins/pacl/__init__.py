@@ -1,0 +1,94 @@
+"""PACL labeler: patch-aligned CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ovvol_bench import Entry, WeightsError, hookimpl
+
+if TYPE_CHECKING:
+    from ovvol_bench import Labeler
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+def build_pacl(  # noqa: PLR0913 - keywords are the settings
+    *,
+    weights: str | None = None,
+    model: str = "ViT-B-16-quickgelu",
+    pretrained: str | None = "openai",
+    pixel_statistics: Literal["clip", "imagenet"] = "clip",
+    embed_dim: int | None = None,
+    patch_size: int | None = None,
+    image_size: int | None = None,
+    width: int | None = None,
+    layers: int | None = None,
+    heads: int | None = None,
+    text_width: int | None = None,
+    text_layers: int | None = None,
+    text_heads: int | None = None,
+    quick_gelu: bool = True,
+) -> Labeler:
+    """Build the labeler.
+
+    Args:
+        weights: path of a PACL checkpoint, or the name of one that comes with the plugin; None leaves
+            the trained part random.
+        model: name of a CLIP in open_clip, or ``custom``, stated by the numbers below.
+        pretrained: where the CLIP's weights come from: a tag of open_clip's (``openai``), a file, or
+            None ("none") for random ones. Not read where ``weights`` holds a text tower.
+        pixel_statistics: ``clip``, or ``imagenet`` as the reference's evaluation has it.
+        embed_dim: custom: channels of the shared space.
+        patch_size: custom: side of a patch, pixels.
+        image_size: custom: side of the images that positions are trained for, pixels.
+        width: custom: width of the image tower.
+        layers: custom: blocks of the image tower.
+        heads: custom: attention heads of the image tower.
+        text_width: custom: width of the text tower.
+        text_layers: custom: blocks of the text tower.
+        text_heads: custom: attention heads of the text tower.
+        quick_gelu: custom: x * sigmoid(1.702 x) in place of the exact GELU.
+
+    Raises:
+        SettingError: if settings are unknown or do not fit together.
+        WeightsError: if weights can't be had or do not fit.
+    """
+    from ovvol_bench.weights import read_state, resolve_weights
+
+    from .checkpoint import holds_text, load_state
+    from .clip import build_towers, clip_config, pretrained_towers
+    from .model import PaclLabeler
+
+    numbers = {
+        "embed_dim": embed_dim,
+        "patch_size": patch_size,
+        "image_size": image_size,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "text_width": text_width,
+        "text_layers": text_layers,
+        "text_heads": text_heads,
+    }
+    config = clip_config(model, numbers, quick_gelu)
+    path = resolve_weights(weights, BUNDLED) if weights is not None else None
+    state = read_state(path) if path is not None else {}
+    asked = None if pretrained == "none" or holds_text(state) else pretrained
+    if path is not None and asked is None and not holds_text(state):
+        raise WeightsError(
+            f"{path}: holds no text tower, and labeler.pretrained=none. Set labeler.pretrained to the "
+            f"CLIP that these weights were trained on (openai, or a file)."
+        )
+    towers = pretrained_towers(config, model, asked) if asked else build_towers(config, model)
+    labeler = PaclLabeler(towers, pixel_statistics)
+    if path is not None:
+        load_state(labeler, state, path)
+    return labeler
+
+
+@hookimpl
+def ovvol_labelers() -> Iterator[Entry]:
+    """Register the labeler."""
+    yield Entry("pacl", build_pacl, "PACL: CLIP with a trained head that aligns patches with text")

@@ -1,0 +1,14 @@
+"""Case e, tokens: prompts to CLIP's byte-pair ids."""
+
+import json
+
+import torch
+from ovvol_plugins.pacl.text import tokenize
+from safetensors.torch import load_file
+
+
+def test_golden_tokens_of_all_prompts(golden):
+    case = json.loads((golden / "text_prompts.json").read_text())
+    tensors = load_file(golden / case["files"]["tensors"])
+    for item in case["sets"]:
+        assert torch.equal(tokenize(item["prompts"]).int(), tensors[f"{item['name']}.tokens"])
