@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,16 +74,16 @@ def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
     return Prompts(texts, np.array(class_ids, dtype=np.int64), class_names, len(vocabulary.classes))
 
 
-def _names_by_class(vocabulary: Vocabulary, settings: NamingSettings) -> list[tuple[int, Iterable[str]]]:
+def _names_by_class(vocabulary: Vocabulary, settings: NamingSettings) -> list[tuple[int, list[str]]]:
     """Class ids in order, each with the names that go into its sentences."""
-    groups: list[tuple[int, Iterable[str]]] = [(0, [BACKGROUND])] if settings.background_prompt else []
+    groups = [(0, [BACKGROUND])] if settings.background_prompt else []
     for class_id, item in enumerate(vocabulary.classes, 1):
-        groups.append((class_id, (item.name, *item.synonyms) if settings.use_synonyms else [item.name]))
+        groups.append((class_id, [item.name, *(item.synonyms if settings.use_synonyms else ())]))
     first_word = len(vocabulary.classes) + 1
     groups += [(class_id, [word]) for class_id, word in enumerate(vocabulary.background, first_word)]
     if settings.raw_names:
         return groups
-    return [(class_id, map(spoken, names)) for class_id, names in groups]
+    return [(class_id, [spoken(name) for name in names]) for class_id, names in groups]
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,11 @@ def class_logits(logits: Floats, class_ids: Ints, num_ids: int) -> Doubles:
     Returns:
         (N, num_ids) float64; -inf where a class has no prompt.
     """
-    best = np.full((num_ids, len(logits)), -np.inf)
-    np.maximum.at(best, class_ids, logits.T.astype(np.float64))
-    return best.T
+    order = np.argsort(class_ids, kind="stable")
+    ids, starts = np.unique(class_ids[order], return_index=True)
+    best = np.full((len(logits), num_ids), -np.inf)
+    best[:, ids] = np.maximum.reduceat(logits[:, order], starts, axis=1)
+    return best
 
 
 def class_probabilities(logits: npt.ArrayLike) -> Doubles:

@@ -1,6 +1,6 @@
 """From slots to segments: which slots touch, which are background, which are one object.
 
-Section 3.3 of the paper (arXiv 2309.09858); conventions as settings, see ``NamingSettings``.
+Post-processing of the paper (arXiv 2309.09858); its conventions are settings, see ``NamingSettings``.
 """
 
 from __future__ import annotations
