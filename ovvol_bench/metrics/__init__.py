@@ -1,0 +1,1 @@
+"""Metrics: pure functions on columns of boxes, and thin accumulators around them."""

@@ -1,0 +1,255 @@
+"""Predictions and truth of many frames side by side, as the metrics read them.
+
+What a protocol says about space, absent segments and generated boxes is applied here, once; the
+metrics themselves only compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.metrics.boxes import checked, paired_iou
+from ovvol_bench.metrics.protocols import Protocol
+from ovvol_bench.metrics.scores import BoxScores, ScoreTable
+from ovvol_bench.predictions import Predictions
+from ovvol_bench.ragged import all_pairs, offsets_of, spans
+from ovvol_bench.types import Bools, ClipInfo, Floats, FrameTruth, Ints
+
+GRID = 1024
+"""Predicted boxes in input pixels are rounded to this fraction of a pixel: mapping them to the
+original frame and back leaves float32 noise, which would decide overlaps that are exactly at a
+threshold."""
+
+
+@dataclass(frozen=True)
+class BestOverlap:
+    """The box that overlaps most with each of M true objects, in the object's frame.
+
+    Attributes:
+        iou: (M,) float32, 0 where the frame has no box.
+        box: (M,) int64 index of the first such box, -1 where the frame has none.
+    """
+
+    iou: Floats
+    box: Ints
+
+
+@dataclass(frozen=True)
+class TruthColumns:
+    """M true objects of F frames, frame by frame.
+
+    Attributes:
+        counts: (F,) int64, objects of each frame.
+        boxes: (M, 4) float32, in the space of the protocol.
+        classes: (M,) int64 in [1, C].
+        ignored: (M,) bool, objects that are neither to be found nor to be missed.
+        motion: (M,) float32 motion IoU, NaN where unknown.
+    """
+
+    counts: Ints
+    boxes: Floats
+    classes: Ints
+    ignored: Bools
+    motion: Floats
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @cached_property
+    def frame(self) -> Ints:
+        """(M,) frame of each object."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """F frames with B predicted boxes and M true ones, in the space of the protocol.
+
+    Attributes:
+        protocol: the conventions that the columns were made under.
+        box_counts: (F,) int64, predicted boxes of each frame.
+        boxes: (B, 4) float32, frame by frame.
+        scores: of the boxes.
+        truth: the true objects.
+        absent: predicted segments that their frame does not show, counted as boxes or not.
+    """
+
+    protocol: Protocol
+    box_counts: Ints
+    boxes: Floats
+    scores: BoxScores
+    truth: TruthColumns
+    absent: int = 0
+
+    def __len__(self) -> int:
+        return len(self.box_counts)
+
+    @cached_property
+    def frame(self) -> Ints:
+        """(B,) frame of each box."""
+        return np.repeat(np.arange(len(self)), self.box_counts)
+
+    @cached_property
+    def sought(self) -> Bools:
+        """(M,) bool, the true objects that CorLoc, DetRate and naming look for."""
+        return ~self.truth.ignored & ~self._padding(self.truth.boxes)
+
+    @cached_property
+    def best(self) -> BestOverlap:
+        """The best box of every true object, whatever its class."""
+        truth, box = all_pairs(self.truth.counts, self.box_counts)
+        iou = paired_iou(self.truth.boxes[truth], self.boxes[box], self.protocol.overlap_offset)
+        iou[self._padding(self.boxes)[box]] = 0
+        partners = self.box_counts[self.truth.frame]
+        best = BestOverlap(np.zeros(len(partners), np.float32), np.full(len(partners), -1))
+        some = partners > 0
+        starts = offsets_of(partners)[:-1][some]
+        if len(starts):
+            best.iou[some] = np.maximum.reduceat(iou, starts)
+            first = np.flatnonzero(iou == np.repeat(best.iou, partners))
+            best.box[some] = box[first[np.searchsorted(first, starts)]]
+        return best
+
+    def top_boxes(self) -> Columns:
+        """The box with the highest foreground score of every frame (the first of equals)."""
+        _, score = self.scores.top()
+        order = np.lexsort((np.arange(len(score)), -score, self.frame))
+        top = order[offsets_of(self.box_counts)[:-1][self.box_counts > 0]]
+        counts = np.minimum(self.box_counts, 1)
+        return replace(self, box_counts=counts, boxes=self.boxes[top], scores=self.scores.keep(top))
+
+    def _padding(self, boxes: Floats) -> Bools:
+        padding: Bools = (boxes[:, 0] == -1) & self.protocol.padding
+        return padding
+
+
+def build_columns(predictions: Predictions, infos: Sequence[ClipInfo], protocol: Protocol) -> Columns:
+    """Lay predictions and truth side by side.
+
+    Args:
+        predictions: of L clips.
+        infos: the same L clips with their truth, in the same order, without context frames. A clip
+            without truth counts as one without objects.
+        protocol: what is compared where.
+
+    Raises:
+        ContractError: if the protocol needs the size of the models' input and a clip lacks it.
+        DataError: if a box is inverted, or a truth's class is not in the vocabulary.
+    """
+    check_boxes(predictions)
+    scales = _scales(predictions, protocol)
+    boxes, keep = _predicted(predictions, scales), predictions.present
+    if protocol.absent_boxes:
+        boxes[~keep] = 0
+        keep = np.ones_like(keep)
+    segments = np.repeat(predictions.segment_counts, predictions.frame_counts)
+    frame = np.repeat(np.arange(len(segments)), segments)[keep]
+    columns = Columns(
+        protocol=protocol,
+        box_counts=np.bincount(frame, minlength=len(segments)),
+        boxes=boxes[keep],
+        scores=ScoreTable(predictions.probabilities, _segment_of_box(predictions)[keep]),
+        truth=_truth(infos, scales.repeat(predictions.frame_counts, axis=0), protocol),
+        absent=int((~predictions.present).sum()),
+    )
+    _check_classes(columns)
+    return columns
+
+
+def check_boxes(predictions: Predictions) -> None:
+    """Refuse boxes whose overlap is undefined.
+
+    Raises:
+        DataError: naming the clip of the first box that is inverted or not finite.
+    """
+    ends = np.cumsum(predictions.counts("boxes"))
+
+    def name(row: int) -> str:
+        return f"prediction of clip '{predictions.clip_ids[np.searchsorted(ends, row, side='right')]}'"
+
+    checked(predictions.boxes, name)
+
+
+def _scales(predictions: Predictions, protocol: Protocol) -> npt.NDArray[np.float64]:
+    """(L, 2) factors (x, y) from original pixels to those of the protocol."""
+    if protocol.space == "original":
+        return np.ones((len(predictions), 2))
+    unknown = np.flatnonzero((predictions.input_sizes <= 0).any(axis=1))
+    if len(unknown):
+        raise ContractError(
+            f"clip '{predictions.clip_ids[unknown[0]]}' has no input size; protocol {protocol.name} compares "
+            "boxes in input pixels, so Localization.input_size must be (height, width)"
+        )
+    scales: npt.NDArray[np.float64] = (predictions.input_sizes / predictions.frame_sizes)[:, ::-1]
+    return scales
+
+
+def _predicted(predictions: Predictions, scales: npt.NDArray[np.float64]) -> Floats:
+    """(B, 4) boxes scaled as areas of whole pixels: an inclusive end is one pixel short of its edge."""
+    scale = np.repeat(np.tile(scales, 2), predictions.counts("boxes"), axis=0)
+    edge = np.array([0, 0, 1, 1])
+    scaled = (predictions.boxes + edge) * scale - edge
+    same = (scale == 1).all(axis=1, keepdims=True)
+    boxes: Floats = np.where(same, predictions.boxes, np.round(scaled * GRID) / GRID).astype(np.float32)
+    return boxes
+
+
+def _segment_of_box(predictions: Predictions) -> Ints:
+    """(B,) row of ``probabilities`` that every box belongs to."""
+    first = np.repeat(offsets_of(predictions.segment_counts)[:-1], predictions.frame_counts)
+    return spans(first, np.repeat(predictions.segment_counts, predictions.frame_counts))
+
+
+def _truth(infos: Sequence[ClipInfo], scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:
+    frames = [frame for info in infos for frame in _frames_of(info)]
+    counts = np.array([len(frame) for frame in frames], np.int64)
+    boxes = checked(_joined([frame.boxes for frame in frames], np.float32), "truth")
+    generated = _joined([frame.generated for frame in frames], np.bool_)
+    return TruthColumns(
+        counts=counts,
+        boxes=boxes * np.tile(scales, 2).repeat(counts, axis=0).astype(np.float32),
+        classes=_joined([frame.class_ids for frame in frames], np.int64),
+        ignored=generated & protocol.ignore_generated,
+        motion=_joined([frame.motion_iou for frame in frames], np.float32),
+    )
+
+
+def _frames_of(info: ClipInfo) -> Sequence[FrameTruth]:
+    if info.truth is None:
+        return [_NOTHING] * len(info.frame_indices)
+    if len(info.truth) != len(info.frame_indices):
+        raise DataError(
+            f"clip '{info.id}': truth of {len(info.truth)} frames; expected {len(info.frame_indices)}"
+        )
+    return info.truth
+
+
+def _check_classes(columns: Columns) -> None:
+    known = columns.scores.classes
+    wrong = columns.truth.classes[(columns.truth.classes < 1) | (columns.truth.classes > known)]
+    if len(wrong):
+        raise DataError(
+            f"truth of class {wrong[0]}; expected 1 to {known}, the classes of the predictions. "
+            "Were the predictions made with another vocabulary?"
+        )
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.concatenate(parts, dtype=dtype, casting="same_kind") if parts else np.zeros(0, dtype)
+
+
+_NOTHING = FrameTruth(
+    boxes=np.zeros((0, 4), np.float32),
+    class_ids=np.zeros(0, np.int64),
+    track_ids=np.zeros(0, np.int64),
+    occluded=np.zeros(0, np.bool_),
+    generated=np.zeros(0, np.bool_),
+    motion_iou=np.zeros(0, np.float32),
+)

@@ -1,0 +1,96 @@
+"""Orders of detections by score, and what to do with equal ones."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.metrics.scores import ClassScores, Scores
+from ovvol_bench.ragged import offsets_of
+from ovvol_bench.types import Ints
+
+Ties = Literal["group", "reference", "earlier", "later"]
+"""Equal scores.
+
+``group``: they count as one step of the ranking, so that the result depends on no order, machine
+or shard. The others put them in an order: ``earlier`` and ``later`` by place in the list,
+``reference`` as numpy's unstable ``argsort()[::-1]`` leaves them on this processor.
+"""
+
+
+def descending(values: Scores, ties: Ties) -> Ints:
+    """Order by falling score along the last axis.
+
+    Args:
+        values: (..., n) scores.
+        ties: any but ``group``, which is no order.
+    """
+    exact = values.astype(np.float64)
+    if ties == "earlier":
+        return np.argsort(-exact, axis=-1, kind="stable")
+    kind: Literal["stable", "quicksort"] = "stable" if ties == "later" else "quicksort"
+    return np.argsort(exact, axis=-1, kind=kind)[..., ::-1]
+
+
+def descending_in_lists(values: Scores, counts: Ints, ties: Ties) -> Ints:
+    """Order every list of a ragged array by falling score.
+
+    Lists of one length are sorted as the rows of a matrix, each exactly as if it were alone.
+
+    Args:
+        values: (n,) scores, list by list.
+        counts: (F,) length of each list.
+        ties: any but ``group``.
+
+    Returns:
+        (n,) indices into ``values``, list by list.
+    """
+    order = np.arange(len(values))
+    starts = offsets_of(counts)[:-1]
+    for length in np.unique(counts[counts > 1]):
+        rows = starts[counts == length][:, None] + np.arange(length)
+        order[rows] = np.take_along_axis(rows, descending(values[rows], ties), axis=1)
+    return order
+
+
+def class_order(detections: ClassScores, frames: Ints, ties: Ties) -> Ints:
+    """Order of all detections of a class over all frames.
+
+    Args:
+        detections: m detections of one class, frame by frame.
+        frames: (m,) the frame of each.
+        ties: any but ``group``.
+
+    Returns:
+        (m,) positions in ``detections.boxes``, best first.
+    """
+    scores = detections.values[detections.rows]
+    if ties != "reference":
+        return descending(scores, ties)
+    # The reference sorts each frame before it sorts them all, which matters as neither is stable.
+    listed = descending_in_lists(scores, np.bincount(frames), ties)
+    return listed[descending(scores[listed], ties)]
+
+
+def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float) -> float:
+    """Area under the precision-recall curve, at all recall points (VOC 2010).
+
+    Precision is replaced by the best precision at any higher recall before the area is taken.
+
+    Args:
+        found: (n,) true positives up to each step of the ranking.
+        wrong: (n,) false positives up to each step, fractions allowed.
+        positives: objects to be found, above 0.
+
+    >>> precision_area([1, 1, 2], [0, 1, 1], 2)
+    0.8333333333333333
+    """
+    hits, misses = np.asarray(found, np.float64), np.asarray(wrong, np.float64)
+    # 2^-52 as the reference has it: a ranking that starts with ignored detections is 0 / 0 there.
+    precision = hits / (misses + hits + np.spacing(1))
+    recall = np.concatenate([[0], hits / positives, [1]])
+    envelope = np.maximum.accumulate(np.concatenate([[0], precision, [0]])[::-1])[::-1]
+    step = np.flatnonzero(recall[1:] != recall[:-1])
+    return float(np.sum((recall[step + 1] - recall[step]) * envelope[step + 1]))

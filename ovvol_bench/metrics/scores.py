@@ -1,0 +1,133 @@
+"""Scores of boxes, in the two forms that predictions come in; the metrics see one interface.
+
+A localization scores every box for every class: ``ScoreTable`` keeps one row of scores a segment,
+however many frames it is in, and never repeats a box for its classes. Other methods' detections
+have one class and one score each: ``ScoreList``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.types import Bools, Floats, Ints
+
+Scores = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """The detections of one class: boxes that share a score row are tied.
+
+    Attributes:
+        values: (n,) score rows.
+        boxes: (m,) int64, boxes detected as the class, ascending.
+        rows: (m,) int64 in [0, n), the score row of each of these boxes.
+    """
+
+    values: Scores
+    boxes: Ints
+    rows: Ints
+
+
+class BoxScores(ABC):
+    """Scores of B boxes over the classes 0 to C."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of foreground classes C."""
+
+    @abstractmethod
+    def of_class(self, class_id: int) -> ClassScores:
+        """All detections of one class."""
+
+    @abstractmethod
+    def of_pairs(self, boxes: Ints, class_ids: Ints) -> tuple[Bools, Scores]:
+        """Whether each box is detected as the class beside it, and its score if so, both (P,)."""
+
+    @abstractmethod
+    def top(self) -> tuple[Ints, Scores]:
+        """(B,) best foreground class of every box (the first of equals) and its score."""
+
+    @abstractmethod
+    def keep(self, boxes: Ints) -> BoxScores:
+        """The scores of some boxes, in the order given."""
+
+
+@dataclass(frozen=True)
+class ScoreTable(BoxScores):
+    """Every box is scored for every class.
+
+    Attributes:
+        values: (R, C + 1) float32, one row of scores a segment.
+        row: (B,) int64 in [0, R), the segment of each box.
+    """
+
+    values: Floats
+    row: Ints
+
+    @property
+    def classes(self) -> int:
+        """Number of foreground classes C."""
+        return int(self.values.shape[1]) - 1
+
+    def of_class(self, class_id: int) -> ClassScores:
+        """All boxes, with their segments' scores."""
+        return ClassScores(self.values[:, class_id], np.arange(len(self.row)), self.row)
+
+    def of_pairs(self, boxes: Ints, class_ids: Ints) -> tuple[Bools, Scores]:
+        """Every box is detected as every class."""
+        return np.ones(len(boxes), np.bool_), self.values[self.row[boxes], class_ids]
+
+    def top(self) -> tuple[Ints, Scores]:
+        """Best column of 1 to C; the background column is left out."""
+        if not self.classes:
+            return np.zeros_like(self.row), np.zeros(len(self.row), np.float32)
+        best = self.values[:, 1:].argmax(axis=1) + 1
+        score = np.take_along_axis(self.values, best[:, None], axis=1)[:, 0]
+        return best[self.row], score[self.row]
+
+    def keep(self, boxes: Ints) -> ScoreTable:
+        """The same table with fewer boxes."""
+        return ScoreTable(self.values, self.row[boxes])
+
+
+@dataclass(frozen=True)
+class ScoreList(BoxScores):
+    """Every box has one class and one score, as in COCO results or the ILSVRC devkit's text.
+
+    Attributes:
+        class_ids: (B,) int64 in [0, C].
+        values: (B,) scores; their float type is kept, as rounding makes ties.
+        class_count: C.
+    """
+
+    class_ids: Ints
+    values: Scores
+    class_count: int
+
+    @property
+    def classes(self) -> int:
+        """Number of foreground classes C."""
+        return self.class_count
+
+    def of_class(self, class_id: int) -> ClassScores:
+        """The boxes of the class, each with a score of its own."""
+        boxes = np.flatnonzero(self.class_ids == class_id)
+        return ClassScores(self.values[boxes], boxes, np.arange(len(boxes)))
+
+    def of_pairs(self, boxes: Ints, class_ids: Ints) -> tuple[Bools, Scores]:
+        """A box is detected as its own class only."""
+        return self.class_ids[boxes] == class_ids, self.values[boxes]
+
+    def top(self) -> tuple[Ints, Scores]:
+        """The box's own class and score."""
+        return self.class_ids, self.values
+
+    def keep(self, boxes: Ints) -> ScoreList:
+        """The list of fewer boxes."""
+        return ScoreList(self.class_ids[boxes], self.values[boxes], self.class_count)
