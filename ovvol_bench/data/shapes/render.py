@@ -1,0 +1,259 @@
+"""Scenes to pixels, masks and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.data.motion import motion_iou
+from ovvol_bench.data.shapes.world import HEIGHT, WIDTH, Scene, SceneObject, Surface
+from ovvol_bench.types import Bools, FrameTruth
+
+Array = npt.NDArray[np.float64]
+
+MIN_VISIBLE_PIXELS = 60
+MIN_VISIBLE_SHARE = 0.15
+OCCLUDED_BELOW = 0.7
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Video:
+    """A rendered scene.
+
+    Attributes:
+        source: (T, H, W, 3) uint8 RGB as rendered.
+        frames: the same as they come back from JPEG files, which is what datasets hand out.
+        masks: (T, H, W) uint8, 0 background, else 1 + track id of the front-most object.
+        truth: one entry a frame.
+    """
+
+    source: npt.NDArray[np.uint8]
+    frames: npt.NDArray[np.uint8]
+    masks: npt.NDArray[np.uint8]
+    truth: tuple[FrameTruth, ...]
+
+
+def render(scene: Scene) -> Video:
+    """Render all frames of a scene at 96 x 128 pixels."""
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    backdrop = _backdrop(scene)
+    frames, masks, truths = [], [], []
+    for t in range(scene.frames):
+        image = _window(backdrop, scene, t)
+        owner = np.zeros((HEIGHT, WIDTH), np.uint8)
+        whole = np.zeros(len(scene.objects))
+        for track, thing in enumerate(scene.objects):
+            alpha, color = _paint(thing, t, xs, ys)
+            image += alpha[..., None] * (color - image)
+            owner[alpha > 0.5] = track + 1
+            whole[track] = (alpha > 0.5).sum()
+        frames.append(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8))
+        masks.append(owner)
+        truths.append(_truth(scene, owner, whole))
+    stored = np.stack([_through_jpeg(frame) for frame in frames])
+    return Video(np.stack(frames), stored, np.stack(masks), _with_motion_iou(truths))
+
+
+def encode_jpeg(frame: npt.NDArray[np.uint8]) -> bytes:
+    """JPEG bytes of an RGB frame, as the prepared folders hold them."""
+    data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+    return bytes(data.tobytes())
+
+
+def _through_jpeg(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The frame as it reads back from its file: rendered and stored datasets are then equal."""
+    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(frame), np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(decoded, np.uint8)[..., ::-1]
+
+
+# --- surfaces ---------------------------------------------------------------------------------------
+
+
+def _noise(shape: tuple[int, int], cell: float, rng: np.random.Generator) -> Array:
+    """Smooth noise in [0, 1] whose blotches are about ``cell`` pixels wide."""
+    small = rng.uniform(size=(max(2, round(shape[0] / cell)), max(2, round(shape[1] / cell))))
+    field = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray((field - field.min()) / (field.max() - field.min() + 1e-9))
+
+
+def _clouds(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
+    return 0.65 * _noise(u.shape, 2 * period, rng) + 0.35 * _noise(u.shape, period / 2, rng)
+
+
+def _gravel(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
+    return 0.8 * _noise(u.shape, period / 4, rng) + 0.2 * _noise(u.shape, 2 * period, rng)
+
+
+def _marble(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
+    warp = 6 * _noise(u.shape, 2 * period, rng)
+    return np.asarray(0.5 + 0.5 * np.sin((u + v) / period + warp)) ** 2
+
+
+def _bricks(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
+    row = np.floor(v / period)
+    along = (u / (2 * period) + 0.5 * (row % 2)) % 1
+    mortar = np.minimum(np.minimum(along, 1 - along) * 2 * period, (v / period % 1) * period)
+    return np.clip(mortar - 0.8, 0, 1) * (0.7 + 0.3 * _noise(u.shape, period, rng))
+
+
+def _ripples(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
+    warp = 10 * _noise(u.shape, 3 * period, rng)
+    return np.asarray(0.5 + 0.35 * np.sin(2.2 * v / period + warp)) + 0.15 * _noise(u.shape, 4, rng)
+
+
+def _fog(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
+    return 0.8 * _noise(u.shape, 4 * period, rng) + 0.2 * _noise(u.shape, 3, rng)
+
+
+def _edge(wave: Array, sharpness: float) -> Array:
+    """A wave in [-1, 1] to a pattern in [0, 1] with soft edges."""
+    return np.asarray(0.5 + 0.5 * np.clip(sharpness * wave, -1, 1))
+
+
+def _striped(u: Array, _v: Array, period: float, _rng: np.random.Generator) -> Array:
+    return _edge(np.sin(2 * np.pi * u / period), period / 3)
+
+
+def _dotted(u: Array, v: Array, period: float, _rng: np.random.Generator) -> Array:
+    du, dv = u / period % 1 - 0.5, v / period % 1 - 0.5
+    return _edge(0.31 - np.hypot(du, dv), period)
+
+
+def _checkered(u: Array, v: Array, period: float, _rng: np.random.Generator) -> Array:
+    return _edge(np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period), period / 2)
+
+
+def _plain(u: Array, v: Array, _period: float, _rng: np.random.Generator) -> Array:
+    return np.asarray(np.clip(0.15 + (u + v) / 400, 0, 0.3))
+
+
+_PATTERNS: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]] = {
+    "clouds": _clouds,
+    "gravel": _gravel,
+    "marble": _marble,
+    "bricks": _bricks,
+    "ripples": _ripples,
+    "fog": _fog,
+    "striped": _striped,
+    "dotted": _dotted,
+    "checkered": _checkered,
+    "plain": _plain,
+}
+
+
+def _fill(surface: Surface, x: Array, y: Array) -> Array:
+    """(H, W, 3) colours of a surface at pattern coordinates in pixels."""
+    cos, sin = np.cos(surface.angle), np.sin(surface.angle)
+    rng = np.random.default_rng(surface.seed)
+    blend = _PATTERNS[surface.kind](cos * x + sin * y, cos * y - sin * x, surface.period, rng)[..., None]
+    return np.asarray(surface.colors[0] * (1 - blend) + surface.colors[1] * blend)
+
+
+def _backdrop(scene: Scene) -> npt.NDArray[np.float32]:
+    """The background of the whole video: as large as the drift takes the window."""
+    margin = [int(np.ceil(abs(d) * scene.frames)) + 2 for d in scene.drift]
+    ys, xs = np.mgrid[: HEIGHT + margin[1], : WIDTH + margin[0]].astype(float)
+    return _fill(scene.background, xs, ys).astype(np.float32)
+
+
+def _window(backdrop: npt.NDArray[np.float32], scene: Scene, t: int) -> Array:
+    """The part of the background that frame ``t`` sees, at sub-pixel position."""
+    start = [d * t if d >= 0 else -d * (scene.frames - t) for d in scene.drift]
+    shift = np.array([[1.0, 0.0, start[0]], [0.0, 1.0, start[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    window = cv2.warpAffine(backdrop, shift, (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(window, float)
+
+
+# --- objects ----------------------------------------------------------------------------------------
+
+
+def _circle(u: Array, v: Array) -> Array:
+    return np.asarray(np.hypot(u, v)) - 0.92
+
+
+def _regular(u: Array, v: Array, corners: int, inner: float) -> Array:
+    """Signed distance-like field of a star with circumradius 1; ``inner`` is its inner radius."""
+    half = np.pi / corners
+    angle = np.abs((np.arctan2(v, u) + half) % (2 * half) - half)
+    r = np.hypot(u, v)
+    x, y = r * np.cos(angle), r * np.sin(angle)
+    edge = np.array([inner * np.cos(half) - 1, inner * np.sin(half)])
+    edge /= np.hypot(*edge)
+    return np.asarray(edge[1] * (x - 1) - edge[0] * y)
+
+
+def _cross(u: Array, v: Array) -> Array:
+    a, b = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(a - 0.95, b - 0.33), np.maximum(a - 0.33, b - 0.95))
+
+
+_DISTANCE: dict[str, Callable[[Array, Array], Array]] = {
+    "circle": _circle,
+    "triangle": partial(_regular, corners=3, inner=0.5),
+    "star": partial(_regular, corners=5, inner=0.45),
+    "cross": _cross,
+}
+
+
+def _paint(thing: SceneObject, t: int, xs: Array, ys: Array) -> tuple[Array, Array]:
+    """Coverage (H, W) in [0, 1] and colours (H, W, 3) of an object in frame ``t``."""
+    size = thing.growth**t
+    angle = thing.angle + thing.spin * t
+    cos, sin = np.cos(angle), np.sin(angle)
+    dx = (xs - thing.center[0] - thing.velocity[0] * t) / size
+    dy = (ys - thing.center[1] - thing.velocity[1] * t) / size
+    u, v = cos * dx + sin * dy, cos * dy - sin * dx
+    distance = _DISTANCE[thing.form](u / thing.radius, v / thing.radius) * thing.radius * size
+    return np.clip(0.5 - distance, 0, 1), _fill(thing.surface, u, v)
+
+
+# --- truth ------------------------------------------------------------------------------------------
+
+
+def _truth(scene: Scene, owner: npt.NDArray[np.uint8], whole: Array) -> FrameTruth:
+    """Boxes around the visible parts; slivers are left out, as an annotator would."""
+    tracks, boxes, occluded, masks = [], [], [], []
+    for track in range(len(scene.objects)):
+        mask = owner == track + 1
+        visible = int(mask.sum())
+        if visible < max(MIN_VISIBLE_PIXELS, MIN_VISIBLE_SHARE * whole[track]):
+            continue
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        tracks.append(track)
+        boxes.append((columns[0], rows[0], columns[-1], rows[-1]))
+        occluded.append(visible < OCCLUDED_BELOW * whole[track])
+        masks.append(mask)
+    ids = [scene.objects[track].class_id for track in tracks]
+    return FrameTruth(
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        class_ids=np.array(ids, np.int64),
+        track_ids=np.array(tracks, np.int64),
+        occluded=np.array(occluded, bool),
+        generated=np.zeros(len(tracks), bool),
+        motion_iou=np.full(len(tracks), np.nan, np.float32),
+        masks=_stack(masks),
+    )
+
+
+def _stack(masks: list[npt.NDArray[np.bool_]]) -> Bools:
+    return np.stack(masks) if masks else np.zeros((0, HEIGHT, WIDTH), bool)
+
+
+def _with_motion_iou(truths: list[FrameTruth]) -> tuple[FrameTruth, ...]:
+    """The same truth with every box's motion IoU, from the tracks of the whole video."""
+    counts = [len(truth) for truth in truths]
+    values = motion_iou(
+        videos=np.zeros(sum(counts), np.int64),
+        frames=np.repeat(np.arange(len(truths)), counts),
+        tracks=np.concatenate([truth.track_ids for truth in truths]),
+        boxes=np.concatenate([truth.boxes for truth in truths]),
+    )
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    return tuple(replace(truth, motion_iou=part) for truth, part in zip(truths, parts, strict=True))
