@@ -21,7 +21,7 @@ def command(context: click.Context, kind: str, name: str, style: str) -> None:
     """Show a component: what it is, where it comes from, its settings."""
     registry = registry_from(context)
     found, settings = registry.find(kind, name), registry.settings(kind, name)
-    documentation = inspect.getdoc(found.entry.factory)
+    documentation = inspect.cleandoc(found.entry.factory.__doc__ or "")  # its own, not a base class's
     if style == "json":
         echo_json(_described(found, documentation, settings))
         return
@@ -34,7 +34,7 @@ def command(context: click.Context, kind: str, name: str, style: str) -> None:
         click.echo("It has no settings.")
 
 
-def _described(found: Found, documentation: str | None, settings: list[Setting]) -> dict[str, Any]:
+def _described(found: Found, documentation: str, settings: list[Setting]) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "name": found.entry.name,

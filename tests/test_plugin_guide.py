@@ -1,0 +1,119 @@
+"""The code of docs/plugins.md, run as a reader would run it."""
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+import ovvol_bench
+from ovvol_bench import Features, pipeline
+from ovvol_bench.cli import main
+from ovvol_bench.registry import hookspecs, load_registry
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch) -> dict[str, Path]:
+    """Every block that begins with a file's name, written to that file."""
+    written = {}
+    for language, text in BLOCKS:
+        name = text.partition("\n")[0].removeprefix("# ")
+        if language in ("python", "toml"):
+            written[name] = tmp_path / name
+            written[name].parent.mkdir(parents=True, exist_ok=True)
+            written[name].write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return written
+
+
+@pytest.fixture
+def package(files, tmp_path, monkeypatch) -> None:
+    """The package of the guide, its second module as the text says, installed with pip."""
+    one_file = files["kmeans.py"].read_text()
+    module = files["my-groupers/src/my_groupers/__init__.py"].with_name("kmeans.py")
+    module.write_text(one_file.partition("@hookimpl")[0])
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *offline, "--target", "site", "./my-groupers"]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+
+def lines_of(language: str) -> list[str]:
+    return [line for kind, text in BLOCKS if kind == language for line in text.splitlines()]
+
+
+def features(batch: int) -> Features:
+    return Features(torch.randn(batch, 2, 4, 6, 8, generator=torch.Generator().manual_seed(0)))
+
+
+def draws(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def test_the_grouper_takes_at_most_25_lines(files):
+    assert len(files["kmeans.py"].read_text().splitlines()) <= 25
+
+
+def test_the_grouper_keeps_the_contract(files):
+    registry = load_registry([files["kmeans.py"]])
+    grouper = registry.build("grouper", "kmeans", {"num_slots": "4"})
+    slots = pipeline.group(grouper, features(2), draws(0, 1))
+    assert slots.masks.shape == (2, 4, 2, 4, 6)
+    alone = pipeline.group(grouper, Features(features(2).grid[1:]), draws(1))
+    torch.testing.assert_close(slots.masks[1:], alone.masks)
+
+
+@pytest.mark.usefixtures("files", "package")
+@pytest.mark.parametrize("line", [line for line in lines_of("bash") if "run" not in line.split()])
+def test_the_command_lines_work(line):
+    program, *arguments = shlex.split(line)
+    assert program == "ovvol-bench"
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output
+
+
+@pytest.mark.usefixtures("package")
+def test_the_package_offers_the_same_grouper():
+    grouper = load_registry().build("grouper", "my_kmeans", {"num_slots": "3", "iterations": "2"})
+    assert pipeline.group(grouper, features(1), draws(0)).masks.shape == (1, 3, 2, 4, 6)
+
+
+def test_the_event_hooks_are_called(files, capsys):
+    hook = load_registry([files["count_segments.py"]]).hook
+    hook.ovvol_run_started(spec={})
+    hook.ovvol_clip_localized(localization=[1, 2, 3], clip=None)
+    hook.ovvol_clip_localized(localization=[], clip=None)
+    hook.ovvol_run_finished(result={"id": "0123"})
+    assert capsys.readouterr().out == "0123: 3 segments in 2 clips\n"
+
+
+def test_every_hook_is_explained():
+    hooks = [name for name in dir(hookspecs) if name.startswith("ovvol_")]
+    assert len(hooks) == 9
+    assert [name for name in hooks if name not in GUIDE] == []
+
+
+@pytest.mark.parametrize("kind", ["Encoder", "Grouper", "Labeler", "Dataset", "Metric"])
+def test_the_table_gives_the_real_signatures(kind):
+    base = getattr(ovvol_bench, kind)
+    for name in base.__abstractmethods__:
+        signature = str(inspect.signature(getattr(base, name))).replace("'", "")
+        assert name + signature.replace("self, ", "").replace("self", "") in GUIDE
+
+
+@pytest.mark.parametrize("kind", ["Encoder", "Grouper", "Labeler", "Dataset", "Metric"])
+def test_the_table_names_every_attribute(kind):
+    base = getattr(ovvol_bench, kind)
+    own = [cls for cls in base.__mro__ if cls.__module__.startswith("ovvol_bench")]
+    names = {name for cls in own for name in inspect.get_annotations(cls) if not name.startswith("_")}
+    row = next(line for line in GUIDE.splitlines() if line.startswith(f"| {kind.lower()} |"))
+    assert {name for name in names if f"`{name}`" not in row} == set()
