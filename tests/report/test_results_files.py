@@ -1,0 +1,78 @@
+"""Which files count as results, and what is said about broken ones."""
+
+import json
+
+import pytest
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.report.results_files import load_results, machine_label, parse_result
+
+
+@pytest.fixture
+def tree(tmp_path, make_result):
+    """A run folder and a results folder, with other JSON files beside the results."""
+    for name, result in {
+        "runs/shapes/a/1/result": make_result(),
+        "results/shapes/a/2": make_result(seed=1),
+    }.items():
+        path = tmp_path / f"{name}.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(result))
+    (tmp_path / "runs/shapes/a/1/run.json").write_text('{"schema": 1, "id": "x", "spec": {}}')
+    (tmp_path / "runs/annotations.json").write_text("[1, 2]")
+    return tmp_path
+
+
+def test_trees_run_folders_and_files_are_read_and_other_json_is_counted(tree):
+    assert len(load_results([tree]).results) == 2
+    assert load_results([tree]).skipped == 2
+    assert [r["seed"] for r in load_results([tree / "runs/shapes/a/1"]).results] == [0]
+    assert [r["seed"] for r in load_results([tree / "results/shapes/a/2.json"]).results] == [1]
+
+
+def test_a_copy_on_the_same_machine_counts_once_and_the_newest_wins(tmp_path, make_result):
+    older, newer = make_result(), make_result(date="2026-10-01T00:00:00+00:00", error=None)
+    elsewhere = make_result(machine={"gpu": "H100"})
+    for index, result in enumerate([newer, older, elsewhere]):
+        (tmp_path / f"{index}.json").write_text(json.dumps(result))
+    results = load_results([tmp_path]).results
+    assert [r["date"][:7] for r in results] == ["2026-10", "2026-09"]
+    assert [machine_label(r) for r in results] == ["Xeon, 2 cores, torch 2.15", "H100"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"encoder": {"options": {}}}, "encoder.name"),
+        ({"status": "half"}, "status"),
+        ({"metrics": {"ap50@p": {"value": "high", "count": 1}}}, "metrics.ap50@p.value"),
+        ({"schema": 0}, "schema"),
+    ],
+)
+def test_a_malformed_result_is_refused_with_file_and_field(tmp_path, make_result, change, field):
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(make_result() | change))
+    with pytest.raises(DataError) as caught:
+        load_results([tmp_path])
+    assert str(path) in str(caught.value)
+    assert f"'{field}'" in str(caught.value)
+
+
+def test_a_newer_schema_asks_for_an_update(make_result):
+    with pytest.raises(DataError, match=r"new\.json: field 'schema': got 2, .*Update ovvol-bench"):
+        parse_result(make_result() | {"schema": 2}, "new.json")
+
+
+def test_truncated_missing_and_unfit_files_are_refused_by_name(tmp_path):
+    (tmp_path / "cut.json").write_text('{"schema": 1, "stat')
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(DataError, match=r"cut\.json: not readable as JSON"):
+        load_results([tmp_path])
+    with pytest.raises(DataError, match=r"list\.json: not a result"):
+        load_results([tmp_path / "list.json"])
+    with pytest.raises(DataError, match="no such file"):
+        load_results([tmp_path / "nowhere"])
+
+
+def test_a_machine_without_facts_has_a_name(make_result):
+    assert machine_label(make_result(machine={})) == "unknown machine"

@@ -1,0 +1,187 @@
+"""What tables show, and what they never put side by side."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.report.tables import STYLES, render
+
+
+def cells_of(markdown):
+    """Header and rows of the one table in a markdown text."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if set(line) - set("|:-")]
+    return rows[0], rows[1:]
+
+
+def test_shares_are_percentages_and_other_numbers_are_not(make_result):
+    header, (row,) = cells_of(
+        render([make_result()], ["corloc_any", "boxes_per_frame", "clips_per_s"], "markdown")
+    )
+    assert header == ["corloc_any %", "boxes_per_frame", "clips_per_s"]
+    assert row == ["54.3", "2.31", "4.56"]
+
+
+def test_undefined_is_a_dash_and_zero_is_a_number(make_result):
+    _, (row,) = cells_of(
+        render([make_result(scores={"ap50": None, "detrate": 0.0})], ["ap50", "detrate"], "markdown")
+    )
+    assert row == ["–", "0.0"]
+
+
+def test_default_columns_leave_out_what_no_result_has(make_result):
+    header, _ = cells_of(render([make_result(scores={"detrate": 0.5})], style="markdown"))
+    assert header == ["encoder", "grouper", "labeler", "detrate %", "clips_per_s"]
+
+
+def test_seeds_are_merged_with_their_spread_and_number(make_result):
+    results = [make_result(seed=seed, scores={"ap50": 0.5 + 0.02 * seed}) for seed in range(3)]
+    results[2]["metrics"]["detrate@vid-reference"] = {"value": 0.5, "count": 1}
+    header, (row,) = cells_of(render(results, ["ap50", "detrate"], "markdown"))
+    assert header == ["ap50 %", "detrate %", "seeds"]
+    assert row == ["52.0 ± 2.0", "50.0 (n=1)", "3"]
+
+
+def test_several_protocols_get_a_labelled_column_each(make_result):
+    result = make_result(scores={"ap50": 0.5})
+    result["metrics"]["ap50@vid-devkit"] = {"value": 0.25, "count": 3}
+    header, (row,) = cells_of(render([result], ["ap50"], "markdown"))
+    assert header == ["ap50@vid-devkit %", "ap50@vid-reference %"]
+    assert row == ["25.0", "50.0"]
+    assert cells_of(render([result], ["ap50@vid-devkit"], "markdown"))[1] == [["25.0"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fingerprint": "beef" * 16},
+        {"protocol": "vid-devkit"},
+        {"dataset": {"name": "shapes", "options": {"split": "val"}, "fingerprint": "f00d" * 16, "clips": 48}},
+        {"dataset": {"name": "shapes", "options": {"split": "test"}, "fingerprint": "f00d" * 16, "clips": 4}},
+    ],
+    ids=["content", "protocol", "split", "limit"],
+)
+def test_what_does_not_compare_stands_in_different_blocks(make_result, other):
+    blocks = render([make_result(), make_result(seed=1, **other)], style="markdown").split("\n\n**")
+    assert len(blocks) == 2
+
+
+def test_rows_are_ranked_by_the_asked_column_with_undefined_ones_last(make_result):
+    results = [
+        make_result(grouper="low", scores={"ap50": 0.1, "detrate": 0.9}),
+        make_result(grouper="none", scores={"ap50": None, "detrate": 0.5}),
+        make_result(grouper="high", scores={"ap50": 0.8, "detrate": 0.1}),
+    ]
+
+    def order(sort_by):
+        return [
+            row[0] for row in cells_of(render(results, ["grouper", "ap50"], "markdown", sort_by=sort_by))[1]
+        ]
+
+    assert order("ap50") == order(None) == ["high", "low", "none"]
+    assert order("detrate") == ["low", "none", "high"]
+    assert order("grouper") == ["high", "low", "none"]
+
+
+def test_smaller_is_better_where_the_metric_says_so(make_result):
+    results = [make_result(grouper=name, scores={"error": value}) for name, value in (("a", 0.5), ("b", 0.1))]
+    for result in results:
+        result["metrics"]["error@vid-reference"]["higher_is_better"] = False
+    _, rows = cells_of(render(results, ["grouper", "error"], "markdown"))
+    assert rows == [["b", "**10.0**"], ["a", "50.0"]]
+
+
+def test_the_best_of_complete_runs_is_bold_and_only_in_markdown(make_result):
+    partial = make_result(
+        grouper="cut", scores={"ap50": 0.9}, coverage={"clips": 48, "done": 12, "skipped": {"decode": 36}}
+    )
+    results = [partial] + [make_result(grouper=n, scores={"ap50": v}) for n, v in (("a", 0.51), ("b", 0.5))]
+    _, rows = cells_of(render(results, ["grouper", "ap50"], "markdown"))
+    assert rows == [
+        ["cut", "90.0", "25.0 %, 36 decode"],
+        ["a", "**51.0**", "100.0 %"],
+        ["b", "50.0", "100.0 %"],
+    ]
+    assert not any("**" in render(results, style=style) for style in STYLES if style != "markdown")
+
+
+def test_one_row_or_equal_rows_have_no_best(make_result):
+    equal = [make_result(grouper=name, speed=1.0) for name in ("a", "b")]
+    assert render(equal, ["ap50", "clips_per_s"], "markdown").count("**") == 2  # the title's
+
+
+def test_speeds_of_different_machines_never_share_a_column(make_result):
+    results = [make_result(speed=2.0), make_result(grouper="kmeans", speed=90.0, machine={"gpu": "H100"})]
+    text = render(results, ["grouper", "clips_per_s"], "markdown")
+    header, rows = cells_of(text)
+    assert header == ["grouper", "clips_per_s [A]", "clips_per_s [B]"]
+    assert rows == [["kmeans", "90.0", "–"], ["slot_attention", "–", "2.00"]]
+    assert "clips_per_s [A] on H100" in text
+    assert "clips_per_s [B] on Xeon, 2 cores, torch 2.15" in text
+
+
+def test_the_machine_of_speeds_is_named(make_result):
+    assert render([make_result()]).endswith("clips_per_s on Xeon, 2 cores, torch 2.15")
+    assert "Xeon" not in render([make_result()], ["ap50"])
+
+
+def test_failed_runs_are_shown_with_their_reason(make_result):
+    failed = make_result(grouper="broken", error="grouper 'broken' returned NaN | twice")
+    text = render([make_result(), failed], ["grouper", "ap50"], "markdown")
+    assert cells_of(text)[1] == [["slot_attention", "10.5", "done"], ["broken", "–", "failed"]]
+    assert "failed: videomae+broken+pacl, seed 0: grouper 'broken' returned NaN | twice" in text
+
+
+def test_a_combination_with_a_failed_seed_says_so(make_result):
+    text = render([make_result(), make_result(seed=1, error="out of memory")], ["ap50"], "markdown")
+    assert cells_of(text)[1] == [["10.5", "1 of 2 failed"]]
+
+
+def test_settings_can_be_columns_and_bars_do_not_break_markdown(make_result):
+    text = render([make_result(options={"mode": "a|b"})], ["grouper.mode"], "markdown")
+    assert "| a\\|b" in text
+
+
+def test_blocks_by_grouper(make_result):
+    text = render([make_result(), make_result(grouper="kmeans")], by="grouper")
+    assert [line.split(" · ")[-1] for line in text.splitlines() if "·" in line] == [
+        "grouper kmeans",
+        "grouper slot_attention",
+    ]
+
+
+def test_csv_and_json_carry_stored_numbers(make_result):
+    results = [make_result(seed=seed, scores={"ap50": 0.5 + 0.25 * seed}) for seed in range(2)]
+    results.append(make_result(grouper="kmeans", scores={"ap50": None}))
+    first, second = csv.DictReader(io.StringIO(render(results, ["grouper", "ap50"], "csv")))
+    assert (float(first["ap50@vid-reference"]), first["seeds"]) == (0.625, "2")
+    assert float(first["ap50@vid-reference_std"]) == pytest.approx(0.17677669)
+    assert (second["grouper"], second["ap50@vid-reference"]) == ("kmeans", "")
+    records = json.loads(render(results, ["ap50"], "json"))
+    assert [record["ap50@vid-reference"] for record in records] == [0.625, None]
+    assert records[0]["ids"].split() == [result["id"] for result in results[:2]]
+
+
+@pytest.mark.parametrize(("style", "sign"), [("latex", "\\toprule"), ("html", "<table>"), ("text", "-----")])
+def test_every_style_for_people_has_its_marks(make_result, style, sign):
+    assert sign in render([make_result()], style=style)
+
+
+def test_html_escapes_what_results_say(make_result):
+    text = render([make_result(error="<script>")], style="html")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_unknown_names_are_refused_with_the_nearest(make_result):
+    with pytest.raises(SettingError, match=r"unknown column 'ap5'. Did you mean 'ap50'\?"):
+        render([make_result()], ["ap5"])
+    with pytest.raises(SettingError, match="unknown column 'nice'"):
+        render([make_result()], sort_by="nice")
+    with pytest.raises(SettingError, match="--by: got 'colour'"):
+        render([make_result()], by="colour")
+    with pytest.raises(SettingError, match="table style: got 'pdf'"):
+        render([make_result()], style="pdf")
