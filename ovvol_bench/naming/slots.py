@@ -95,7 +95,7 @@ def winning_slots(masks: Tensor, frames: int) -> Tensor:
 
 
 def pool(weights: Tensor, patches: Tensor) -> Tensor:
-    """Weighted sums of patch embeddings, one matrix product in float32.
+    """Weighted sums of patch embeddings, one matrix product in float32 even under autocast.
 
     Args:
         weights: (K, T, h, w) of every patch in every slot.
@@ -112,7 +112,8 @@ def pool(weights: Tensor, patches: Tensor) -> Tensor:
         raise ContractError(
             f"The labeler returned patches of {len(patches)} frames, the grouper slots of {frames}."
         )
-    return weights.flatten(1).float() @ _resized(patches.float(), grid).flatten(0, 2)
+    with torch.autocast(patches.device.type, enabled=False):
+        return weights.flatten(1).float() @ _resized(patches.float(), grid).flatten(0, 2)
 
 
 def _resized(patches: Tensor, grid: Sequence[int]) -> Tensor:

@@ -36,7 +36,9 @@ def test_imagenet_vid_is_in_the_order_of_the_devkit() -> None:
     assert len(vocabulary.id_of_code) == 30
 
 
-@pytest.mark.parametrize(("year", "first", "last"), [(2019, "person", "tennis_racket"), (2021, "airplane", "zebra")])
+@pytest.mark.parametrize(
+    ("year", "first", "last"), [(2019, "person", "tennis_racket"), (2021, "airplane", "zebra")]
+)
 def test_youtube_vis_has_forty_classes(year, first, last) -> None:
     vocabulary = youtube_vis(year)
     assert len(vocabulary.classes) == 40
@@ -94,7 +96,10 @@ def test_redundant_words_are_dropped_and_counted() -> None:
         ({"classes": "cow"}, "classes: expected a list, got text"),
         ({"classes": [3]}, r"classes\[0\]: expected fields"),
         ({"classes": [{"code": "x"}]}, r"classes\[0\].name: missing"),
-        ({"classes": ["cow", {"name": True}]}, r"classes\[1\].name: expected text, got bool True; put it in quotes"),
+        (
+            {"classes": ["cow", {"name": True}]},
+            r"classes\[1\].name: expected text, got bool True; put it in quotes",
+        ),
         ({"classes": [" "]}, r"classes\[0\].name: expected text, got an empty one"),
         ({"classes": ["cow", "Cow"]}, r"classes\[1\]: 'Cow' has the name 'cow', which is taken by 'cow'"),
         ({"classes": ["cow", {"name": "ox", "synonyms": ["cow"]}]}, "'ox' has the name 'cow'"),
@@ -134,7 +139,9 @@ def test_yaml_that_makes_objects_is_refused(tmp_path) -> None:
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Did you mean 'imagenet-vid'\? Built in: imagenet-vid, youtube"):
+    with pytest.raises(
+        UnknownNameError, match=r"Did you mean 'imagenet-vid'\? Built in: imagenet-vid, youtube"
+    ):
         load_vocabulary("imagenet_vid")
 
 
@@ -146,3 +153,13 @@ def test_a_vocabulary_made_in_code_is_checked_too() -> None:
 def test_spoken_names_have_no_underscores() -> None:
     assert spoken("__background__") == "background"
     assert spoken("earless_seal") == "earless seal"
+
+
+def test_the_documented_file_is_valid(tmp_path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "vocabularies.md"
+    vocabulary = load_vocabulary(
+        write_vocabulary(tmp_path, page.read_text().split("```")[1].removeprefix("yaml"))
+    )
+    assert vocabulary.names == ("__background__", "cow", "sheep")
+    assert vocabulary.classes[1].held_out
+    assert vocabulary.dropped == {}
