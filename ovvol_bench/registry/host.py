@@ -143,7 +143,7 @@ class Registry:
         ]
         if self._only is not None:
             lines.append(f"{RESTRICT} allows only: {', '.join(self._only) or 'none'}.")
-        lines += [f"Perhaps it belongs here: {error}" for _, error in self.broken]
+        lines += [f"Not searched: {error}" for _, error in self.broken]
         return "\n".join(lines)
 
 
