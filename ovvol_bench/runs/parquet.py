@@ -1,0 +1,75 @@
+"""Predictions as parquet with zstd: small, and read by pandas, polars, DuckDB and R.
+
+One row a clip. Lists are laid out as in ``Predictions``: ``boxes`` by frame, then segment;
+``slot_map`` by frame, then row, then column.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.predictions import FLAT_COLUMNS, Predictions
+from ovvol_bench.ragged import offsets_of
+from ovvol_bench.runs.atomic import write_atomically
+
+STRINGS = {"clip": "clip_ids", "video": "videos"}
+COUNTS = {"frames": "frame_counts", "segments": "segment_counts", "slots": "slot_counts"}
+SIZES = {
+    "grids": ("grid_rows", "grid_columns"),
+    "frame_sizes": ("frame_height", "frame_width"),
+    "input_sizes": ("input_height", "input_width"),
+}
+"""Columns of the file with one value a clip, and the columns of ``Predictions`` that they come from."""
+
+
+def to_parquet(predictions: Predictions, path: Path) -> None:
+    """Write predictions as one parquet file, atomically."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns: dict[str, Any] = {name: list(getattr(predictions, own)) for name, own in STRINGS.items()}
+    columns |= {name: getattr(predictions, own) for name, own in COUNTS.items()}
+    for own, names in SIZES.items():
+        columns |= dict(zip(names, getattr(predictions, own).T, strict=True))
+    for own, unit in FLAT_COLUMNS.items():
+        values = getattr(predictions, own)
+        flat = pa.array(values.ravel())
+        if values.ndim == 2:
+            flat = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        columns[own] = pa.LargeListArray.from_arrays(offsets_of(predictions.counts(unit)), flat)
+    table = pa.table(columns)
+    write_atomically(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+
+
+def read_parquet(path: Path) -> Predictions:
+    """Read a file that ``to_parquet`` wrote.
+
+    Raises:
+        DataError: if it is missing, truncated, or has other columns.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+        columns: dict[str, Any] = {own: tuple(table[name].to_pylist()) for name, own in STRINGS.items()}
+        columns |= {own: table[name].to_numpy() for name, own in COUNTS.items()}
+        for own, names in SIZES.items():
+            columns[own] = np.stack([table[name].to_numpy() for name in names], axis=1)
+        columns |= {own: _flat(table[own].combine_chunks()) for own in FLAT_COLUMNS}
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path}: not a parquet file of predictions ({error})") from error
+    return Predictions(**columns)
+
+
+def _flat(column: Any) -> Any:
+    import pyarrow as pa
+
+    values = column.flatten()
+    if not pa.types.is_fixed_size_list(values.type):
+        return values.to_numpy(zero_copy_only=False)
+    return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.type.list_size)

@@ -1,0 +1,198 @@
+"""Prediction files: shards of safetensors while a run works, parquet to share.
+
+A shard holds the columns of ``ovvol_bench.predictions.Predictions`` for some clips and is named by
+its content, so the same clips give the same file in any order. It appears at once and in full: a run
+that is killed leaves whole shards only. Truth is never stored; it comes from the dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.predictions import FLAT_COLUMNS, ClipPrediction, Predictions, concatenate, pack
+from ovvol_bench.runs.atomic import write_atomically
+from ovvol_bench.runs.parquet import read_parquet, to_parquet
+
+__all__ = [
+    "ClipPrediction",
+    "PredictionWriter",
+    "Predictions",
+    "broken_shards",
+    "read_predictions",
+    "to_parquet",
+    "valid_shards",
+]
+
+SCHEMA = 1
+SUFFIX = ".safetensors"
+HEADER = "ovvol_bench_predictions"
+STRINGS = ("clip_ids", "videos")
+
+log = logging.getLogger(__name__)
+
+
+class PredictionWriter:
+    """Adds shards to a folder, and knows which clips it has.
+
+    Attributes:
+        folder: made if it is missing.
+        set_aside: shards that were truncated or foreign, for example after a full disk, as they are
+            named now (``.broken`` added). Their clips count as not done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.set_aside = tuple(_set_aside(path) for path in broken_shards(folder))
+        self._done = {clip for path in _shards(folder) for clip in _header(path)["clip_ids"]}
+
+    def write(self, clips: Sequence[ClipPrediction]) -> Path:
+        """Store clips as one shard; context frames and truth are left out.
+
+        Returns:
+            The shard.
+
+        Raises:
+            ContractError: if the arrays of a localization don't fit together.
+            DataError: if the clips contradict each other.
+        """
+        predictions = pack(clips).in_order()
+        content = _serialise(predictions)
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+        self._done.update(predictions.clip_ids)
+        return path
+
+    def done(self) -> frozenset[str]:
+        """Ids of the clips that are stored."""
+        return frozenset(self._done)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read all clips of a folder of shards, of one shard, or of a parquet file.
+
+    Returns:
+        Sorted by video, first frame and clip id, however the clips were spread over shards. A clip
+        that is there twice with equal content is kept once.
+
+    Raises:
+        DataError: if there is nothing, a file is truncated or of another kind, or two shards
+            contradict each other.
+    """
+    if path.suffix == ".parquet":
+        return read_parquet(path).in_order()
+    files = _shards(path) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: no predictions; expected a folder with *{SUFFIX} files")
+    return concatenate([read_shard(file) for file in files]).in_order()
+
+
+def valid_shards(folder: Path) -> list[Path]:
+    """Shards of a folder that can be read, by name."""
+    return [path for path in _shards(folder) if _is_valid(path)]
+
+
+def broken_shards(folder: Path) -> list[Path]:
+    """Shards of a folder that are truncated or hold something else, by name."""
+    return [path for path in _shards(folder) if not _is_valid(path)]
+
+
+def read_shard(path: Path) -> Predictions:
+    """Read one shard.
+
+    Raises:
+        DataError: if it is missing, truncated, or not a predictions file of this schema.
+    """
+    header = _header(path)
+    with safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    wanted = {field.name for field in fields(Predictions)} - set(STRINGS)
+    if set(arrays) != wanted:
+        raise DataError(f"{path}: columns {sorted(set(arrays) ^ wanted)} are missing or unknown")
+    columns: dict[str, Any] = {name: tuple(header[name]) for name in STRINGS}
+    predictions = Predictions(**columns | {name: _widened(name, array) for name, array in arrays.items()})
+    _check_lengths(predictions, path)
+    return predictions
+
+
+def _serialise(predictions: Predictions) -> bytes:
+    arrays = {
+        field.name: _narrowed(getattr(predictions, field.name))
+        for field in fields(predictions)
+        if field.name not in STRINGS
+    }
+    # One entry only: safetensors writes several in no fixed order, and the content names the file.
+    header = {"schema": SCHEMA, **{name: getattr(predictions, name) for name in STRINGS}}
+    return save(arrays, {HEADER: json.dumps(header)})
+
+
+def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Integers in the smallest of uint8, int16, int32 that holds them."""
+    if not np.issubdtype(array.dtype, np.integer):
+        return np.ascontiguousarray(array)
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for kind in (np.uint8, np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.ascontiguousarray(array, kind)
+    return np.ascontiguousarray(array)
+
+
+def _widened(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if not np.issubdtype(array.dtype, np.integer):
+        return array
+    return array.astype(np.int16 if name in ("slot_map", "segment_of_slot") else np.int64)
+
+
+def _check_lengths(predictions: Predictions, path: Path) -> None:
+    lengths = {len(predictions.clip_ids), len(predictions.videos), len(predictions.frame_counts)}
+    units = [(name, int(predictions.counts(unit).sum())) for name, unit in FLAT_COLUMNS.items()]
+    wrong = [name for name, rows in units if len(getattr(predictions, name)) != rows]
+    if wrong or len(lengths) > 1:
+        raise DataError(
+            f"{path}: columns {wrong or list(STRINGS)} don't have the number of rows that they should"
+        )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(HEADER)
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{path}: truncated or no predictions file ({error}). Delete it and start the run again: "
+            "its clips are computed anew"
+        ) from error
+    header = json.loads(text) if text else {}
+    if header.get("schema") != SCHEMA:
+        found = header.get("schema", "another kind of file")
+        raise DataError(f"{path}: expected predictions of schema {SCHEMA}, found {found}")
+    return dict(header)
+
+
+def _is_valid(path: Path) -> bool:
+    try:
+        _header(path)
+    except DataError:
+        return False
+    return True
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+
+
+def _set_aside(path: Path) -> Path:
+    log.warning("%s is truncated or no predictions file; set aside, its clips are computed anew", path)
+    return path.replace(path.with_name(f"{path.name}.broken"))
