@@ -99,10 +99,14 @@ class Predictions:
             clip.segment_of_slot,
             input_size,
         )
-        height, width = clip.frame_sizes[0].tolist()
-        indices = tuple(clip.frame_indices.tolist())
-        info = ClipInfo(clip.clip_ids[0], clip.videos[0], indices, (height, width))
-        return ClipPrediction(info, input_size, localization)
+        return ClipPrediction(next(clip.identities()), input_size, localization)
+
+    def identities(self) -> Iterator[ClipInfo]:
+        """The clips without truth, in order."""
+        indices, ends = self.frame_indices.tolist(), offsets_of(self.frame_counts).tolist()
+        for row, (clip, video) in enumerate(zip(self.clip_ids, self.videos, strict=True)):
+            height, width = self.frame_sizes[row].tolist()
+            yield ClipInfo(clip, video, tuple(indices[ends[row] : ends[row + 1]]), (height, width))
 
     @property
     def classes(self) -> int:

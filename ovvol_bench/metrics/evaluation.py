@@ -1,0 +1,123 @@
+"""Score stored predictions: all metrics in one go, columns made once a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.metrics.accumulators import (
+    BoxesPerFrame,
+    ColumnMetric,
+    CorLoc,
+    DetectionRate,
+    NamingAccuracy,
+    VidAP,
+)
+from ovvol_bench.metrics.columns import Columns, build_columns
+from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
+from ovvol_bench.predictions import Predictions, own_frames
+from ovvol_bench.types import ClipInfo
+
+if TYPE_CHECKING:
+    from ovvol_bench.naming.vocabulary import Vocabulary
+
+
+def evaluate(
+    predictions: Predictions, truth: Mapping[str, ClipInfo], metrics: Sequence[Metric]
+) -> dict[str, MetricValue]:
+    """Score predictions with metrics.
+
+    Args:
+        predictions: of any clips, in any order.
+        truth: what the dataset says about these clips, by id; further clips are not looked at, so
+            that the predictions decide what is scored (coverage is the caller's to report).
+        metrics: fresh ones; the built-in ones share their columns, others are fed clip by clip.
+
+    Returns:
+        Every number by ``name@protocol``, in the order of the metrics.
+
+    Raises:
+        DataError: if a clip is unknown, has other frames than its prediction, or lacks truth.
+        SettingError: if two metrics give a number of the same name.
+    """
+    predictions = predictions.in_order()
+    infos = _infos(predictions, truth)
+    columns: dict[str, Columns] = {}
+    results: dict[str, MetricValue] = {}
+    for metric in metrics:
+        if isinstance(metric, ColumnMetric):
+            values = _score(metric, predictions, infos, columns)
+        else:
+            values = _feed(metric, predictions, infos)
+        for name, value in values.items():
+            key = f"{name}@{metric.protocol}"
+            if key in results:
+                raise SettingError(f"two metrics give '{key}'; leave one of them out")
+            results[key] = value
+    return results
+
+
+def default_metrics(
+    vocabulary: Vocabulary | None = None, protocols: Sequence[str] = tuple(PROTOCOLS)
+) -> list[Metric]:
+    """The built-in metrics under some protocols.
+
+    Args:
+        vocabulary: whose held-out classes are reported apart.
+        protocols: ids.
+    """
+    held_out = held_out_ids(vocabulary) if vocabulary else ()
+    return [
+        metric
+        for protocol in protocols
+        for metric in (
+            CorLoc(protocol, "any"),
+            CorLoc(protocol, "top1"),
+            DetectionRate(protocol),
+            VidAP(protocol, held_out=held_out),
+            BoxesPerFrame(protocol),
+            NamingAccuracy(protocol, held_out=held_out),
+        )
+    ]
+
+
+def held_out_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Class ids that a vocabulary marks as kept out of training."""
+    return tuple(index for index, each in enumerate(vocabulary.classes, 1) if each.held_out)
+
+
+def _score(
+    metric: ColumnMetric, predictions: Predictions, infos: Sequence[ClipInfo], columns: dict[str, Columns]
+) -> Mapping[str, MetricValue]:
+    for info in infos:
+        metric.check_truth(info)
+    if metric.protocol not in columns:
+        columns[metric.protocol] = build_columns(predictions, infos, protocol_of(metric.protocol))
+    return metric.score(columns[metric.protocol])
+
+
+def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -> Mapping[str, MetricValue]:
+    for clip, info in zip(predictions, infos, strict=True):
+        metric.update(clip.localization, info)
+    return metric.compute()
+
+
+def _infos(predictions: Predictions, truth: Mapping[str, ClipInfo]) -> list[ClipInfo]:
+    infos = []
+    for clip in predictions.identities():
+        if clip.id not in truth:
+            raise DataError(
+                f"clip '{clip.id}' has a prediction but is not in the dataset. Were the predictions made "
+                "with another split or clip length?"
+            )
+        info = own_frames(truth[clip.id])
+        for name in ("video", "frame_indices", "frame_size"):
+            if getattr(info, name) != getattr(clip, name):
+                raise DataError(
+                    f"clip '{clip.id}': {name} is {getattr(clip, name)} in the predictions and "
+                    f"{getattr(info, name)} in the dataset; expected the same"
+                )
+        infos.append(info)
+    return infos
