@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -193,15 +194,24 @@ def _read_pickle(path: Path) -> Any:
         # Command lines of training scripts are kept in many published checkpoints: plain data.
         with torch.serialization.safe_globals([Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2].partition("\n")[0]
-        raise WeightsError(
-            f"{path}: refused, or not a PyTorch file: it holds more than tensors and plain values "
-            f"({reason or error}). Save its state dict as safetensors and give that file."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{path}: not a complete PyTorch file ({reason}).") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: {_refusal(str(error))}") from error
+
+
+def _refusal(reason: str) -> str:
+    """Why a file can't be read and what to do, from what `torch.load` says."""
+    if "TorchScript" in reason:
+        return (
+            "refused: a TorchScript archive is a program. If you trust it, save its tensors once with "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) and give the new file."
+        )
+    if foreign := re.search(r"GLOBAL (\S+)", reason):
+        return (
+            f"refused: it holds more than tensors and plain values ({foreign[1]}) and could run code. "
+            f"If you trust it, save its state dict as safetensors and give that file."
+        )
+    detail = reason.partition("\n")[0].partition(". ")[0].rstrip(".")
+    return f"truncated, or not a PyTorch file ({detail or 'it is empty'}). Fetch it again."
 
 
 def _unwrap(content: Any, path: Path) -> State:

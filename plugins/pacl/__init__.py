@@ -29,16 +29,17 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
     text_width: int | None = None,
     text_layers: int | None = None,
     text_heads: int | None = None,
-    quick_gelu: bool = True,
+    quick_gelu: bool | None = None,
 ) -> Labeler:
     """Build the labeler.
 
     Args:
         weights: path of a PACL checkpoint, or the name of one that comes with the plugin; None leaves
             the trained part random.
-        model: name of a CLIP in open_clip, or ``custom``, stated by the numbers below.
+        model: name of a CLIP in open_clip, or ``custom``, stated by the numbers below; those not set
+            are read from ``weights`` where that file states them.
         pretrained: where the CLIP's weights come from: a tag of open_clip's (``openai``), a file, or
-            None ("none") for random ones. Not read where ``weights`` holds a text tower.
+            None for random ones. Not read where ``weights`` holds a text tower.
         pixel_statistics: ``clip``, or ``imagenet`` as the reference's evaluation has it.
         embed_dim: custom: channels of the shared space.
         patch_size: custom: side of a patch, pixels.
@@ -49,7 +50,8 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         text_width: custom: width of the text tower.
         text_layers: custom: blocks of the text tower.
         text_heads: custom: attention heads of the text tower.
-        quick_gelu: custom: x * sigmoid(1.702 x) in place of the exact GELU.
+        quick_gelu: custom: x * sigmoid(1.702 x) in place of the exact GELU; by
+            default true.
 
     Raises:
         SettingError: if settings are unknown or do not fit together.
@@ -57,9 +59,10 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
     """
     from ovvol_bench.weights import read_state, resolve_weights
 
-    from .checkpoint import holds_text, load_state
-    from .clip import build_towers, clip_config, pretrained_towers
+    from .checkpoint import holds_text, load_state, stored_numbers
+    from .clip import build_towers, clip_config
     from .model import PaclLabeler
+    from .pretrained import load_pretrained
 
     numbers = {
         "embed_dim": embed_dim,
@@ -71,19 +74,22 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         "text_width": text_width,
         "text_layers": text_layers,
         "text_heads": text_heads,
+        "quick_gelu": quick_gelu,
     }
-    config = clip_config(model, numbers, quick_gelu)
     path = resolve_weights(weights, BUNDLED) if weights is not None else None
-    state = read_state(path) if path is not None else {}
-    asked = None if pretrained == "none" or holds_text(state) else pretrained
-    if path is not None and asked is None and not holds_text(state):
+    state = read_state(path) if path else {}
+    complete = holds_text(state)
+    if path and not complete and pretrained is None:
         raise WeightsError(
             f"{path}: holds no text tower, and labeler.pretrained=none. Set labeler.pretrained to the "
             f"CLIP that these weights were trained on (openai, or a file)."
         )
-    towers = pretrained_towers(config, model, asked) if asked else build_towers(config, model)
+    config = clip_config(model, numbers, stored_numbers(path) if path else None)
+    towers = build_towers(config, model)
+    if pretrained is not None and not complete:
+        load_pretrained(towers, model, pretrained)
     labeler = PaclLabeler(towers, pixel_statistics)
-    if path is not None:
+    if path:
         load_state(labeler, state, path)
     return labeler
 

@@ -7,13 +7,15 @@ their ids; the other rows are zero.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
 from ovvol_bench import WeightsError
-from ovvol_bench.weights import State, load_strict, read_state, save_state
+from ovvol_bench.weights import State, load_strict, read_metadata, read_state, save_state
 
 from .model import PaclLabeler
 
@@ -22,6 +24,17 @@ _TOKENS = "text.token_embedding.weight"
 _ROWS = "text.token_embedding.rows"
 _INDICES = "text.token_embedding.indices"
 _IMAGE_MARK = "model.class_embedding"
+_NUMBERS = "clip"
+
+
+def stored_numbers(path: Path) -> dict[str, int]:
+    """The architecture that a file written by `save_labeler` states; empty for any other file.
+
+    Raises:
+        WeightsError: if the file is missing or truncated.
+    """
+    numbers: dict[str, int] = json.loads(read_metadata(path).get(_NUMBERS, "{}"))
+    return numbers
 
 
 def holds_text(state: Mapping[str, Tensor]) -> bool:
@@ -60,7 +73,7 @@ def load_state(labeler: PaclLabeler, state: State, source: Path) -> None:
 def save_labeler(
     labeler: PaclLabeler, path: Path, metadata: Mapping[str, str] | None = None, half: bool = True
 ) -> None:
-    """Write everything the labeler holds, atomically.
+    """Write everything the labeler holds, and its architecture, atomically.
 
     Rows of the token embedding that are all zero are left out.
 
@@ -74,7 +87,8 @@ def save_labeler(
     table = state.pop(_TOKENS)
     indices = table.any(dim=1).nonzero().flatten()
     state[_ROWS], state[_INDICES] = table[indices], indices.int()
-    save_state(state, path, metadata, half)
+    numbers = json.dumps(asdict(labeler.numbers))
+    save_state(state, path, {**(metadata or {}), _NUMBERS: numbers}, half)
 
 
 def _dense(state: State, vocabulary: int, source: Path) -> State:
@@ -94,7 +108,7 @@ def _dense(state: State, vocabulary: int, source: Path) -> State:
 
 
 def _refuse_exact_gelu(labeler: PaclLabeler, source: Path) -> None:
-    if not labeler.quick_gelu:
+    if not labeler.numbers.quick_gelu:
         raise WeightsError(
             f"{source}: a checkpoint of the reference, whose CLIP uses the quick GELU; the model uses "
             f"the exact one. Set labeler.model to one ending in '-quickgelu' (or quick_gelu=true)."

@@ -72,15 +72,15 @@ class PaclLabeler(Labeler):
 
     def __init__(self, towers: ClipTowers, pixel_statistics: PixelStatistics = "clip") -> None:
         super().__init__()
-        self.quick_gelu = towers.quick_gelu
-        self.patch_size, self.dim = towers.image.patch_size[0], towers.embed_dim
+        self.numbers = towers.numbers
+        self.patch_size, self.dim = self.numbers.patch_size, self.numbers.embed_dim
         if pixel_statistics == "imagenet":
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         else:
             self.mean, self.std = CLIP_MEAN, CLIP_STD
         self.model: VisionTransformer = towers.image.requires_grad_(False)
         self.text = towers.text.requires_grad_(False)
-        width = towers.image.conv1.out_channels
+        width = self.numbers.width
         self.last_transformer = _similar_block(towers.image.transformer.resblocks[-1], width)
         self.ln_last = LayerNorm(width)
         self.vision_emb = Embedder(width, self.dim)
@@ -116,8 +116,10 @@ class PaclLabeler(Labeler):
             image = self.tower_output(tokens)[:, 0].float()
         patches = self._patches(tokens, self._grid(images))
         flat = patches.flatten(1, 2).float()
-        attention = torch.einsum("be,bne->bn", image, flat).softmax(dim=1)
-        pooled = torch.einsum("bn,bne->be", attention, flat)
+        # The products are not scaled down before the softmax: half precision would show.
+        with torch.autocast(images.device.type, enabled=False):
+            attention = torch.einsum("be,bne->bn", image, flat).softmax(dim=1)
+            pooled = torch.einsum("bn,bne->be", attention, flat)
         return Alignment(image, patches, attention.view(patches.shape[:3]), pooled)
 
     def trunk(self, images: Tensor) -> Tensor:

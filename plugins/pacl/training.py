@@ -27,5 +27,6 @@ def alignment_loss(labeler: PaclLabeler, images: Tensor) -> Tensor:
 def contrast(aligned: Alignment) -> Tensor:
     """The loss of an alignment; see `alignment_loss`."""
     pooled, image = F.normalize(aligned.pooled, dim=-1), F.normalize(aligned.image, dim=-1)
-    similarity = pooled.float() @ image.float().T
-    return F.cross_entropy(similarity, torch.arange(len(image), device=image.device))
+    with torch.autocast(image.device.type, enabled=False):
+        similarity = pooled @ image.T
+        return F.cross_entropy(similarity, torch.arange(len(image), device=image.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,11 @@ _NOT_NEEDED = (
     "mask_token",
     "head.*",  # classifier of the fine-tuning
     "fc_norm.*",  # applied after pooling, before the classifier
+    "classifier.*",  # the same in transformers
     "pos_embed",  # positions are computed
+    "position_embeddings",
+    "conditioning.*",  # slot attention, in a file that holds its encoder as well
+    "grouping.*",
 )
 
 
@@ -53,14 +58,8 @@ def load_encoder(encoder: VideoMAE, path: Path) -> None:
     load_strict(encoder, layout.convert(state), path, (*_NOT_NEEDED, *unused))
 
 
-def _without_prefix(prefix: str, others: tuple[str, ...]) -> Callable[[State], State]:
-    """A conversion that takes off a prefix and leaves out names that start with ``others``."""
-
-    def convert(state: State) -> State:
-        kept = {name: value for name, value in state.items() if not name.startswith(others)}
-        return {name.removeprefix(prefix): value for name, value in kept.items()}
-
-    return convert
+def _without_prefix(prefix: str, state: State) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 _HUGGING_FACE_NAMES = (
@@ -77,44 +76,36 @@ _HUGGING_FACE_NAMES = (
 
 
 def _from_hugging_face(state: State) -> State:
-    """Bring the names of `transformers` to ours, and join query, key and value."""
-    skipped = ("decoder.", "encoder_to_decoder.", "mask_token", "position_embeddings")
+    """Bring the names of transformers to ours, and join query, key and value."""
     renamed: State = {}
     for name, value in state.items():
-        short = name.removeprefix("videomae.")
-        if short.startswith(skipped):
-            continue
-        for theirs, ours in _HUGGING_FACE_NAMES:
-            short = short.replace(theirs, ours)
-        renamed[short] = value
-    for prefix in [name.removesuffix("query.weight") for name in renamed if name.endswith("query.weight")]:
+        ours = name.removeprefix("videomae.")
+        if not ours.startswith("decoder."):
+            for old, new in _HUGGING_FACE_NAMES:
+                ours = ours.replace(old, new)
+        renamed[ours] = value
+    ends = "query.weight"
+    for prefix in [name.removesuffix(ends) for name in renamed if name.endswith(f".attn.{ends}")]:
         _join_attention(renamed, prefix)
     return renamed
 
 
 def _join_attention(state: State, prefix: str) -> None:
     parts = [state.pop(f"{prefix}{part}.weight", None) for part in ("query", "key", "value")]
-    if all(part is not None for part in parts):
-        state[f"{prefix}qkv.weight"] = torch.cat([part for part in parts if part is not None])
-    for theirs, ours in (("query.bias", "q_bias"), ("value.bias", "v_bias")):
-        if f"{prefix}{theirs}" in state:
-            state[f"{prefix}{ours}"] = state.pop(f"{prefix}{theirs}")
-    # A bias on keys shifts a row of the softmax as a whole: it has no effect, trained or not.
+    state[f"{prefix}qkv.weight"] = torch.cat([part for part in parts if part is not None])
+    for old, new in (("query.bias", "q_bias"), ("value.bias", "v_bias")):
+        if f"{prefix}{old}" in state:
+            state[f"{prefix}{new}"] = state.pop(f"{prefix}{old}")
+    # A bias on keys adds the same to a whole row of the softmax: it has no effect, trained or not.
     state.pop(f"{prefix}key.bias", None)
 
 
+_HUGGING_FACE_MARK = "embeddings.patch_embeddings.projection.weight"
+_OUR_MARK = "patch_embed.proj.weight"
 LAYOUTS = (
-    Layout(
-        "Hugging Face, with head",
-        "videomae.embeddings.patch_embeddings.projection.weight",
-        _from_hugging_face,
-    ),
-    Layout("Hugging Face", "embeddings.patch_embeddings.projection.weight", _from_hugging_face),
-    Layout("pre-training", "encoder.patch_embed.proj.weight", _without_prefix("encoder.", ())),
-    Layout(
-        "slot attention with its encoder",
-        "model.patch_embed.proj.weight",
-        _without_prefix("model.", ("conditioning.", "grouping.")),
-    ),
-    Layout("fine-tuned, or saved by this project", "patch_embed.proj.weight", _without_prefix("", ())),
+    Layout("transformers, with a head", f"videomae.{_HUGGING_FACE_MARK}", _from_hugging_face),
+    Layout("transformers", _HUGGING_FACE_MARK, _from_hugging_face),
+    Layout("pre-training", f"encoder.{_OUR_MARK}", partial(_without_prefix, "encoder.")),
+    Layout("slot attention with its encoder", f"model.{_OUR_MARK}", partial(_without_prefix, "model.")),
+    Layout("fine-tuned, or saved by this project", _OUR_MARK, partial(_without_prefix, "")),
 )
