@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ovvol_bench.errors import SettingError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path``, of the same suffix, that takes its place at the end.
+    """Where to write a file that takes the place of ``path`` at the end.
 
-    If the body raises, the temporary file goes and ``path`` stays as it was.
+    It has the same name, from which encoders tell the format, in a folder of its own. If the body
+    raises, ``path`` stays as it was.
 
     Raises:
-        SettingError: if the folder can't be made or written to.
+        SettingError: if the folder of ``path`` can't be made or written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        folder = TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-")
     except OSError as error:
         raise SettingError(
             f"can't write {path}: {error.strerror or error}. Choose another folder."
         ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with folder:
+        temporary = Path(folder.name, path.name)
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

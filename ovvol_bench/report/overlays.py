@@ -161,7 +161,7 @@ def _write_picture(path: Path, image: Image) -> Path:
     from PIL import Image as Pictures
 
     with replacing(path) as temporary:
-        Pictures.fromarray(image).save(temporary, format="PNG")
+        Pictures.fromarray(image).save(temporary)
     return path
 
 

@@ -1,0 +1,101 @@
+"""`ovvol-bench table` and `compare` on files."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from ovvol_bench.cli import main
+from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
+from ovvol_bench.runs.spec import PartSpec, RunSpec
+
+SPEC = RunSpec(
+    encoder=PartSpec("videomae"),
+    grouper=PartSpec("slot_attention"),
+    labeler=PartSpec("pacl"),
+    dataset=PartSpec("shapes", {"split": "test"}, digest="f00d" * 16),
+    vocabulary="v",
+    naming={},
+    metrics=(),
+)
+
+
+def write_result(folder, spec, ap50):
+    scores = {"ap50@vid-reference": {"value": ap50, "count": 9, "higher_is_better": True}}
+    result = build_result(spec, Truth(4, 32, 40, "shapes"), Outcome(Coverage(4, 32), scores))
+    path = folder / "shapes" / spec.title / f"{spec.id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kmeans = replace(SPEC, grouper=PartSpec("kmeans"))
+    return [write_result(tmp_path / "results", spec, value) for spec, value in ((SPEC, 0.25), (kmeans, 0.5))]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_the_table_reads_results_and_runs_by_default(files):
+    lines = invoke("table").output.splitlines()
+    assert lines[0] == "shapes test · 4 clips · vid-reference · data f00df00d"
+    assert [line.split()[1] for line in lines[4:6]] == ["kmeans", "slot_attention"]
+
+
+def test_columns_order_and_format_can_be_chosen(files):
+    result = invoke("table", *files, "--columns", "grouper, ap50", "--sort-by", "grouper", "--format", "json")
+    assert [(record["grouper"], record["ap50@vid-reference"]) for record in json.loads(result.stdout)] == [
+        ("kmeans", 0.5),
+        ("slot_attention", 0.25),
+    ]
+
+
+def test_passed_over_files_are_counted_on_stderr_alone(files, tmp_path):
+    (tmp_path / "results" / "notes.json").write_text("{}")
+    result = invoke("table", "--format", "json")
+    assert json.loads(result.stdout)
+    assert "1 JSON files that hold no result were passed over" in result.stderr
+
+
+def test_no_results_is_an_error_that_says_where_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("table")
+    assert result.exit_code == 2
+    assert "no results in results/ and runs/" in result.stderr
+    assert "ovvol-bench run" in result.stderr
+
+
+def test_the_readme_is_written_and_checked(files, tmp_path):
+    readme = ("table", "results", "--readme", "results/README.md")
+    stale = invoke(*readme, "--check")
+    assert stale.exit_code == 1
+    assert "out of date" in stale.stderr
+    assert invoke(*readme).exit_code == 0
+    assert invoke(*readme, "--check").exit_code == 0
+    write_result(tmp_path / "results", replace(SPEC, seeds=(1,)), 0.75)
+    assert invoke(*readme, "--check").exit_code == 1
+
+
+def test_contradicting_readme_options_are_refused(files):
+    assert "--check needs --readme" in invoke("table", "--check").stderr
+    elsewhere = invoke("table", "results", "--readme", "docs/README.md")
+    assert elsewhere.exit_code == 2
+    assert "in the folder of the results" in elsewhere.stderr
+
+
+def test_compare_ranks_and_subtracts(files):
+    lines = invoke("compare", *files, "--columns", "grouper,ap50").output.splitlines()
+    assert [line.split()[1:3] for line in lines[4:6]] == [["kmeans", "50.0"], ["slot_attention", "25.0"]]
+    assert lines[6].split()[-1] == "+25.0"
+
+
+def test_compare_refuses_other_data(files, tmp_path):
+    other = replace(SPEC, dataset=PartSpec("shapes", {"split": "test"}, digest="beef" * 16))
+    result = invoke("compare", files[0], write_result(tmp_path, other, 0.5))
+    assert result.exit_code == 2
+    assert "differ in fingerprint" in result.stderr
