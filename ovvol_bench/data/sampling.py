@@ -16,6 +16,19 @@ PAST_THE_END = "frames after a video's last clip"
 
 
 @dataclass(frozen=True)
+class ClipStart:
+    """Where a clip begins in its video.
+
+    Attributes:
+        start: position of the first frame, counted in strides.
+        context: leading frames that an earlier clip already covers.
+    """
+
+    start: int
+    context: int = 0
+
+
+@dataclass(frozen=True)
 class ClipSettings:
     """How clips are cut and resized.
 
@@ -39,27 +52,18 @@ class ClipSettings:
     def __post_init__(self) -> None:
         for name, value in (("frames_per_clip", self.frames), ("stride", self.stride)):
             if value < 1:
-                raise SettingError(f"{name}={value}: expected a whole number from 1.")
+                raise SettingError(f"dataset.{name}={value}: expected a whole number from 1.")
         if self.sampling not in ("all", "reference"):
-            raise SettingError(f"sampling='{self.sampling}': expected 'all' or 'reference'.")
+            raise SettingError(f"dataset.sampling='{self.sampling}': expected 'all' or 'reference'.")
         target_size((1, 1), self.short_side, self.multiple)
+
+    def positions(self, clip: ClipStart) -> range:
+        """(T,) positions of a clip's frames in its video."""
+        return range(clip.start * self.stride, (clip.start + self.frames) * self.stride, self.stride)
 
     def input_size(self, frame_size: Size) -> Size:
         """(height, width) that a frame of (height, width) is resized to."""
         return target_size(frame_size, self.short_side, self.multiple)
-
-
-@dataclass(frozen=True)
-class ClipStart:
-    """Where a clip begins in its video.
-
-    Attributes:
-        start: position of the first frame.
-        context: leading frames that an earlier clip already covers.
-    """
-
-    start: int
-    context: int = 0
 
 
 def clip_starts(length: int, frames: int, mode: Sampling = "all") -> tuple[ClipStart, ...]:
@@ -104,10 +108,7 @@ class ClipPlan:
 
 
 def plan_clips(lengths: Iterable[int], settings: ClipSettings) -> ClipPlan:
-    """Cut videos of the given lengths (frames before the stride) into clips.
-
-    A clip's ``start`` counts strided positions: its frames are ``(start + 0 .. T - 1) * stride``.
-    """
+    """Cut videos of the given lengths, in frames before the stride, into clips."""
     clips: list[tuple[int, ClipStart]] = []
     short = lost = 0
     for video, length in enumerate(lengths):

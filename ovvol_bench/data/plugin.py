@@ -1,0 +1,102 @@
+"""Registers the datasets that come with the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ovvol_bench.registry import Entry, hookimpl
+
+if TYPE_CHECKING:
+    from ovvol_bench.benchmark import Dataset
+
+
+def build_imagenet_vid(  # noqa: PLR0913 - settings
+    *,
+    path: Path,
+    split: str = "val",
+    list: Path | None = None,
+    classes: tuple[str, ...] | None = None,
+    frames_per_clip: int = 8,
+    sampling: Literal["all", "reference"] = "all",
+    short_side: int = 224,
+    multiple: int = 16,
+    motion_iou: str = "tracks",
+    cache: str | None = None,
+) -> Dataset:
+    """Frames and truth in the ILSVRC-VID layout.
+
+    Args:
+        path: folder with Data, Annotations and ImageSets.
+        split: folder in Data/VID.
+        list: text file, one video or one frame a line (layout is detected); none: the split's own, or all.
+        classes: names or WordNet ids to keep, separated by commas; none: all 30.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        motion_iou: tracks, or a .mat file in FGFA's format.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.imagenet_vid import open_imagenet_vid, restrict
+    from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.vid_tree import find_tree
+    from ovvol_bench.naming.vocabulary import imagenet_vid
+
+    return open_imagenet_vid(
+        find_tree(path, split),
+        restrict(imagenet_vid(), classes),
+        cache_folder(cache),
+        list_file=list,
+        clips=ClipSettings(frames_per_clip, sampling, 1, short_side, multiple),
+        motion=None if motion_iou == "tracks" else Path(motion_iou),
+    )
+
+
+def build_videos(  # noqa: PLR0913 - settings
+    *,
+    path: Path,
+    vocabulary: str = "imagenet-vid",
+    frames_per_clip: int = 8,
+    stride: int = 1,
+    short_side: int = 224,
+    multiple: int = 16,
+    backend: Literal["auto", "decord", "opencv"] = "auto",
+    timeout: float = 60.0,
+    scale_at_decode: bool = False,
+    cache: str | None = None,
+) -> Dataset:
+    """Video files without truth: localizations and overlays, no metrics.
+
+    Args:
+        path: a video file, or a folder of them.
+        vocabulary: name of a built-in vocabulary, or path of a .yaml file.
+        frames_per_clip: frames in a clip.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        backend: auto tries decord, then OpenCV.
+        timeout: seconds that one clip may take to decode.
+        scale_at_decode: let decord scale: quicker, but other pixels than the reference's.
+        cache: folder for frame counts; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.videos import Decoding, Videos
+    from ovvol_bench.naming.vocabulary import load_vocabulary
+
+    return Videos(
+        path,
+        load_vocabulary(vocabulary),
+        ClipSettings(frames_per_clip, "all", stride, short_side, multiple),
+        Decoding(cache_folder(cache), backend, timeout, scale_at_decode),
+    )
+
+
+@hookimpl
+def ovvol_datasets() -> Iterator[Entry]:
+    """The datasets."""
+    yield Entry("imagenet-vid", build_imagenet_vid, "ImageNet-VID, or any tree in its layout, with truth")
+    yield Entry("videos", build_videos, "a video file or a folder of them, without truth")

@@ -1,0 +1,148 @@
+"""ILSVRC-VID annotations to columns: one XML file a frame, PASCAL-VOC style."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.data.progress import with_progress
+from ovvol_bench.errors import DataError
+
+Job = tuple[Path, Sequence[int]]
+"""A folder of annotations and the numbers of the files to read."""
+
+_FILES_A_CHUNK = 2000
+_WORTH_PROCESSES = 4000  # below this many files, starting processes takes longer than reading
+_MOST_PROCESSES = 8
+
+
+@dataclass(frozen=True)
+class RawAnnotations:
+    """What F files say, unchecked against image and vocabulary.
+
+    Attributes:
+        sizes: (F, 2) height and width, 0 where a file has none.
+        counts: (F,) objects a file.
+        objects: (M, 8) float64 in file order: class id (0 if not in the vocabulary), xmin, ymin, xmax,
+            ymax, track id (-1 if none), occluded, generated.
+    """
+
+    sizes: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.float64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[RawAnnotations]) -> RawAnnotations:
+        """Parts one after the other."""
+        return cls(
+            np.concatenate([part.sizes for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.objects for part in parts]),
+        )
+
+
+def read_annotations(
+    jobs: Sequence[Job], class_ids: Mapping[str, int], processes: int | None = None
+) -> RawAnnotations:
+    """Read all files, on several processes where there are many.
+
+    Args:
+        jobs: folders and numbers; at least one file in all.
+        class_ids: id of every name in the vocabulary, from 1.
+        processes: that read; None chooses by the number of files and processors.
+
+    Raises:
+        DataError: if a file is missing or not a valid annotation; names the file.
+    """
+    total = sum(len(numbers) for _, numbers in jobs)
+    if processes is None:
+        processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if total >= _WORTH_PROCESSES else 1
+    parts = _read_chunks(list(_chunks(jobs)), dict(class_ids), processes)
+    shown = with_progress(parts, total, "reading annotations", lambda part: len(part.sizes))
+    return RawAnnotations.joined(list(shown))
+
+
+def _chunks(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Group jobs into chunks of about equal numbers of files, in order."""
+    before = np.cumsum([0, *(len(numbers) for _, numbers in jobs)])[:-1]
+    edges = np.flatnonzero(np.diff(before // _FILES_A_CHUNK)) + 1
+    yield from (list(jobs[start:end]) for start, end in pairwise([0, *edges, len(jobs)]))
+
+
+def _read_chunks(
+    chunks: Sequence[list[Job]], class_ids: dict[str, int], processes: int
+) -> Iterator[RawAnnotations]:
+    read = partial(_read_chunk, class_ids=class_ids)
+    if processes == 1:
+        yield from map(read, chunks)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(read, chunks)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int]) -> RawAnnotations:
+    sizes, counts, objects = [], [], []
+    for folder, numbers in jobs:
+        prefix = str(folder) + os.sep
+        for number in numbers:
+            size, rows = _read_file(f"{prefix}{number:06d}.xml", class_ids)
+            sizes.append(size)
+            counts.append(len(rows))
+            objects += rows
+    return RawAnnotations(
+        np.array(sizes, np.int64).reshape(-1, 2),
+        np.array(counts, np.int64),
+        np.array(objects, np.float64).reshape(-1, 8),
+    )
+
+
+def _read_file(path: str, class_ids: dict[str, int]) -> tuple[tuple[int, int], list[tuple[float, ...]]]:
+    try:
+        with open(path, "rb", 0) as file:  # noqa: PTH123 - a Path a file costs as much as parsing it
+            root = ElementTree.fromstring(file.read())  # noqa: S314 - expat limits entity expansion
+        size = root.find("size")
+        height_width = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
+        return height_width, [_row(item, class_ids) for item in root.iterfind("object")]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(
+            f"Annotation {path} is not valid ({error}): expected ILSVRC XML with name and bndbox of every "
+            "object. Extract it again, or leave its frame out of the list."
+        ) from error
+    except OSError as error:
+        raise DataError(f"Annotation {path} can't be read ({error.strerror}). Extract it again.") from error
+
+
+def _row(item: ElementTree.Element, class_ids: dict[str, int]) -> tuple[float, ...]:
+    box = item.find("bndbox")
+    if box is None:
+        raise ValueError("an object without bndbox")
+    corners = [float(_text(box, side)) for side in ("xmin", "ymin", "xmax", "ymax")]
+    if not all(-1e6 < corner < 1e6 for corner in corners):  # also refuses NaN
+        raise ValueError(f"a box with the coordinates {corners}")
+    return (
+        class_ids.get(_text(item, "name"), 0),
+        *corners,
+        int(item.findtext("trackid") or -1),
+        int(item.findtext("occluded") or 0),
+        int(item.findtext("generated") or 0),
+    )
+
+
+def _text(parent: ElementTree.Element, tag: str) -> str:
+    text = parent.findtext(tag)
+    if not text:
+        raise ValueError(f"{parent.tag} without {tag}")
+    return text.strip()

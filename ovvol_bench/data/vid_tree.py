@@ -1,0 +1,222 @@
+"""Where the files of an ILSVRC-VID tree lie, and which of them a list asks for.
+
+::
+
+    ROOT/Data/VID/SPLIT/VIDEO/000000.JPEG          frames, numbered from 0
+    ROOT/Annotations/VID/SPLIT/VIDEO/000000.xml    truth of a frame
+    ROOT/ImageSets/VID/SPLIT.txt                   lists
+
+Lists come in four layouts, told apart by their lines:
+
+* ``videos``: one line a video, ``val/VIDEO 1 0 464``: path, running number, first frame, frames.
+* ``frames``: one line a frame, ``val/VIDEO 1 0 464``: path, running number, frame, frames of the video;
+  the layout is this one where a path occurs twice. Lines of a video that follow each other are neighbours.
+* ``images``: ``VIDEO/000000`` with or without a running number, as in the devkit's ``val.txt``.
+* ``folders``: ``VIDEO`` with or without a flag: all frames of these folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ovvol_bench.errors import DataError
+
+FRAME_SUFFIX = ".JPEG"
+ANNOTATION_SUFFIX = ".xml"
+
+Line = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VidTree:
+    """The folders of one tree.
+
+    Attributes:
+        frames: holds the folders of the splits with their videos.
+        annotations: the same for XML files.
+        lists: holds list files.
+        split: ``train``, ``val`` or another folder in ``frames``.
+    """
+
+    frames: Path
+    annotations: Path
+    lists: Path
+    split: str
+
+    def frame(self, video: str, number: int) -> Path:
+        """Path of a frame."""
+        return self.frames / video / f"{number:06d}{FRAME_SUFFIX}"
+
+
+def find_tree(root: Path, split: str) -> VidTree:
+    """Find the tree at ``root``, in ``root/ILSVRC`` or ``root/ILSVRC2015``, with or without ``VID`` folders.
+
+    Raises:
+        DataError: if there is no such tree.
+    """
+    for base in (root, root / "ILSVRC", root / "ILSVRC2015"):
+        for inner in ("VID", ""):
+            if (base / "Data" / inner / split).is_dir():
+                frames, annotations, lists = (
+                    base / part / inner for part in ("Data", "Annotations", "ImageSets")
+                )
+                return VidTree(frames, annotations, lists, split)
+    raise DataError(
+        f"{root} is no ImageNet-VID tree with a split '{split}': expected the folder "
+        f"{root / 'Data' / 'VID' / split}. Set path to the folder that holds Data, Annotations and ImageSets."
+    )
+
+
+@dataclass(frozen=True)
+class ListedVideo:
+    """A video that a list asks for.
+
+    Attributes:
+        name: path under the tree's frames, for example ``val/ILSVRC2015_val_00000000``.
+        numbers: of the frames; None asks for all in the folder.
+    """
+
+    name: str
+    numbers: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """What to read from a tree.
+
+    Attributes:
+        layout: ``videos``, ``frames``, ``images``, ``folders``, or ``none`` without a list.
+        source: the list file, or None.
+        videos: in the list's order.
+    """
+
+    layout: str
+    source: Path | None
+    videos: tuple[ListedVideo, ...]
+
+
+def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
+    """Read a list; without one the tree's own of the split's name, else every folder with frames.
+
+    Raises:
+        DataError: if the list can't be read, is empty, has a line of an unknown layout, or points
+            outside the tree; names file and line.
+    """
+    standard = tree.lists / f"{tree.split}.txt"
+    source = source or (standard if standard.is_file() else None)
+    if source is None:
+        return VideoList("none", None, tuple(ListedVideo(name, None) for name in _folders(tree)))
+    lines = _read_lines(source)
+    layout = _layout(lines, source)
+    videos = _READ[layout](lines, source)
+    resolved = tuple(ListedVideo(_resolve(tree, video.name), video.numbers) for video in videos)
+    return VideoList(layout, source, resolved)
+
+
+def _read_lines(source: Path) -> list[Line]:
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"List {source} can't be read ({error}). Set list to a text file, one video or frame a line."
+        ) from error
+    lines = [tuple(line.split()) for line in text.splitlines()]
+    if not any(lines):
+        raise DataError(f"List {source} is empty: expected one video or frame a line.")
+    for number, line in enumerate(lines, 1):
+        _check_line(line, f"List {source}, line {number}")
+    return [line for line in lines if line]
+
+
+def _check_line(line: Line, where: str) -> None:
+    if not line:
+        return
+    path = PurePosixPath(line[0])
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{where} points outside the dataset: '{line[0]}'. Write paths below the folder of frames."
+        )
+    if len(line) not in (1, 2, 4) or (len(line) == 4 and not all(item.isdecimal() for item in line[1:])):
+        raise DataError(
+            f"{where} has an unknown layout: '{' '.join(line)}'. Expected 'VIDEO number first frames' or "
+            "'VIDEO number frame frames', 'VIDEO/FRAME [number]', or 'VIDEO [flag]'."
+        )
+
+
+def _layout(lines: Sequence[Line], source: Path) -> str:
+    widths = {len(line) for line in lines}
+    if len(widths) > 1:
+        raise DataError(f"List {source} mixes lines of {sorted(widths)} columns: expected one layout.")
+    if widths == {4}:
+        return "frames" if len({line[0] for line in lines}) < len(lines) else "videos"
+    return "images" if all(_is_image(line[0]) for line in lines) else "folders"
+
+
+def _is_image(path: str) -> bool:
+    name = PurePosixPath(path).name
+    return len(name) == 6 and name.isdecimal()
+
+
+def _one_line_a_video(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
+    spans = [(line[0], int(line[2]), int(line[3])) for line in lines]
+    if empty := [name for name, _, count in spans if count == 0]:
+        raise DataError(f"List {source} has the video '{empty[0]}' with 0 frames. Leave empty videos out.")
+    return [ListedVideo(name, tuple(range(first, first + count))) for name, first, count in spans]
+
+
+def _one_line_a_frame(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
+    return _grouped(((line[0], int(line[2])) for line in lines), source)
+
+
+def _image_list(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
+    paths = (PurePosixPath(line[0]) for line in lines)
+    return _grouped(((str(path.parent), int(path.name)) for path in paths), source)
+
+
+def _folder_list(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
+    names = Counter(line[0] for line in lines)
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise DataError(f"List {source} has the video '{name}' {count} times. List every video once.")
+    return [ListedVideo(name, None) for name in names]
+
+
+_READ = {
+    "videos": _one_line_a_video,
+    "frames": _one_line_a_frame,
+    "images": _image_list,
+    "folders": _folder_list,
+}
+
+
+def _grouped(frames: Iterable[tuple[str, int]], source: Path) -> list[ListedVideo]:
+    videos: dict[str, list[int]] = {}
+    for name, number in frames:
+        videos.setdefault(name, []).append(number)
+    for name, numbers in videos.items():
+        if len(set(numbers)) < len(numbers):
+            raise DataError(f"List {source} has a frame of the video '{name}' twice. List every frame once.")
+    return [ListedVideo(name, tuple(numbers)) for name, numbers in videos.items()]
+
+
+def _resolve(tree: VidTree, name: str) -> str:
+    """Lists name videos with or without the split in front."""
+    name = str(PurePosixPath(name))
+    with_split = f"{tree.split}/{name}"
+    if (tree.frames / with_split).is_dir() or name.split("/")[0] != tree.split:
+        return name if (tree.frames / name).is_dir() else with_split
+    return name
+
+
+def _folders(tree: VidTree) -> list[str]:
+    """All folders of the split that hold frames, sorted; train videos lie one level deeper than val's."""
+    walk = os.walk(tree.frames / tree.split)
+    return sorted(
+        Path(folder).relative_to(tree.frames).as_posix()
+        for folder, _, files in walk
+        if any(file.endswith(FRAME_SUFFIX) for file in files)
+    )

@@ -1,0 +1,115 @@
+"""Case h: sizes of resized frames and boxes, pixels, clip starts, annotations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from safetensors.numpy import load_file
+
+from ovvol_bench.data.imagenet_vid import ImageNetVid, open_imagenet_vid
+from ovvol_bench.data.sampling import ClipSettings, clip_starts
+from ovvol_bench.data.transforms import resize_boxes, resize_frames, target_size
+from ovvol_bench.data.vid_tree import find_tree
+from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, imagenet_vid
+
+
+def load_case(golden: Path) -> dict[str, Any]:
+    return json.loads((golden / "schedule_resize_sampling.json").read_text())
+
+
+def test_golden_resize_sizes_and_boxes(golden):
+    case = load_case(golden)
+    for item in case["resize"]:
+        size = (item["height"], item["width"])
+        new_size = target_size(size)
+        assert new_size == (item["new_height"], item["new_width"]), size
+        assert new_size[::-1] == tuple(item["new_size_of_boxes"])
+        resized = resize_boxes(np.array(item["boxes"], np.float32), size, new_size)
+        assert np.abs(resized - item["resized_boxes"]).max() <= case["tolerance"]["boxes_abs"], size
+
+
+def test_golden_image_transform(golden):
+    case = load_case(golden)
+    transform, tolerance = case["image_transform"], case["tolerance"]["image_abs"]
+    stored = load_file(golden / "image_transform.safetensors")
+    for k, item in enumerate(transform["cases"]):
+        image = formula_image(item["height"], item["width"])
+        frames = resize_frames([image], target_size(image.shape[:2]))
+        normalised = (frames[0] - np.float32(transform["mean"])) / np.float32(transform["std"])
+        result = normalised.transpose(2, 0, 1)
+        assert list(result.shape) == item["out"]
+        assert np.abs(result[:, 3::16, 5::16] - stored[f"image_{k}"]).max() <= tolerance
+        assert abs(result.mean(dtype=np.float64) - item["mean"]) <= tolerance
+        assert abs(np.abs(result).sum(dtype=np.float64) - item["sum_abs"]) <= tolerance * result.size
+
+
+def formula_image(height: int, width: int) -> np.ndarray:
+    y, x, channel = np.mgrid[:height, :width, :3]
+    return ((13 * x + 7 * y + 29 * channel + (x * y) % 31) % 256).astype(np.uint8)
+
+
+def test_golden_clip_sampling(golden):
+    for item in load_case(golden)["clip_sampling"]:
+        offset, in_all = 0, []
+        for length, expected in zip(item["video_lengths"], item["clip_start_frames_in_video"], strict=True):
+            starts = [clip.start for clip in clip_starts(length, item["frames_per_clip"], "reference")]
+            assert starts == expected, length
+            in_all += [offset + start for start in starts]
+            offset += length
+        assert in_all == item["clip_start_global"]
+        assert len(in_all) == item["n_clips"]
+
+
+def test_golden_clip_sampling_of_a_dataset(golden, tmp_path):
+    for k, item in enumerate(load_case(golden)["clip_sampling"]):
+        root = tmp_path / str(k)
+        names = [f"video{i:04d}" for i in range(len(item["video_lengths"]))]
+        for name, length in zip(names, item["video_lengths"], strict=True):
+            write_video(root, name, [(EMPTY_XML, (4, 4))] * length)
+        clips = ClipSettings(item["frames_per_clip"], "reference")
+        dataset = open_imagenet_vid(find_tree(root, "val"), imagenet_vid(), root / "cache", clips=clips)
+        starts = {name: [] for name in names}
+        for info in map(dataset.info, range(len(dataset))):
+            starts[info.video.removeprefix("val/")].append(info.frame_indices[0])
+        assert list(starts.values()) == item["clip_start_frames_in_video"]
+        assert len(dataset) == item["n_clips"]
+
+
+def test_golden_annotation(golden, tmp_path):
+    case = load_case(golden)
+    annotation = case["annotation"]
+    names, codes = annotation["class_names"][1:], annotation["class_ids"][1:]
+    classes = tuple(ForegroundClass(name, code=code) for name, code in zip(names, codes, strict=True))
+    assert [item.code for item in imagenet_vid().classes] == codes
+    assert [item.name for item in imagenet_vid().classes] == names
+    for k, item in enumerate(annotation["parsed"]):
+        dataset = one_frame_dataset(tmp_path / str(k), item, Vocabulary("golden", classes))
+        info = dataset.info(0)
+        assert list(info.frame_size) == item["height_width"]
+        (truth,) = info.truth
+        assert truth.class_ids.tolist() == item["labels"]
+        expected = np.array(item["boxes"], np.float32).reshape(-1, 4)
+        assert truth.boxes.shape == expected.shape
+        assert np.abs(truth.boxes - expected).max(initial=0) <= case["tolerance"]["boxes_abs"]
+
+
+EMPTY_XML = "<annotation><size><width>4</width><height>4</height></size></annotation>"
+
+
+def one_frame_dataset(root: Path, item: dict[str, Any], vocabulary: Vocabulary) -> ImageNetVid:
+    write_video(root, "video", [(item["xml"], tuple(item["height_width"]))])
+    return open_imagenet_vid(find_tree(root, "val"), vocabulary, root / "cache", clips=ClipSettings(frames=1))
+
+
+def write_video(root: Path, name: str, frames: list[tuple[str, tuple[int, int]]]) -> None:
+    """Frames as (XML, (height, width)) in the ILSVRC-VID layout."""
+    images, annotations = (root / part / "VID" / "val" / name for part in ("Data", "Annotations"))
+    images.mkdir(parents=True)
+    annotations.mkdir(parents=True)
+    for i, (xml, size) in enumerate(frames):
+        cv2.imwrite(str(images / f"{i:06d}.JPEG"), np.zeros((*size, 3), np.uint8))
+        (annotations / f"{i:06d}.xml").write_text(xml)
