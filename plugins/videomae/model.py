@@ -56,6 +56,9 @@ class VideoMAESettings:
     final_norm: bool = False
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name not in {"positions", "final_norm"} and value <= 0:
+                raise SettingError(f"videomae: {name}={value}; expected more than 0.")
         if self.dim % self.heads:
             raise SettingError(f"videomae: dim={self.dim} is not a multiple of heads={self.heads}.")
         if self.position_frames % self.tubelet_size:

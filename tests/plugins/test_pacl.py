@@ -1,0 +1,293 @@
+"""PACL: towers, patch embeddings, text, loss and checkpoints."""
+
+import pytest
+import torch
+from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pretrained
+from ovvol_plugins.pacl.checkpoint import save_labeler, stored_numbers
+from ovvol_plugins.pacl.clip import ClipNumbers, build_towers, clip_config
+from ovvol_plugins.pacl.model import PaclLabeler
+from ovvol_plugins.pacl.pretrained import load_pretrained
+from ovvol_plugins.pacl.text import tokenize
+from ovvol_plugins.pacl.training import alignment_loss
+
+from ovvol_bench import SettingError, WeightsError
+from ovvol_bench.components import CLIP_MEAN, IMAGENET_MEAN
+from ovvol_bench.weights import read_state, save_state
+
+SMALL = {
+    "embed_dim": 6,
+    "patch_size": 4,
+    "image_size": 12,
+    "width": 16,
+    "layers": 2,
+    "heads": 2,
+    "text_width": 8,
+    "text_layers": 1,
+    "text_heads": 2,
+}
+
+
+def small_towers(**numbers):
+    return build_towers(ClipNumbers(**{**SMALL, **numbers}).config())
+
+
+def small_labeler(seed=0, **numbers):
+    torch.manual_seed(seed)
+    return PaclLabeler(small_towers(**numbers)).eval()
+
+
+def some_images(batch=3, height=12, width=12):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def reference_state(labeler):
+    """The labeler's weights as the reference's program saves them: no text tower."""
+    state = {k: v for k, v in labeler.state_dict().items() if not k.startswith("text.")}
+    return {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 7}
+
+
+class TestPatches:
+    def test_grid_of_embeddings_at_other_sizes(self):
+        video = some_images(6, 8, 20).unflatten(0, (2, 3))
+        assert small_labeler().embed_patches(video).shape == (2, 3, 2, 5, 6)
+
+    def test_a_frame_does_not_depend_on_the_others(self):
+        labeler, video = small_labeler(), some_images()[None]
+        alone = labeler.embed_patches(video[:, 1:2])
+        assert torch.allclose(labeler.embed_patches(video)[:, 1:2], alone, atol=1e-5)
+
+    @torch.no_grad()
+    def test_the_frozen_tower_is_open_clips(self):
+        labeler, images = small_labeler(), some_images()
+        own = labeler.tower_output(labeler.trunk(images))
+        assert torch.allclose(own[:, 0], labeler.model(images), atol=1e-5)
+        before_last = labeler.model.forward_intermediates(images, indices=[0], output_fmt="NLC")
+        assert torch.allclose(labeler.trunk(images)[:, 1:], before_last["image_intermediates"][0], atol=1e-5)
+
+    def test_mixed_precision_stays_near(self):
+        labeler, video = small_labeler(), some_images()[None]
+        full = labeler.embed_patches(video)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = labeler.embed_patches(video)
+        assert (mixed - full).abs().max() < 0.05 * full.abs().max()
+
+    def test_partial_patches_are_refused(self):
+        with pytest.raises(SettingError, match=r"10 x 12 pixels.*patch_size=4"):
+            small_labeler().embed_patches(some_images(height=10)[None])
+
+    def test_pixel_statistics_are_a_setting(self):
+        assert small_labeler().mean == CLIP_MEAN
+        assert PaclLabeler(small_towers(), "imagenet").mean == IMAGENET_MEAN
+
+    @pytest.mark.gpu
+    def test_same_on_a_gpu(self):
+        labeler, video = small_labeler(), some_images()[None]
+        want, text = labeler.embed_patches(video), labeler.embed_text(["a dog"])
+        labeler.cuda()
+        assert torch.allclose(labeler.embed_patches(video.cuda()).cpu(), want, atol=1e-3)
+        assert torch.allclose(labeler.embed_text(["a dog"]).cpu(), text, atol=1e-3)
+
+
+class TestText:
+    def test_rows_have_unit_length_and_keep_the_order(self):
+        labeler = small_labeler()
+        rows = labeler.embed_text(["a photo of a dog", "a photo of a red panda"])
+        assert rows.shape == (2, 6)
+        assert torch.allclose(rows.norm(dim=1), torch.ones(2))
+        assert torch.allclose(rows[1:], labeler.embed_text(["a photo of a red panda"]), atol=1e-6)
+
+    def test_long_lists_are_embedded_in_parts(self):
+        assert small_labeler().embed_text([f"number {i}" for i in range(300)]).shape == (300, 6)
+
+    def test_tokens_start_and_end_with_marks(self):
+        tokens = tokenize(["dog", "Dog "])
+        assert tokens.shape == (2, 77)
+        assert tokens[0, :4].tolist() == [49406, 1929, 49407, 0]
+        assert torch.equal(tokens[0], tokens[1])
+
+    def test_prompts_up_to_the_limit_are_read_and_longer_ones_refused(self):
+        assert tokenize(["dog " * 75])[0, -1] == 49407
+        with pytest.raises(SettingError, match=r"'dog dog.*78 tokens.*reads 77"):
+            tokenize(["cat", "dog " * 76])
+
+
+class TestTraining:
+    def test_only_the_head_learns_and_the_loss_falls(self):
+        labeler, images = small_labeler().train(), some_images(8)
+        frozen = {name: value.clone() for name, value in labeler.model.state_dict().items()}
+        optimizer = torch.optim.Adam([p for p in labeler.parameters() if p.requires_grad], lr=1e-2)
+        losses = []
+        for _ in range(30):
+            optimizer.zero_grad()
+            losses.append(alignment_loss(labeler, images))
+            losses[-1].backward()
+            optimizer.step()
+        assert losses[-1] < losses[0] - 0.05
+        assert all(torch.equal(frozen[name], value) for name, value in labeler.model.state_dict().items())
+
+    def test_loss_is_float32_under_mixed_precision(self):
+        labeler, images = small_labeler(), some_images()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = alignment_loss(labeler, images)
+        assert loss.dtype == torch.float32
+        assert torch.allclose(loss, alignment_loss(labeler, images), atol=0.05)
+
+
+class TestArchitecture:
+    def test_named_models_take_no_numbers(self):
+        with pytest.raises(SettingError, match=r"width can be set for model=custom only, not for 'ViT-B-16'"):
+            clip_config("ViT-B-16", {"width": 16})
+
+    def test_custom_models_need_all_numbers(self):
+        with pytest.raises(SettingError, match="also needs image_size, text_heads"):
+            clip_config("custom", {**SMALL, "image_size": None, "text_heads": None})
+
+    def test_settings_come_before_what_a_file_says(self):
+        config = clip_config("custom", {"width": 32}, {**SMALL, "quick_gelu": False})
+        assert config["vision_cfg"]["width"] == 32
+        assert config["quick_gelu"] is False
+
+    def test_unknown_models_get_a_suggestion(self):
+        with pytest.raises(SettingError, match="Did you mean 'ViT-B-16-quickgelu'"):
+            clip_config("ViT-B-16-quikgelu", {})
+
+    @pytest.mark.parametrize("name", ["RN50", "ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32"])
+    def test_other_families_are_refused(self, name):
+        with pytest.raises(SettingError, match=f"'{name}' is not a plain CLIP"):
+            build_towers(clip_config(name, {}), name)
+
+    @pytest.mark.parametrize("numbers", [{"width": 15}, {"image_size": 13}, {"text_heads": 3}, {"layers": 0}])
+    def test_unfit_numbers_are_refused(self, numbers):
+        with pytest.raises(SettingError, match=r"pacl: \w+="):
+            ClipNumbers(**{**SMALL, **numbers})
+
+    def test_numbers_are_read_back_from_towers(self):
+        numbers = ClipNumbers(**SMALL, quick_gelu=False)
+        assert build_towers(numbers.config()).numbers == numbers
+
+
+class TestCheckpoints:
+    def test_one_file_holds_all(self, tmp_path):
+        source, path = small_labeler(), tmp_path / "w.safetensors"
+        save_labeler(source, path, {"note": "x"}, half=False)
+        (entry,) = ovvol_labelers()
+        loaded = entry.factory(weights=str(path), model="custom")
+        video, prompts = some_images()[None], ["a dog", "a cat"]
+        assert torch.allclose(loaded.embed_patches(video), source.embed_patches(video), atol=1e-5)
+        assert torch.allclose(loaded.embed_text(prompts), source.embed_text(prompts), atol=1e-5)
+        assert stored_numbers(path) == {**SMALL, "quick_gelu": True}
+
+    def test_untrained_rows_of_the_token_table_are_not_stored(self, tmp_path):
+        source, path = small_labeler(), tmp_path / "w.safetensors"
+        used = tokenize(["a dog"]).unique()
+        table = source.text.token_embedding.weight.data
+        kept = table[used].clone()
+        table.zero_()
+        table[used] = kept
+        save_labeler(source, path)
+        assert path.stat().st_size < 100_000
+        state = read_state(path)
+        assert state["text.token_embedding.indices"].tolist() == used.tolist()
+        assert state["text.token_embedding.indices"].dtype == torch.int32
+        loaded = small_labeler(seed=1)
+        loaded.load_weights(path)
+        assert torch.equal(loaded.text.token_embedding.weight, table.half().float())
+
+    def test_token_ids_outside_the_table_are_an_error(self, tmp_path):
+        save_labeler(small_labeler(), tmp_path / "w.safetensors")
+        state = read_state(tmp_path / "w.safetensors")
+        state["text.token_embedding.indices"][0] = 49408
+        save_state(state, tmp_path / "bad.safetensors")
+        with pytest.raises(WeightsError, match=r"bad\.safetensors: text\.token_embedding\.rows.*below 49408"):
+            small_labeler().load_weights(tmp_path / "bad.safetensors")
+
+    def test_of_the_reference(self, tmp_path):
+        source, loaded = small_labeler(), small_labeler(seed=1)
+        torch.save(reference_state(source), tmp_path / "w.pth")
+        text = loaded.embed_text(["a dog"])
+        loaded.load_weights(tmp_path / "w.pth")
+        video = some_images()[None]
+        assert torch.equal(loaded.embed_patches(video), source.embed_patches(video))
+        assert torch.equal(loaded.embed_text(["a dog"]), text)
+
+    def test_of_the_reference_needs_the_quick_gelu(self, tmp_path):
+        torch.save(reference_state(small_labeler()), tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match=r"w\.pth.*quick GELU"):
+            small_labeler(quick_gelu=False).load_weights(tmp_path / "w.pth")
+
+    def test_of_the_reference_needs_a_text_tower_from_elsewhere(self, tmp_path):
+        torch.save(reference_state(small_labeler()), tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match=r"no text tower.*labeler\.pretrained"):
+            build_pacl(weights=str(tmp_path / "w.pth"), model="custom", pretrained=None, **SMALL)
+
+    def test_another_model_is_an_error(self, tmp_path):
+        torch.save({"state_dict": {"module.fc.weight": torch.ones(1)}}, tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match=r"w\.pth: not a PACL checkpoint.*fc\.weight"):
+            small_labeler().load_weights(tmp_path / "w.pth")
+
+    def test_a_missing_part_is_an_error(self, tmp_path):
+        state = reference_state(small_labeler())
+        del state["state_dict"]["module.vision_emb.res.bias"]
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(WeightsError, match=r"1 missing from the file \(vision_emb\.res\.bias\)"):
+            small_labeler().load_weights(tmp_path / "w.pth")
+
+
+def openai_state(towers):
+    """Both towers in one state dict, as OpenAI publishes it."""
+    image = {f"visual.{name}": value for name, value in towers.image.state_dict().items()}
+    numbers = {name: torch.tensor(12) for name in ("input_resolution", "context_length", "vocab_size")}
+    return {**image, **towers.text.state_dict(), **numbers, "logit_scale": torch.ones(())}
+
+
+class TestPretrained:
+    def test_from_a_file_of_both_towers(self, tmp_path):
+        source = small_towers()
+        torch.save(openai_state(source), tmp_path / "clip.pt")
+        labeler = build_pacl(model="custom", pretrained=str(tmp_path / "clip.pt"), **SMALL)
+        images, tokens = some_images(), tokenize(["a dog"])
+        assert torch.allclose(labeler.model(images), source.image(images), atol=1e-5)
+        assert torch.allclose(labeler.text(tokens), source.text(tokens), atol=1e-5)
+
+    def test_the_reference_with_towers_from_a_file(self, tmp_path):
+        source = small_labeler()
+        torch.save(reference_state(source), tmp_path / "w.pth")
+        torch.save(openai_state(small_towers()), tmp_path / "clip.pt")
+        labeler = build_pacl(
+            weights=str(tmp_path / "w.pth"), model="custom", pretrained=str(tmp_path / "clip.pt"), **SMALL
+        )
+        video = some_images()[None]
+        assert torch.equal(labeler.eval().embed_patches(video), source.embed_patches(video))
+
+    def test_the_other_gelu_is_refused(self, tmp_path):
+        torch.save(openai_state(small_towers()), tmp_path / "clip.pt")
+        exact = small_towers(quick_gelu=False)
+        with pytest.raises(SettingError, match=r"clip\.pt was trained with the quick GELU.*-quickgelu"):
+            load_pretrained(exact, "custom", str(tmp_path / "clip.pt"))
+        with pytest.raises(SettingError, match=r"'openai' was trained with the quick GELU.*-quickgelu"):
+            load_pretrained(exact, "ViT-B-16", "openai")
+        with pytest.raises(SettingError, match=r"exact GELU.*without '-quickgelu'"):
+            load_pretrained(small_towers(), "ViT-B-16", "laion2b_s34b_b88k")
+
+    def test_without_a_network_the_file_to_give_is_named(self, monkeypatch):
+        monkeypatch.setattr(pretrained, "_in_cache", lambda tag: None)
+        monkeypatch.setattr(pretrained, "_reachable", lambda address: False)
+        with pytest.raises(WeightsError, match=r"openai.*open_clip_model\.safetensors.*labeler\.pretrained"):
+            load_pretrained(small_towers(), "ViT-B-16-quickgelu", "openai")
+
+    def test_weights_in_the_cache_need_no_network(self, monkeypatch, tmp_path):
+        source, towers = small_towers(), small_towers()
+        torch.save(openai_state(source), tmp_path / "open_clip_model.bin")
+        monkeypatch.setattr(
+            pretrained,
+            "try_to_load_from_cache",
+            lambda repository, name: str(tmp_path / "open_clip_model.bin"),
+        )
+        monkeypatch.setattr(pretrained, "_reachable", lambda address: pytest.fail("asked the network"))
+        load_pretrained(towers, "ViT-B-16-quickgelu", "openai")
+        assert torch.equal(towers.image.proj, source.image.proj)
+
+    @pytest.mark.parametrize(("model", "hint"), [("ViT-B-16-quickgelu", "mean 'openai'"), ("custom", "none")])
+    def test_unknown_tags_are_refused(self, model, hint):
+        with pytest.raises(WeightsError, match=f"'opnai' is no file.*{hint}"):
+            load_pretrained(small_towers(), model, "opnai")
