@@ -20,7 +20,7 @@ LAYERS = (
     ("pipeline",),
     ("runs", "training", "throughput"),
     ("report", "testing"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 """Parts of ovvol_bench from the bottom up: a part imports from its own layer and from lower ones."""
 
