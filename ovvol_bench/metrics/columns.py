@@ -141,9 +141,9 @@ def build_columns(predictions: Predictions, infos: Sequence[ClipInfo], protocol:
 
     Raises:
         ContractError: if the protocol needs the size of the models' input and a clip lacks it.
-        DataError: if a box is inverted, or a truth's class is not in the vocabulary.
+        DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
     """
-    check_boxes(predictions)
+    check_values(predictions)
     scales = _scales(predictions, protocol)
     boxes, keep = _predicted(predictions, scales), predictions.present
     if protocol.absent_boxes:
@@ -163,18 +163,25 @@ def build_columns(predictions: Predictions, infos: Sequence[ClipInfo], protocol:
     return columns
 
 
-def check_boxes(predictions: Predictions) -> None:
-    """Refuse boxes whose overlap is undefined.
+def check_values(predictions: Predictions) -> None:
+    """Refuse boxes whose overlap and scores whose rank is undefined.
 
     Raises:
-        DataError: naming the clip of the first box that is inverted or not finite.
+        DataError: naming the clip of the first box that is inverted or not finite, or of the first
+            score that is no number.
     """
-    ends = np.cumsum(predictions.counts("boxes"))
 
-    def name(row: int) -> str:
-        return f"prediction of clip '{predictions.clip_ids[np.searchsorted(ends, row, side='right')]}'"
+    def clip_of(row: int, unit: str) -> str:
+        ends = np.cumsum(predictions.counts(unit))
+        return f"clip '{predictions.clip_ids[np.searchsorted(ends, row, side='right')]}'"
 
-    checked(predictions.boxes, name)
+    checked(predictions.boxes, lambda row: f"prediction of {clip_of(row, 'boxes')}")
+    undefined = np.flatnonzero(np.isnan(predictions.probabilities).any(axis=1))
+    if len(undefined):
+        raise DataError(
+            f"probabilities of {clip_of(int(undefined[0]), 'segments')} are not numbers; expected [0, 1]. "
+            "Did a model return NaN?"
+        )
 
 
 def _scales(predictions: Predictions, protocol: Protocol) -> npt.NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ovvol_bench import Entry, Metric, hookimpl
+from ovvol_bench.registry import Entry, hookimpl
+
+if TYPE_CHECKING:
+    from ovvol_bench.benchmark import Metric
 
 ProtocolName = Literal["vid-reference", "vid-devkit"]
 

@@ -1,0 +1,150 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.predictions import ClipPrediction, same_content
+from ovvol_bench.runs.predictions import (
+    PredictionWriter,
+    broken_shards,
+    read_predictions,
+    to_parquet,
+    valid_shards,
+)
+from ovvol_bench.types import ClipInfo, Localization
+
+
+def prediction(index, *, seed=0, context=0):
+    rng = np.random.default_rng([seed, index])
+    frames, segments, slots = 4, index % 3, 6
+    low = rng.uniform(0, 300, (frames, segments, 2))
+    localization = Localization(
+        boxes=np.concatenate([low, low + rng.uniform(0, 99, low.shape)], axis=-1).astype(np.float32),
+        present=rng.random((frames, segments)) < 0.8,
+        probabilities=rng.dirichlet(np.ones(5), segments).astype(np.float32).reshape(segments, 5),
+        slot_map=rng.integers(0, slots, (frames, 3, 5)).astype(np.int16),
+        segment_of_slot=rng.integers(-1, max(segments, 1), slots).astype(np.int16),
+        input_size=(48, 80),
+    )
+    indices = tuple(range(4 * index, 4 * index + frames))
+    info = ClipInfo(f"straße/ü {index:03d}", f"video {index // 4}", indices, (240, 400), None, context)
+    return ClipPrediction(info, (48, 80), localization)
+
+
+CLIPS = [prediction(index) for index in range(9)]
+
+
+def assert_equal(got, expected):
+    got = list(got)
+    assert [each.info.id for each in got] == [each.info.id for each in expected]
+    assert all(same_content(one, other) for one, other in zip(got, expected, strict=True))
+
+
+def test_clips_come_back_to_the_last_bit_in_a_fixed_order(tmp_path):
+    writer = PredictionWriter(tmp_path / "made" / "for me")
+    writer.write(CLIPS[6:][::-1])
+    writer.write(CLIPS[:6])
+    assert_equal(read_predictions(writer.folder), CLIPS)
+
+
+def test_a_shard_is_named_by_its_content_whatever_the_order(tmp_path):
+    one = PredictionWriter(tmp_path / "a").write(CLIPS)
+    other = PredictionWriter(tmp_path / "b").write(CLIPS[::-1])
+    assert one.name == other.name
+    assert one.read_bytes() == other.read_bytes()
+    assert one.name != PredictionWriter(tmp_path / "c").write(CLIPS[1:]).name
+
+
+def test_a_new_writer_knows_what_is_done(tmp_path):
+    writer = PredictionWriter(tmp_path)
+    assert writer.done() == frozenset()
+    writer.write(CLIPS[:2])
+    writer.write(CLIPS[2:3])
+    expected = {clip.info.id for clip in CLIPS[:3]}
+    assert writer.done() == expected
+    assert PredictionWriter(tmp_path).done() == expected
+
+
+def test_clips_in_two_shards_count_once_if_equal(tmp_path):
+    writer = PredictionWriter(tmp_path)
+    writer.write(CLIPS[:5])
+    writer.write(CLIPS[3:])
+    assert_equal(read_predictions(tmp_path), CLIPS)
+
+
+def test_contradicting_shards_are_refused(tmp_path):
+    writer = PredictionWriter(tmp_path)
+    writer.write(CLIPS[:2])
+    writer.write([prediction(1, seed=7)])
+    with pytest.raises(DataError, match="'straße/ü 001' was predicted twice"):
+        read_predictions(tmp_path)
+
+
+def test_truth_and_context_are_not_stored(tmp_path):
+    clip = prediction(1, context=3)
+    writer = PredictionWriter(tmp_path)
+    writer.write([replace(clip, info=replace(clip.info, truth=()))])
+    (got,) = read_predictions(tmp_path)
+    assert got.info.truth is None
+    assert got.info.frame_indices == (7,)
+    np.testing.assert_array_equal(got.localization.boxes, clip.localization.boxes[3:])
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_truncated_shards_are_found_and_set_aside_on_resume(tmp_path, kept):
+    writer = PredictionWriter(tmp_path)
+    good, bad = writer.write(CLIPS[:2]), writer.write(CLIPS[2:])
+    bad.write_bytes(bad.read_bytes()[:kept])
+    assert valid_shards(tmp_path) == [good]
+    assert broken_shards(tmp_path) == [bad]
+    with pytest.raises(DataError, match="truncated or no predictions file"):
+        read_predictions(tmp_path)
+    resumed = PredictionWriter(tmp_path)
+    assert [path.name for path in resumed.set_aside] == [f"{bad.name}.broken"]
+    assert resumed.done() == {clip.info.id for clip in CLIPS[:2]}
+    resumed.write(CLIPS[2:])
+    assert_equal(read_predictions(tmp_path), CLIPS)
+
+
+def test_other_safetensors_files_are_refused(tmp_path):
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match="expected predictions of schema 1, found another kind of file"):
+        read_predictions(tmp_path / "weights.safetensors")
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(DataError, match="no predictions; expected a folder"):
+        read_predictions(tmp_path)
+    with pytest.raises(DataError, match="nowhere"):
+        read_predictions(tmp_path / "nowhere.safetensors")
+    with pytest.raises(DataError, match="nowhere"):
+        read_predictions(tmp_path / "nowhere.parquet")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    writer = PredictionWriter(tmp_path)
+
+    def full_disk(path, content):
+        path.open("wb").write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        writer.write(CLIPS)
+    assert list(tmp_path.iterdir()) == []
+    assert writer.done() == frozenset()
+
+
+def test_parquet_holds_the_same(tmp_path):
+    PredictionWriter(tmp_path).write(CLIPS)
+    to_parquet(read_predictions(tmp_path), tmp_path / "all.parquet")
+    assert_equal(read_predictions(tmp_path / "all.parquet"), CLIPS)
+
+
+def test_other_parquet_files_are_refused(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="not a parquet file of predictions"):
+        read_predictions(tmp_path / "x.parquet")
