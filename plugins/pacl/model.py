@@ -1,7 +1,7 @@
 """PACL: a small head that brings the patches of a frozen CLIP into its text space.
 
 Mukhoti et al., "Open Vocabulary Semantic Segmentation with Patch Aligned Contrastive Learning", CVPR
-2023, section 3, in the form of Fan et al., ICCV 2023, section 3.3: one more transformer block and a
+2023, in the form of Fan et al., ICCV 2023 (patch-based CLIP of figure 2): one more transformer block and a
 residual MLP on what enters the frozen tower's last block. Module names are those of the reference's
 checkpoints.
 """

@@ -1,6 +1,6 @@
 """Slot attention over the features of a whole clip, decoded by one MLP a slot.
 
-Fan et al., "Unsupervised Open-Vocabulary Object Localization in Videos", ICCV 2023, section 3.2;
+Fan et al., "Unsupervised Open-Vocabulary Object Localization in Videos", ICCV 2023 (figure 2);
 slot attention after Locatello et al., "Object-Centric Learning with Slot Attention", NeurIPS 2020,
 algorithm 1; decoder after Seitzer et al., "Bridging the Gap to Real-World Object-Centric Learning",
 ICLR 2023. Module names are those of the reference's checkpoints.

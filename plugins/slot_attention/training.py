@@ -15,7 +15,7 @@ def reconstruction_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error between decoded and encoder features, over all elements.
 
-    Fan et al. 2023, section 3.2.
+    The target of Seitzer et al., ICLR 2023, on the features of a whole clip.
 
     Args:
         grouper: in training.

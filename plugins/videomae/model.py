@@ -1,8 +1,8 @@
 """VideoMAE: a plain vision transformer over space-time patches, and its masked pre-training.
 
 Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
-Pre-Training", NeurIPS 2022, section 3; with one-frame tubelets as in Fan et al., "Unsupervised
-Open-Vocabulary Object Localization in Videos", ICCV 2023, section 3.1. Module names are those of the
+Pre-Training", NeurIPS 2022, section 3.3; with one-frame tubelets as in Fan et al., "Unsupervised
+Open-Vocabulary Object Localization in Videos", ICCV 2023 (video encoder of figure 2). Module names are those of the
 published checkpoints, so that a checkpoint is a state dict.
 """
 
@@ -267,8 +267,8 @@ class VideoMAEPretraining(nn.Module):
         encoder: to be trained; built with ``final_norm=True``, as the decoder reads normalised
             tokens.
         decoder_dim, decoder_depth, decoder_heads: of the decoder's transformer.
-        norm_targets: predict pixels normalised within each patch and colour (paper, section 4.1);
-            used by the loss.
+        norm_targets: predict pixels normalised within each patch and colour (He et al., "Masked
+            Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3); used by the loss.
 
     Raises:
         SettingError: if the encoder lacks its final norm.
