@@ -80,7 +80,7 @@ def read_motion_iou(path: Path, counts: Ints) -> Floats:
     try:
         cells = loadmat(path)["motion_iou"].reshape(-1)
         values = [np.asarray(cell, np.float32).reshape(-1) for cell in cells]
-    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # loadmat raises its own errors, and those of zlib and struct
         raise DataError(
             f"Motion file {path} can't be read ({error}): expected a .mat with motion_iou."
         ) from error

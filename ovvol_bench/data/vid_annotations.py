@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +22,23 @@ from ovvol_bench.errors import DataError
 Job = tuple[Path, Sequence[int]]
 """A folder of annotations and the numbers of the files to read."""
 
+Parsed = tuple[tuple[int, int], list[tuple[float, ...]]]
+
+_OBJECT = rb"""\s*<object>\s*<trackid>(\d{1,6})</trackid>\s*<name>(\w+)</name>\s*<bndbox>
+\s*<xmax>(\d{1,5})</xmax>\s*<xmin>(\d{1,5})</xmin>\s*<ymax>(\d{1,5})</ymax>\s*<ymin>(\d{1,5})</ymin>
+\s*</bndbox>\s*<occluded>([01])</occluded>\s*<generated>([01])</generated>\s*</object>"""
+_USUAL_OBJECT = re.compile(_OBJECT, re.VERBOSE)
+_USUAL_FILE = re.compile(
+    rb"""<annotation>\s*<folder>[\w/]*</folder>\s*<filename>\w*</filename>
+    \s*(?:<source>\s*<database>\w*</database>\s*</source>)?
+    \s*<size>\s*<width>(?P<width>\d{1,5})</width>\s*<height>(?P<height>\d{1,5})</height>\s*</size>
+    (?:"""
+    + _OBJECT
+    + rb""")*\s*</annotation>\s*""",
+    re.VERBOSE,
+)
 _FILES_A_CHUNK = 2000
-_WORTH_PROCESSES = 4000  # below this many files, starting processes takes longer than reading
+_WORTH_PROCESSES = 20_000  # files; fewer are read in less time than processes take to start
 _MOST_PROCESSES = 8
 
 
@@ -109,23 +125,58 @@ def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int]) -> RawAnnotation
     )
 
 
-def _read_file(path: str, class_ids: dict[str, int]) -> tuple[tuple[int, int], list[tuple[float, ...]]]:
+def _read_file(path: str, class_ids: dict[str, int]) -> Parsed:
     try:
         with open(path, "rb", 0) as file:  # noqa: PTH123 - a Path a file costs as much as parsing it
-            root = ElementTree.fromstring(file.read())  # noqa: S314 - expat limits entity expansion
-        size = root.find("size")
-        height_width = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
-        return height_width, [_row(item, class_ids) for item in root.iterfind("object")]
+            text = file.read()
+    except OSError as error:
+        raise DataError(f"Annotation {path} can't be read ({error.strerror}). Extract it again.") from error
+    try:
+        return parse_usual(text, class_ids) or parse_any(text, class_ids)
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(
             f"Annotation {path} is not valid ({error}): expected ILSVRC XML with name and bndbox of every "
             "object. Extract it again, or leave its frame out of the list."
         ) from error
-    except OSError as error:
-        raise DataError(f"Annotation {path} can't be read ({error.strerror}). Extract it again.") from error
 
 
-def _row(item: ElementTree.Element, class_ids: dict[str, int]) -> tuple[float, ...]:
+def parse_usual(text: bytes, class_ids: Mapping[str, int]) -> Parsed | None:
+    """Parse a file of exactly the devkit's form, four times as quick as XML in general.
+
+    Returns:
+        What ``parse_any`` gives for it; None for a file of any other form, well formed or not.
+    """
+    whole = _USUAL_FILE.fullmatch(text)
+    if whole is None:
+        return None
+    rows: list[tuple[float, ...]] = [
+        (class_ids.get(name.decode(), 0), int(x1), int(y1), int(x2), int(y2), int(track), int(occ), int(gen))
+        for track, name, x2, x1, y2, y1, occ, gen in _USUAL_OBJECT.findall(text)
+    ]
+    return (int(whole["height"]), int(whole["width"])), rows
+
+
+def parse_any(text: bytes, class_ids: Mapping[str, int]) -> Parsed:
+    """Parse any well-formed file.
+
+    Args:
+        text: of the file.
+        class_ids: id of every name in the vocabulary, from 1.
+
+    Returns:
+        ((height, width), one row an object with the columns of ``RawAnnotations.objects``).
+
+    Raises:
+        ElementTree.ParseError: if the file is not well formed.
+        ValueError: if something is missing or no number; says what.
+    """
+    root = ElementTree.fromstring(text)  # noqa: S314 - expat limits entity expansion
+    size = root.find("size")
+    height_width = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
+    return height_width, [_row(item, class_ids) for item in root.iterfind("object")]
+
+
+def _row(item: ElementTree.Element, class_ids: Mapping[str, int]) -> tuple[float, ...]:
     box = item.find("bndbox")
     if box is None:
         raise ValueError("an object without bndbox")

@@ -190,6 +190,20 @@ def build_index(
     )
 
 
+def describe(index: VidIndex, vocabulary: Vocabulary) -> dict[str, int]:
+    """Counts of what an index holds: videos, frames, objects, objects a class, objects left out."""
+    by_class = np.bincount(index.class_ids, minlength=len(vocabulary.names))
+    return {
+        "videos": len(index.videos),
+        "frames": len(index.frame_numbers),
+        "frames without objects": int((np.diff(index.object_offsets) == 0).sum()),
+        "objects": len(index.boxes),
+        "objects drawn by hand": int((~index.generated).sum()),
+        **{f"objects: {name}": int(n) for name, n in zip(vocabulary.names, by_class, strict=True) if n},
+        **{f"left out: {reason}": count for reason, count in index.skipped.items()},
+    }
+
+
 def _clamped(boxes: npt.NDArray[np.float64], sizes: Ints) -> Floats:
     low = np.maximum(boxes[:, :2], 0)
     high = np.minimum(boxes[:, 2:], sizes[:, ::-1] - 1)
@@ -233,8 +247,11 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        found = [(entry.name, entry.stat()) for entry in entries if entry.name.endswith(ANNOTATION_SUFFIX)]
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found}
+        return {
+            entry.name: ((stat := entry.stat()).st_size, stat.st_mtime_ns)
+            for entry in entries
+            if entry.name.endswith(ANNOTATION_SUFFIX)
+        }
 
 
 def _file_numbers(folder: Path, suffix: str) -> list[int]:
