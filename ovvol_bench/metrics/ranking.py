@@ -88,6 +88,9 @@ def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float)
     0.8333333333333333
     """
     hits, misses = np.asarray(found, np.float64), np.asarray(wrong, np.float64)
+    # Between true positives precision only falls, so that these steps alone shape the curve.
+    gains = np.flatnonzero(np.diff(hits, prepend=0) > 0)
+    hits, misses = hits[gains], misses[gains]
     # 2^-52 as the reference has it: a ranking that starts with ignored detections is 0 / 0 there.
     precision = hits / (misses + hits + np.spacing(1))
     recall = np.concatenate([[0], hits / positives, [1]])
