@@ -2,8 +2,8 @@
 
 Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
 Pre-Training", NeurIPS 2022, section 3.3; with one-frame tubelets as in Fan et al., "Unsupervised
-Open-Vocabulary Object Localization in Videos", ICCV 2023 (video encoder of figure 2). Module names are those of the
-published checkpoints, so that a checkpoint is a state dict.
+Open-Vocabulary Object Localization in Videos", ICCV 2023 (video encoder of figure 2). Module names
+are those of the published checkpoints, so that a checkpoint is a state dict.
 """
 
 from __future__ import annotations
