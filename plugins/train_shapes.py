@@ -18,15 +18,22 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from ovvol_bench.data.shapes.render import render
-from ovvol_bench.data.shapes.world import FRAMES, HEIGHT, WIDTH, draw_scene
+from ovvol_bench.data.shapes.world import FORMS, FRAMES, HEIGHT, TEXTURES, WIDTH, draw_scene
+
+if TYPE_CHECKING:
+    from .pacl.model import PaclLabeler
+    from .videomae.model import VideoMAE, VideoMAESettings
 
 VIDEOS = 1600
+Numbers = dict[str, Tensor]
+"""A step's ``loss``, and what else to log."""
 CLIP_FRAMES = 8
 
 
@@ -38,6 +45,7 @@ class Recipe:
         steps: optimizer steps.
         rate: peak learning rate; linear warm-up, then cosine to zero.
         warmup: steps.
+        horizon: step at which the cosine reaches zero; ``steps`` if None.
         weight_decay: of AdamW.
         clip: largest gradient norm.
     """
@@ -45,6 +53,7 @@ class Recipe:
     steps: int
     rate: float
     warmup: int = 100
+    horizon: int | None = None
     weight_decay: float = 0.05
     clip: float = 1.0
 
@@ -70,8 +79,10 @@ def world(folder: Path) -> World:
     """The train split from ``folder``, rendered first if it isn't there."""
     if not (folder / "backgrounds.json").exists():
         _render_world(folder)
-    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "masks", "classes")]
-    return World(*arrays, backgrounds=json.loads((folder / "backgrounds.json").read_text()))
+    frames, masks, classes = (
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("frames", "masks", "classes")
+    )
+    return World(frames, masks, classes, json.loads((folder / "backgrounds.json").read_text()))
 
 
 def _render_world(folder: Path) -> None:
@@ -107,8 +118,8 @@ def normalise(video: Tensor, mean: Iterable[float], std: Iterable[float]) -> Ten
     return (video - torch.tensor(list(mean)).view(3, 1, 1)) / torch.tensor(list(std)).view(3, 1, 1)
 
 
-def fit(model: nn.Module, loss_of: Callable[[int], Tensor], recipe: Recipe, file: Path) -> None:
-    """Minimise ``loss_of(step)`` over the model's parameters that want gradients.
+def fit(model: nn.Module, loss_of: Callable[[int], Numbers], recipe: Recipe, file: Path) -> None:
+    """Minimise ``loss_of(step)["loss"]`` over the model's parameters that want gradients.
 
     Checkpoints beside ``file`` (``.pt``), resumes from there, appends the curve to ``.jsonl``.
     """
@@ -122,13 +133,14 @@ def fit(model: nn.Module, loss_of: Callable[[int], Tensor], recipe: Recipe, file
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * _factor(step, recipe)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(step)
+            numbers = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        numbers["loss"].backward()
         nn.utils.clip_grad_norm_(wanted, recipe.clip)
         optimizer.step()
         if step % 20 == 0:
-            row = {"step": step, "loss": loss.item(), "seconds": round(time.perf_counter() - begun, 1)}
+            row = {"step": step, "seconds": round(time.perf_counter() - begun, 1)}
+            row |= {name: number.item() for name, number in numbers.items()}
             with file.with_suffix(".jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
         if step % 200 == 199 or step + 1 == recipe.steps:
@@ -140,7 +152,7 @@ def fit(model: nn.Module, loss_of: Callable[[int], Tensor], recipe: Recipe, file
 def _factor(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / (recipe.steps - recipe.warmup)
+    done = (step - recipe.warmup) / ((recipe.horizon or recipe.steps) - recipe.warmup)
     return float(0.5 + 0.5 * np.cos(np.pi * done))
 
 
@@ -154,65 +166,230 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> i
     return int(state["step"])
 
 
+def _encoder_settings(final_norm: bool) -> VideoMAESettings:
+    from .videomae.model import VideoMAESettings
+
+    return VideoMAESettings(
+        patch_size=8, dim=192, depth=4, heads=4, position_frames=8, position_grid=16, final_norm=final_norm
+    )
+
+
 def train_videomae(folder: Path) -> None:
     """Masked pre-training of the encoder."""
-    from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
-    from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
+    from .videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
+    from .videomae.training import pretraining_loss, tube_mask
 
     torch.manual_seed(0)
     settings = VideoMAESettings(
         patch_size=8, dim=192, depth=4, heads=4, position_frames=8, position_grid=16, final_norm=True
     )
-    model = VideoMAEPretraining(VideoMAE(settings), decoder_dim=96, decoder_depth=1, decoder_heads=3, norm_targets=False)
+    model = VideoMAEPretraining(
+        VideoMAE(settings), decoder_dim=96, decoder_depth=1, decoder_heads=3, norm_targets=False
+    )
     data = world(folder)
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int) -> Numbers:
         video = normalise(clips(data, step, 16), model.encoder.mean, model.encoder.std)
         mask = tube_mask((8, 12, 16), 0.8, Generator().manual_seed(step), len(video))
-        return pretraining_loss(model, video, mask)
+        return {"loss": pretraining_loss(model, video, mask)}
 
-    fit(model, loss_of, Recipe(steps=1200, rate=1e-3), folder / "videomae")
+    fit(model, loss_of, Recipe(steps=800, horizon=1200, rate=1e-3), folder / "videomae")
 
 
 def train_slot_attention(folder: Path) -> None:
     """Grouping on cached features of the frozen encoder."""
-    from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
-    from ovvol_plugins.slot_attention.training import reconstruction_loss
+    from .slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+    from .slot_attention.training import reconstruction_loss
 
     torch.manual_seed(0)
-    settings = SlotAttentionSettings(num_slots=7, slot_dim=64, feature_dim=192, decoder_dim=256, position_grid=16)
+    settings = SlotAttentionSettings(
+        num_slots=7, slot_dim=64, feature_dim=192, decoder_dim=256, position_grid=16
+    )
     model = SlotAttentionGrouper(settings)
     features = _cached_features(folder)
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int) -> Numbers:
         rng = np.random.default_rng([2, step])
         grid = torch.from_numpy(features[rng.integers(len(features), size=12)]).float()
         noise = model.noise([Generator().manual_seed(step * 64 + i) for i in range(len(grid))])
-        loss, logs = reconstruction_loss(model, grid, noise)
-        if step % 100 == 0:
-            print(step, loss.item(), logs["slots_used"].item(), flush=True)
-        return loss
+        loss, numbers = reconstruction_loss(model, grid, noise)
+        return {"loss": loss, "slots_used": numbers["slots_used"]}
 
-    fit(model, loss_of, Recipe(steps=6000, rate=4e-4, warmup=500, weight_decay=0.0), folder / "slot_attention")
+    fit(
+        model, loss_of, Recipe(steps=6000, rate=4e-4, warmup=500, weight_decay=0.0), folder / "slot_attention"
+    )
+
+
+def _trained_encoder(folder: Path) -> VideoMAE:
+    """The pre-trained encoder as groupers see it: without its final norm."""
+    from .videomae.model import VideoMAE
+
+    encoder = VideoMAE(_encoder_settings(final_norm=False))
+    saved = torch.load(folder / "videomae.pt", weights_only=True)["model"]
+    names = encoder.state_dict().keys()
+    encoder.load_state_dict({name: saved[f"encoder.{name}"] for name in names})
+    return encoder.eval()
 
 
 def _cached_features(folder: Path) -> np.ndarray:
     """(clips, 8, 12, 16, 192) float16: two clips of every training video."""
-    from ovvol_plugins.videomae.model import VideoMAE
-
     data, file = world(folder), folder / "features.npy"
     if file.exists():
-        return np.load(file, mmap_mode="r")
+        return np.asarray(np.load(file, mmap_mode="r"))
     encoder = _trained_encoder(folder)
     shape = (2 * len(data.frames), CLIP_FRAMES, 12, 16, encoder.dim)
     partial = folder / "features.part.npy"
     cache = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
     for index in range(0, len(cache), 8):
-        video = normalise(clips(data, 10**6 + index, 8), VideoMAE.mean, VideoMAE.std)
+        video = normalise(clips(data, 10**6 + index, 8), encoder.mean, encoder.std)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             cache[index : index + 8] = encoder.encode(video).grid.half().numpy()
     partial.rename(file)
-    return np.load(file, mmap_mode="r")
+    return np.asarray(np.load(file, mmap_mode="r"))
+
+
+# --- a small CLIP of the shapes world, then PACL on it ------------------------------------------------
+
+CROP = 64
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Pictures of one thing each, with what may truthfully be said of them.
+
+    Attributes:
+        images: (B, 3, 64, 64) in [0, 1].
+        texture, form: (B,) indices into the world's words, -1 for a picture of background only.
+        backgrounds: kind of every picture's background.
+    """
+
+    images: Tensor
+    texture: np.ndarray
+    form: np.ndarray
+    backgrounds: list[str]
+
+
+def crops(data: World, step: int, batch: int) -> Crops:
+    """Windows around one object, one in eight around none."""
+    rng = np.random.default_rng([3, step])
+    images: list[np.ndarray] = []
+    textures, forms, backgrounds = [], [], []
+    while len(images) < batch:
+        video, t = int(rng.integers(len(data.frames))), int(rng.integers(FRAMES))
+        track = 0 if rng.uniform() < 0.125 else int(rng.integers(1, 5))
+        window = _window_on(data.masks[video, t], track, rng)
+        if window is None:
+            continue
+        kind = int(data.classes[video, track]) - 1
+        image = data.frames[video, t][window]
+        images.append(image[:, ::-1] if rng.uniform() < 0.5 else image)
+        textures.append(kind // len(FORMS) if track else -1)
+        forms.append(kind % len(FORMS) if track else -1)
+        backgrounds.append(data.backgrounds[video])
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    return Crops(stacked, np.array(textures), np.array(forms), backgrounds)
+
+
+def _window_on(mask: np.ndarray, track: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
+    """A window that shows the object (or none) and little of any other; None if the draw has none."""
+    rows, columns = np.nonzero(mask == track)
+    if track and len(rows) < 250:
+        return None
+    center = (rows.mean(), columns.mean()) if track else (rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH))
+    top, left = (
+        int(np.clip(c - CROP / 2 + rng.uniform(-12, 12), 0, limit - CROP))
+        for c, limit in zip(center, (HEIGHT, WIDTH), strict=True)
+    )
+    window = (slice(top, top + CROP), slice(left, left + CROP))
+    seen = mask[window]
+    own = (seen == track).sum() if track else 0
+    others = (seen > 0).sum() - own
+    limit = 0.25 * own if track else 60
+    return window if others <= limit and (not track or own > 0.8 * len(rows)) else None
+
+
+def captions(pictures: Crops, step: int) -> tuple[list[str], Tensor]:
+    """Distinct captions of a batch, and (B, captions) bool: which of them are true of which picture.
+
+    A caption names texture and form, only one of them, or the background.
+    """
+    rng = np.random.default_rng([4, step])
+    phrases: dict[str, np.ndarray] = {}
+    background = np.array(pictures.backgrounds)
+    for texture, form, kind in zip(pictures.texture, pictures.form, background, strict=True):
+        pick = rng.uniform()
+        if texture < 0:
+            word, true = (kind, background == kind) if pick < 0.5 else ("background", pictures.texture < 0)
+            true = true & (pictures.texture < 0)
+        elif pick < 0.7:
+            word = f"{TEXTURES[texture]} {FORMS[form]}"
+            true = (pictures.texture == texture) & (pictures.form == form)
+        elif pick < 0.85:
+            word, true = FORMS[form], pictures.form == form
+        else:
+            word, true = f"{TEXTURES[texture]} thing", pictures.texture == texture
+        phrases[f"a photo of a {word}"] = true
+    return list(phrases), torch.from_numpy(np.stack(list(phrases.values()), axis=1))
+
+
+def matching_loss(images: Tensor, texts: Tensor, true: Tensor) -> Tensor:
+    """Contrastive loss where several captions may be true of a picture, and the other way round.
+
+    Yang et al., "Unified Contrastive Learning in Image-Text-Label Space", CVPR 2022, equation 2: the
+    targets are the true pairs, shared evenly.
+    """
+    logits = 20 * nn.functional.normalize(images, dim=-1) @ nn.functional.normalize(texts, dim=-1).T
+    share = true.float()
+    by_image = -(share / share.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    by_text = -(share / share.sum(0) * logits.log_softmax(0)).sum(0).mean()
+    return (by_image + by_text) / 2
+
+
+def _labeler() -> PaclLabeler:
+    from .pacl.clip import ClipNumbers, build_towers
+    from .pacl.model import PaclLabeler
+
+    torch.manual_seed(0)
+    numbers = ClipNumbers(
+        embed_dim=64, patch_size=8, image_size=CROP, width=128, layers=5, heads=2,
+        text_width=128, text_layers=2, text_heads=2,
+    )  # fmt: skip
+    return PaclLabeler(build_towers(numbers.config()))
+
+
+def train_clip(folder: Path) -> None:
+    """Image and text tower on rendered pictures and their captions."""
+    from .pacl.text import tokenize
+
+    labeler = _labeler()
+    towers = nn.ModuleDict({"image": labeler.model, "text": labeler.text}).requires_grad_(True)
+    data = world(folder)
+
+    def loss_of(step: int) -> Numbers:
+        pictures = crops(data, step, 128)
+        phrases, true = captions(pictures, step)
+        images = labeler.tower_output(labeler.trunk(normalise(pictures.images, labeler.mean, labeler.std)))[
+            :, 0
+        ]
+        return {"loss": matching_loss(images.float(), labeler.text(tokenize(phrases)).float(), true)}
+
+    fit(towers, loss_of, Recipe(steps=3000, rate=1e-3, warmup=200), folder / "clip")
+
+
+def train_pacl(folder: Path) -> None:
+    """PACL's head on the frozen CLIP: pictures only, no captions."""
+    from .pacl.training import alignment_loss
+
+    labeler = _labeler()
+    towers = nn.ModuleDict({"image": labeler.model, "text": labeler.text})
+    towers.load_state_dict(torch.load(folder / "clip.pt", weights_only=True)["model"])
+    data = world(folder)
+
+    def loss_of(step: int) -> Numbers:
+        pictures = crops(data, 10**6 + step, 256)
+        return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
+
+    fit(labeler, loss_of, Recipe(steps=1000, rate=1e-3, weight_decay=1e-4), folder / "pacl")
 
 
 if __name__ == "__main__":
