@@ -18,7 +18,7 @@ def prefetch(
     """Yield clips in the order of ``indices`` while the next ones are being decoded.
 
     Threads do: OpenCV lets go of the interpreter while it decodes, and video files are decoded in
-    processes. At most two clips a worker wait, so memory stays bounded. Leaving the loop early, or
+    another process. At most two clips a worker wait, so memory stays bounded. Leaving the loop early, or
     an error in it, stops the decoding.
 
     Args:

@@ -6,6 +6,7 @@ process, which is what datasets use. Another backend is one class with an entry 
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from ovvol_bench.types import Floats
 Image = npt.NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+_THREADS = min(4, os.cpu_count() or 1)
 _READS_A_READER = 32  # memory of decord grows while a reader lives
 
 
@@ -122,7 +124,7 @@ class DecordReader(FrameReader):
         import decord
 
         height, width = decode_size or (-1, -1)
-        self._video = decord.VideoReader(str(path), width=width, height=height, num_threads=1)
+        self._video = decord.VideoReader(str(path), width=width, height=height, num_threads=_THREADS)
         self.frame_count = len(self._video)
         self.frame_size = self._video[0].shape[:2]
 

@@ -1,4 +1,4 @@
-"""Video files, decoded in helper processes with a time limit, and the way to open any video.
+"""Video files, decoded in a helper process with a time limit, and the way to open any video.
 
 A corrupt file can hang or crash a decoder, reported frame counts can be wrong, and decord's memory
 grows while a reader lives. So a file is probed once, decoding happens elsewhere, and what goes wrong
@@ -8,13 +8,12 @@ there is a ``DecodeError`` that names the file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ovvol_bench.data.readers import BACKENDS, Decoder, FrameFolder, FrameReader, Probe
 from ovvol_bench.data.transforms import Size
-from ovvol_bench.data.workers import Worker, WorkerError, WorkerPool
+from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DecodeError, SettingError
 from ovvol_bench.types import Floats
 
@@ -26,22 +25,22 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-def decoding_pool(timeout: float = 60.0) -> WorkerPool:
-    """Processes that decode, as many as threads read at the same time.
+def decoding_worker(timeout: float = 60.0) -> Worker:
+    """A process that decodes. One is enough: two would both decode what lies between their clips.
 
     Args:
         timeout: seconds that one clip, or the probe of one file, may take.
     """
-    return WorkerPool(partial(Worker, Decoder, timeout))
+    return Worker(Decoder, timeout)
 
 
-def probe_video(path: Path, backend: VideoBackend = "auto", pool: WorkerPool | None = None) -> Probe:
+def probe_video(path: Path, backend: VideoBackend = "auto", worker: Worker | None = None) -> Probe:
     """Find a backend that reads a video file and count the frames that decode.
 
     Args:
         path: of the file.
         backend: ``auto`` tries decord, then OpenCV.
-        pool: where to decode; a fresh one where None.
+        worker: where to decode; a fresh one where None.
 
     Raises:
         DecodeError: if no backend decodes a frame within the time limit.
@@ -49,11 +48,11 @@ def probe_video(path: Path, backend: VideoBackend = "auto", pool: WorkerPool | N
     """
     if backend != "auto" and backend not in BACKENDS:
         raise SettingError(f"backend='{backend}': expected auto, {' or '.join(BACKENDS)}.")
-    pool = pool or decoding_pool()
+    worker = worker or decoding_worker()
     failures = []
     for name in BACKENDS if backend == "auto" else (backend,):
         try:
-            probe: Probe = pool.call("probe", name, path)
+            probe: Probe = worker.call("probe", name, path)
         except WorkerError as error:
             failures.append(f"{name}: {error}")
         else:
@@ -69,14 +68,14 @@ class VideoFile(FrameReader):
     Args:
         path: of the file.
         probe: of the file, from ``probe_video``.
-        pool: where to decode.
+        worker: where to decode.
         scale_at_decode: let the backend scale: quicker, but other pixels than the reference's.
     """
 
-    def __init__(self, path: Path, probe: Probe, pool: WorkerPool, scale_at_decode: bool = False) -> None:
+    def __init__(self, path: Path, probe: Probe, worker: Worker, scale_at_decode: bool = False) -> None:
         self._path = path
         self._backend = probe.backend
-        self._pool = pool
+        self._worker = worker
         self._scale_at_decode = scale_at_decode
         self.frame_count = probe.frame_count
         self.frame_size = probe.frame_size
@@ -86,7 +85,7 @@ class VideoFile(FrameReader):
         size = size or self.frame_size
         decode_size = size if self._scale_at_decode else None
         try:
-            frames: Floats = self._pool.call(
+            frames: Floats = self._worker.call(
                 "read", self._backend, self._path, tuple(indices), size, decode_size
             )
         except WorkerError as error:
@@ -97,13 +96,13 @@ class VideoFile(FrameReader):
         return frames
 
 
-def open_reader(path: Path, backend: Backend = "auto", pool: WorkerPool | None = None) -> FrameReader:
+def open_reader(path: Path, backend: Backend = "auto", worker: Worker | None = None) -> FrameReader:
     """Open a video: a folder of JPEG or PNG frames, or a video file.
 
     Args:
         path: of the folder or file.
         backend: ``frames`` for a folder, ``decord`` or ``opencv`` for a file; ``auto`` chooses.
-        pool: where to decode files; a fresh one where None.
+        worker: where to decode files; a fresh one where None.
 
     Raises:
         DataError: if there is nothing at ``path``, a folder holds no frames, or a file can't be decoded.
@@ -113,5 +112,5 @@ def open_reader(path: Path, backend: Backend = "auto", pool: WorkerPool | None =
         raise DecodeError(f"Video {path} does not exist: expected a video file or a folder of frames.")
     if backend == "frames" or (backend == "auto" and path.is_dir()):
         return FrameFolder.of(path)
-    pool = pool or decoding_pool()
-    return VideoFile(path, probe_video(path, backend, pool), pool)
+    worker = worker or decoding_worker()
+    return VideoFile(path, probe_video(path, backend, worker), worker)

@@ -15,8 +15,8 @@ from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.readers import Probe
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
-from ovvol_bench.data.video import VIDEO_SUFFIXES, VideoBackend, VideoFile, decoding_pool, probe_video
-from ovvol_bench.data.workers import WorkerPool
+from ovvol_bench.data.video import VIDEO_SUFFIXES, VideoBackend, VideoFile, decoding_worker, probe_video
+from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import Clip, ClipInfo
@@ -59,9 +59,9 @@ class Videos(Dataset):
         self.vocabulary = vocabulary
         self._settings = clips
         self._decoding = decoding
-        self._pool = decoding_pool(decoding.timeout)
+        self._worker = decoding_worker(decoding.timeout)
         files = _find_files(path)
-        probes, failures = _probe_files(files, decoding, self._pool)
+        probes, failures = _probe_files(files, decoding, self._worker)
         self._videos = [(name, files[name], probe) for name, probe in probes.items()]
         plan = plan_clips([probe.frame_count for probe in probes.values()], clips)
         self._clips = plan.clips
@@ -81,7 +81,7 @@ class Videos(Dataset):
         """See ``Dataset.clip``."""
         info = self.info(index)
         _, path, probe = self._videos[self._clips[index][0]]
-        reader = VideoFile(path, probe, self._pool, self._decoding.scale_at_decode)
+        reader = VideoFile(path, probe, self._worker, self._decoding.scale_at_decode)
         return Clip(info, reader.read(info.frame_indices, self._settings.input_size(info.frame_size)))
 
     def fingerprint(self) -> str:
@@ -114,14 +114,14 @@ def _find_files(path: Path) -> dict[str, Path]:
 
 
 def _probe_files(
-    files: dict[str, Path], decoding: Decoding, pool: WorkerPool
+    files: dict[str, Path], decoding: Decoding, worker: Worker
 ) -> tuple[dict[str, Probe], list[str]]:
     """Probes by name, and the names of what can't be decoded."""
     probes: dict[str, Probe] = {}
     errors: dict[str, DecodeError] = {}
     for name in with_progress(files, len(files), "probing videos", lambda _: 1):
         try:
-            probes[name] = _probe(files[name], decoding, pool)
+            probes[name] = _probe(files[name], decoding, worker)
         except DecodeError as error:
             errors[name] = error
             _LOG.warning("left out: %s", error)
@@ -130,7 +130,7 @@ def _probe_files(
     return probes, list(errors)
 
 
-def _probe(path: Path, decoding: Decoding, pool: WorkerPool) -> Probe:
+def _probe(path: Path, decoding: Decoding, worker: Worker) -> Probe:
     """A probe from the cache, kept until the file changes."""
     stat = path.stat()
     source = repr((os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, decoding.backend))
@@ -138,6 +138,6 @@ def _probe(path: Path, decoding: Decoding, pool: WorkerPool) -> Probe:
     if columns := load_columns(decoding.cache, key):
         height, width = columns["frame_size"].tolist()
         return Probe(str(columns["backend"]), int(columns["frame_count"]), (height, width))
-    probe = probe_video(path, decoding.backend, pool)
+    probe = probe_video(path, decoding.backend, worker)
     store_columns(decoding.cache, key, {name: np.array(value) for name, value in asdict(probe).items()})
     return probe

@@ -1,12 +1,12 @@
-"""Helper processes that may hang or crash without taking a run with them."""
+"""A helper process that may hang or crash without taking a run with it."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -21,7 +21,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """One helper process that holds an object and calls its methods, one at a time.
+    """One helper process that holds an object and calls its methods, one at a time, first come first served.
 
     The process starts with the first call, is killed when a call exceeds the time limit or the
     process dies, and is replaced after ``recycle_after`` calls, since some decoders leak memory.
@@ -37,34 +37,41 @@ class Worker:
         self._timeout = timeout
         self._recycle_after = recycle_after
         self._calls = 0
+        self._line = ThreadPoolExecutor(1)  # unlike a lock it keeps the order: readers dislike going back
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
 
     def call(self, method: str, *args: object) -> Any:
-        """Call a method of the object; arguments and result are pickled.
+        """Call a method of the object, from any thread; arguments and result are pickled.
 
         Raises:
             WorkerError: if the method raises, takes longer than the time limit, or the process dies.
         """
+        return self._line.submit(self._call, method, args).result()
+
+    def close(self) -> None:
+        """Kill the process, if there is one, after the calls in line; the next call starts another."""
+        self._line.submit(self._stop).result()
+
+    def _call(self, method: str, args: tuple[object, ...]) -> Any:
         connection = self._connection or self._start()
         try:
             connection.send((method, args))
             done, value = self._receive(connection, self._timeout)
         except WorkerError:
-            self.close()
+            self._stop()
             raise
         except (EOFError, OSError) as error:
-            self.close()
+            self._stop()
             raise WorkerError("the decoding process died") from error
         self._calls += 1
         if self._calls >= self._recycle_after:
-            self.close()
+            self._stop()
         if not done:
             raise WorkerError(value)
         return value
 
-    def close(self) -> None:
-        """Kill the process, if there is one; the next call starts another."""
+    def _stop(self) -> None:
         if self._process is not None and self._connection is not None:
             self._process.kill()
             self._process.join()
@@ -81,7 +88,7 @@ class Worker:
         try:
             self._receive(ours, _START_LIMIT)
         except (WorkerError, EOFError, OSError) as error:
-            self.close()
+            self._stop()
             raise WorkerError("the decoding process did not start") from error
         return ours
 
@@ -91,30 +98,6 @@ class Worker:
             raise WorkerError(f"no answer within {limit:g} s")
         answer: tuple[bool, Any] = connection.recv()
         return answer
-
-
-class WorkerPool:
-    """As many workers as threads call at the same time."""
-
-    def __init__(self, make: Callable[[], Worker]) -> None:
-        self._make = make
-        self._idle: deque[Worker] = deque()  # its methods are atomic: no lock needed
-
-    def call(self, method: str, *args: object) -> Any:
-        """Call a method in an idle worker; see ``Worker.call``."""
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            worker = self._make()
-        try:
-            return worker.call(method, *args)
-        finally:
-            self._idle.append(worker)
-
-    def close(self) -> None:
-        """Kill all idle workers."""
-        while self._idle:
-            self._idle.pop().close()
 
 
 def _serve(connection: Connection, build: Callable[[], object]) -> None:

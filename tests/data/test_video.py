@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from importlib.metadata import files
 from pathlib import Path
 
@@ -10,18 +9,18 @@ import numpy as np
 import pytest
 
 from ovvol_bench.data.readers import Decoder, DecordReader, OpenCVReader, Probe
-from ovvol_bench.data.video import VideoFile, decoding_pool, open_reader, probe_video
-from ovvol_bench.data.workers import Worker, WorkerPool
+from ovvol_bench.data.video import VideoFile, decoding_worker, open_reader, probe_video
+from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 BACKENDS = ("decord", "opencv")
 
 
 @pytest.fixture(scope="module")
-def pool():
-    pool = decoding_pool()
-    yield pool
-    pool.close()
+def worker():
+    worker = decoding_worker()
+    yield worker
+    worker.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,8 @@ def indices_seen(frames: np.ndarray) -> list[int]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_frames_come_by_index_at_the_target_size(tmp_path, pool, backend):
-    reader = open_reader(write_video(tmp_path / "ramp.mp4"), backend, pool)
+def test_frames_come_by_index_at_the_target_size(tmp_path, worker, backend):
+    reader = open_reader(write_video(tmp_path / "ramp.mp4"), backend, worker)
     assert (reader.frame_count, reader.frame_size) == (20, (48, 80))
     frames = reader.read([3, 4, 19], (32, 48))
     assert frames.shape == (3, 32, 48, 3)
@@ -57,64 +56,66 @@ def test_frames_come_by_index_at_the_target_size(tmp_path, pool, backend):
     assert indices_seen(reader.read([1, 2])) == [1, 2], "reading back works"
 
 
-def test_backends_agree_on_a_real_video(bikes, pool):
-    readers = [open_reader(bikes, backend, pool) for backend in BACKENDS]
+def test_backends_agree_on_a_real_video(bikes, worker):
+    readers = [open_reader(bikes, backend, worker) for backend in BACKENDS]
     assert readers[0].frame_count == readers[1].frame_count == 250
     clips = [reader.read([0, 100, 249], (224, 528)) for reader in readers]
     assert np.abs(clips[0] - clips[1]).max() < 2 / 255
 
 
-def test_scaling_at_decode_gives_the_size_but_other_pixels(bikes, pool):
-    probe = probe_video(bikes, "decord", pool)
-    full, scaled = (VideoFile(bikes, probe, pool, scaling).read([5], (64, 160)) for scaling in (False, True))
+def test_scaling_at_decode_gives_the_size_but_other_pixels(bikes, worker):
+    probe = probe_video(bikes, "decord", worker)
+    full, scaled = (
+        VideoFile(bikes, probe, worker, scaling).read([5], (64, 160)) for scaling in (False, True)
+    )
     assert full.shape == scaled.shape
     assert 0 < np.abs(full - scaled).mean() < 0.1
 
 
-def test_a_truncated_mp4_is_an_error_that_names_file_and_backends(tmp_path, pool):
+def test_a_truncated_mp4_is_an_error_that_names_file_and_backends(tmp_path, worker):
     path = write_video(tmp_path / "cut.mp4")
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(DecodeError, match=r"cut.mp4 can't be decoded \(decord: .*; opencv: .*\)"):
-        open_reader(path, "auto", pool)
+        open_reader(path, "auto", worker)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_frames_are_counted_up_to_the_last_that_decodes(tmp_path, pool, backend):
+def test_frames_are_counted_up_to_the_last_that_decodes(tmp_path, worker, backend):
     path = write_video(tmp_path / "cut.avi", codec="MJPG")
     path.write_bytes(b"00dc".join(path.read_bytes().split(b"00dc")[:13]))  # what starts every frame
-    probe = probe_video(path, backend, pool)
+    probe = probe_video(path, backend, worker)
     assert 5 < probe.frame_count < 20
-    reader = VideoFile(path, probe, pool)
+    reader = VideoFile(path, probe, worker)
     assert indices_seen(reader.read([probe.frame_count - 1])) == [probe.frame_count - 1]
 
 
-def test_a_frame_past_the_end_is_an_error_that_names_the_file(tmp_path, pool):
+def test_a_frame_past_the_end_is_an_error_that_names_the_file(tmp_path, worker):
     path = write_video(tmp_path / "short.mp4", 5)
     for backend in BACKENDS:
-        reader = VideoFile(path, Probe(backend, 99, (48, 80)), pool)
+        reader = VideoFile(path, Probe(backend, 99, (48, 80)), worker)
         with pytest.raises(DecodeError, match=r"short\.mp4: frames 4 to 7 can't be decoded"):
             reader.read([4, 5, 6, 7])
 
 
-def test_opencv_takes_over_where_decord_fails(tmp_path, pool, monkeypatch):
+def test_opencv_takes_over_where_decord_fails(tmp_path, worker, monkeypatch):
     path = write_video(tmp_path / "ramp.mp4")
     asked = []
 
-    class Failing(WorkerPool):
+    class Failing(Worker):
         def call(self, method, *args):
             asked.append(args[0])
-            return pool.call(method, "no such backend" if args[0] == "decord" else args[0], *args[1:])
+            return worker.call(method, "no such backend" if args[0] == "decord" else args[0], *args[1:])
 
-    assert probe_video(path, pool=Failing(lambda: None)).backend == "opencv"
+    assert probe_video(path, worker=Failing(Decoder)).backend == "opencv"
     assert asked == ["decord", "opencv"]
 
 
 def test_a_file_that_hangs_its_decoder_is_an_error(tmp_path):
     pipe = tmp_path / "hangs.mp4"
     os.mkfifo(pipe)  # opening it waits for a writer, forever
-    pool = WorkerPool(partial(Worker, Decoder, 0.5))
+    worker = Worker(Decoder, 0.5)
     with pytest.raises(DecodeError, match=r"hangs.mp4 can't be decoded \(opencv: no answer within 0.5 s\)"):
-        open_reader(pipe, "opencv", pool)
+        open_reader(pipe, "opencv", worker)
 
 
 def test_a_folder_of_frames_is_a_video(tmp_path):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from importlib import import_module
+from threading import Thread
 
 import pytest
 
-from ovvol_bench.data.workers import Worker, WorkerError, WorkerPool
+from ovvol_bench.data.workers import Worker, WorkerError
 
 serve_module = partial(partial, import_module)  # a module stands in for a decoder: its functions are methods
 
@@ -52,8 +54,17 @@ def test_an_object_that_cannot_be_built_is_an_error():
         worker.call("anything")
 
 
-def test_a_pool_reuses_its_worker_and_can_be_closed_twice():
-    pool = WorkerPool(partial(Worker, serve_module("os"), 30.0))
-    assert pool.call("getpid") == pool.call("getpid") != os.getpid()
-    pool.close()
-    pool.close()
+def test_threads_are_served_in_the_order_they_came():
+    worker = Worker(serve_module("time"), timeout=30)
+    worker.call("sleep", 0)
+    served = []
+    threads = []
+    for name in range(5):
+        threads.append(Thread(target=lambda name=name: served.append((worker.call("sleep", 0.05), name)[1])))
+        threads[-1].start()
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    worker.close()
+    worker.close()
+    assert served == [0, 1, 2, 3, 4]
