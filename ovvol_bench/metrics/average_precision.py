@@ -173,15 +173,11 @@ def _shared_weights(columns: Columns, candidates: Candidates, ignored: Bools, th
     """(D,) the reference's weights of unmatched detections.
 
     0 where the best overlap is with ignored truth, 1 where it is with the rest; on equal overlap the
-    ignored share of the objects of that class in the frame, or 1 if that is 0.
+    ignored share of the objects of that class in the frame.
     """
     dropped, kept = candidates.best_iou(ignored), candidates.best_iou(~ignored)
-    per_detection = np.diff(np.append(candidates.start, len(candidates.pair_truth)))
-    counts = np.bincount(
-        candidates.pair_detection, ignored[candidates.pair_truth], minlength=len(candidates.box)
-    )
-    share = counts / per_detection
-    share[share == 0] = 1
+    objects = np.bincount(candidates.pair_detection)
+    share = np.bincount(candidates.pair_detection, ignored[candidates.pair_truth]) / objects
     return np.select([dropped > kept, kept > dropped], [0.0, 1.0], share)
 
 
