@@ -155,7 +155,7 @@ def _outcome(
     matchable = np.ones_like(ignored) if shared else ~ignored
     matched = match(columns, candidates, matchable, ignored, threshold, ties)
     weigh = _shared_weights if shared else _full_weights
-    wrong = weigh(columns, candidates, ignored, threshold)
+    wrong = weigh(candidates, ignored, threshold)
     wrong[matched >= 0] = 0
     found = np.zeros(len(matched))
     found[matched >= 0] = ~ignored[matched[matched >= 0]]
@@ -164,12 +164,12 @@ def _outcome(
     return Outcome(found, wrong, share or 1.0, objects)
 
 
-def _full_weights(columns: Columns, candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
+def _full_weights(candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
     """(D,) 1, but 0 where a detection meets ignored truth."""
     return (candidates.best_iou(ignored) < np.float32(threshold)).astype(np.float64)
 
 
-def _shared_weights(columns: Columns, candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
+def _shared_weights(candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
     """(D,) the reference's weights of unmatched detections.
 
     0 where the best overlap is with ignored truth, 1 where it is with the rest; on equal overlap the
