@@ -14,7 +14,7 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 
 LAYERS = (
     ("errors",),
-    ("types", "registry", "naming.vocabulary"),
+    ("files", "types", "registry", "naming.vocabulary"),
     ("ragged", "predictions", "benchmark", "components", "grids", "weights"),
     ("naming", "data", "metrics"),
     ("pipeline",),
