@@ -8,10 +8,8 @@ assigned or named by the caller as one to ignore.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -24,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovvol_bench.errors import WeightsError, nearest
+from ovvol_bench.files import replacing
 
 State = dict[str, Tensor]
 
@@ -130,18 +129,13 @@ def save_state(
         half: store floating-point tensors as float16, in half the space.
 
     Raises:
+        SettingError: if the folder can't be made or written to.
         WeightsError: if ``half`` would overflow a value.
     """
     state = source.state_dict() if isinstance(source, nn.Module) else source
     packed = {name: _pack(name, value, half) for name, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         save_file(packed, temporary, dict(metadata or {}))
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.files import replacing
 
 Columns = Mapping[str, Any]
 """Arrays by name."""
@@ -39,13 +40,7 @@ def load_columns(folder: Path, key: str) -> Columns | None:
 def store_columns(folder: Path, key: str, columns: Columns) -> None:
     """Store columns in one step; a folder that can't be written costs time, not the run."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **columns)
-            Path(temporary).replace(folder / f"{key}.npz")
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        _LOG.warning("%s can't be written (%s): the next start will take as long.", folder, error.strerror)
+        with replacing(folder / f"{key}.npz") as temporary:
+            np.savez(temporary, **columns)
+    except (OSError, SettingError) as error:
+        _LOG.warning("%s can't be written (%s): the next start will take as long.", folder, error)

@@ -95,8 +95,40 @@ def build_videos(  # noqa: PLR0913 - settings
     )
 
 
+def build_shapes(
+    *,
+    path: Path | None = None,
+    split: Literal["train", "val", "test"] = "test",
+    videos: int = 50,
+    seed: int = 0,
+    frames_per_clip: int = 8,
+) -> Dataset:
+    """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
+
+    Args:
+        path: folder that "ovvol-bench data make shapes" wrote; none: rendered in memory.
+        split: train, val or test; only test shows the names that are held out of training.
+        videos: how many to render; a folder is read whole.
+        seed: another seed is another world of the same kind; of no effect for a folder.
+        frames_per_clip: frames in a clip; in memory a divisor of 24.
+    """
+    if path is None:
+        from ovvol_bench.data.shapes.dataset import Shapes
+
+        return Shapes(split, videos, seed, frames_per_clip)
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.imagenet_vid import open_imagenet_vid
+    from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.shapes.world import HEIGHT, shapes_vocabulary
+    from ovvol_bench.data.vid_tree import find_tree
+
+    clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
+    return open_imagenet_vid(find_tree(path, split), shapes_vocabulary(), cache_folder(None), clips=clips)
+
+
 @hookimpl
 def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
     yield Entry("imagenet-vid", build_imagenet_vid, "ImageNet-VID, or any tree in its layout, with truth")
+    yield Entry("shapes", build_shapes, "rendered videos of textured objects that move and hide each other")
     yield Entry("videos", build_videos, "a video file or a folder of them, without truth")

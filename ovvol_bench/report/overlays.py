@@ -11,9 +11,9 @@ import numpy as np
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError, OvvolError
+from ovvol_bench.files import replacing
 from ovvol_bench.predictions import ClipPrediction, own_frames, without_context
 from ovvol_bench.report.drawing import Image, fit
-from ovvol_bench.report.files import replacing
 from ovvol_bench.report.panels import View, panel_size, panels, sheet
 from ovvol_bench.report.videos import write_video
 from ovvol_bench.types import Clip

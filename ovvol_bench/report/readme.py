@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovvol_bench.report.files import write_text
+from ovvol_bench.files import write_text
 from ovvol_bench.report.results_files import load_results
 from ovvol_bench.report.tables import render
 

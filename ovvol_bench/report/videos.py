@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 
 from ovvol_bench.errors import OvvolError
+from ovvol_bench.files import replacing
 from ovvol_bench.report.drawing import Image
-from ovvol_bench.report.files import replacing
 
 
 def write_video(path: Path, frames: Iterable[Image], rate: float) -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import write_text
 
 
 def without_nan(value: Any) -> Any:
@@ -31,15 +31,7 @@ def without_nan(value: Any) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: a reader, or a run that is killed, sees the old file or the new one."""
     text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any]:

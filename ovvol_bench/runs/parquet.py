@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import replacing
 from ovvol_bench.predictions import FLAT_COLUMNS, Predictions
 from ovvol_bench.ragged import offsets_of
-from ovvol_bench.runs.atomic import write_atomically
 
 STRINGS = {"clip": "clip_ids", "video": "videos"}
 COUNTS = {"frames": "frame_counts", "segments": "segment_counts", "slots": "slot_counts"}
@@ -42,7 +42,8 @@ def to_parquet(predictions: Predictions, path: Path) -> None:
             flat = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         columns[own] = pa.LargeListArray.from_arrays(offsets_of(predictions.counts(unit)), flat)
     table = pa.table(columns)
-    write_atomically(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+    with replacing(path) as temporary:
+        parquet.write_table(table, temporary, compression="zstd")
 
 
 def read_parquet(path: Path) -> Predictions:

@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import replacing
 from ovvol_bench.predictions import FLAT_COLUMNS, ClipPrediction, Predictions, concatenate, pack
-from ovvol_bench.runs.atomic import write_atomically
 from ovvol_bench.runs.parquet import read_parquet, to_parquet
 
 __all__ = [
@@ -71,7 +71,8 @@ class PredictionWriter:
         predictions = pack(clips).in_order()
         content = _serialise(predictions)
         path = self.folder / f"{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}"
-        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
         self._done.update(predictions.clip_ids)
         return path
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench import DataError, SettingError
+from ovvol_bench.data.plugin import build_shapes
 from ovvol_bench.data.shapes.dataset import WORLD_VERSION, Shapes
 from ovvol_bench.data.shapes.export import write_split
 from ovvol_bench.data.shapes.render import render
@@ -114,6 +115,18 @@ def test_written_tree_has_both_lists_masks_and_movies(tmp_path):
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "Data").rglob("*.JPEG")}
     list(write_split(tmp_path, "val", 2))
     assert all(file.stat().st_mtime_ns == before for file, before in written.items())
+
+
+def test_rendered_and_written_datasets_are_equal(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    list(write_split(tmp_path / "tree", "val", 2))
+    written, rendered = build_shapes(path=tmp_path / "tree", split="val"), build_shapes(split="val", videos=2)
+    assert len(written) == len(rendered)
+    for index in range(len(rendered)):
+        assert np.array_equal(written.clip(index).frames, rendered.clip(index).frames)
+        for one, other in zip(written.info(index).truth, rendered.info(index).truth, strict=True):
+            for field in ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou"):
+                assert np.array_equal(getattr(one, field), getattr(other, field)), field
 
 
 def test_unwritable_folder_is_one_clear_error(tmp_path):
