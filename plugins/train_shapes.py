@@ -4,6 +4,7 @@
     python -m ovvol_plugins.train_shapes slot_attention FOLDER
     python -m ovvol_plugins.train_shapes clip FOLDER
     python -m ovvol_plugins.train_shapes pacl FOLDER
+    python -m ovvol_plugins.train_shapes bundle FOLDER
 
 FOLDER collects the rendered training videos, cached features, weights and loss curves. Only the
 train split is ever read. Every draw comes from the step's number, so a run can be cut off and goes on
@@ -18,14 +19,23 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
 from ovvol_bench.data.shapes.render import render
-from ovvol_bench.data.shapes.world import FORMS, FRAMES, HEIGHT, TEXTURES, WIDTH, draw_scene
+from ovvol_bench.data.shapes.world import (
+    BACKGROUNDS,
+    FORMS,
+    FRAMES,
+    HEIGHT,
+    TEXTURES,
+    WIDTH,
+    class_names,
+    draw_scene,
+)
 
 if TYPE_CHECKING:
     from .pacl.model import PaclLabeler
@@ -166,11 +176,11 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> i
     return int(state["step"])
 
 
-def _encoder_settings(final_norm: bool) -> VideoMAESettings:
+def _encoder_settings() -> VideoMAESettings:
     from .videomae.model import VideoMAESettings
 
     return VideoMAESettings(
-        patch_size=8, dim=192, depth=4, heads=4, position_frames=8, position_grid=16, final_norm=final_norm
+        patch_size=8, dim=192, depth=4, heads=4, position_frames=8, position_grid=16, final_norm=True
     )
 
 
@@ -203,32 +213,49 @@ def train_slot_attention(folder: Path) -> None:
 
     torch.manual_seed(0)
     settings = SlotAttentionSettings(
-        num_slots=7, slot_dim=64, feature_dim=192, decoder_dim=256, position_grid=16
+        num_slots=7, slot_dim=64, feature_dim=192, decoder_dim=128, position_grid=16
     )
     model = SlotAttentionGrouper(settings)
     features = _cached_features(folder)
 
     def loss_of(step: int) -> Numbers:
         rng = np.random.default_rng([2, step])
-        grid = torch.from_numpy(features[rng.integers(len(features), size=12)]).float()
+        grid = torch.from_numpy(features[rng.integers(len(features), size=8)]).float()
         noise = model.noise([Generator().manual_seed(step * 64 + i) for i in range(len(grid))])
         loss, numbers = reconstruction_loss(model, grid, noise)
         return {"loss": loss, "slots_used": numbers["slots_used"]}
 
     fit(
-        model, loss_of, Recipe(steps=6000, rate=4e-4, warmup=500, weight_decay=0.0), folder / "slot_attention"
+        model, loss_of, Recipe(steps=7000, rate=1e-3, warmup=500, weight_decay=0.0), folder / "slot_attention"
     )
 
 
 def _trained_encoder(folder: Path) -> VideoMAE:
-    """The pre-trained encoder as groupers see it: without its final norm."""
+    """The pre-trained encoder, its final norm set so that every channel has mean 0 and variance 1.
+
+    The raw features of so small a network are one large constant vector and a hundredth of variation:
+    a reconstruction loss would spend its time on the constant.
+    """
     from .videomae.model import VideoMAE
 
-    encoder = VideoMAE(_encoder_settings(final_norm=False))
+    encoder = VideoMAE(_encoder_settings()).eval()
     saved = torch.load(folder / "videomae.pt", weights_only=True)["model"]
-    names = encoder.state_dict().keys()
-    encoder.load_state_dict({name: saved[f"encoder.{name}"] for name in names})
-    return encoder.eval()
+    encoder.load_state_dict({name: saved[f"encoder.{name}"] for name in encoder.state_dict()})
+    data = world(folder)
+    norm = cast(nn.LayerNorm, encoder.norm)
+    with torch.inference_mode():
+        norm.weight.fill_(1)
+        norm.bias.fill_(0)
+        grids = [_encode(encoder, clips(data, 2 * 10**6 + batch, 8)) for batch in range(12)]
+        deviation, mean = torch.std_mean(torch.cat(grids).flatten(0, 3), dim=0)
+        norm.weight.copy_(1 / deviation)
+        norm.bias.copy_(-mean / deviation)
+    return encoder
+
+
+def _encode(encoder: VideoMAE, video: Tensor) -> Tensor:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        return encoder.encode(normalise(video, encoder.mean, encoder.std)).grid.float()
 
 
 def _cached_features(folder: Path) -> np.ndarray:
@@ -241,9 +268,7 @@ def _cached_features(folder: Path) -> np.ndarray:
     partial = folder / "features.part.npy"
     cache = np.lib.format.open_memmap(partial, "w+", np.float16, shape)
     for index in range(0, len(cache), 8):
-        video = normalise(clips(data, 10**6 + index, 8), encoder.mean, encoder.std)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            cache[index : index + 8] = encoder.encode(video).grid.half().numpy()
+        cache[index : index + 8] = _encode(encoder, clips(data, 10**6 + index, 8)).half().numpy()
     partial.rename(file)
     return np.asarray(np.load(file, mmap_mode="r"))
 
@@ -345,6 +370,18 @@ def matching_loss(images: Tensor, texts: Tensor, true: Tensor) -> Tensor:
     return (by_image + by_text) / 2
 
 
+def known_phrases() -> list[str]:
+    """Every caption that training can show."""
+    words = [
+        *class_names("train"),
+        *FORMS,
+        *(f"{texture} thing" for texture in TEXTURES),
+        *BACKGROUNDS["train"],
+        "background",
+    ]
+    return [f"a photo of a {word}" for word in words]
+
+
 def _labeler() -> PaclLabeler:
     from .pacl.clip import ClipNumbers, build_towers
     from .pacl.model import PaclLabeler
@@ -390,6 +427,40 @@ def train_pacl(folder: Path) -> None:
         return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
 
     fit(labeler, loss_of, Recipe(steps=1000, rate=1e-3, weight_decay=1e-4), folder / "pacl")
+
+
+def train_bundle(folder: Path) -> None:
+    """No training: puts the finished weights where the plugins look for them, with their curves."""
+    from ovvol_bench.weights import save_state
+
+    from .pacl.checkpoint import save_labeler
+    from .pacl.text import tokenize
+
+    plugins = Path(__file__).parent
+    about = {"world": "shapes", "trained_by": "python -m ovvol_plugins.train_shapes"}
+    save_state(_trained_encoder(folder), plugins / "videomae/weights/shapes.safetensors", about, half=True)
+    slots = torch.load(folder / "slot_attention.pt", weights_only=True)["model"]
+    save_state(slots, plugins / "slot_attention/weights/shapes.safetensors", about, half=True)
+    labeler = _labeler()
+    labeler.load_state_dict(torch.load(folder / "pacl.pt", weights_only=True)["model"])
+    unknown = torch.ones(labeler.text.vocab_size, dtype=torch.bool)
+    unknown[tokenize(known_phrases()).flatten()] = False
+    with torch.no_grad():
+        labeler.text.token_embedding.weight[unknown] = 0
+    save_labeler(labeler, plugins / "pacl/weights/shapes.safetensors", about)
+    for plugin, part in (("videomae", "videomae"), ("slot_attention", "slot_attention"), ("pacl", "clip")):
+        _draw_curve(folder / f"{part}.jsonl", plugins / plugin / "weights" / f"{part}.png")
+    _draw_curve(folder / "pacl.jsonl", plugins / "pacl/weights/pacl.png")
+
+
+def _draw_curve(log: Path, picture: Path) -> None:
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss", title=log.stem)
+    axes.plot([row["step"] for row in rows], [row["loss"] for row in rows])
+    figure.savefig(picture, dpi=100)
 
 
 if __name__ == "__main__":
