@@ -56,11 +56,13 @@ class MetricValue:
         value: NaN where undefined (never 0 for "no data").
         count: what was averaged over (frames, objects or classes, as the metric documents).
         notes: further numbers that belong beside the value, by name.
+        higher_is_better: direction; scoring sets it to the metric's.
     """
 
     value: float
     count: int
     notes: Mapping[str, Any]
+    higher_is_better: bool = True
 
 
 class Metric(ABC):

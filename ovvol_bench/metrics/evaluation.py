@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ovvol_bench.benchmark import Metric, MetricValue
@@ -55,7 +56,7 @@ def evaluate(
             key = f"{name}@{metric.protocol}"
             if key in results:
                 raise SettingError(f"two metrics give '{key}'; leave one of them out")
-            results[key] = value
+            results[key] = replace(value, higher_is_better=metric.higher_is_better)
     return results
 
 

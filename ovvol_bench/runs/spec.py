@@ -11,7 +11,7 @@ from typing import Any
 from ovvol_bench.errors import DataError
 
 SCHEMA = 1
-SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list"})
+SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list", "cache"})
 """Settings that say where content lies. Its digest counts towards a run's identity, its place does not."""
 
 

@@ -102,12 +102,20 @@ class RunFolder:
         Raises:
             DataError: if it is missing, malformed or of another schema.
         """
-        data = read_json(self.spec_file)
+        data = self.read_json()
         if data.get("schema") != SCHEMA or not isinstance(data.get("spec"), dict):
             raise DataError(
                 f"{self.spec_file}: expected a run of schema {SCHEMA}, found {data.get('schema')!r}"
             )
         return RunSpec.from_json(data["spec"])
+
+    def read_json(self) -> dict[str, Any]:
+        """The content of ``run.json``: schema, id and spec.
+
+        Raises:
+            DataError: if it is missing or malformed.
+        """
+        return read_json(self.spec_file)
 
     def read_result(self) -> dict[str, Any] | None:
         """The result, or None before there is one."""

@@ -1,0 +1,224 @@
+"""``ovvol-bench run``: localize with one combination of components, or with a matrix of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovvol_bench.cli.common import (
+    Settings,
+    echo_json,
+    format_option,
+    plugin_option,
+    registry_from,
+    settings_option,
+)
+from ovvol_bench.cli.table import split_names
+
+if TYPE_CHECKING:
+    from ovvol_bench.registry import Registry
+    from ovvol_bench.runs.selection import Selection
+    from ovvol_bench.runs.session import Finished
+
+PARTS = ("encoder", "grouper", "labeler", "dataset")
+
+
+def read_seeds(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, ...] | None:
+    """Whole numbers from 0 between commas; None if the option was not given."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise click.BadParameter(f"'{text}' is no list of seeds; expected numbers, as in 0,1,2")
+    return tuple(int(seed) for seed in text.split(","))
+
+
+def read_range(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    """Two whole numbers with two dots between; None if the option was not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if not match:
+        raise click.BadParameter(f"'{text}' is no range; expected LOW..HIGH, as in 3..10")
+    return int(match[1]), int(match[2])
+
+
+def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--encoder``, ``--grouper``, ``--labeler`` and ``--dataset``."""
+    for kind in reversed(PARTS):
+        text = f"One {kind} or several; by default the preset's."
+        command = click.option(f"--{kind}", metavar="NAME,...", callback=split_names, help=text)(command)
+    return command
+
+
+@click.command()
+@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@part_options
+@settings_option
+@click.option(
+    "--weights-from",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Take the official checkpoints videomae.pth, grouping.pth, pacl.pth and clip.pt from a folder.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where run folders go.",
+)
+@click.option(
+    "--overwrite",
+    type=click.Choice(["never", "missing", "always"]),
+    default="missing",
+    show_default=True,
+    help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
+)
+@click.option("--limit", type=int, metavar="CLIPS", help="Only the first so many clips.")
+@click.option("--seeds", metavar="SEED,...", callback=read_seeds, help="A run for each seed.")
+@click.option(
+    "--consensus",
+    metavar="LOW..HIGH",
+    callback=read_range,
+    help="Merge the seeds into one grouping of LOW to HIGH groups.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 for --fidelity fast where the hardware has it.",
+)
+@click.option(
+    "--fidelity",
+    type=click.Choice(["fast", "reference"]),
+    help="reference: float32 and no shortcuts; by default the preset's.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips at a time."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="A clip that can't be read or gives NaN: stop, or leave it out and count it.",
+)
+@click.option("--overlays/--no-overlays", default=False, help="Draw pictures and videos of each run.")
+@format_option("text", "markdown", "json")
+@plugin_option
+@click.pass_context
+def command(context: click.Context, /, style: str, overlays: bool, **options: Any) -> None:
+    """Localize and name objects, and score the result.
+
+    Several encoders, groupers, labelers or seeds make a matrix, which takes one pass over the data.
+    A run that was cut off is continued when the same command is given again.
+    """
+    registry = registry_from(context)
+    finished = _run(registry, _select(registry, options), options)
+    _raise_if_none_is_done(finished)
+    if overlays:
+        _draw(registry, finished)
+    _report(finished, style)
+    if any(each.error for each in finished):
+        context.exit(1)
+
+
+def _select(registry: Registry, options: dict[str, Any]) -> Selection:
+    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import PARTS, select
+
+    names = {kind: options[kind] for kind in PARTS if options[kind]}
+    fields = ("seeds", "consensus", "fidelity", "precision", "limit")
+    chosen = {field: options[field] for field in fields}
+    preset = load_preset(options["preset"])
+    return select(preset, registry, names, _settings(options), **chosen)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    """What ``--weights-from`` and ``-o`` set; the latter counts where both do."""
+    settings: Settings = dict(options["settings"])
+    if options["weights_from"]:
+        from ovvol_bench.runs.weights import weights_from
+
+        for kind, files in weights_from(options["weights_from"]).items():
+            settings[kind] = files | settings.get(kind, {})
+    return settings
+
+
+def _run(registry: Registry, selection: Selection, options: dict[str, Any]) -> list[Finished]:
+    from ovvol_bench.cli.progress import clip_progress
+    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.session import Conduct, run_all
+    from ovvol_bench.runs.store import Overwrite
+
+    with clip_progress() as progress:
+        conduct = Conduct(
+            output=options["output"],
+            device=pick_device(options["device"]),
+            batch_size=options["batch_size"],
+            overwrite=Overwrite(options["overwrite"]),
+            on_error=options["on_error"],
+            progress=progress,
+        )
+        return run_all(selection, registry, conduct)
+
+
+def _raise_if_none_is_done(finished: Sequence[Finished]) -> None:
+    """If nothing can be shown: the first error as it came, the others before it."""
+    errors = [each.error for each in finished if each.error]
+    if len(errors) < len(finished):
+        return
+    for text in dict.fromkeys(str(error) for error in errors[1:] if str(error) != str(errors[0])):
+        click.echo(text, err=True)
+    raise errors[0]
+
+
+def _draw(registry: Registry, finished: Sequence[Finished]) -> None:
+    from ovvol_bench.report.overlays import write_overlays
+    from ovvol_bench.runs.predictions import read_predictions
+    from ovvol_bench.runs.rescore import same_dataset
+
+    for each in finished:
+        if not each.error:
+            folder = each.folder
+            dataset = same_dataset(registry, folder.read_spec())
+            write_overlays(folder.path, dataset, read_predictions(folder.predictions), folder.overlays)
+
+
+def _report(finished: Sequence[Finished], style: str) -> None:
+    from ovvol_bench.report.results_files import parse_result
+    from ovvol_bench.report.tables import render
+
+    results = [each.result for each in finished]
+    if style == "json":
+        echo_json(
+            [
+                result | {"folder": str(each.folder.path)}
+                for result, each in zip(results, finished, strict=True)
+            ]
+        )
+        return
+    checked = [parse_result(result, "this run") for result in results]
+    click.echo(render(checked, None, style) + "\n")
+    for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
+        click.echo(text)
+    for each in finished:
+        click.echo(f"{each.result['status']}: {each.folder.path}")
+
+
+def coverage_text(result: Mapping[str, Any]) -> str:
+    """One line: clips done of those asked for, frames, and what was skipped and why."""
+    coverage = result["coverage"]
+    skipped = [f"{count} skipped: {reason}" for reason, count in sorted(coverage["skipped"].items()) if count]
+    line = f"{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames"
+    return "; ".join([line, *skipped])

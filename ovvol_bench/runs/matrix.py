@@ -1,0 +1,237 @@
+"""Many combinations in one pass over the clips: every shared stage runs once a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ovvol_bench.errors import ContractError
+from ovvol_bench.naming.consensus import consensus
+from ovvol_bench.naming.slots import name_slots, winning_slots
+from ovvol_bench.pipeline import NotFiniteError, autocast, embed, encode, group, stack
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.clock import Clock, Stage
+from ovvol_bench.runs.draws import clip_generator
+from ovvol_bench.runs.plan import Plan
+from ovvol_bench.runs.run import Run
+from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.types import Clip, Features, Localization
+
+Value = TypeVar("Value")
+OnError = Literal["fail", "skip"]
+Positions = tuple[int, ...]
+Work = Callable[[Positions], Value]
+"""Computes the rows for some positions of the batch."""
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Value]):
+    """What a component made of a batch.
+
+    Attributes:
+        value: row by row for the clips at ``positions``.
+        positions: in the batch; clips that the component failed on are missing.
+    """
+
+    value: Value
+    positions: Positions
+
+    def of(self: Answer[Tensor], position: int) -> Tensor:
+        """The row of one clip."""
+        return self.value[self.positions.index(position)]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one size.
+
+    Attributes:
+        clips: B clips.
+        video: (B, T, 3, H, W) float32 RGB in [0, 1], on the device.
+    """
+
+    clips: Sequence[Clip]
+    video: Tensor
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the clips."""
+        return tuple(clip.info.id for clip in self.clips)
+
+
+class Matrix:
+    """Carries batches through every combination; a failing component ends only those that use it.
+
+    Args:
+        plan: the built parts.
+        runs: combinations that can run.
+        clock: sums the seconds of stages.
+        registry: whose plugins hear of every localized clip.
+        on_error: ``skip`` leaves out single clips that a component answers with NaN, and counts
+            them; ``fail`` ends the combinations that use the component.
+    """
+
+    def __init__(
+        self, plan: Plan, runs: Sequence[Run], clock: Clock, registry: Registry, on_error: OnError
+    ) -> None:
+        self._plan = plan
+        self._runs = runs
+        self._clock = clock
+        self._registry = registry
+        self._on_error = on_error
+
+    def advance(self, clips: Sequence[Clip]) -> None:
+        """Localize clips of one frame size and length with every combination that needs them."""
+        with torch.inference_mode():
+            batch = Batch(clips, stack(clips, self._plan.device))
+            patches = {name: self._embed(name, batch) for name in self._plan.labelers}
+            for encoder in self._plan.encoders:
+                slots = dict(self._slots(encoder, batch))
+                for run in self._users(("encode", encoder), batch):
+                    self._name(run, batch, slots, patches[run.spec.labeler.name])
+
+    def _embed(self, name: str, batch: Batch) -> Answer[Tensor] | None:
+        def work(rows: Positions) -> Tensor:
+            labeler = self._plan.labelers[name].value.labeler
+            return embed(labeler, _take(batch.video, rows), f"labeler '{name}'").float()
+
+        return self._ask(("label", name), batch, range(len(batch.clips)), work)
+
+    def _slots(self, encoder: str, batch: Batch) -> Iterator[tuple[Stage, Answer[Tensor]]]:
+        """The masks of every grouper and seed on one encoder's features, which are kept no longer."""
+        features = self._encode(encoder, batch)
+        if features is None:
+            return
+        stages = dict.fromkeys(stage for run in self._runs for stage in run.group_stages)
+        for stage in stages:
+            answer = self._group(stage, batch, features) if stage[1] == encoder else None
+            if answer is not None:
+                yield stage, answer
+
+    def _encode(self, name: str, batch: Batch) -> Answer[Features] | None:
+        def work(rows: Positions) -> Features:
+            return encode(self._plan.encoders[name].value, _take(batch.video, rows), f"encoder '{name}'")
+
+        return self._ask(("encode", name), batch, range(len(batch.clips)), work)
+
+    def _group(self, stage: Stage, batch: Batch, features: Answer[Features]) -> Answer[Tensor] | None:
+        _, encoder, name, seed = stage
+
+        def work(rows: Positions) -> Tensor:
+            draws = [clip_generator(int(seed), batch.ids[row], name) for row in rows]
+            chosen = tuple(features.positions.index(row) for row in rows)
+            grids = _take(features.value.grid, chosen)
+            maps = {key: _take(value, chosen) for key, value in features.value.maps.items()}
+            grouper = self._plan.groupers[encoder, name].value
+            return group(grouper, Features(grids, maps), draws, f"grouper '{name}'").masks.float()
+
+        return self._ask(stage, batch, features.positions, work)
+
+    def _name(
+        self, run: Run, batch: Batch, slots: Mapping[Stage, Answer[Tensor]], patches: Answer[Tensor] | None
+    ) -> None:
+        """Name the slots of every clip that the run lacks and that no component failed on."""
+        if patches is None or not all(stage in slots for stage in run.group_stages):
+            return
+        answers = [slots[stage] for stage in run.group_stages]
+        for position, clip in enumerate(batch.clips):
+            failed = any(position not in answer.positions for answer in (patches, *answers))
+            if failed or not run.needs(clip.info.id):
+                continue
+            masks = [answer.of(position) for answer in answers]
+            localization = self._localize(run, clip, masks, patches.of(position))
+            if localization is None:
+                return
+            run.add(clip.info, localization)
+            self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip.info)
+
+    def _localize(
+        self, run: Run, clip: Clip, masks: Sequence[Tensor], patches: Tensor
+    ) -> Localization | None:
+        text = self._plan.labelers[run.spec.labeler.name].value.text
+        try:
+            with self._clock.measure(("name", run.spec.id)):
+                slot_map, count = merge_seeds(run.spec, clip.info.id, masks, len(clip.frames))
+                slot_map = slot_map.to(patches.device)
+                found = name_slots(slot_map, count, patches, text, self._plan.naming, clip.info.frame_size)
+                return replace(found, input_size=input_size(clip))
+        except Exception as error:
+            run.failure = error
+            return None
+
+    def _ask(
+        self, stage: Stage, batch: Batch, positions: Sequence[int], work: Work[Value]
+    ) -> Answer[Value] | None:
+        """Run a stage if any combination needs it; None if none does, or if it fails those that do."""
+        users = self._users(stage, batch)
+        if not users:
+            return None
+        try:
+            with self._clock.measure(stage), autocast(self._plan.device, self._plan.precision):
+                return self._sound(users, batch, tuple(positions), work)
+        except Exception as error:
+            for run in users:
+                run.failure = error
+            return None
+
+    def _sound(
+        self, users: Sequence[Run], batch: Batch, positions: Positions, work: Work[Value]
+    ) -> Answer[Value] | None:
+        """The answer for those clips that have a finite one."""
+        while positions:
+            try:
+                return Answer(work(positions), positions)
+            except NotFiniteError as error:
+                bad = [positions[row] for row in error.positions]
+                ids = [batch.clips[position].info.id for position in bad]
+                if self._on_error == "fail":
+                    hint = "--on-error skip leaves such clips out and counts them."
+                    raise ContractError(f"{error} Clips: {', '.join(ids)}. {hint}") from error
+                for run in users:
+                    run.skip(ids, "answer holds NaN or infinity", str(error))
+                positions = tuple(position for position in positions if position not in bad)
+        return None
+
+    def _users(self, stage: Stage, batch: Batch) -> list[Run]:
+        """Combinations that need the stage for at least one clip of the batch."""
+        return [
+            run
+            for run in self._runs
+            if stage in run.stages and any(run.needs(clip.info.id) for clip in batch.clips)
+        ]
+
+
+def merge_seeds(spec: RunSpec, clip_id: str, masks: Sequence[Tensor], frames: int) -> tuple[Tensor, int]:
+    """Slot of every patch, of one seed or agreed upon by several.
+
+    Args:
+        spec: says how many groups a consensus may have.
+        clip_id: the clip, whose draws the consensus uses.
+        masks: (K, S, h, w) of each seed.
+        frames: T.
+
+    Returns:
+        (T, h, w) int64 slots and how many there are.
+    """
+    if spec.consensus is None:
+        return winning_slots(masks[0], frames), len(masks[0])
+    maps = np.stack([winning_slots(mask, frames).cpu().numpy() for mask in masks])
+    seed = clip_generator(spec.seeds[0], clip_id, "consensus").initial_seed() % 2**32
+    groups = consensus(maps, *spec.consensus, seed=seed)
+    return torch.from_numpy(groups), int(groups.max()) + 1
+
+
+def input_size(clip: Clip) -> tuple[int, int]:
+    """(height, width) of the clip's resized frames."""
+    height, width = clip.frames.shape[1:3]
+    return int(height), int(width)
+
+
+def _take(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """Those rows; without a copy if they are all."""
+    return values if len(rows) == len(values) else values[list(rows)]

@@ -1,0 +1,183 @@
+"""Parts of a run, built from the registry; what can't be built is kept with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.components import Component, Encoder, Grouper, Labeler
+from ovvol_bench.errors import SettingError
+from ovvol_bench.metrics.evaluation import held_out_ids
+from ovvol_bench.naming.prompts import Prompts, TextBank
+from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.pipeline import check_frames
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.selection import Choice
+from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.runs.weights import weights_digest
+
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True)
+class Part(Generic[Built]):
+    """A component of a plan: built, or failed with the reason; ``value`` raises that reason."""
+
+    spec: PartSpec
+    built: Built | None
+    error: Exception | None = None
+
+    @property
+    def value(self) -> Built:
+        """The component.
+
+        Raises:
+            Exception: what building it raised.
+        """
+        if self.built is None:
+            raise self.error or RuntimeError(f"{self.spec.name} was not built")
+        return self.built
+
+
+@dataclass(frozen=True)
+class LabelerWithText:
+    """A labeler and what it makes of the dataset's prompts."""
+
+    labeler: Labeler
+    text: TextBank
+
+
+def build_dataset(registry: Registry, choice: Choice) -> tuple[PartSpec, Dataset]:
+    """A dataset and its spec, whose digest is the fingerprint.
+
+    Raises:
+        UnknownNameError, SettingError: if the name or a setting is wrong.
+        DataError: if it can't be read.
+    """
+    spec = part_spec(registry, "dataset", choice)
+    dataset: Dataset = registry.build("dataset", choice.name, spec.options)
+    return replace(spec, digest=dataset.fingerprint()), dataset
+
+
+def build_metrics(
+    registry: Registry, choices: Sequence[Choice], vocabulary: Vocabulary
+) -> tuple[tuple[Metric, ...], tuple[PartSpec, ...]]:
+    """Fresh metrics and their specs, in order.
+
+    A setting named ``held_out`` follows from the vocabulary unless chosen: the ids of the classes
+    that are kept out of training.
+
+    Raises:
+        UnknownNameError, SettingError: if a name or a setting is wrong.
+    """
+    follows = {"held_out": held_out_ids(vocabulary)}
+    fitted = [fit(registry, "metric", choice, follows) for choice in choices]
+    specs = tuple(part_spec(registry, "metric", choice) for choice in fitted)
+    return tuple(registry.build("metric", spec.name, spec.options) for spec in specs), specs
+
+
+def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[str, Any]) -> Choice:
+    """The choice with settings that follow from other parts, where it has them and they weren't chosen."""
+    known = {setting.name for setting in registry.settings(kind, choice.name)}
+    fitted = {key: value for key, value in follows.items() if key in known}
+    return Choice(choice.name, {**fitted, **choice.options})
+
+
+def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
+    """A part as chosen, with every setting resolved and without its digest.
+
+    Raises:
+        UnknownNameError, SettingError: if the name or a setting is wrong.
+    """
+    found = registry.find(kind, choice.name)
+    options = registry.resolve(kind, choice.name, choice.options)
+    return PartSpec(choice.name, options, found.origin, found.version)
+
+
+def _build(
+    registry: Registry, kind: str, choice: Choice, device: torch.device, check: Callable[[Any], None]
+) -> Part[Any]:
+    """Build a network, keep what goes wrong. Weights that nothing sets are drawn from a fixed seed."""
+    spec = part_spec(registry, kind, choice)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            component: Component = registry.build(kind, choice.name, spec.options)
+        digest = weights_digest(component)
+        component = component.to(device).eval().requires_grad_(False)
+        check(component)
+    except Exception as error:
+        return Part(spec, None, error)
+    return Part(replace(spec, digest=digest), component)
+
+
+def build_encoder(registry: Registry, choice: Choice, frames: int, device: torch.device) -> Part[Encoder]:
+    """An encoder on the device, checked to take clips of so many frames."""
+
+    def check(encoder: Encoder) -> None:
+        check_frames(encoder, frames, f"encoder '{choice.name}'")
+
+    return _build(registry, "encoder", choice, device, check)
+
+
+def build_grouper(
+    registry: Registry, choice: Choice, encoder: Part[Encoder], frames: int, device: torch.device
+) -> Part[Grouper]:
+    """A grouper on the device, fitted to the encoder whose features it will get.
+
+    Settings named ``feature_dim`` and ``frames`` follow from the encoder and the clips unless chosen.
+    """
+    if encoder.built is None:
+        return Part(part_spec(registry, "grouper", choice), None, encoder.error)
+    steps = frames // encoder.built.tubelet_size
+    fitted = fit(registry, "grouper", choice, {"feature_dim": encoder.built.dim, "frames": steps})
+
+    def check(grouper: Grouper) -> None:
+        check_pair(encoder.spec.name, encoder.value, fitted, grouper)
+
+    return _build(registry, "grouper", fitted, device, check)
+
+
+def check_pair(name: str, encoder: Encoder, choice: Choice, grouper: Grouper) -> None:
+    """Refuse a grouper that can't work on an encoder's features.
+
+    Args:
+        name: of the encoder.
+        encoder: gives features.
+        choice: of the grouper, with its settings.
+        grouper: takes them.
+
+    Raises:
+        SettingError: if maps are missing, or the grouper is set to another number of channels.
+    """
+    missing = sorted(grouper.needs - encoder.maps)
+    if missing:
+        raise SettingError(
+            f"grouper '{choice.name}' needs {', '.join(missing)} from the encoder; '{name}' gives "
+            f"{', '.join(sorted(encoder.maps)) or 'features only'}. Choose another encoder or grouper."
+        )
+    wanted = int(choice.options.get("feature_dim", encoder.dim))
+    if wanted != encoder.dim:
+        raise SettingError(
+            f"grouper '{choice.name}' is set to features of {wanted} channels, encoder '{name}' gives "
+            f"{encoder.dim}. Set -o grouper.feature_dim={encoder.dim}, with weights made for it."
+        )
+
+
+def build_labeler(
+    registry: Registry, choice: Choice, prompts: Prompts, device: torch.device
+) -> Part[LabelerWithText]:
+    """A labeler on the device, and its embeddings of the prompts."""
+    part: Part[Labeler] = _build(registry, "labeler", choice, device, lambda labeler: None)
+    if part.built is None:
+        return Part(part.spec, None, part.error)
+    try:
+        with torch.inference_mode():
+            rows = part.built.embed_text(prompts.texts).float().cpu().numpy()
+        return Part(part.spec, LabelerWithText(part.built, TextBank.of(prompts, rows)))
+    except Exception as error:
+        return Part(part.spec, None, error)

@@ -1,0 +1,169 @@
+"""From a selection to built parts and the specs of all combinations; impossible pairs are refused here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import torch
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.components import Encoder, Grouper
+from ovvol_bench.errors import DataError
+from ovvol_bench.naming.prompts import build_prompts
+from ovvol_bench.naming.settings import NamingSettings, naming_settings
+from ovvol_bench.pipeline import best_precision
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.machine import core_version
+from ovvol_bench.runs.parts import (
+    LabelerWithText,
+    Part,
+    build_dataset,
+    build_encoder,
+    build_grouper,
+    build_labeler,
+    build_metrics,
+)
+from ovvol_bench.runs.results import Truth
+from ovvol_bench.runs.selection import Choice, Selection
+from ovvol_bench.runs.spec import PartSpec, RunSpec, canonical_digest
+from ovvol_bench.types import ClipInfo
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One dataset's matrix, ready to run.
+
+    Attributes:
+        selection: what was asked for.
+        dataset_spec: of the dataset.
+        dataset: the clips.
+        infos: of the clips asked for, in the dataset's order.
+        encoders: by name.
+        groupers: by names of encoder and grouper, as some settings follow from the encoder.
+        labelers: by name.
+        metrics: specs of the metrics, in order.
+        naming: settings of naming.
+        device: where the components are.
+    """
+
+    selection: Selection
+    dataset_spec: PartSpec
+    dataset: Dataset
+    infos: tuple[ClipInfo, ...]
+    encoders: Mapping[str, Part[Encoder]]
+    groupers: Mapping[tuple[str, str], Part[Grouper]]
+    labelers: Mapping[str, Part[LabelerWithText]]
+    metrics: tuple[PartSpec, ...]
+    naming: NamingSettings
+    device: torch.device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Of the components' arithmetic: ``auto`` means the hardware's best, for ``reference`` float32."""
+        asked, fidelity = self.selection.precision, self.selection.fidelity
+        if asked == "auto":
+            return torch.float32 if fidelity == "reference" else best_precision(self.device)
+        return torch.bfloat16 if asked == "bfloat16" else torch.float32
+
+    @property
+    def gpu(self) -> str | None:
+        """Name of the GPU in use, or None."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+
+    @cached_property
+    def truth(self) -> Truth:
+        """How much is asked of every run."""
+        return Truth.of(self.infos, self.dataset.vocabulary.name)
+
+    @cached_property
+    def combinations(self) -> tuple[tuple[RunSpec, Exception | None], ...]:
+        """The spec of every run, with the reason if it can't run."""
+        return tuple(
+            (self._spec(parts, seeds), next((part.error for part in parts if part.error), None))
+            for parts in self._parts()
+            for seeds in self._seeds()
+        )
+
+    def _parts(self) -> Iterator[tuple[Part[Any], Part[Any], Part[Any]]]:
+        for (encoder, grouper), labeler in product(self.groupers, self.labelers):
+            yield self.encoders[encoder], self.groupers[encoder, grouper], self.labelers[labeler]
+
+    def _seeds(self) -> tuple[tuple[int, ...], ...]:
+        """The seeds of every run: all in one with a consensus, else one each."""
+        seeds = self.selection.seeds
+        return (seeds,) if self.selection.consensus else tuple((seed,) for seed in seeds)
+
+    def _spec(self, parts: tuple[Part[Any], Part[Any], Part[Any]], seeds: tuple[int, ...]) -> RunSpec:
+        encoder, grouper, labeler = parts
+        return RunSpec(
+            encoder=encoder.spec,
+            grouper=grouper.spec,
+            labeler=labeler.spec,
+            dataset=self.dataset_spec,
+            vocabulary=canonical_digest(asdict(self.dataset.vocabulary)),
+            naming=json.loads(json.dumps(asdict(self.naming))),
+            metrics=self.metrics,
+            seeds=seeds,
+            consensus=self.selection.consensus,
+            precision=str(self.precision).removeprefix("torch."),
+            fidelity=self.selection.fidelity,
+            limit=self.selection.limit,
+            core=core_version(),
+        )
+
+
+def make_plan(selection: Selection, dataset: Choice, registry: Registry, device: torch.device) -> Plan:
+    """Build every part once and pair them.
+
+    A part that can't be built refuses the combinations that use it, and only those.
+
+    Args:
+        selection: the matrix.
+        dataset: one of the selection's.
+        registry: builds the components.
+        device: where they go.
+
+    Raises:
+        UnknownNameError, SettingError: if a name or setting is wrong.
+        DataError: if the dataset can't be read or has no clips.
+    """
+    naming = naming_settings(selection.naming)
+    spec, clips = build_dataset(registry, dataset)
+    _, metrics = build_metrics(registry, selection.metrics, clips.vocabulary)
+    infos = clip_infos(clips, selection.limit)
+    if not infos:
+        raise DataError(f"dataset '{dataset.name}' has no clips with these settings: {dict(spec.options)}")
+    frames = len(infos[0].frame_indices)
+    encoders = {choice.name: build_encoder(registry, choice, frames, device) for choice in selection.encoders}
+    groupers = {
+        (name, choice.name): build_grouper(registry, choice, encoder, frames, device)
+        for name, encoder in encoders.items()
+        for choice in selection.groupers
+    }
+    prompts = build_prompts(clips.vocabulary, naming)
+    labelers = {
+        choice.name: build_labeler(registry, choice, prompts, device) for choice in selection.labelers
+    }
+    return Plan(
+        selection,
+        spec,
+        clips,
+        infos,
+        encoders,
+        groupers,
+        labelers,
+        metrics,
+        naming,
+        device,
+    )
+
+
+def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
+    """Of the first ``limit`` clips, or of all."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    return tuple(dataset.info(index) for index in range(count))

@@ -1,0 +1,90 @@
+"""Scoring again: results from stored predictions, and foreign predictions, without any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.errors import DataError
+from ovvol_bench.predictions import Predictions
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.parts import build_dataset, build_metrics
+from ovvol_bench.runs.plan import clip_infos
+from ovvol_bench.runs.predictions import read_predictions
+from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
+from ovvol_bench.runs.scoring import score
+from ovvol_bench.runs.selection import Choice
+from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.runs.store import RunFolder
+
+
+def rescore_run(
+    folder: RunFolder, registry: Registry, metrics: Sequence[Choice] | None = None
+) -> dict[str, Any]:
+    """Compute a run's metrics again; writes ``result.json`` anew if the run is complete.
+
+    Args:
+        folder: of the run.
+        registry: builds the dataset and the metrics.
+        metrics: what to compute, added to what the result has; None for all metrics of the run,
+            which replace what the result has.
+
+    Returns:
+        The result; of a run that was cut off, one over the clips so far.
+
+    Raises:
+        DataError: if the folder is no run, or the dataset's content is no longer what it was.
+    """
+    spec = folder.read_spec()
+    dataset = same_dataset(registry, spec)
+    own = [Choice(metric.name, metric.options) for metric in spec.metrics]
+    built, _ = build_metrics(registry, own if metrics is None else metrics, dataset.vocabulary)
+    infos = clip_infos(dataset, spec.limit)
+    coverage, values = score(read_predictions(folder.predictions), infos, built)
+    before = folder.read_result()
+    if before is None or before["status"] != "done":
+        coverage = Coverage(coverage.done, coverage.frames, dataset.skipped)
+        truth = Truth.of(infos, dataset.vocabulary.name)
+        return build_result(spec, truth, Outcome(coverage, values))
+    result = {**before, "metrics": values if metrics is None else {**before["metrics"], **values}}
+    with folder.claimed():
+        folder.write_result(result)
+    return result
+
+
+def same_dataset(registry: Registry, spec: RunSpec) -> Dataset:
+    """The dataset of a run.
+
+    Raises:
+        DataError: if its content is no longer what the run saw.
+    """
+    found, dataset = build_dataset(registry, Choice(spec.dataset.name, spec.dataset.options))
+    if found.digest != spec.dataset.digest:
+        raise DataError(
+            f"dataset '{spec.dataset.name}' has changed since the run: fingerprint {found.digest}, "
+            f"then {spec.dataset.digest}. Restore the data, or run again."
+        )
+    return dataset
+
+
+def score_file(
+    predictions: Predictions, choice: Choice, registry: Registry, metrics: Sequence[Choice]
+) -> dict[str, Any]:
+    """Score predictions of any origin against a dataset.
+
+    Returns:
+        The objects ``dataset``, ``coverage`` and ``metrics`` of a result.
+
+    Raises:
+        DataError: if predictions and dataset don't belong together.
+    """
+    spec, dataset = build_dataset(registry, choice)
+    built, _ = build_metrics(registry, metrics, dataset.vocabulary)
+    infos = clip_infos(dataset, None)
+    coverage, values = score(predictions, infos, built)
+    return {
+        "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
+        "coverage": {"clips": len(infos), "done": coverage.done, "frames": coverage.frames},
+        "metrics": values,
+    }

@@ -1,0 +1,100 @@
+"""One combination while it runs: what it needs, what it has, what went wrong."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from ovvol_bench.predictions import ClipPrediction
+from ovvol_bench.runs.clock import Stage
+from ovvol_bench.runs.files import write_json
+from ovvol_bench.runs.predictions import PredictionWriter
+from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.runs.store import RunFolder
+from ovvol_bench.types import ClipInfo, Localization
+
+SHARD_CLIPS = 64
+SHARD_SECONDS = 5.0
+
+
+class Run:
+    """A combination in the making; its folder is claimed by this process.
+
+    Attributes:
+        spec: what it is.
+        folder: where it is kept.
+        failure: what ended it early, None while all is well.
+        done: ids of the clips that have a prediction, stored or about to be.
+        computed: clips added by this session.
+        skipped: clip id to the reason and the details, for clips that failed in this session.
+    """
+
+    def __init__(self, spec: RunSpec, folder: RunFolder, failure: Exception | None = None) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.failure = failure
+        self._writer = PredictionWriter(folder.predictions)
+        self.done = set(self._writer.done())
+        self.computed = 0
+        self.skipped: dict[str, tuple[str, str]] = {}
+        self._pending: list[ClipPrediction] = []
+        self._flushed = time.monotonic()
+
+    @property
+    def group_stages(self) -> tuple[Stage, ...]:
+        """The stages that make its slots, one a seed."""
+        encoder, grouper = self.spec.encoder.name, self.spec.grouper.name
+        return tuple(("group", encoder, grouper, str(seed)) for seed in self.spec.seeds)
+
+    @property
+    def stages(self) -> frozenset[Stage]:
+        """Every stage that it needs, shared ones included."""
+        return frozenset(
+            {
+                ("decode",),
+                ("encode", self.spec.encoder.name),
+                ("label", self.spec.labeler.name),
+                ("name", self.spec.id),
+                *self.group_stages,
+            }
+        )
+
+    def needs(self, clip_id: str) -> bool:
+        """Whether the clip is still to be computed."""
+        return self.failure is None and clip_id not in self.done and clip_id not in self.skipped
+
+    def add(self, info: ClipInfo, localization: Localization) -> None:
+        """Take in what a clip yielded, ``input_size`` included; it is stored with the next shard."""
+        self.done.add(info.id)
+        self.computed += 1
+        self._pending.append(ClipPrediction(info, localization.input_size or info.frame_size, localization))
+        if len(self._pending) >= SHARD_CLIPS or time.monotonic() - self._flushed > SHARD_SECONDS:
+            self.flush()
+
+    def skip(self, clip_ids: Iterable[str], reason: str, details: str) -> None:
+        """Give up on clips that the run hasn't got, for a reason that results count."""
+        for clip_id in clip_ids:
+            if self.needs(clip_id):
+                self.skipped[clip_id] = (reason, details)
+
+    def flush(self) -> None:
+        """Store what is pending as a shard."""
+        if self._pending:
+            self._writer.write(self._pending)
+        self._pending = []
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Store what is pending, and the details of skipped clips as ``skipped.json``."""
+        self.flush()
+        details = {clip_id: text for clip_id, (_, text) in sorted(self.skipped.items())}
+        path = self.folder.path / "skipped.json"
+        if details:
+            write_json(path, details)
+        else:
+            path.unlink(missing_ok=True)
+
+    def reasons(self) -> Mapping[str, int]:
+        """How many clips were skipped for which reason."""
+        return Counter(reason for reason, _ in self.skipped.values())

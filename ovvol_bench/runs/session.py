@@ -1,0 +1,211 @@
+"""One call of ``run``: every dataset's matrix, from a selection to written results."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ovvol_bench.data.loading import prefetch
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.clock import Clock
+from ovvol_bench.runs.files import ensure_writable
+from ovvol_bench.runs.matrix import Matrix, OnError
+from ovvol_bench.runs.parts import build_metrics
+from ovvol_bench.runs.plan import Plan, make_plan
+from ovvol_bench.runs.predictions import read_predictions
+from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
+from ovvol_bench.runs.run import Run
+from ovvol_bench.runs.scoring import score
+from ovvol_bench.runs.selection import Selection
+from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.runs.store import Overwrite, RunFolder
+from ovvol_bench.types import Clip
+
+Progress = Callable[[str, int, int], None]
+"""Called with the dataset's name, clips finished and clips to compute, after every batch."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How to run: nothing here changes results.
+
+    Attributes:
+        output: root of the run folders.
+        device: where components run.
+        batch_size: clips that go through a component together.
+        overwrite: what to do about folders that are there.
+        on_error: whether a clip that fails ends the run or is left out and counted.
+        progress: told how far the run is.
+    """
+
+    output: Path
+    device: torch.device
+    batch_size: int = 4
+    overwrite: Overwrite = Overwrite.MISSING
+    on_error: OnError = "fail"
+    progress: Progress = lambda name, done, total: None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of one combination.
+
+    Attributes:
+        result: as written to ``result.json``.
+        folder: of the run.
+        error: what ended it, None if it is done.
+    """
+
+    result: dict[str, Any]
+    folder: RunFolder
+    error: Exception | None = None
+
+
+def run_all(selection: Selection, registry: Registry, conduct: Conduct) -> list[Finished]:
+    """Run a matrix on each of its datasets.
+
+    Args:
+        selection: what to run.
+        registry: builds the components.
+        conduct: how to run it.
+
+    Returns:
+        One entry a combination, failed ones too; nothing is written for a dataset on which no
+        combination could start.
+
+    Raises:
+        OvvolError: for wrong names and settings, unreadable data, a folder that can't be written or
+            is in use, and, unless ``on_error`` is ``skip``, a clip that can't be read.
+    """
+    ensure_writable(conduct.output)
+    with _arithmetic(selection.fidelity):
+        finished: list[Finished] = []
+        for dataset in selection.datasets:
+            finished += _run_matrix(
+                make_plan(selection, dataset, registry, conduct.device), registry, conduct
+            )
+        return finished
+
+
+def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finished]:
+    """Run one dataset's matrix with all its folders claimed."""
+    refused = [(spec, error) for spec, error in plan.combinations if error]
+    if len(refused) == len(plan.combinations):
+        place = partial(RunFolder.of, conduct.output)
+        return [Finished(_failed(plan, spec, error), place(spec), error) for spec, error in refused]
+    with ExitStack() as claims:
+        runs = [_start(spec, error, registry, conduct, claims) for spec, error in plan.combinations]
+        clock = Clock(plan.device)
+        try:
+            _localize(plan, runs, Matrix(plan, runs, clock, registry, conduct.on_error), clock, conduct)
+        finally:
+            for run in runs:
+                run.close()
+        timings = [clock.timing(run.stages, run.computed) for run in runs]
+        return [_finish(plan, run, timing, registry) for run, timing in zip(runs, timings, strict=True)]
+
+
+def _start(
+    spec: RunSpec, error: Exception | None, registry: Registry, conduct: Conduct, claims: ExitStack
+) -> Run:
+    """Claim a run's folder and make it ready; plugins hear of runs that can start."""
+    folder = RunFolder.of(conduct.output, spec)
+    claims.enter_context(folder.claimed())
+    folder.start(spec, conduct.overwrite)
+    if not error:
+        registry.hook.ovvol_run_started(spec=folder.read_json())
+    return Run(spec, folder, error)
+
+
+def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct: Conduct) -> None:
+    """Carry every clip that some run lacks through the matrix."""
+    todo = [index for index, info in enumerate(plan.infos) if any(run.needs(info.id) for run in runs)]
+    finished = 0
+    conduct.progress(plan.dataset_spec.name, finished, len(todo))
+    for clips in batches(_readable(plan, todo, runs, clock, conduct.on_error), conduct.batch_size):
+        matrix.advance(clips)
+        finished += len(clips)
+        conduct.progress(plan.dataset_spec.name, finished, len(todo))
+        if all(run.failure for run in runs):
+            return
+
+
+def _readable(
+    plan: Plan, todo: list[int], runs: list[Run], clock: Clock, on_error: OnError
+) -> Iterator[Clip]:
+    """The clips as they come from the decoder; ones that can't be read are skipped, or end it all."""
+    decoded = prefetch(plan.dataset, todo)
+    while True:
+        with clock.measure(("decode",)):
+            item = next(decoded, None)
+        if item is None:
+            return
+        index, outcome = item
+        if isinstance(outcome, Clip):
+            yield outcome
+            continue
+        if on_error == "fail":
+            raise DecodeError(f"{outcome} --on-error skip leaves such clips out and counts them.")
+        for run in runs:
+            run.skip([plan.infos[index].id], "frames can't be read", str(outcome))
+
+
+def batches(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
+    """Clips of equal length and frame size, so many at a time; what is left over comes last."""
+    waiting: defaultdict[tuple[int, ...], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        shape = clip.frames.shape
+        waiting[shape].append(clip)
+        if len(waiting[shape]) == size:
+            yield waiting.pop(shape)
+    yield from waiting.values()
+
+
+def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finished:
+    """Compute the result from the stored predictions and write it."""
+    if not run.failure and not run.done:
+        run.failure = DataError(f"none of {len(plan.infos)} clips could be localized: {dict(run.reasons())}")
+    result = _failed(plan, run.spec, run.failure) if run.failure else _done(plan, run, timing, registry)
+    run.folder.write_result(result)
+    registry.hook.ovvol_run_finished(result=result)
+    return Finished(result, run.folder, run.failure)
+
+
+def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> dict[str, Any]:
+    metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
+    coverage, values = score(read_predictions(run.folder.predictions), plan.infos, metrics)
+    skipped = {**plan.dataset.skipped, **run.reasons()}
+    outcome = Outcome(replace(coverage, skipped=skipped), values, timing.to_json(), gpu=plan.gpu)
+    result = build_result(run.spec, plan.truth, outcome)
+    before = run.folder.read_result()
+    if before and before["status"] == "done" and not run.computed:
+        # Nothing was computed: how fast it was, and on what, is what it was then.
+        result |= {key: before[key] for key in ("timing", "machine", "date")}
+    return result
+
+
+def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:
+    return build_result(spec, plan.truth, Outcome(error=error_text(error), gpu=plan.gpu))
+
+
+@contextmanager
+def _arithmetic(fidelity: str) -> Iterator[None]:
+    """For ``reference`` no shortcuts on GPUs: no TF32, deterministic convolutions."""
+    if fidelity != "reference":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
