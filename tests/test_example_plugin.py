@@ -97,3 +97,14 @@ def test_colours_find_their_words(registry, video):
     torch.testing.assert_close(words.norm(dim=1), torch.ones(3))
     assert (best[..., :2] == 0).all()
     assert (best[..., 2:] == 1).all()
+
+
+def test_it_runs_end_to_end(site, tmp_path):
+    parts = [word for kind, name in NAMES.items() for word in (f"--{kind}", name)]
+    data = ["--dataset", "shapes", "-o", "dataset.videos=2", "--output", str(tmp_path)]
+    (result,) = json.loads(ovvol_bench(site, "run", *parts, *data, "--format", "json"))
+    assert result["status"] == "done"
+    assert result["coverage"] == {"clips": 6, "done": 6, "frames": 48, "skipped": {}}
+    assert {result[kind]["name"] for kind in NAMES} == set(NAMES.values())
+    assert result["grouper"]["plugin"] == "ovvol-example 0.3.0 (ovvol_example)"
+    assert 0 <= result["metrics"]["corloc_any@vid-reference"]["value"] <= 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -51,12 +50,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The harness's own commands, then those of plugins."""
-        own = [name for name in COMMANDS if find_spec(f"{__name__}.{name}")]
-        return own + [name for name in self._plugin_commands(ctx) if name not in COMMANDS]
+        return [*COMMANDS, *(name for name in self._plugin_commands(ctx) if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by name, or None."""
-        if cmd_name in COMMANDS and find_spec(f"{__name__}.{cmd_name}"):
+        if cmd_name in COMMANDS:
             command: click.Command = import_module(f"{__name__}.{cmd_name}").command
             return command
         if cmd_name in self._plugin_commands(ctx):

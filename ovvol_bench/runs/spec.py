@@ -49,9 +49,13 @@ class PartSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes the part the same part on another machine."""
+        """What makes the part the same part on another machine.
+
+        Of a plugin that is a single file the place is left out; its version is a hash of its content.
+        """
         options = {key: value for key, value in self.options.items() if key not in SAYS_WHERE}
-        return {**asdict(self), "options": options}
+        plugin = "file" if self.plugin.startswith("file ") else self.plugin
+        return {**asdict(self), "options": options, "plugin": plugin}
 
 
 @dataclass(frozen=True)
