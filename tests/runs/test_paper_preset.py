@@ -69,9 +69,7 @@ def write_tree(root: Path) -> None:
             )
     lists = root / "ImageSets/VID"
     lists.mkdir(parents=True)
-    lines = [
-        f"val/ILSVRC2015_val_{video:08d} {1 + video * FRAMES} 0 {FRAMES}" for video in range(VIDEOS)
-    ]
+    lines = [f"val/ILSVRC2015_val_{video:08d} {1 + video * FRAMES} 0 {FRAMES}" for video in range(VIDEOS)]
     (lists / "val.txt").write_text("\n".join(lines) + "\n")
 
 
@@ -84,7 +82,16 @@ def test_paper_preset_runs_end_to_end(tmp_path):
     save_labeler(checkpoints / "pacl.pth", checkpoints / "clip.pt")
     write_tree(tmp_path / "ILSVRC2015")
     command = [
-        *(sys.executable, "-m", "ovvol_bench", "run", "--preset", "paper", "--weights-from", str(checkpoints)),
+        *(
+            sys.executable,
+            "-m",
+            "ovvol_bench",
+            "run",
+            "--preset",
+            "paper",
+            "--weights-from",
+            str(checkpoints),
+        ),
         *("-o", f"dataset.path={tmp_path / 'ILSVRC2015'}", "--output", str(tmp_path / "runs")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -95,5 +102,9 @@ def test_paper_preset_runs_end_to_end(tmp_path):
     assert result["coverage"] == {"clips": 4, "done": 4, "frames": 32, "skipped": {}}
     assert result["seed"] == 287
     assert (result["fidelity"], result["precision"]) == ("reference", "float32")
-    assert set(result["metrics"]) >= {"corloc_any@vid-reference", "detrate@vid-reference", "ap50@vid-reference"}
+    assert set(result["metrics"]) >= {
+        "corloc_any@vid-reference",
+        "detrate@vid-reference",
+        "ap50@vid-reference",
+    }
     assert all(result[part]["weights_sha256"] for part in ("encoder", "grouper", "labeler"))

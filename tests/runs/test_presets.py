@@ -1,0 +1,119 @@
+"""Preset files, and what is typed on top of them."""
+
+from pathlib import Path
+
+import pytest
+
+from ovvol_bench.errors import SettingError, UnknownNameError
+from ovvol_bench.registry import load_registry
+from ovvol_bench.runs.presets import load_preset, preset_names
+from ovvol_bench.runs.selection import Choice, Selection, select
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return load_registry((HERE / "tiny_plugin.py",), only=["metrics"])
+
+
+@pytest.fixture
+def preset():
+    return load_preset(str(HERE / "tiny.yaml"))
+
+
+def write(folder, text):
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_that_come_along_are_valid(name):
+    assert load_preset(name).description
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(UnknownNameError, match=r"unknown preset 'shape'. Did you mean 'shapes'\?"):
+        load_preset("shape")
+
+
+def test_missing_preset_file_is_named(tmp_path):
+    with pytest.raises(UnknownNameError, match=r"none\.yaml does not exist"):
+        load_preset(str(tmp_path / "none.yaml"))
+
+
+PARTS = "encoder: {name: a}\ngrouper: {name: b}\nlabeler: {name: c}\ndataset: {name: d}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("encoder: {name: [", r"mine\.yaml: not valid YAML"),
+        ("- a\n", r"mine\.yaml: the file: "),
+        ("encoder: {name: a}\n", r"mine\.yaml: grouper: Field required"),
+        (PARTS + "colour: red\n", r"mine\.yaml: colour: Extra inputs .*found 'red'"),
+        (PARTS.replace("{name: b}", "{nmae: b}"), r"mine\.yaml: grouper\.name: Field required"),
+        (PARTS + "seeds: []\n", r"mine\.yaml: seeds: "),
+        (PARTS + "fidelity: slow\n", r"mine\.yaml: fidelity: .*found 'slow'"),
+        (PARTS + "alternatives: {colour: {}}\n", r"mine\.yaml: alternatives\.colour"),
+    ],
+)
+def test_wrong_preset_files_name_file_and_field(tmp_path, text, expected):
+    with pytest.raises(SettingError, match=expected):
+        load_preset(write(tmp_path, text))
+
+
+def test_preset_alone(preset, registry):
+    selection = select(preset, registry, {}, {})
+    assert selection.encoders == (Choice("tiny"),)
+    assert selection.groupers == (Choice("randomcut", {"num_slots": 5}),)
+    assert [choice.name for choice in selection.metrics] == ["corloc", "corloc", "detrate", "vid_ap"]
+    assert (selection.fidelity, selection.seeds) == ("reference", (0,))
+
+
+def test_names_bring_the_presets_settings_or_an_alternatives_or_none(preset, registry):
+    names = {"encoder": ["deep", "short", "tiny"], "grouper": ["needy", "randomcut"]}
+    selection = select(preset, registry, names, {})
+    assert selection.encoders == (Choice("deep", {"dim": 5}), Choice("short"), Choice("tiny"))
+    assert selection.groupers == (Choice("needy"), Choice("randomcut", {"num_slots": 5}))
+
+
+def test_settings_go_to_the_components_that_have_them(preset, registry):
+    names = {"encoder": ["deep", "short"]}
+    settings = {"encoder": {"dim": "7"}, "metric": {"box": "top1"}, "naming": {"merge": "none"}}
+    selection = select(preset, registry, names, settings)
+    assert selection.encoders == (Choice("deep", {"dim": "7"}), Choice("short"))
+    assert [choice.options.get("box") for choice in selection.metrics] == ["top1", "top1", None, None]
+    assert selection.naming == {"merge": "none"}
+
+
+def test_a_setting_that_nothing_has_is_refused(preset, registry):
+    with pytest.raises(SettingError, match=r"-o grouper\.num_slot: .*Did you mean 'num_slots'\?"):
+        select(preset, registry, {}, {"grouper": {"num_slot": "8"}})
+
+
+def test_unknown_component_is_refused(preset, registry):
+    with pytest.raises(UnknownNameError, match="unknown grouper 'randomcat'"):
+        select(preset, registry, {"grouper": ["randomcat"]}, {})
+
+
+def test_a_name_twice_is_refused(preset, registry):
+    with pytest.raises(SettingError, match="--encoder names tiny more than once"):
+        select(preset, registry, {"encoder": ["tiny", "tiny"]}, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"fidelity": "reference", "precision": "bfloat16"}, "Drop one of the two"),
+        ({"limit": 0}, "--limit must be at least 1"),
+        ({"seeds": (1, 1)}, "--seeds names a seed twice"),
+        ({"consensus": (3, 10)}, "merges several seeds"),
+        ({"seeds": (0, 1), "consensus": (5, 3)}, "LOW..HIGH with 2 <= LOW <= HIGH, got 5..3"),
+    ],
+)
+def test_contradictions_are_refused(fields, expected):
+    one = (Choice("a"),)
+    with pytest.raises(SettingError, match=expected):
+        Selection(one, one, one, one, **fields)
