@@ -183,7 +183,7 @@ def test_nan_ends_a_run_or_skips_the_clip(run):
 
 def test_an_unreadable_clip_ends_the_run_or_is_skipped(run):
     settings = {"dataset": {"unreadable": "7"}}
-    with pytest.raises(DecodeError, match="video2/7: frame 0 is truncated.*--on-error skip"):
+    with pytest.raises(DecodeError, match=r"video2/7: frame 0 is truncated.*--on-error skip"):
         run(settings=settings)
     result = done_result(run(settings=settings, conduct={"on_error": "skip"}))
     assert result["coverage"]["done"] == 9

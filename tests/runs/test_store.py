@@ -107,5 +107,5 @@ def test_malformed_json_is_named(tmp_path, content):
 
 def test_an_output_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "taken").touch()
-    with pytest.raises(SettingError, match="can't write to the output folder .*--output"):
+    with pytest.raises(SettingError, match=r"can't write to the output folder .*--output"):
         ensure_writable(tmp_path / "taken" / "runs")

@@ -100,9 +100,8 @@ class TinyLabeler(Labeler):
 class TinyClips(Dataset):
     """Coloured squares on noise, in frames of two sizes."""
 
-    skipped = {"frames without pictures": 1}
-
     def __init__(self, clips: int, poison: int, unreadable: int, has_truth: bool, backwards: bool) -> None:
+        self.skipped = {"frames without pictures": 1}
         self.vocabulary = Vocabulary("tiny", tuple(map(ForegroundClass, COLOURS)), ("sky",))
         self.poison, self.unreadable, self.has_truth = poison, unreadable, has_truth
         self.order = range(clips)[::-1] if backwards else range(clips)

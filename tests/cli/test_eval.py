@@ -1,0 +1,116 @@
+"""``ovvol-bench eval``: results from stored predictions alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ovvol_bench.cli import main
+
+RUNS = Path(__file__).parents[1] / "runs"
+PLUGIN = ["--plugin", str(RUNS / "tiny_plugin.py")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run folder; tests put its result back."""
+    root = tmp_path_factory.mktemp("runs")
+    command = ["run", "--preset", str(RUNS / "tiny.yaml"), *PLUGIN, "--output", str(root)]
+    done = CliRunner().invoke(main, command, env={"OVVOL_PLUGINS": "metrics"})
+    assert done.exit_code == 0, done.output
+    return next(root.rglob("result.json")).parent
+
+
+@pytest.fixture
+def folder(finished):
+    before = (finished / "result.json").read_bytes()
+    yield finished
+    (finished / "result.json").write_bytes(before)
+
+
+@pytest.fixture
+def evaluate(monkeypatch):
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    return lambda *arguments: CliRunner().invoke(main, ["eval", *PLUGIN, *map(str, arguments)])
+
+
+def stored(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_result_is_computed_again_from_predictions_alone(folder, evaluate, monkeypatch):
+    before = stored(folder)
+    damaged = {**before, "metrics": {}}
+    (folder / "result.json").write_text(json.dumps(damaged))
+    monkeypatch.setattr("ovvol_bench.runs.parts.build_encoder", None)
+    done = evaluate(folder)
+    assert done.exit_code == 0, done.output
+    assert "corloc_any" in done.output
+    assert stored(folder) == before
+
+
+def test_named_metrics_and_protocols_are_added(folder, evaluate):
+    before = stored(folder)["metrics"]
+    done = evaluate(folder, "--metrics", "corloc,boxes_per_frame", "--protocol", "vid-devkit")
+    assert done.exit_code == 0, done.output
+    after = stored(folder)["metrics"]
+    added = {"corloc_any@vid-devkit", "corloc_top1@vid-devkit", "boxes_per_frame@vid-devkit"}
+    assert after.keys() == before.keys() | added
+    assert {key: after[key] for key in before} == before
+    assert after["boxes_per_frame@vid-devkit"]["higher_is_better"] is stored_direction()
+
+
+def stored_direction():
+    from ovvol_bench.metrics.accumulators import BoxesPerFrame
+
+    return BoxesPerFrame.higher_is_better
+
+
+def test_foreign_predictions_are_scored_against_a_dataset(folder, evaluate):
+    done = evaluate(folder / "predictions", "--dataset", "squares", "--metrics", "corloc", "--format", "json")
+    assert done.exit_code == 0, done.output
+    scored = json.loads(done.stdout)
+    assert scored["coverage"] == {"clips": 10, "done": 10, "frames": 40}
+    key = "corloc_any@vid-reference"
+    assert scored["metrics"][key]["value"] == stored(folder)["metrics"][key]["value"]
+    table = evaluate(folder / "predictions", "--dataset", "squares")
+    assert "10 of 10 clips, 40 frames" in table.output
+
+
+def test_a_run_that_was_cut_off_is_scored_and_not_finished(folder, evaluate):
+    (folder / "result.json").unlink()
+    done = evaluate(folder, "--format", "json")
+    assert "cut off" in done.stderr
+    assert json.loads(done.stdout)["coverage"]["done"] == 10
+    assert not (folder / "result.json").exists()
+
+
+def test_changed_data_are_refused(folder, evaluate):
+    spec_file = folder / "run.json"
+    before = spec_file.read_text()
+    run = json.loads(before)
+    run["spec"]["dataset"]["options"]["clips"] = 9
+    spec_file.write_text(json.dumps(run))
+    done = evaluate(folder)
+    spec_file.write_text(before)
+    assert done.exit_code == 2
+    assert "dataset 'squares' has changed since the run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["predictions"], "say what its truth is with --dataset"),
+        (["predictions", "--dataset", "squares", "-o", "encoder.dim=3"], "scoring runs no encoder"),
+        (["predictions", "--dataset", "squares", "-o", "dataset.clips=3"], "is not in the dataset"),
+        ([".", "--dataset", "squares"], "knows its dataset"),
+        ([".", "--metrics", "corlok"], "Did you mean 'corloc'?"),
+        ([".", "--protocol", "vid"], "protocol"),
+        (["nothing"], "does not exist"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(folder, evaluate, arguments, expected):
+    done = evaluate(folder / arguments[0], *arguments[1:])
+    assert done.exit_code == 2
+    assert expected in done.stderr
