@@ -149,18 +149,8 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
     labelers = {
         choice.name: build_labeler(registry, choice, prompts, device) for choice in selection.labelers
     }
-    return Plan(
-        selection,
-        spec,
-        clips,
-        infos,
-        encoders,
-        groupers,
-        labelers,
-        metrics,
-        naming,
-        device,
-    )
+    networks = (encoders, groupers, labelers)
+    return Plan(selection, spec, clips, infos, *networks, metrics, naming, device)
 
 
 def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:

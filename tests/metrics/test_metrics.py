@@ -327,7 +327,10 @@ def test_evaluate_equals_feeding_clip_by_clip():
         for each in predictions:
             fed.update(each.localization, clips[each.info.id])
         got = evaluate(predictions, clips, [metric])
-        expected = {f"{name}@{fed.protocol}": value for name, value in fed.compute().items()}
+        expected = {
+            f"{name}@{fed.protocol}": replace(value, higher_is_better=fed.higher_is_better)
+            for name, value in fed.compute().items()
+        }
         assert str(got) == str(expected)
 
 
