@@ -210,12 +210,16 @@ def train_slot_attention(folder: Path) -> None:
     """Grouping on cached features of the frozen encoder."""
     from .slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
     from .slot_attention.training import reconstruction_loss
+    from .videomae.positions import sincos_table
 
     torch.manual_seed(0)
     settings = SlotAttentionSettings(
         num_slots=7, slot_dim=64, feature_dim=192, decoder_dim=128, position_grid=16
     )
     model = SlotAttentionGrouper(settings)
+    # Random positions of the usual size, 0.02, take thousands of steps to matter beside the slots.
+    with torch.no_grad():
+        model.decoder.pos_embed.copy_(sincos_table(CLIP_FRAMES, settings.position_grid, 64).flatten(1, 2))
     features = _cached_features(folder)
 
     def loss_of(step: int) -> Numbers:
@@ -226,7 +230,7 @@ def train_slot_attention(folder: Path) -> None:
         return {"loss": loss, "slots_used": numbers["slots_used"]}
 
     fit(
-        model, loss_of, Recipe(steps=7000, rate=1e-3, warmup=500, weight_decay=0.0), folder / "slot_attention"
+        model, loss_of, Recipe(steps=5000, rate=1e-3, warmup=100, weight_decay=0.0), folder / "slot_attention"
     )
 
 
@@ -410,7 +414,7 @@ def train_clip(folder: Path) -> None:
         ]
         return {"loss": matching_loss(images.float(), labeler.text(tokenize(phrases)).float(), true)}
 
-    fit(towers, loss_of, Recipe(steps=3000, rate=1e-3, warmup=200), folder / "clip")
+    fit(towers, loss_of, Recipe(steps=2200, rate=1e-3, warmup=200), folder / "clip")
 
 
 def train_pacl(folder: Path) -> None:
@@ -426,7 +430,7 @@ def train_pacl(folder: Path) -> None:
         pictures = crops(data, 10**6 + step, 256)
         return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
 
-    fit(labeler, loss_of, Recipe(steps=1000, rate=1e-3, weight_decay=1e-4), folder / "pacl")
+    fit(labeler, loss_of, Recipe(steps=600, rate=1e-3, weight_decay=1e-4), folder / "pacl")
 
 
 def train_bundle(folder: Path) -> None:

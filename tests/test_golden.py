@@ -29,4 +29,4 @@ for check in CHECKS:
 
 def test_every_case_of_the_folder_has_its_checks(golden):
     assert {file.stem for file in golden.glob("*.json")} <= CASES.keys()
-    assert sorted(sum(CASES.values(), [])) == CHECKS
+    assert sorted(check for checks in CASES.values() for check in checks) == CHECKS

@@ -30,7 +30,11 @@ class Colours(Labeler):
     patch_size, dim = 8, 3
 
     def embed_patches(self, video):
-        return torch.nn.functional.avg_pool2d(video.flatten(0, 1), 8).unflatten(0, video.shape[:2]).movedim(2, -1)
+        return (
+            torch.nn.functional.avg_pool2d(video.flatten(0, 1), 8)
+            .unflatten(0, video.shape[:2])
+            .movedim(2, -1)
+        )
 
     def embed_text(self, prompts):
         return torch.eye(3)[: len(prompts)]
@@ -75,7 +79,9 @@ def test_sound_components_pass():
 
 def test_wrong_feature_shape_names_component_and_both_shapes():
     extra_token = answering(PatchMeans(), "encode", lambda f: Features(f.grid[:, :1]))
-    with pytest.raises(ContractError, match=r"encoder 'clip': features .*\(2, 1, 2, 3, 3\).*\(2, 2, 2, 3, 3\)"):
+    with pytest.raises(
+        ContractError, match=r"encoder 'clip': features .*\(2, 1, 2, 3, 3\).*\(2, 2, 2, 3, 3\)"
+    ):
         pipeline.encode(extra_token, video, "encoder 'clip'")
 
 

@@ -1,0 +1,1 @@
+"""Presets: YAML files that name the parts of a run and their settings."""
