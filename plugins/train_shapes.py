@@ -226,11 +226,15 @@ def train_slot_attention(folder: Path) -> None:
         rng = np.random.default_rng([2, step])
         grid = torch.from_numpy(features[rng.integers(len(features), size=8)]).float()
         noise = model.noise([Generator().manual_seed(step * 64 + i) for i in range(len(grid))])
-        loss, numbers = reconstruction_loss(model, grid, noise)
+        steps = torch.from_numpy(rng.permutation(CLIP_FRAMES)[:2])
+        loss, numbers = reconstruction_loss(model, grid, noise, steps)
         return {"loss": loss, "slots_used": numbers["slots_used"]}
 
     fit(
-        model, loss_of, Recipe(steps=5000, rate=1e-3, warmup=100, weight_decay=0.0), folder / "slot_attention"
+        model,
+        loss_of,
+        Recipe(steps=9000, rate=1.5e-3, warmup=200, weight_decay=0.0),
+        folder / "slot_attention",
     )
 
 
@@ -392,7 +396,7 @@ def _labeler() -> PaclLabeler:
 
     torch.manual_seed(0)
     numbers = ClipNumbers(
-        embed_dim=64, patch_size=8, image_size=CROP, width=128, layers=5, heads=2,
+        embed_dim=64, patch_size=8, image_size=CROP, width=128, layers=4, heads=2,
         text_width=128, text_layers=2, text_heads=2,
     )  # fmt: skip
     return PaclLabeler(build_towers(numbers.config()))
@@ -407,14 +411,14 @@ def train_clip(folder: Path) -> None:
     data = world(folder)
 
     def loss_of(step: int) -> Numbers:
-        pictures = crops(data, step, 128)
+        pictures = crops(data, step, 64)
         phrases, true = captions(pictures, step)
         images = labeler.tower_output(labeler.trunk(normalise(pictures.images, labeler.mean, labeler.std)))[
             :, 0
         ]
         return {"loss": matching_loss(images.float(), labeler.text(tokenize(phrases)).float(), true)}
 
-    fit(towers, loss_of, Recipe(steps=2200, rate=1e-3, warmup=200), folder / "clip")
+    fit(towers, loss_of, Recipe(steps=2500, rate=1e-3, warmup=200), folder / "clip")
 
 
 def train_pacl(folder: Path) -> None:
@@ -427,7 +431,7 @@ def train_pacl(folder: Path) -> None:
     data = world(folder)
 
     def loss_of(step: int) -> Numbers:
-        pictures = crops(data, 10**6 + step, 256)
+        pictures = crops(data, 10**6 + step, 128)
         return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
 
     fit(labeler, loss_of, Recipe(steps=600, rate=1e-3, weight_decay=1e-4), folder / "pacl")

@@ -170,9 +170,15 @@ class PatchDecoder(nn.Module):
         self.decoder = nn.Sequential(*layers, nn.Linear(hidden, settings.feature_dim + 1))
         self._grids = GridCache()
 
-    def forward(self, slots: Tensor, size: tuple[int, int]) -> Reconstruction:
-        """Decode slots (B, K, slot_dim) on a grid of h x w patches; gradients reach everything."""
-        hidden = self._hidden(slots, size)
+    def forward(self, slots: Tensor, size: tuple[int, int], steps: Tensor | None = None) -> Reconstruction:
+        """Decode slots (B, K, slot_dim) on a grid of h x w patches; gradients reach everything.
+
+        Args:
+            slots: (B, K, slot_dim).
+            size: (h, w).
+            steps: (s,) indices of the time steps to decode; all if None.
+        """
+        hidden = self._hidden(slots, size, steps)
         masks = self._masks(hidden)
         mixed = torch.einsum("bksxy,bksxyd->bsxyd", masks.to(hidden.dtype), hidden)
         last = self._last
@@ -188,9 +194,10 @@ class PatchDecoder(nn.Module):
     def _last(self) -> nn.Linear:
         return self.decoder[-1]  # type: ignore[return-value]
 
-    def _hidden(self, slots: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, K, S, h, w, decoder_dim) values before the last layer."""
-        table = self.pos_embed.unflatten(1, (self.grid, self.grid))
+    def _hidden(self, slots: Tensor, size: tuple[int, int], steps: Tensor | None = None) -> Tensor:
+        """(B, K, S, h, w, decoder_dim) values before the last layer, of all time steps or some."""
+        table = self.pos_embed if steps is None else self.pos_embed[steps]
+        table = table.unflatten(1, (self.grid, self.grid))
         positions = self._grids.resize(table, size)
         # The first layer of (slot + position) is the sum of the layer of each.
         first: nn.Linear = self.decoder[0]  # type: ignore[assignment]
@@ -224,10 +231,16 @@ class SlotAttentionGrouper(Grouper):
         slots, _ = self.slots(features.grid, self.noise(draws))
         return SlotMasks(self.decoder.masks(slots, (features.grid.shape[2], features.grid.shape[3])))
 
-    def reconstruct(self, grid: Tensor, noise: Tensor) -> Reconstruction:
-        """Group features and decode the slots in full, for training; arguments as `slots`."""
+    def reconstruct(self, grid: Tensor, noise: Tensor, steps: Tensor | None = None) -> Reconstruction:
+        """Group features and decode the slots in full, for training.
+
+        Args:
+            grid: (B, S, h, w, D) features.
+            noise: (B, K, slot_dim) standard normal draws.
+            steps: (s,) indices of the time steps to decode; all if None.
+        """
         slots, _ = self.slots(grid, noise)
-        return self.decoder(slots, (grid.shape[2], grid.shape[3]))  # type: ignore[no-any-return]
+        return self.decoder(slots, (grid.shape[2], grid.shape[3]), steps)  # type: ignore[no-any-return]
 
     def noise(self, draws: Sequence[Generator]) -> Tensor:
         """(B, K, slot_dim) float32 standard normal draws on the CPU, one generator a clip."""

@@ -11,7 +11,7 @@ from .model import SlotAttentionGrouper
 
 
 def reconstruction_loss(
-    grouper: SlotAttentionGrouper, grid: Tensor, noise: Tensor
+    grouper: SlotAttentionGrouper, grid: Tensor, noise: Tensor, steps: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean squared error between decoded and encoder features, over all elements.
 
@@ -21,13 +21,17 @@ def reconstruction_loss(
         grouper: in training.
         grid: (B, S, h, w, D) features of the frozen encoder.
         noise: (B, K, slot_dim) standard normal draws; see `SlotAttentionGrouper.noise`.
+        steps: (s,) indices of the time steps to decode and compare; all if None. Slots are always found
+            from the whole clip, but decoding costs most: a random part gives the same gradient on
+            average for a fraction of the time.
 
     Returns:
         Scalar float32 loss, and numbers to log by name: ``reconstruction`` (the loss) and
         ``slots_used`` (mean over clips of `slots_used`; it falls where slots collapse).
     """
-    decoded = grouper.reconstruct(grid, noise)
-    loss = F.mse_loss(decoded.features.float(), grid.float())
+    decoded = grouper.reconstruct(grid, noise, steps)
+    target = grid if steps is None else grid[:, steps]
+    loss = F.mse_loss(decoded.features.float(), target.float())
     used = slots_used(decoded.masks.detach()).float().mean()
     return loss, {"reconstruction": loss.detach(), "slots_used": used}
 
