@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import warnings
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -186,7 +187,8 @@ def _read_safetensors(path: Path) -> State:
 def _read_pickle(path: Path) -> Any:
     try:
         # Command lines of training scripts are kept in many published checkpoints: plain data.
-        with torch.serialization.safe_globals([Namespace]):
+        with torch.serialization.safe_globals([Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols: the error says what matters
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: {_refusal(str(error))}") from error
@@ -205,7 +207,7 @@ def _refusal(reason: str) -> str:
             f"If you trust it, save its state dict as safetensors and give that file."
         )
     detail = reason.partition("\n")[0].partition(". ")[0].rstrip(".")
-    return f"truncated, or not a PyTorch file ({detail or 'it is empty'}). Fetch it again."
+    return f"truncated, or no PyTorch file of plain tensors ({detail or 'it is empty'}). Fetch it again."
 
 
 def _unwrap(content: Any, path: Path) -> State:
