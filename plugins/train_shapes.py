@@ -55,7 +55,8 @@ class Recipe:
         steps: optimizer steps.
         rate: peak learning rate; linear warm-up, then cosine to zero.
         warmup: steps.
-        horizon: step at which the cosine reaches zero; ``steps`` if None.
+        cycles: lengths of successive cosines, each starting anew from the peak (SGDR); empty: one over
+            all steps. The last may be cut off.
         weight_decay: of AdamW.
         clip: largest gradient norm.
     """
@@ -63,7 +64,7 @@ class Recipe:
     steps: int
     rate: float
     warmup: int = 100
-    horizon: int | None = None
+    cycles: tuple[int, ...] = ()
     weight_decay: float = 0.05
     clip: float = 1.0
 
@@ -162,8 +163,13 @@ def fit(model: nn.Module, loss_of: Callable[[int], Numbers], recipe: Recipe, fil
 def _factor(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / ((recipe.horizon or recipe.steps) - recipe.warmup)
-    return float(0.5 + 0.5 * np.cos(np.pi * done))
+    begun = 0
+    for length in recipe.cycles or (recipe.steps,):
+        if step < begun + length:
+            first = max(begun, recipe.warmup)
+            return float(0.5 + 0.5 * np.cos(np.pi * (step - first) / (begun + length - first)))
+        begun += length
+    return 0.0
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, file: Path) -> int:
@@ -203,7 +209,7 @@ def train_videomae(folder: Path) -> None:
         mask = tube_mask((8, 12, 16), 0.8, Generator().manual_seed(step), len(video))
         return {"loss": pretraining_loss(model, video, mask)}
 
-    fit(model, loss_of, Recipe(steps=800, horizon=1200, rate=1e-3), folder / "videomae")
+    fit(model, loss_of, Recipe(steps=800, rate=1e-3, cycles=(1200,)), folder / "videomae")
 
 
 def train_slot_attention(folder: Path) -> None:
@@ -233,7 +239,7 @@ def train_slot_attention(folder: Path) -> None:
     fit(
         model,
         loss_of,
-        Recipe(steps=9000, rate=1.5e-3, warmup=200, weight_decay=0.0),
+        Recipe(steps=16000, rate=1.5e-3, warmup=200, weight_decay=0.0, cycles=(9000, 7000)),
         folder / "slot_attention",
     )
 
@@ -302,14 +308,14 @@ class Crops:
     backgrounds: list[str]
 
 
-def crops(data: World, step: int, batch: int) -> Crops:
-    """Windows around one object, one in eight around none."""
+def crops(data: World, step: int, batch: int, empty: float) -> Crops:
+    """Windows around one object, a share ``empty`` of them around none."""
     rng = np.random.default_rng([3, step])
     images: list[np.ndarray] = []
     textures, forms, backgrounds = [], [], []
     while len(images) < batch:
         video, t = int(rng.integers(len(data.frames))), int(rng.integers(FRAMES))
-        track = 0 if rng.uniform() < 0.125 else int(rng.integers(1, 5))
+        track = 0 if rng.uniform() < empty else int(rng.integers(1, 5))
         window = _window_on(data.masks[video, t], track, rng)
         if window is None:
             continue
@@ -411,7 +417,7 @@ def train_clip(folder: Path) -> None:
     data = world(folder)
 
     def loss_of(step: int) -> Numbers:
-        pictures = crops(data, step, 64)
+        pictures = crops(data, step, 64, empty=0.125)
         phrases, true = captions(pictures, step)
         images = labeler.tower_output(labeler.trunk(normalise(pictures.images, labeler.mean, labeler.std)))[
             :, 0
@@ -431,10 +437,11 @@ def train_pacl(folder: Path) -> None:
     data = world(folder)
 
     def loss_of(step: int) -> Numbers:
-        pictures = crops(data, 10**6 + step, 128)
+        # Patches of the background learn their names from pictures that show nothing else.
+        pictures = crops(data, 10**6 + step, 128, empty=0.4)
         return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
 
-    fit(labeler, loss_of, Recipe(steps=600, rate=1e-3, weight_decay=1e-4), folder / "pacl")
+    fit(labeler, loss_of, Recipe(steps=700, rate=2e-3, weight_decay=1e-4), folder / "pacl")
 
 
 def train_bundle(folder: Path) -> None:
