@@ -38,7 +38,7 @@ from ovvol_bench.data.shapes.world import (
 )
 
 if TYPE_CHECKING:
-    from .pacl.model import PaclLabeler
+    from .pacl.model import Alignment, PaclLabeler
     from .videomae.model import VideoMAE, VideoMAESettings
 
 VIDEOS = 1600
@@ -239,7 +239,7 @@ def train_slot_attention(folder: Path) -> None:
     fit(
         model,
         loss_of,
-        Recipe(steps=16000, rate=1.5e-3, warmup=200, weight_decay=0.0, cycles=(9000, 7000)),
+        Recipe(steps=24000, rate=1.5e-3, warmup=200, weight_decay=0.0, cycles=(9000, 7000, 8000)),
         folder / "slot_attention",
     )
 
@@ -429,7 +429,7 @@ def train_clip(folder: Path) -> None:
 
 def train_pacl(folder: Path) -> None:
     """PACL's head on the frozen CLIP: pictures only, no captions."""
-    from .pacl.training import alignment_loss
+    from .pacl.training import contrast
 
     labeler = _labeler()
     towers = nn.ModuleDict({"image": labeler.model, "text": labeler.text})
@@ -438,10 +438,36 @@ def train_pacl(folder: Path) -> None:
 
     def loss_of(step: int) -> Numbers:
         # Patches of the background learn their names from pictures that show nothing else.
-        pictures = crops(data, 10**6 + step, 128, empty=0.4)
-        return {"loss": alignment_loss(labeler, normalise(pictures.images, labeler.mean, labeler.std))}
+        images = crops(data, 10**6 + step, 128, empty=0.4).images
+        return {"loss": contrast(align_in_mosaics(labeler, normalise(images, labeler.mean, labeler.std)))}
 
-    fit(labeler, loss_of, Recipe(steps=700, rate=2e-3, weight_decay=1e-4), folder / "pacl")
+    fit(
+        labeler, loss_of, Recipe(steps=1050, rate=2e-3, weight_decay=1e-4, cycles=(450, 600)), folder / "pacl"
+    )
+
+
+def align_in_mosaics(labeler: PaclLabeler, images: Tensor) -> Alignment:
+    """PACL's alignment with patches taken from mosaics of four pictures.
+
+    The whole that patches are compared with is each picture's own. In a picture alone, a small
+    transformer spreads the object's name over all patches; among others it has to keep it local.
+
+    Args:
+        labeler: in training.
+        images: (4 n, 3, H, W), normalised.
+    """
+    from .pacl.model import Alignment
+
+    with torch.no_grad():
+        whole = labeler.tower_output(labeler.trunk(images))[:, 0].float()
+    quarters = images.unflatten(0, (-1, 2, 2)).permute(0, 3, 1, 4, 2, 5)
+    mosaics = quarters.flatten(2, 3).flatten(3, 4)
+    grid = labeler.embed_patches(mosaics[:, None])[:, 0]
+    tiles = grid.unflatten(1, (2, -1)).unflatten(3, (2, -1)).permute(0, 1, 3, 2, 4, 5).flatten(0, 2)
+    flat = tiles.flatten(1, 2).float()
+    attention = torch.einsum("be,bne->bn", whole, flat).softmax(dim=1)
+    pooled = torch.einsum("bn,bne->be", attention, flat).float()
+    return Alignment(whole, tiles, attention.view(tiles.shape[:3]), pooled)
 
 
 def train_bundle(folder: Path) -> None:
