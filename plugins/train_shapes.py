@@ -239,7 +239,7 @@ def train_slot_attention(folder: Path) -> None:
     fit(
         model,
         loss_of,
-        Recipe(steps=24000, rate=1.5e-3, warmup=200, weight_decay=0.0, cycles=(9000, 7000, 8000)),
+        Recipe(steps=20500, rate=1.5e-3, warmup=200, weight_decay=0.0, cycles=(9000, 7000, 4500)),
         folder / "slot_attention",
     )
 

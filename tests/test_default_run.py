@@ -47,18 +47,18 @@ def run_folder(tmp_path_factory) -> Path:
 
 def test_the_default_run_prints_the_headline_metrics(run_folder):
     table = ovvol_bench("table", run_folder, "--columns", "corloc_any,detrate,ap50,clips_per_s")
-    assert "videomae" not in table or "slot_attention" in table
     assert all(word in table for word in ("corloc_any", "detrate", "ap50", "clips_per_s"))
 
 
 def test_shipped_weights_are_better_than_noise(run_folder, tmp_path):
     """Trained names and slots against the same networks with random weights, on videos never trained on."""
     trained = json.loads((run_folder / "result.json").read_text())["metrics"]
-    preset = ovvol_bench(
-        *("run", "-o", "dataset.split=val", "-o", "dataset.videos=8", "--output", tmp_path, "--format", "json"),
+    random = ovvol_bench(
+        *("run", "-o", "dataset.split=val", "-o", "dataset.videos=8"),
+        *("--output", tmp_path, "--format", "json"),
         *("-o", "encoder.weights=none", "-o", "grouper.weights=none"),
     )
-    (noise,) = json.loads(preset)
+    (noise,) = json.loads(random)
     for name in ("naming_accuracy", "detrate"):
         key = f"{name}@vid-reference"
         assert (trained[key]["value"] or 0) > (noise["metrics"][key]["value"] or 0), name

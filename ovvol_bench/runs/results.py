@@ -61,7 +61,7 @@ class Timing:
     """How long the clips of one session took.
 
     Attributes:
-        clips: clips computed by this session (fewer than the run's if it was continued).
+        clips: clips computed by this call (fewer than the run's if it was continued).
         wall: seconds of the loop that belong to this combination.
         seconds: per stage; ``decode`` is the time waited for frames.
     """

@@ -26,8 +26,8 @@ class Run:
         folder: where it is kept.
         failure: what ended it early, None while all is well.
         done: ids of the clips that have a prediction, stored or about to be.
-        computed: clips added by this session.
-        skipped: clip id to the reason and the details, for clips that failed in this session.
+        computed: clips added by this call.
+        skipped: clip id to the reason and the details, for clips that failed in this call.
     """
 
     def __init__(self, spec: RunSpec, folder: RunFolder, failure: Exception | None = None) -> None:
