@@ -72,10 +72,12 @@ def test_the_grouper_keeps_the_contract(files):
 
 
 @pytest.mark.usefixtures("files", "package")
-@pytest.mark.parametrize("line", [line for line in lines_of("bash") if "run" not in line.split()])
+@pytest.mark.parametrize("line", lines_of("bash"))
 def test_the_command_lines_work(line):
     program, *arguments = shlex.split(line)
     assert program == "ovvol-bench"
+    if arguments[0] == "run":  # the whole test split is more than a test needs
+        arguments += ["--limit", "2"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert result.output
