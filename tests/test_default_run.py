@@ -78,7 +78,7 @@ def test_eval_and_overlay_work_on_the_run(run_folder, tmp_path):
 def test_a_real_video_is_localized(bikes, tmp_path):
     (result,) = json.loads(
         ovvol_bench(
-            *("run", "--dataset", "videos", "-o", f"dataset.path={bikes}", "-o", "dataset.short_side=96"),
+            *("run", "--dataset", "videos", "-o", f"dataset.path={bikes}"),
             *("--limit", 2, "--overlays", "--output", tmp_path, "--format", "json"),
         )
     )
