@@ -464,14 +464,11 @@ def align_in_mosaics(labeler: PaclLabeler, images: Tensor) -> Alignment:
     mosaics = quarters.flatten(2, 3).flatten(3, 4)
     grid = labeler.embed_patches(mosaics[:, None])[:, 0]
     tiles = grid.unflatten(1, (2, -1)).unflatten(3, (2, -1)).permute(0, 1, 3, 2, 4, 5).flatten(0, 2)
-    flat = tiles.flatten(1, 2).float()
-    attention = torch.einsum("be,bne->bn", whole, flat).softmax(dim=1)
-    pooled = torch.einsum("bn,bne->be", attention, flat).float()
-    return Alignment(whole, tiles, attention.view(tiles.shape[:3]), pooled)
+    return Alignment.of(whole, tiles)
 
 
-def train_bundle(folder: Path) -> None:
-    """No training: puts the finished weights where the plugins look for them, with their curves."""
+def bundle(folder: Path) -> None:
+    """Puts the finished weights where the plugins look for them, with their curves."""
     from ovvol_bench.weights import save_state
 
     from .pacl.checkpoint import save_labeler
@@ -504,5 +501,21 @@ def _draw_curve(log: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=100)
 
 
+PARTS = {
+    "videomae": train_videomae,
+    "slot_attention": train_slot_attention,
+    "clip": train_clip,
+    "pacl": train_pacl,
+    "bundle": bundle,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Train one part: its name, and the folder."""
+    if len(arguments) != 2 or arguments[0] not in PARTS:
+        raise SystemExit(f"expected PART FOLDER, with PART one of {', '.join(PARTS)}; got {arguments}")
+    PARTS[arguments[0]](Path(arguments[1]))
+
+
 if __name__ == "__main__":
-    globals()[f"train_{sys.argv[1]}"](Path(sys.argv[2]))
+    main(sys.argv[1:])

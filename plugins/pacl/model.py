@@ -45,6 +45,16 @@ class Alignment:
     attention: Tensor
     pooled: Tensor
 
+    @classmethod
+    def of(cls, image: Tensor, patches: Tensor) -> Alignment:
+        """Pool patches (B, h, w, E) by their likeness to the image's embedding (B, E) float32."""
+        flat = patches.flatten(1, 2).float()
+        # The products are not scaled down before the softmax: half precision would show.
+        with torch.autocast(image.device.type, enabled=False):
+            attention = torch.einsum("be,bne->bn", image, flat).softmax(dim=1)
+            pooled = torch.einsum("bn,bne->be", attention, flat)
+        return cls(image, patches, attention.view(patches.shape[:3]), pooled)
+
 
 class Embedder(nn.Module):
     """Residual two-layer MLP: res(x) + main(x)."""
@@ -114,13 +124,7 @@ class PaclLabeler(Labeler):
         with torch.no_grad():
             tokens = self.trunk(images)
             image = self.tower_output(tokens)[:, 0].float()
-        patches = self._patches(tokens, self._grid(images))
-        flat = patches.flatten(1, 2).float()
-        # The products are not scaled down before the softmax: half precision would show.
-        with torch.autocast(images.device.type, enabled=False):
-            attention = torch.einsum("be,bne->bn", image, flat).softmax(dim=1)
-            pooled = torch.einsum("bn,bne->be", attention, flat)
-        return Alignment(image, patches, attention.view(patches.shape[:3]), pooled)
+        return Alignment.of(image, self._patches(tokens, self._grid(images)))
 
     def trunk(self, images: Tensor) -> Tensor:
         """All of the frozen tower but its last block.
