@@ -6,14 +6,91 @@ Apart from ``components`` so that data and metrics work without torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import SettingError
 from ovvol_bench.types import Clip, ClipInfo, Localization
 
 if TYPE_CHECKING:
     from ovvol_bench.naming.vocabulary import Vocabulary
+
+
+class TrainingVideos(ABC):
+    """Videos to learn from: frames by index, as stored, without truth."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of videos."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What the video is called, unique and stable over runs."""
+
+    @abstractmethod
+    def length(self, index: int) -> int:
+        """Frames of a video, at least 1."""
+
+    @abstractmethod
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Read frames.
+
+        Args:
+            index: of the video.
+            positions: T frames in [0, length), ascending.
+
+        Returns:
+            (T, H, W, 3) uint8 RGB at the stored size.
+
+        Raises:
+            DecodeError: if they can't be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the content: names and lengths at least, not of where files lie."""
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """A picture to learn from.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB.
+        captions: what may truthfully be said of it, for recipes that learn from text; likelier ones
+            first. Empty where nothing is known.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    captions: tuple[str, ...] = ()
+
+
+class TrainingImages(ABC):
+    """Pictures to learn from."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What the picture is called, unique and stable over runs."""
+
+    @abstractmethod
+    def image(self, index: int) -> TrainingImage:
+        """Read a picture.
+
+        Raises:
+            DecodeError: if it can't be read.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the content: names at least, not of where files lie."""
 
 
 class Dataset(ABC):
@@ -46,6 +123,28 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of the content: names, frame lists and truth, not of where the files lie."""
+
+    def training_videos(self) -> TrainingVideos:
+        """The dataset's videos, to train on.
+
+        Raises:
+            SettingError: if it has none to offer.
+        """
+        raise SettingError(
+            f"dataset {type(self).__name__} offers no videos to train on. Choose one that does "
+            "(shapes, videos, imagenet-vid) with --dataset."
+        )
+
+    def training_images(self) -> TrainingImages:
+        """The dataset's pictures, to train on.
+
+        Raises:
+            SettingError: if it has none to offer.
+        """
+        raise SettingError(
+            f"dataset {type(self).__name__} offers no pictures to train on. Choose one that does "
+            "(shapes, image-folder) with --dataset."
+        )
 
 
 @dataclass(frozen=True)

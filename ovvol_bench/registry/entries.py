@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
@@ -12,7 +12,7 @@ KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
 
 @dataclass(frozen=True)
 class Entry:
-    """A component that a plugin offers: a recipe, never a built model.
+    """A component that a plugin offers: how to build it, never a built model.
 
     Attributes:
         name: what users type. Letters, digits, ``_``, ``-`` and ``.``, starting with a letter or digit;
@@ -20,11 +20,15 @@ class Entry:
         factory: builds the component. Its parameters are keyword-only and annotated: they are the
             component's settings. Heavy libraries are imported inside.
         summary: one line for ``ovvol-bench plugins``.
+        recipes: ways to train the component by name, the usual one first; for encoders, groupers and
+            labelers. Each takes a ``TrainingTask`` as its only positional argument and returns a
+            ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
     """
 
     name: str
     factory: Callable[..., Any]
     summary: str
+    recipes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

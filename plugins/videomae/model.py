@@ -298,24 +298,27 @@ class VideoMAEPretraining(nn.Module):
         self.decoder.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, video: Tensor, mask: Tensor) -> Tensor:
-        """Predict the hidden patches.
+    def forward(self, video: Tensor, mask: Tensor, decoded: Tensor | None = None) -> Tensor:
+        """Predict hidden patches.
 
         Args:
             video: (B, T, 3, H, W) float, normalised.
             mask: (B, S*h*w) bool, true = hidden; the same number in every clip.
+            decoded: (B, S*h*w) bool, the hidden patches to predict, the same number in every clip; the
+                decoder sees no other hidden ones. All if None.
 
         Returns:
-            (B, hidden, tubelet * patch * patch * 3) float, hidden patches in ascending order; values
-            in the order frame, row, column, channel.
+            (B, predicted, tubelet * patch * patch * 3) float, patches in ascending order; values in the
+            order frame, row, column, channel.
         """
         embedded = self.encoder.embed(video)
         tokens = embedded.flatten(1, 3)
-        visible = tokens[~mask].view(len(tokens), -1, self.encoder.dim)
-        visible = self.encoder_to_decoder(self.encoder.transform(visible))
+        visible = self.encoder.transform(tokens[~mask].view(len(tokens), -1, tokens.shape[-1]))
+        visible = self.encoder_to_decoder(visible)
         positions = self._decoder_positions(embedded.shape).expand(len(tokens), -1, -1)
         shown = visible + positions[~mask].view(visible.shape)
-        hidden = self.mask_token + positions[mask].view(len(tokens), -1, visible.shape[-1])
+        wanted = positions[mask if decoded is None else decoded]
+        hidden = self.mask_token + wanted.view(len(tokens), -1, visible.shape[-1])
         return self.decoder(torch.cat((shown, hidden), dim=1), hidden.shape[1])  # type: ignore[no-any-return]
 
     def _decoder_positions(self, shape: torch.Size) -> Tensor:

@@ -64,17 +64,42 @@ def pixel_targets(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Te
     return pixels.reshape(len(video), -1, pixels.shape[1] * 3)
 
 
-def pretraining_loss(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over the hidden patches, in float32.
+def decoded_part(mask: Tensor, share: float, draws: Generator) -> Tensor:
+    """Draw which of the hidden patches the decoder predicts.
+
+    Wang et al., "VideoMAE V2: Scaling Video Masked Autoencoders with Dual Masking", CVPR 2023, section
+    3.2: the decoder costs most, and a part of the targets gives the same gradient on average. Here the
+    part is drawn token by token.
+
+    Args:
+        mask: (S*h*w,) bool of one clip, true = hidden.
+        share: of the hidden patches, in (0, 1]; int(share * hidden) are predicted, at least one.
+        draws: CPU generator.
+
+    Returns:
+        (S*h*w,) bool, true = predicted; implies ``mask``.
+    """
+    hidden = mask.nonzero()[:, 0]
+    count = max(1, int(share * len(hidden)))
+    decoded = torch.zeros_like(mask)
+    decoded[hidden[torch.randperm(len(hidden), generator=draws)[:count]]] = True
+    return decoded
+
+
+def pretraining_loss(
+    model: VideoMAEPretraining, video: Tensor, mask: Tensor, decoded: Tensor | None = None
+) -> Tensor:
+    """Mean squared error over the hidden patches, or those of them that are decoded, in float32.
 
     Args:
         model: the masked autoencoder.
         video: (B, T, 3, H, W) float, normalised.
         mask: (B, S*h*w) bool, true = hidden, the same number in every clip.
+        decoded: see `VideoMAEPretraining.forward`.
 
     Returns:
         Scalar float32.
     """
     with torch.no_grad():
-        targets = pixel_targets(model, video, mask)
-    return F.mse_loss(model(video, mask).float(), targets)
+        targets = pixel_targets(model, video, mask if decoded is None else decoded)
+    return F.mse_loss(model(video, mask, decoded).float(), targets)

@@ -1,0 +1,16 @@
+"""Training: what a recipe states, and the one loop that runs every recipe.
+
+The names below are what a plugin's recipe needs.
+"""
+
+from ovvol_bench.training.recipe import (
+    Batch,
+    Draws,
+    Examples,
+    Losses,
+    Optimization,
+    Recipe,
+    TrainingTask,
+)
+
+__all__ = ["Batch", "Draws", "Examples", "Losses", "Optimization", "Recipe", "TrainingTask"]
