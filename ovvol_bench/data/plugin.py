@@ -95,13 +95,16 @@ def build_videos(  # noqa: PLR0913 - settings
     )
 
 
-def build_shapes(
+def build_shapes(  # noqa: PLR0913 - settings
     *,
     path: Path | None = None,
     split: Literal["train", "val", "test"] = "test",
     videos: int = 50,
     seed: int = 0,
     frames_per_clip: int = 8,
+    images: int | None = None,
+    empty_images: float = 0.4,
+    cache: str | None = None,
 ) -> Dataset:
     """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
 
@@ -111,11 +114,15 @@ def build_shapes(
         videos: how many to render; a folder is read whole.
         seed: another seed is another world of the same kind; of no effect for a folder.
         frames_per_clip: frames in a clip; in memory a divisor of 24.
+        images: to train on, captioned pictures in a pass; none: 20 a video.
+        empty_images: to train on, share of the pictures that show the background only.
+        cache: folder for videos rendered to train on, 1.2 MB each; none: the user's cache folder.
     """
     if path is None:
-        from ovvol_bench.data.shapes.dataset import Shapes
+        from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
 
-        return Shapes(split, videos, seed, frames_per_clip)
+        training = ShapesTraining(cache, images, empty_images)
+        return Shapes(split, videos, seed, frames_per_clip, training)
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.imagenet_vid import open_imagenet_vid
     from ovvol_bench.data.sampling import ClipSettings
@@ -123,7 +130,7 @@ def build_shapes(
     from ovvol_bench.data.vid_tree import find_tree
 
     clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
-    return open_imagenet_vid(find_tree(path, split), shapes_vocabulary(), cache_folder(None), clips=clips)
+    return open_imagenet_vid(find_tree(path, split), shapes_vocabulary(), cache_folder(cache), clips=clips)
 
 
 @hookimpl

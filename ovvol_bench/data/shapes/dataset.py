@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.shapes.render import Video, render
+from ovvol_bench.data.shapes.rendered import RenderedWorld, World, render_world
+from ovvol_bench.data.shapes.training import ShapesImages, ShapesVideos
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
     WIDTH,
+    WORLD_VERSION,
     Split,
     draw_scene,
     shapes_vocabulary,
@@ -23,10 +28,32 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import Clip, ClipInfo
 
-# Part of the fingerprint: raise it whenever a change moves a pixel or a box.
-WORLD_VERSION = 1
-
 _VIDEOS_KEPT = 8
+_IMAGES_A_VIDEO = 20
+
+
+@dataclass(frozen=True)
+class ShapesTraining:
+    """What is trained on.
+
+    Attributes:
+        cache: folder that keeps rendered videos; None: the user's cache folder.
+        images: pictures in a pass; None: 20 a video.
+        empty_images: share of pictures that show the background only, in [0, 1].
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+
+    cache: str | None = None
+    images: int | None = None
+    empty_images: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise SettingError(f"dataset.images={self.images}: expected at least 1.")
+        if not 0 <= self.empty_images <= 1:
+            raise SettingError(f"dataset.empty_images={self.empty_images}: expected a share between 0 and 1.")
 
 
 class Shapes(Dataset):
@@ -37,12 +64,20 @@ class Shapes(Dataset):
         videos: number of videos, at least 1.
         seed: another seed is another world of the same kind.
         frames_per_clip: T, a divisor of 24.
+        training: what is trained on; None: the defaults.
 
     Raises:
         SettingError: if a number is out of range.
     """
 
-    def __init__(self, split: Split, videos: int, seed: int = 0, frames_per_clip: int = 8) -> None:
+    def __init__(
+        self,
+        split: Split,
+        videos: int,
+        seed: int = 0,
+        frames_per_clip: int = 8,
+        training: ShapesTraining | None = None,
+    ) -> None:
         if videos < 1:
             raise SettingError(f"dataset.videos={videos}: expected at least 1.")
         if frames_per_clip < 1 or FRAMES % frames_per_clip:
@@ -54,6 +89,7 @@ class Shapes(Dataset):
         self.skipped: Mapping[str, int] = {}
         self._split: Split = split
         self._videos, self._seed, self._frames = videos, seed, frames_per_clip
+        self._training = training or ShapesTraining()
         # Clips of a video are read one after the other, first for pixels, later for truth.
         self._video = lru_cache(_VIDEOS_KEPT)(self._render)
 
@@ -82,6 +118,24 @@ class Shapes(Dataset):
         """Hash of the arguments and of the renderer's version: they decide every pixel."""
         what = f"shapes {WORLD_VERSION} {self._split} {self._videos} {self._seed} {self._frames}"
         return hashlib.sha256(what.encode()).hexdigest()
+
+    def training_videos(self) -> ShapesVideos:
+        """The videos, rendered into the cache with the first use.
+
+        Raises:
+            DataError: if the cache can't be written to, or what is there is damaged.
+        """
+        return ShapesVideos(self._rendered)
+
+    def training_images(self) -> ShapesImages:
+        """Pictures cut from the videos, see ``training_videos``."""
+        count = self._training.images or _IMAGES_A_VIDEO * self._videos
+        return ShapesImages(self._rendered, count, self._training.empty_images)
+
+    @cached_property
+    def _rendered(self) -> RenderedWorld:
+        world = World(self._split, self._videos, self._seed)
+        return render_world(world, cache_folder(self._training.cache))
 
     def _locate(self, index: int) -> tuple[int, tuple[int, ...]]:
         if not 0 <= index < len(self):

@@ -18,8 +18,12 @@ from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
+# Part of every fingerprint: raise it whenever a change moves a pixel or a box.
+WORLD_VERSION = 1
+
 HEIGHT, WIDTH = 96, 128
 FRAMES = 24
+MOST_OBJECTS = 4
 TEXTURES = ("striped", "dotted", "checkered", "plain")
 FORMS = ("circle", "triangle", "star", "cross")
 HELD_OUT = frozenset({"dotted circle", "striped triangle", "plain star", "checkered cross"})
@@ -122,7 +126,7 @@ def draw_scene(split: Split, index: int, seed: int = 0, frames: int = FRAMES) ->
     """Draw video ``index`` of a split; the same arguments always give the same scene."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     speed, heading = rng.uniform(0.2, 1.5), rng.uniform(0, 2 * np.pi)
-    count = int(rng.integers(1, 5))
+    count = int(rng.integers(1, MOST_OBJECTS + 1))
     return Scene(
         background=_background(rng, split),
         drift=(float(speed * np.cos(heading)), float(speed * np.sin(heading))),

@@ -9,10 +9,17 @@ import pytest
 
 from ovvol_bench import DataError, SettingError
 from ovvol_bench.data.plugin import build_shapes
-from ovvol_bench.data.shapes.dataset import WORLD_VERSION, Shapes
+from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.data.shapes.export import write_split
 from ovvol_bench.data.shapes.render import render
-from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, SPLITS, draw_scene, shapes_vocabulary
+from ovvol_bench.data.shapes.world import (
+    BACKGROUNDS,
+    HELD_OUT,
+    SPLITS,
+    WORLD_VERSION,
+    draw_scene,
+    shapes_vocabulary,
+)
 
 
 def names_in(split, videos=150):
