@@ -30,6 +30,14 @@ class WeightsError(OvvolError):
     """A weights file is missing, truncated, unsafe, or of another architecture."""
 
 
+class CheckpointError(OvvolError):
+    """A training checkpoint can't be written, is damaged, or belongs to another training."""
+
+
+class TrainingError(OvvolError):
+    """A training can't go on: its loss or gradients are no longer finite."""
+
+
 class DataError(OvvolError):
     """A dataset, annotation, list or prediction file is missing or malformed."""
 

@@ -156,12 +156,12 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _run(registry: Registry, selection: Selection, options: dict[str, Any]) -> list[Finished]:
-    from ovvol_bench.cli.progress import clip_progress
+    from ovvol_bench.cli.progress import progress_bars
     from ovvol_bench.runs.devices import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
     from ovvol_bench.runs.store import Overwrite
 
-    with clip_progress() as progress:
+    with progress_bars("clips") as progress:
         conduct = Conduct(
             output=options["output"],
             device=pick_device(options["device"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from ovvol_bench.cli.common import echo_json, echo_table, format_option, plugin_option, registry_from
-from ovvol_bench.registry import KINDS, Found, Setting
+from ovvol_bench.registry import KINDS, Found, FoundRecipe, Setting
 
 
 @click.command("show")
@@ -18,15 +19,22 @@ from ovvol_bench.registry import KINDS, Found, Setting
 @format_option("text", "json")
 @click.pass_context
 def command(context: click.Context, kind: str, name: str, style: str) -> None:
-    """Show a component: what it is, where it comes from, its settings."""
+    """Show a component: what it is, where it comes from, its settings and how it is trained."""
     registry = registry_from(context)
     found, settings = registry.find(kind, name), registry.settings(kind, name)
-    documentation = inspect.cleandoc(found.entry.factory.__doc__ or "")  # its own, not a base class's
+    recipes = [registry.recipe(kind, name, recipe) for recipe in found.entry.recipes]
     if style == "json":
-        echo_json(_described(found, documentation, settings))
+        echo_json(_described(found, settings, recipes))
         return
     click.echo(f"{kind} {name}: {found.entry.summary}\nFrom {found.origin}\n")
-    if documentation:
+    _echo_settings(found.entry.factory, settings)
+    for recipe in recipes:
+        click.echo(f"\nRecipe {recipe.name}: ovvol-bench train {kind} {name} --recipe {recipe.name}\n")
+        _echo_settings(recipe.factory, list(recipe.settings.values()))
+
+
+def _echo_settings(factory: Callable[..., Any], settings: Sequence[Setting]) -> None:
+    if documentation := _documentation(factory):
         click.echo(f"{documentation}\n")
     if settings:
         echo_table([_row(setting) for setting in settings])
@@ -34,16 +42,31 @@ def command(context: click.Context, kind: str, name: str, style: str) -> None:
         click.echo("It has no settings.")
 
 
-def _described(found: Found, documentation: str, settings: list[Setting]) -> dict[str, Any]:
+def _documentation(factory: Callable[..., Any]) -> str:
+    return inspect.cleandoc(factory.__doc__ or "")  # its own, not a base class's
+
+
+def _described(found: Found, settings: Sequence[Setting], recipes: Sequence[FoundRecipe]) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "name": found.entry.name,
         "summary": found.entry.summary,
         "origin": found.origin,
         "version": found.version,
-        "documentation": documentation,
-        "settings": [_row(setting) | {"required": setting.required} for setting in settings],
+        "documentation": _documentation(found.entry.factory),
+        "settings": _rows(settings),
+        "recipes": {
+            recipe.name: {
+                "documentation": _documentation(recipe.factory),
+                "settings": _rows(list(recipe.settings.values())),
+            }
+            for recipe in recipes
+        },
     }
+
+
+def _rows(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    return [_row(setting) | {"required": setting.required} for setting in settings]
 
 
 def _row(setting: Setting) -> dict[str, str]:

@@ -6,17 +6,19 @@ its component is built.
 
 from __future__ import annotations
 
-from ovvol_bench.registry.entries import KINDS, Entry, Found
+from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
 from ovvol_bench.registry.hookspecs import hookimpl
-from ovvol_bench.registry.host import Broken, Conflict, Registry, load_registry
+from ovvol_bench.registry.host import Broken, Conflict, FoundRecipe, Registry, load_registry
 from ovvol_bench.registry.settings import Setting
 
 __all__ = [
     "KINDS",
+    "TRAINABLE",
     "Broken",
     "Conflict",
     "Entry",
     "Found",
+    "FoundRecipe",
     "Registry",
     "Setting",
     "hookimpl",

@@ -9,6 +9,9 @@ from typing import Any
 KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
 """The kinds of component; hook ``ovvol_<kind>s`` lists the entries of each."""
 
+TRAINABLE = ("encoder", "grouper", "labeler")
+"""The kinds that may come with recipes."""
+
 
 @dataclass(frozen=True)
 class Entry:

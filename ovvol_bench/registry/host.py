@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,24 @@ class Conflict(NamedTuple):
     def __str__(self) -> str:
         origins = " and by ".join(found.origin for found in self.found)
         return f"{self.kind} '{self.name}' is registered by {origins}"
+
+
+class FoundRecipe(SettingsOf):
+    """A way to train a component: its settings and how to make it.
+
+    Args:
+        name: of the recipe.
+        factory: as the plugin registered it.
+        see: the command that shows its settings.
+    """
+
+    def __init__(self, name: str, factory: Callable[..., Any], see: str) -> None:
+        super().__init__("recipe", name, read_settings(factory, given=1), see)
+        self.factory = factory
+
+    def build(self, task: Any, options: Mapping[str, object]) -> Any:
+        """Make the recipe for a ``TrainingTask``, with settings as for `Registry.resolve`."""
+        return self.factory(task, **self.values(options))
 
 
 class Registry:
@@ -130,8 +148,34 @@ class Registry:
         values = self._settings_of(kind, name).values(options)
         return self.find(kind, name).entry.factory(**values)
 
+    def recipe(self, kind: str, name: str, recipe: str | None = None) -> FoundRecipe:
+        """A way to train a component.
+
+        Args:
+            kind: one of `KINDS`.
+            name: of the component.
+            recipe: by name; None for the usual one.
+
+        Raises:
+            UnknownNameError: if the component is not installed, or has no such recipe or none at all.
+        """
+        recipes = self.find(kind, name).entry.recipes
+        if not recipes:
+            able = [other for other in self.names(kind) if self.find(kind, other).entry.recipes]
+            raise UnknownNameError(
+                f"{kind} '{name}' comes without a training recipe. "
+                f"{kind.capitalize()}s that can be trained: {', '.join(able) or 'none'}."
+            )
+        recipe = recipe or next(iter(recipes))
+        if recipe not in recipes:
+            raise UnknownNameError(
+                f"{kind} '{name}' has no recipe '{recipe}'.{nearest(recipe, recipes)} "
+                f"Recipes: {', '.join(recipes)}."
+            )
+        return FoundRecipe(recipe, recipes[recipe], f"show {kind} {name}")
+
     def _settings_of(self, kind: str, name: str) -> SettingsOf:
-        return SettingsOf(kind, name, self.find(kind, name).entry.factory)
+        return SettingsOf(kind, name, self.settings(kind, name))
 
     def _unknown(self, kind: str, name: str) -> str:
         if kind not in (*KINDS, "command"):

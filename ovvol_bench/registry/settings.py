@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -38,13 +38,18 @@ class Setting:
     annotation: Any
 
 
-def read_settings(factory: Factory) -> list[Setting]:
+def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
     """The settings that a factory's signature declares, in its order.
+
+    Args:
+        factory: of a component, or of a recipe.
+        given: how many parameters come first that the harness fills in and nobody sets.
 
     Raises:
         PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
     """
-    parameters = inspect.signature(factory).parameters
+    everything = list(inspect.signature(factory).parameters.items())
+    parameters = dict(everything[given:])
     for parameter in parameters.values():
         _check_parameter(parameter)
     annotations = _resolved_annotations(factory, parameters)
@@ -85,15 +90,19 @@ def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
 
 
 class SettingsOf:
-    """Checks values against the settings of one component.
+    """Checks values against some settings.
 
-    Attributes:
-        settings: what the factory declares.
+    Args:
+        kind: what stands before the dot in ``-o KIND.SETTING=VALUE``.
+        name: of the component or recipe.
+        settings: what its factory declares.
+        see: the command that shows them; by default ``show KIND NAME``.
     """
 
-    def __init__(self, kind: str, name: str, factory: Factory) -> None:
+    def __init__(self, kind: str, name: str, settings: Sequence[Setting], see: str | None = None) -> None:
         self.kind, self.name = kind, name
-        self.settings = {setting.name: setting for setting in read_settings(factory)}
+        self.settings = {setting.name: setting for setting in settings}
+        self._see = f"See: ovvol-bench {see or f'show {kind} {name}'}"
 
     def values(self, options: Mapping[str, object]) -> dict[str, Any]:
         """Every setting's value: as given and checked, or its default.
@@ -145,10 +154,6 @@ class SettingsOf:
             f"{self.kind} '{self.name}': setting '{setting.name}' can't be {given!r}: "
             f"{_reasons(adapter, given)}. Expected {setting.type}. {self._see}"
         )
-
-    @property
-    def _see(self) -> str:
-        return f"See: ovvol-bench show {self.kind} {self.name}"
 
 
 def _adapter(setting: Setting) -> TypeAdapter[Any]:

@@ -12,7 +12,7 @@ import pluggy
 from ovvol_bench.errors import PluginError, nearest
 from ovvol_bench.registry import hookspecs
 from ovvol_bench.registry.discovery import Source
-from ovvol_bench.registry.entries import KINDS, Entry, Found
+from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
 from ovvol_bench.registry.settings import read_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -93,7 +93,21 @@ def _checked(kind: str, item: object) -> Entry:
         read_settings(item.factory)
     except PluginError as error:
         raise PluginError(f"{kind} '{item.name}': {error}") from error
+    _check_recipes(kind, item)
     return item
+
+
+def _check_recipes(kind: str, entry: Entry) -> None:
+    """A recipe takes what it is made for as its first parameter, then settings."""
+    if entry.recipes and kind not in TRAINABLE:
+        raise PluginError(f"{kind} '{entry.name}' has recipes; only {', '.join(TRAINABLE)}s are trained.")
+    for name, factory in entry.recipes.items():
+        if not _NAME.fullmatch(name) or not callable(factory):
+            raise PluginError(f"{kind} '{entry.name}': recipe {name!r}: expected a name and a function.")
+        try:
+            read_settings(factory, given=1)
+        except PluginError as error:
+            raise PluginError(f"{kind} '{entry.name}': recipe '{name}': {error}") from error
 
 
 def _command_entry(item: object) -> Entry:

@@ -23,6 +23,24 @@ class Part(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class TrainingPreset(BaseModel):
+    """How a preset trains one component.
+
+    Attributes:
+        component: settings of the component in training, which replace those it is run with.
+        recipe: settings that differ from the recipe's defaults.
+        dataset: what to learn from.
+        validation: what to measure on, or None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    component: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    dataset: Part
+    validation: Part | None = None
+
+
 class Preset(BaseModel):
     """The content of a preset file.
 
@@ -38,6 +56,7 @@ class Preset(BaseModel):
         seeds: one run each.
         alternatives: settings for other components than the above, by kind and name, for when they
             are chosen on the command line.
+        training: by name of the recipe.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +71,7 @@ class Preset(BaseModel):
     fidelity: Literal["fast", "reference"] = "fast"
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     alternatives: dict[Kind, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    training: dict[str, TrainingPreset] = Field(default_factory=dict)
 
     def options_for(self, kind: Kind, name: str) -> dict[str, Any]:
         """Settings that the preset has for a component; none for one it doesn't know."""

@@ -194,5 +194,5 @@ class Recipe(ABC):
         return {}
 
     def finish(self) -> None:
-        """Called once after the last step, before the weights are saved."""
-        return None
+        """Called once after the last step, before the weights are saved; does nothing by default."""
+        return

@@ -13,7 +13,7 @@ from ovvol_bench.registry.settings import SettingsOf, read_settings
 
 
 def checker(factory) -> SettingsOf:
-    return SettingsOf("grouper", "kmeans", factory)
+    return SettingsOf("grouper", "kmeans", read_settings(factory))
 
 
 def value_of(annotation: Any, given: object) -> object:

@@ -1,0 +1,197 @@
+"""``ovvol-bench train KIND NAME``: train one component by one of its recipes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovvol_bench.cli.common import parse_settings, plugin_option, registry_from
+from ovvol_bench.registry import TRAINABLE
+
+if TYPE_CHECKING:
+    from ovvol_bench.training.loop import Conduct, Outcome
+    from ovvol_bench.training.plan import TrainingPlan
+
+SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
+
+
+@click.command("train")
+@click.argument("kind", type=click.Choice(TRAINABLE))
+@click.argument("name")
+@click.option("--recipe", metavar="NAME", help="Which of the component's recipes; by default its first.")
+@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@click.option("--encoder", metavar="NAME", help="For groupers: the frozen encoder; by default the preset's.")
+@click.option("--dataset", metavar="NAME", help="What to learn from; by default the preset's.")
+@click.option(
+    "-o",
+    "--option",
+    "settings",
+    multiple=True,
+    metavar="KIND.SETTING=VALUE",
+    callback=lambda context, parameter, texts: parse_settings(texts, SETTING_KINDS),
+    help="Set a setting of a part or of the recipe, as in -o recipe.epochs=10 (may be repeated).",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Log, checkpoints and weights of this training; by default runs/train/RECIPE/ID.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help="Stop after so many; the schedule stays as it is.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Of forward and backward pass; auto: bfloat16 where the hardware has it.",
+)
+@click.option(
+    "--micro-batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Examples a process computes at a time; gradients add up to the recipe's batch size.",
+)
+@click.option(
+    "--deepspeed", metavar="STAGE|FILE", help="zero1, zero2, zero3, or DeepSpeed's settings as JSON."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Reading processes."
+)
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Checkpoints that stay."
+)
+@click.option("--save-every", type=click.IntRange(min=1), default=500, show_default=True, metavar="STEPS")
+@click.option("--log-every", type=click.IntRange(min=1), default=10, show_default=True, metavar="STEPS")
+@click.option(
+    "--measure-every",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    metavar="STEPS",
+    help="Steps between validations.",
+)
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Folder for cached features; by default the user's."
+)
+@click.option("--local_rank", "--local-rank", type=int, hidden=True, help="Given by DeepSpeed's launcher.")
+@plugin_option
+@click.pass_context
+def command(context: click.Context, /, local_rank: int | None, **options: Any) -> None:
+    """Train an encoder, a grouper or a labeler.
+
+    Give the same command again to go on with a training that was stopped. For several processes start it
+    with torchrun, for several machines see docs/reproducing.md.
+    """
+    if local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    plan = _plan(context, options)
+    folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
+    plan.claim(folder)
+    _say(_summary(plan, folder))
+    with _progress() as progress:
+        outcome = _train(plan, _conduct(options, plan, folder, progress))
+    _say(_ending(outcome, options["kind"], folder))
+
+
+def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.runs.machine import core_version
+    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.training.plan import TrainingRequest, make_plan
+
+    cache = options["cache"]
+    request = TrainingRequest(
+        kind=options["kind"],
+        name=options["name"],
+        recipe=options["recipe"],
+        preset=load_preset(options["preset"]),
+        settings=options["settings"],
+        encoder=options["encoder"],
+        dataset=options["dataset"],
+        seed=options["seed"],
+        precision=_precision(options["precision"], options["device"]),
+        device=options["device"],
+        cache=cache_folder(str(cache) if cache else None),
+        core=core_version(),
+    )
+    return make_plan(registry_from(context), request)
+
+
+def _precision(asked: str, device: str) -> str:
+    if asked != "auto":
+        return asked
+    from ovvol_bench.pipeline import best_precision
+    from ovvol_bench.runs.devices import pick_device
+
+    return str(best_precision(pick_device(device))).removeprefix("torch.")
+
+
+def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
+    from ovvol_bench.training.loop import Conduct
+
+    same = (
+        "seed", "device", "deepspeed", "micro_batch", "workers", "steps",
+        "keep", "save_every", "log_every", "measure_every",
+    )  # fmt: skip
+    about = {"recipe": plan.spec.recipe, "training": plan.spec.id, "seed": str(plan.spec.seed)}
+    return Conduct(
+        folder=folder,
+        about=about,
+        precision=plan.spec.precision,
+        progress=progress,
+        **{name: options[name] for name in same},
+    )
+
+
+def _train(plan: TrainingPlan, conduct: Conduct) -> Outcome:
+    from ovvol_bench.training.loop import train
+
+    return train(plan.recipe, conduct)
+
+
+def _summary(plan: TrainingPlan, folder: Path) -> str:
+    from ovvol_bench.training.engine import trained_parameters
+
+    recipe, numbers = plan.recipe, plan.recipe.optimization
+    parameters = sum(value.numel() for value in trained_parameters(recipe.module).values())
+    return (
+        f"recipe {plan.spec.recipe}: {len(recipe.examples)} examples, {numbers.epochs:g} epochs of steps of "
+        f"{numbers.batch_size}, {parameters / 1e6:.2f} M parameters, {plan.spec.precision}: {folder}"
+    )
+
+
+def _ending(outcome: Outcome, kind: str, folder: Path) -> str:
+    if outcome.is_finished:
+        again = " (nothing was left to do)" if outcome.step == outcome.resumed_from else ""
+        return f"done after {outcome.step} steps{again}. Use it: -o {kind}.weights={outcome.weights}"
+    return (
+        f"stopped after {outcome.step} of {outcome.total} steps, saved in {folder}. Go on with:\n"
+        f"  {shlex.join(['ovvol-bench', *sys.argv[1:]])}"
+    )
+
+
+def _say(text: str) -> None:
+    """Print once, not once a process."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(text)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
+    """A bar with loss, speed and time left on terminals; nothing elsewhere."""
+    from ovvol_bench.cli.progress import progress_bars
+
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda done, total, row: None
+        return
+    with progress_bars("steps") as update:
+        yield lambda done, total, row: update("training", done, total, f"loss {row['loss']:.4g}")

@@ -1,0 +1,106 @@
+"""What a training writes for people: a log of numbers, TensorBoard, pictures, the curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ovvol_bench.files import replacing, write_text
+from ovvol_bench.training.measure import Measures
+
+Row = dict[str, Any]
+"""Numbers of one step by name, ``step`` among them."""
+
+LOG = "log.jsonl"
+
+
+class Board:
+    """Writes the numbers of a training as they come; by one process.
+
+    Args:
+        folder: of the training.
+        step: steps done; what was noted after them, before a crash, is taken back.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        rows = [row for row in read_log(folder) if row["step"] <= step]
+        write_text(folder / LOG, "".join(json.dumps(row) + "\n" for row in rows))
+        self._log = (folder / LOG).open("a", encoding="utf-8")
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def add(self, row: Row) -> None:
+        """Note the numbers of a step."""
+        row = {name: _rounded(value) for name, value in row.items() if name != "stop"}
+        self._log.write(json.dumps(row) + "\n")
+        self._log.flush()
+        self._scalars(row["step"], {name: value for name, value in row.items() if name != "step"})
+
+    def add_measures(self, step: int, measures: Measures) -> None:
+        """Note what validation found, and keep its pictures."""
+        if measures.numbers:
+            row = {"step": step, **{name: _rounded(value) for name, value in measures.numbers.items()}}
+            self._log.write(json.dumps(row) + "\n")
+            self._log.flush()
+            self._scalars(step, measures.numbers)
+        for name, picture in measures.pictures.items():
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+            _write_picture(self._folder / "pictures" / f"{name}.png", picture)
+
+    def close(self) -> None:
+        """Close the files and draw the curve."""
+        self._log.close()
+        self._writer.close()
+        draw_curve(self._folder)
+
+    def _scalars(self, step: int, numbers: Mapping[str, float]) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+
+
+def read_log(folder: Path) -> Iterator[Row]:
+    """Rows of a training's log; a last line that was cut off is left out."""
+    path = folder / LOG
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def draw_curve(folder: Path) -> None:
+    """Draw losses over steps into ``curve.png``; nothing if none were noted."""
+    rows = list(read_log(folder))
+    curves = {
+        name: [(row["step"], row[name]) for row in rows if name in row]
+        for name in ("loss", "validation_loss")
+    }
+    if not curves["loss"]:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss")
+    for name, points in curves.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name.replace("_", " "))
+    axes.legend()
+    with replacing(folder / "curve.png") as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def _write_picture(path: Path, picture: Any) -> None:
+    import cv2
+
+    with replacing(path) as temporary:
+        cv2.imwrite(str(temporary), picture[..., ::-1])
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.9g}") if isinstance(value, float) else value

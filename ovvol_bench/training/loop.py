@@ -1,0 +1,268 @@
+"""The one loop that trains every recipe."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ovvol_bench.errors import CheckpointError, TrainingError
+from ovvol_bench.training.board import Board, Row
+from ovvol_bench.training.checkpoints import Checkpoints, Progress
+from ovvol_bench.training.deepspeed import DeepSpeedEngine
+from ovvol_bench.training.engine import Engine, Precision
+from ovvol_bench.training.loader import ExampleReader, read_batches
+from ovvol_bench.training.measure import measure
+from ovvol_bench.training.order import Order, Share
+from ovvol_bench.training.recipe import Batch, Losses, Recipe
+from ovvol_bench.training.stopping import StopRequest
+
+_NAMED = 8  # examples that an error lists
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a training is carried out; nothing here changes what is learned, save rounding.
+
+    Attributes:
+        folder: of this training: log, checkpoints, pictures, weights.
+        seed: of order and draws; the recipe was made with the same.
+        about: how the weights come to be, for their file's header.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        deepspeed: a ZeRO stage or configuration file, or None.
+        micro_batch: examples a process computes at a time; None: its whole part of a step.
+        workers: processes that read examples ahead, for each training process.
+        steps: stop after so many, None: at the recipe's end. The schedule is not shortened.
+        keep: checkpoints that stay.
+        save_every: steps between checkpoints.
+        log_every: steps between rows of the log.
+        measure_every: steps between validations.
+        measured_examples: validation examples whose loss is taken.
+        progress: called with the steps done, steps in all and the last numbers.
+    """
+
+    folder: Path
+    seed: int
+    about: Mapping[str, str]
+    device: str = "auto"
+    precision: Precision = "float32"
+    deepspeed: str | None = None
+    micro_batch: int | None = None
+    workers: int = 0
+    steps: int | None = None
+    keep: int = 2
+    save_every: int = 500
+    log_every: int = 10
+    measure_every: int = 500
+    measured_examples: int = 64
+    progress: Callable[[int, int, Row], None] = lambda done, total, row: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        step: optimizer steps done.
+        total: steps in all.
+        weights: file of the weights as they are now.
+        resumed_from: steps that were done before this call.
+    """
+
+    step: int
+    total: int
+    weights: Path
+    resumed_from: int
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.total
+
+
+def train(recipe: Recipe, conduct: Conduct) -> Outcome:
+    """Train, from the last checkpoint of the folder if there is one.
+
+    A request to stop (SIGINT, SIGTERM) ends the step at hand, saves and returns.
+
+    Raises:
+        SettingError: if batch size, processes, device or DeepSpeed don't fit together.
+        CheckpointError: if a checkpoint can't be read or written, or was made by another engine.
+        TrainingError: if the loss or the gradients are not finite.
+        DecodeError: if an example can't be read.
+    """
+    torch.manual_seed(conduct.seed)
+    with StopRequest() as stop:
+        return _Training(recipe, conduct, stop).run()
+
+
+class _Training:
+    """One training under way; see `train`."""
+
+    def __init__(self, recipe: Recipe, conduct: Conduct, stop: StopRequest) -> None:
+        self.recipe, self.conduct, self.stop = recipe, conduct, stop
+        numbers = recipe.optimization
+        self.order = Order(len(recipe.examples), numbers.batch_size, conduct.seed)
+        self.total = self.order.steps(numbers.epochs)
+        self.share = Share.of(numbers.batch_size, *_place(), conduct.micro_batch)
+        self.engine = _engine(recipe, conduct, self.share)
+        self.checkpoints = Checkpoints(conduct.folder / "checkpoints", conduct.keep)
+        self.weights = conduct.folder / "weights.safetensors"
+
+    def run(self) -> Outcome:
+        """Train to the end, or until asked to stop."""
+        first = self._resume()
+        last = min(self.total, self.conduct.steps or self.total)
+        board = Board(self.conduct.folder, first) if self.engine.is_main else None
+        done = first
+        try:
+            for done, row in self._steps(first, last):
+                if board and (done % self.conduct.log_every == 0 or done == last):
+                    board.add(row)
+                self.conduct.progress(done, last, row)
+                if done % self.conduct.measure_every == 0 or done == last:
+                    self._measure(done, board)
+                if row.get("stop"):
+                    break
+                if done % self.conduct.save_every == 0 and done < last:
+                    self._save(done)
+            if done > first:
+                self._end(done)
+        finally:
+            if board:
+                board.close()
+            self.engine.close()
+        return Outcome(done, last, self.weights, first)
+
+    def _steps(self, first: int, last: int) -> Iterator[tuple[int, Row]]:
+        """Take steps; yields how many are done and the numbers of the last."""
+        reader = ExampleReader(self.recipe.examples, self.conduct.seed)
+        batches = read_batches(reader, self.order, self.share, range(first, last), self.conduct.workers)
+        begun = time.perf_counter()
+        for step in range(first, last):
+            # Draws that a module makes itself, as in dropout, also follow from the step alone.
+            torch.manual_seed(hash((self.conduct.seed, step, self.engine.rank)) & (2**63 - 1))
+            row = self._step(step, batches)
+            now = time.perf_counter()
+            row["seconds"] = now - begun
+            row["examples_per_s"] = self.order.batch_size / (now - begun)
+            begun = now
+            yield step + 1, row
+
+    def _step(self, step: int, batches: Iterator[Batch]) -> Row:
+        engine, numbers = self.engine, self.recipe.optimization
+        summed: Losses = {}
+        for part in range(self.share.parts):
+            batch = self._prepared(next(batches))
+            with engine.synchronised(last=part == self.share.parts - 1):
+                losses = engine.losses(batch)
+                engine.backward(losses["loss"])
+            for name, value in losses.items():
+                summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
+        means = self._means(summed)
+        self._check(step, "loss", means["loss"])
+        norm = engine.gradient_norm()
+        if not engine.overflow_is_handled:
+            self._check(step, "gradient norm", norm)
+        rate = numbers.learning_rate * numbers.factor(step, self.total)
+        engine.update(rate)
+        return {"step": step + 1, **means, "learning_rate": rate, "gradient_norm": norm}
+
+    def _prepared(self, batch: Batch) -> Batch:
+        device = self.engine.device
+        moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        with torch.no_grad(), self.engine.accelerator.autocast():
+            return self.recipe.prepare(moved)
+
+    def _means(self, losses: Losses) -> Row:
+        """Means over processes, and whether any was asked to stop: one exchange a step."""
+        asked = torch.tensor(float(self.stop.asked))
+        values = torch.stack([*(value.cpu() for value in losses.values()), asked])
+        means = self.engine.mean(values).tolist()
+        return dict(zip([*losses, "stop"], means, strict=True))
+
+    def _check(self, step: int, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        names = [self.recipe.examples.name(position.example) for position in self.order.batch(step)]
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" * (len(names) > _NAMED))
+        latest = self.checkpoints.latest()
+        raise TrainingError(
+            f"the {what} is {value} in step {step + 1}, on {shown}. "
+            + (f"The last good checkpoint is {latest}" if latest else "There is no checkpoint yet")
+            + ". Try a smaller recipe.learning_rate, recipe.clip_gradients, or --precision float32."
+        )
+
+    def _measure(self, step: int, board: Board | None) -> None:
+        """On validation data; every process does the same, for modules that are spread over them."""
+        with self.engine.measuring():
+            measures = measure(
+                self.recipe, self._prepared, self.conduct.measured_examples, self.share.micro_batch
+            )
+        if board:
+            board.add_measures(step, measures)
+
+    def _save(self, step: int) -> None:
+        """A checkpoint, and the weights beside it."""
+        self.checkpoints.write(step, self.engine.save)
+        self.engine.wait()
+        if self.engine.is_main:
+            self.checkpoints.complete(Progress(step, self.engine.processes, self.engine.name))
+        with self.engine.whole_weights():
+            if self.engine.is_main:
+                about = {**self.conduct.about, "step": str(step)}
+                self.recipe.save_weights(self.weights, about)
+        self.engine.wait()
+
+    def _end(self, step: int) -> None:
+        if step >= self.total:
+            with self.engine.whole_weights():
+                self.recipe.finish()
+        self._save(step)
+
+    def _resume(self) -> int:
+        """Steps done before."""
+        latest = self.checkpoints.latest()
+        if latest is None:
+            return 0
+        progress = self.checkpoints.progress(latest)
+        self._check_engine(latest, progress)
+        try:
+            self.engine.load(latest)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"checkpoint {latest} does not fit this training ({error}). Choose another --output, or "
+                "delete it to start anew."
+            ) from error
+        return progress.step
+
+    def _check_engine(self, checkpoint: Path, progress: Progress) -> None:
+        if progress.engine != self.engine.name:
+            raise CheckpointError(
+                f"checkpoint {checkpoint} was written by {progress.engine}, this is {self.engine.name}: the "
+                "states of their optimizers differ. Go on as before, or choose another --output."
+            )
+        spread = progress.engine.startswith("deepspeed")
+        if spread and progress.processes != self.engine.processes:
+            raise CheckpointError(
+                f"checkpoint {checkpoint} is spread over {progress.processes} processes, now there are "
+                f"{self.engine.processes}: DeepSpeed reads it with as many as wrote it. Without --deepspeed "
+                "the number may change."
+            )
+
+
+def _place() -> tuple[int, int]:
+    """Number of processes and rank of this one, as launchers state them."""
+    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+
+
+def _engine(recipe: Recipe, conduct: Conduct, share: Share) -> Engine:
+    if conduct.deepspeed is None:
+        return Engine(recipe, conduct.precision, conduct.device, share.parts)
+    return DeepSpeedEngine(recipe, conduct.precision, conduct.device, share, conduct.deepspeed)

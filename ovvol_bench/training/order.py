@@ -1,0 +1,116 @@
+"""Which examples a step sees: a pure function of the seed and the step, so that nothing needs to be kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import SettingError
+
+
+class Position(NamedTuple):
+    """One example of one step.
+
+    Attributes:
+        step: optimizer step, from 0.
+        lap: pass over the data, from 0.
+        example: its index.
+    """
+
+    step: int
+    lap: int
+    example: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """Every pass shows all examples once, shuffled anew; batches run on over the end of a pass.
+
+    Attributes:
+        count: examples in a pass.
+        batch_size: examples of an optimizer step.
+        seed: of the shuffling.
+    """
+
+    count: int
+    batch_size: int
+    seed: int
+
+    def steps(self, epochs: float) -> int:
+        """Optimizer steps that so many passes take, at least 1."""
+        return max(1, math.ceil(epochs * self.count / self.batch_size))
+
+    def batch(self, step: int) -> list[Position]:
+        """The examples of a step."""
+        first = step * self.batch_size
+        return [self._at(step, number) for number in range(first, first + self.batch_size)]
+
+    def _at(self, step: int, number: int) -> Position:
+        lap, place = divmod(number, self.count)
+        return Position(step, lap, int(_shuffled(self.count, self.seed, lap)[place]))
+
+
+@lru_cache(maxsize=2)  # a batch touches two passes at most, or all examples several times
+def _shuffled(count: int, seed: int, lap: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, lap]).permutation(count)
+
+
+@dataclass(frozen=True)
+class Share:
+    """How the examples of a step are spread over processes and over parts computed one after the other.
+
+    Attributes:
+        batch_size: examples of a step.
+        processes: number of them.
+        rank: of this one.
+        micro_batch: examples that this process computes at a time.
+    """
+
+    batch_size: int
+    processes: int
+    rank: int
+    micro_batch: int
+
+    @classmethod
+    def of(cls, batch_size: int, processes: int, rank: int, micro_batch: int | None) -> Share:
+        """Spread a step evenly.
+
+        Args:
+            batch_size: examples of a step.
+            processes: number of them.
+            rank: of this one.
+            micro_batch: examples at a time; None: all of a process's.
+
+        Raises:
+            SettingError: if it doesn't divide.
+        """
+        if batch_size % processes:
+            raise SettingError(
+                f"recipe.batch_size={batch_size} can't be spread evenly over {processes} processes. It "
+                "counts the examples of a step over all of them: choose a multiple, or other processes."
+            )
+        own = batch_size // processes
+        if micro_batch is not None and own % micro_batch:
+            raise SettingError(
+                f"--micro-batch {micro_batch} doesn't divide the {own} examples that each of {processes} "
+                f"processes has of a step (recipe.batch_size={batch_size})."
+            )
+        return cls(batch_size, processes, rank, micro_batch or own)
+
+    @property
+    def parts(self) -> int:
+        """Parts of a step that a process computes one after the other."""
+        return self.batch_size // self.processes // self.micro_batch
+
+    def of_step(self, batch: list[Position]) -> Iterator[list[Position]]:
+        """This process's parts of a step."""
+        own = self.parts * self.micro_batch
+        mine = batch[self.rank * own : (self.rank + 1) * own]
+        for first in range(0, own, self.micro_batch):
+            yield mine[first : first + self.micro_batch]

@@ -1,0 +1,254 @@
+"""What to train: a preset, changed by what was typed, built and given an identity."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.components import Component, Encoder
+from ovvol_bench.errors import CheckpointError, SettingError
+from ovvol_bench.files import write_text
+from ovvol_bench.registry import FoundRecipe, Registry
+from ovvol_bench.runs.devices import pick_device
+from ovvol_bench.runs.parts import build_dataset, build_encoder, check_pair, fit, part_spec
+from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
+from ovvol_bench.runs.selection import Choice, with_settings
+from ovvol_bench.runs.spec import PartSpec, canonical_digest
+from ovvol_bench.runs.weights import weights_digest
+from ovvol_bench.training.recipe import Recipe, TrainingTask
+
+TrainedKind = Literal["encoder", "grouper", "labeler"]
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """One training, with everything that its weights depend on.
+
+    Attributes:
+        kind: of the component.
+        component: trained; ``digest`` is of the weights that it starts from.
+        encoder: frozen, for groupers.
+        dataset: learned from; ``digest`` is its fingerprint.
+        recipe: by name.
+        options: every setting of the recipe, resolved.
+        seed: of all draws.
+        precision: of the arithmetic.
+        core: version of ovvol-bench.
+    """
+
+    kind: str
+    component: PartSpec
+    encoder: PartSpec | None
+    dataset: PartSpec
+    recipe: str
+    options: Mapping[str, Any]
+    seed: int
+    precision: str
+    core: str = ""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that counts; where files lie does not, their digests do."""
+        fields: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        fields["component"] = self.component.identity
+        fields["dataset"] = self.dataset.identity
+        fields["encoder"] = self.encoder and self.encoder.identity
+        return fields
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the hash of the identity."""
+        return canonical_digest(self.identity)[:16]
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What was asked for.
+
+    Attributes:
+        kind: of the component.
+        name: of the component.
+        recipe: by name; None for the component's usual one.
+        preset: where everything else comes from.
+        settings: values by kind of component, ``recipe``, ``dataset`` or ``validation``, and setting.
+        encoder: by name, in place of the preset's.
+        dataset: see encoder.
+        seed: of all draws.
+        precision: of the arithmetic.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        cache: folder for what is worth keeping.
+    """
+
+    kind: TrainedKind
+    name: str
+    recipe: str | None
+    preset: Preset
+    settings: Settings
+    encoder: str | None
+    dataset: str | None
+    seed: int
+    precision: str
+    device: str
+    cache: Path
+    core: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training that is ready to begin.
+
+    Attributes:
+        spec: what it is.
+        recipe: built.
+    """
+
+    spec: TrainingSpec
+    recipe: Recipe
+
+    def claim(self, folder: Path) -> None:
+        """Take a folder for this training, or find that it is the same training's.
+
+        Raises:
+            CheckpointError: if another training lies there.
+        """
+        file = folder / "training.json"
+        if file.exists():
+            differing = _differences(json.loads(file.read_text(encoding="utf-8")), self.spec.identity)
+            if differing:
+                raise CheckpointError(
+                    f"{folder} holds another training: {'; '.join(differing)}. Choose another --output, or "
+                    "give the settings of then to go on with it."
+                )
+            return
+        write_text(file, json.dumps(self.spec.identity, indent=2) + "\n")
+
+
+def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
+    """Build what was asked for.
+
+    Raises:
+        UnknownNameError, SettingError: if a name or setting is wrong, or the preset doesn't train this.
+        DataError: if the data can't be read.
+        WeightsError: if weights can't be loaded.
+    """
+    found = registry.recipe(request.kind, request.name, request.recipe)
+    preset = _training_preset(request, found)
+    dataset_spec, dataset = _dataset(registry, request, "dataset", preset.dataset)
+    encoder_spec, encoder = _encoder(registry, request, dataset_spec)
+    choice = _component_choice(registry, request, preset, encoder, dataset_spec)
+    spec, component = _component(registry, request, choice)
+    if encoder is not None and encoder_spec is not None:
+        check_pair(encoder_spec.name, encoder, choice, component)  # type: ignore[arg-type]
+    validation = None
+    if preset.validation is not None:
+        _, validation = _dataset(registry, request, "validation", preset.validation)
+    options = {**preset.recipe, **request.settings.get("recipe", {})}
+    task = TrainingTask(component, dataset, validation, encoder, request.cache, request.seed)
+    with _seeded(request.seed):
+        recipe = found.build(task, options)
+    made = TrainingSpec(
+        request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
+        request.seed, request.precision, request.core,
+    )  # fmt: skip
+    return TrainingPlan(made, recipe)
+
+
+def _training_preset(request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
+    known = request.preset.training
+    if found.name in known:
+        preset = known[found.name]
+        if request.dataset and request.dataset != preset.dataset.name:
+            return preset.model_copy(update={"dataset": Part(name=request.dataset)})
+        return preset
+    if request.dataset:
+        return TrainingPreset(dataset=Part(name=request.dataset))
+    raise SettingError(
+        f"the preset says nothing about recipe '{found.name}' (it does about: {', '.join(known) or 'none'}). "
+        "Name what to learn from with --dataset, and set the rest with -o."
+    )
+
+
+def _dataset(registry: Registry, request: TrainingRequest, role: str, part: Part) -> tuple[PartSpec, Dataset]:
+    """A dataset in its role, ``dataset`` or ``validation``, with what was set for that role."""
+    chosen = Choice(part.name, part.options)
+    (choice,) = with_settings(registry, "dataset", [chosen], request.settings.get(role, {}))
+    return build_dataset(registry, choice)
+
+
+def _encoder(
+    registry: Registry, request: TrainingRequest, dataset: PartSpec
+) -> tuple[PartSpec | None, Encoder | None]:
+    """The frozen encoder that a grouper learns on."""
+    if request.kind != "grouper":
+        return None, None
+    name = request.encoder or request.preset.encoder.name
+    chosen = Choice(name, request.preset.options_for("encoder", name))
+    (choice,) = with_settings(registry, "encoder", [chosen], request.settings.get("encoder", {}))
+    part = build_encoder(registry, choice, _frames(dataset), local_device(request.device))
+    return part.spec, part.value
+
+
+def _component_choice(
+    registry: Registry,
+    request: TrainingRequest,
+    preset: TrainingPreset,
+    encoder: Encoder | None,
+    dataset: PartSpec,
+) -> Choice:
+    """The component as trained: without weights unless some were typed, fitted to a frozen encoder."""
+    options = request.preset.options_for(request.kind, request.name)
+    options = {key: value for key, value in options.items() if key != "weights"} | preset.component
+    chosen = Choice(request.name, options)
+    (choice,) = with_settings(registry, request.kind, [chosen], request.settings.get(request.kind, {}))
+    if encoder is None:
+        return choice
+    follows = {"feature_dim": encoder.dim, "frames": _frames(dataset) // encoder.tubelet_size}
+    return fit(registry, request.kind, choice, follows)
+
+
+def _component(registry: Registry, request: TrainingRequest, choice: Choice) -> tuple[PartSpec, Component]:
+    spec = part_spec(registry, request.kind, choice)
+    with _seeded(request.seed):
+        component: Component = registry.build(request.kind, choice.name, spec.options)
+    return replace(spec, digest=weights_digest(component)), component
+
+
+def _frames(dataset: PartSpec) -> int:
+    return int(dataset.options.get("frames_per_clip", 8))
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """First weights follow from the seed, and other draws of the process stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def local_device(asked: str) -> torch.device:
+    """The device of this process, one GPU each where a launcher started several."""
+    device = pick_device(asked)
+    if device.type == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return device
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, innermost fields first."""
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += [f"{key}.{text}" for text in _differences(old, new)]
+        elif old != new:
+            found.append(f"{key} was {old!r:.60} and is {new!r:.60}")
+    return found

@@ -1,0 +1,90 @@
+"""A plugin with an encoder that is trained in milliseconds: it learns to tell a picture's mean colour."""
+
+import torch
+from torch import nn
+
+from ovvol_bench import Encoder, Entry, Features, hookimpl
+from ovvol_bench.training import Examples, Optimization, Recipe
+from ovvol_bench.weights import load_strict, read_state, save_state
+
+
+class ToyEncoder(Encoder):
+    patch_size, tubelet_size, dim = 4, 1, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def encode(self, video):
+        pooled = nn.functional.avg_pool2d(video.flatten(0, 1), 4).unflatten(0, video.shape[:2])
+        return Features(self.layer(pooled.permute(0, 1, 3, 4, 2)))
+
+    def load_weights(self, path):
+        load_strict(self, read_state(path), path)
+
+
+class Noise(Examples):
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def name(self, index):
+        return f"toy {index}"
+
+    def example(self, index, draws):
+        values = torch.randn(3, generator=draws.torch) + index
+        return {"values": values, "index": torch.tensor(index)}
+
+
+class Regression(nn.Module):
+    def __init__(self, encoder, broken_at):
+        super().__init__()
+        self.encoder, self.broken_at = encoder, broken_at
+
+    def forward(self, batch):
+        predicted = self.encoder.layer(batch["values"])
+        loss = (predicted - batch["values"].flip(1)).square().mean()
+        if bool((batch["index"] == self.broken_at).any()):
+            loss = loss * float("nan")
+        return {"loss": loss, "largest": predicted.abs().amax()}
+
+
+class ToyRecipe(Recipe):
+    def __init__(self, task, optimization, examples, broken_at):
+        self.encoder = task.component
+        self.module = Regression(self.encoder, broken_at)
+        self.optimization = optimization
+        self.examples, self.validation = Noise(examples), Noise(5)
+
+    def evaluate(self):
+        return {"norm": float(self.encoder.layer.weight.norm())}
+
+    def save_weights(self, path, about):
+        save_state(self.encoder, path, about)
+
+
+def toy_recipe(
+    task, *, batch_size: int = 4, epochs: float = 5, learning_rate: float = 0.05, examples: int = 12,
+    broken_at: int = -1,
+):  # fmt: skip
+    """Learn to mirror colours.
+
+    Args:
+        task: what to train.
+        batch_size: examples of a step.
+        epochs: passes.
+        learning_rate: of Adam.
+        examples: in a pass.
+        broken_at: example that gives NaN.
+    """
+    numbers = Optimization(
+        "adam", learning_rate, lambda step, total: 1 - step / total, batch_size, epochs, clip_gradients=5.0
+    )
+    return ToyRecipe(task, numbers, examples, broken_at)
+
+
+@hookimpl
+def ovvol_encoders():
+    yield Entry("toy", lambda: ToyEncoder(), "mean colours", {"toy": toy_recipe})
