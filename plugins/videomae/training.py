@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from ovvol_bench import SettingError
 
-from .model import VideoMAEPretraining, to_patches
+from .model import VideoMAE, VideoMAEPretraining, to_patches
 
 
 def tube_mask(grid: tuple[int, int, int], ratio: float, draws: Generator, batch: int = 1) -> Tensor:
@@ -39,11 +39,38 @@ def tube_mask(grid: tuple[int, int, int], ratio: float, draws: Generator, batch:
     return (order < hidden).repeat(1, steps)
 
 
+def patch_pixels(encoder: VideoMAE, patches: Tensor) -> Tensor:
+    """Pixels of patches before they were normalised.
+
+    Args:
+        encoder: gives the pixel statistics.
+        patches: (M, tubelet, 3, patch, patch) float32, normalised.
+
+    Returns:
+        (M, tubelet * patch * patch, 3) float32 in [0, 1], in the order frame, row, column.
+    """
+    pixels = patches.permute(0, 1, 3, 4, 2).flatten(1, 3)
+    return pixels * pixels.new_tensor(encoder.std) + pixels.new_tensor(encoder.mean)
+
+
+def patch_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean, and unbiased standard deviation + 1e-6, of every patch and colour.
+
+    Args:
+        pixels: (..., values, 3) float32.
+
+    Returns:
+        Twice (..., 1, 3).
+    """
+    variance, mean = torch.var_mean(pixels, dim=-2, keepdim=True)
+    return mean, variance.sqrt() + 1e-6
+
+
 def pixel_targets(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Tensor:
     """What the model is to predict: the pixels of the hidden patches.
 
     With ``model.norm_targets`` each patch and colour has its mean taken off and is divided by its
-    (unbiased) standard deviation + 1e-6.
+    deviation, see `patch_statistics`.
 
     Args:
         model: gives patch size, pixel statistics and the kind of target.
@@ -55,12 +82,11 @@ def pixel_targets(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Te
         channel.
     """
     encoder = model.encoder
-    patches = to_patches(video.float(), encoder.tubelet_size, encoder.patch_size).flatten(1, 3)
-    hidden = patches[mask].permute(0, 1, 3, 4, 2).flatten(1, 3)
-    pixels = hidden * hidden.new_tensor(encoder.std) + hidden.new_tensor(encoder.mean)
+    patches = to_patches(video, encoder.tubelet_size, encoder.patch_size).flatten(1, 3)
+    pixels = patch_pixels(encoder, patches[mask].float())
     if model.norm_targets:
-        variance, mean = torch.var_mean(pixels, dim=1, keepdim=True)
-        pixels = (pixels - mean) / (variance.sqrt() + 1e-6)
+        mean, deviation = patch_statistics(pixels)
+        pixels = (pixels - mean) / deviation
     return pixels.reshape(len(video), -1, pixels.shape[1] * 3)
 
 
