@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,3 +45,29 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def claimed(lock: Path, advice: str) -> Iterator[None]:
+    """Hold a file for this process; the system lets go of it even if the process is killed.
+
+    Args:
+        lock: an empty file of its own, made if missing, in a folder that is there.
+        advice: what to do while another process holds it, after "Wait for it, or".
+
+    Raises:
+        SettingError: if another process holds it.
+    """
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise SettingError(
+                f"{lock.parent} is being written by another process (pid {file.read().strip()}). "
+                f"Wait for it, or {advice}."
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,20 +1,28 @@
-"""``ovvol-bench data``: make and look into datasets."""
+"""``ovvol-bench data``: make, prepare, check and look into datasets."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ovvol_bench.cli.common import echo_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovvol_bench.data.prepare import Outcome
+
+_FEW = 5  # problems that are printed; files hold them all
 
 Split = Literal["train", "val", "test"]
 
 
 @click.group("data")
 def command() -> None:
-    """Make and look into datasets."""
+    """Make, prepare, check and look into datasets."""
 
 
 @command.group()
@@ -42,6 +50,69 @@ def shapes(out: Path, split: Split, videos: int, seed: int) -> None:
     for _ in with_progress(written, videos, "rendering", lambda _: 1):
         pass
     click.echo(f"{videos} videos of split {split} are in {out}")
+
+
+@command.group()
+def prepare() -> None:
+    """Turn a dataset into what training reads."""
+
+
+@prepare.command("imagenet-vid")
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--split", default="train", show_default=True, help="Folder in Data/VID.")
+@click.option("--short-side", default=224, show_default=True, help="Of the videos, pixels.")
+@click.option("--multiple", default=16, show_default=True, help="What both sides are multiples of, pixels.")
+@click.option("--crf", default=23, show_default=True, help="x264's rate factor, 1 (best) to 51 (smallest).")
+@click.option("--gop", default=16, show_default=True, help="Most frames from one key frame to the next.")
+@click.option("--fps", default=25, show_default=True, help="Frames a second that the files state.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; as many as processors by default.")
+@click.option(
+    "--overwrite",
+    type=click.Choice(["missing", "always"]),
+    default="missing",
+    show_default=True,
+    help="Encode what is missing, or everything again.",
+)
+@click.option("--strict/--no-strict", help="Exit with 2 if any video could not be prepared.")
+def prepare_imagenet_vid(
+    root: Path, out: Path, split: str, workers: int | None, overwrite: str, strict: bool, **encoding: int
+) -> None:
+    """Encode the frames of ROOT's split as small mp4s in OUT, with a list of them.
+
+    A command that was cut off continues when it is given again. Videos that can't be prepared are
+    left out of the list and named in OUT/report.json.
+    """
+    from ovvol_bench.data.mp4 import Encoding
+    from ovvol_bench.data.prepare import prepare_videos
+    from ovvol_bench.data.progress import with_progress
+    from ovvol_bench.data.vid_tree import find_tree, video_folders
+
+    tree = find_tree(root, split)
+    names = video_folders(tree, with_empty=True)
+    outcomes = prepare_videos(
+        tree,
+        names,
+        out,
+        Encoding(**encoding),
+        workers=workers or os.cpu_count() or 1,
+        redo=overwrite == "always",
+    )
+    _report_preparation(list(with_progress(outcomes, len(names), "preparing", lambda _: 1)), out, strict)
+
+
+def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) -> None:
+    problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
+    kept = sum(outcome.kept for outcome in outcomes)
+    frames = sum(outcome.frames for outcome in outcomes)
+    done = len(outcomes) - len(problems)
+    click.echo(f"{done} videos with {frames} frames are in {out} ({kept} were there already)")
+    if problems:
+        click.echo(f"{len(problems)} videos could not be prepared, see {out / 'report.json'}:", err=True)
+        for problem in problems[:_FEW]:
+            click.echo(f"  {problem}", err=True)
+    if problems and strict:
+        raise click.exceptions.Exit(2)
 
 
 @command.command()

@@ -15,7 +15,7 @@ from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.motion import motion_iou
 from ovvol_bench.data.readers import image_size
 from ovvol_bench.data.vid_annotations import RawAnnotations, read_annotations
-from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, FRAME_SUFFIX, ListedVideo, VidTree
+from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, FRAME_SUFFIX, ListedVideo, VidTree, file_numbers
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import Bools, Floats, FrameTruth, Ints
@@ -104,7 +104,7 @@ def find_frames(tree: VidTree, listed: Sequence[ListedVideo]) -> tuple[VidVideo,
     """
     videos, missing = [], []
     for video in listed:
-        there = set(_file_numbers(tree.frames / video.name, FRAME_SUFFIX))
+        there = set(file_numbers(tree.frames / video.name, FRAME_SUFFIX))
         numbers = tuple(sorted(there)) if video.numbers is None else video.numbers
         wanted = numbers if numbers else (0,)  # a listed folder without frames misses its first
         missing += [tree.frame(video.name, number) for number in wanted if number not in there]
@@ -252,13 +252,6 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
             for entry in entries
             if entry.name.endswith(ANNOTATION_SUFFIX)
         }
-
-
-def _file_numbers(folder: Path, suffix: str) -> list[int]:
-    if not folder.is_dir():
-        return []
-    stems = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208
-    return [int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()]
 
 
 def _missing(what: str, paths: Sequence[Path], folder: Path) -> DataError:

@@ -109,12 +109,35 @@ def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
     standard = tree.lists / f"{tree.split}.txt"
     source = source or (standard if standard.is_file() else None)
     if source is None:
-        return VideoList("none", None, tuple(ListedVideo(name, None) for name in _folders(tree)))
+        return VideoList("none", None, tuple(ListedVideo(name, None) for name in video_folders(tree)))
     lines = _read_lines(source)
     layout = _layout(lines, source)
     videos = _READ[layout](lines, source)
     resolved = tuple(ListedVideo(_resolve(tree, video.name), video.numbers) for video in videos)
     return VideoList(layout, source, resolved)
+
+
+def video_folders(tree: VidTree, with_empty: bool = False) -> list[str]:
+    """Names of all folders of the split that hold frames, sorted; train's lie one level deeper than val's.
+
+    Args:
+        tree: where to look.
+        with_empty: add folders that hold no folder and no frame, which ought to be videos.
+    """
+    walk = os.walk(tree.frames / tree.split)
+    return sorted(
+        Path(folder).relative_to(tree.frames).as_posix()
+        for folder, below, files in walk
+        if any(file.endswith(FRAME_SUFFIX) for file in files) or (with_empty and not below)
+    )
+
+
+def file_numbers(folder: Path, suffix: str) -> list[int]:
+    """Numbers of the files ``%06d`` with this suffix, in any order; none for a folder that isn't there."""
+    if not folder.is_dir():
+        return []
+    stems = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208
+    return [int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()]
 
 
 def _read_lines(source: Path) -> list[Line]:
@@ -210,13 +233,3 @@ def _resolve(tree: VidTree, name: str) -> str:
     if (tree.frames / with_split).is_dir() or name.split("/")[0] != tree.split:
         return name if (tree.frames / name).is_dir() else with_split
     return name
-
-
-def _folders(tree: VidTree) -> list[str]:
-    """All folders of the split that hold frames, sorted; train videos lie one level deeper than val's."""
-    walk = os.walk(tree.frames / tree.split)
-    return sorted(
-        Path(folder).relative_to(tree.frames).as_posix()
-        for folder, _, files in walk
-        if any(file.endswith(FRAME_SUFFIX) for file in files)
-    )

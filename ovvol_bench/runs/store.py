@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import claimed
 from ovvol_bench.runs.files import read_json, write_json
 from ovvol_bench.runs.spec import SCHEMA, RunSpec
 
@@ -59,18 +58,7 @@ class RunFolder:
             SettingError: if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                raise SettingError(
-                    f"{self.path} is being written by another process (pid {lock.read().strip()}). "
-                    "Wait for it, or give this run another folder with --output."
-                ) from error
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+        with claimed(self.path / "lock", "give this run another folder with --output"):
             yield
 
     def start(self, spec: RunSpec, overwrite: Overwrite) -> None:
