@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ovvol_bench.cli.common import echo_table
+from ovvol_bench.cli.common import echo_json, echo_table, format_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ovvol_bench.data.check import Checked
     from ovvol_bench.data.prepare import Outcome
 
 _FEW = 5  # problems that are printed; files hold them all
@@ -116,6 +117,71 @@ def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) ->
 
 
 @command.command()
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--split", default="val", show_default=True, help="Folder in Data/VID, or name of the list.")
+@click.option(
+    "--list", "list_file", type=click.Path(path_type=Path), help="Check that this list's lines exist."
+)
+@click.option(
+    "--vocabulary", default="imagenet-vid", show_default=True, help="Built-in name, or a .yaml file."
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; as many as processors by default.")
+@format_option("text", "json")
+def check(
+    root: Path, split: str, list_file: Path | None, vocabulary: str, workers: int | None, style: str
+) -> None:
+    """Look at every file of a split at ROOT, and exit with 2 if anything is wrong.
+
+    ROOT is an ILSVRC-VID tree, or a folder that 'data prepare' wrote. Frames, annotations and lists
+    are compared with each other, and counts with the official ones.
+    """
+    from ovvol_bench.data.check import OFFICIAL, check_data
+    from ovvol_bench.naming.vocabulary import load_vocabulary
+
+    words, processes = load_vocabulary(vocabulary), workers or os.cpu_count() or 1
+    checked = check_data(root, split, words, list_file=list_file, workers=processes)
+    official = OFFICIAL.get(split, {})
+    (_echo_check_json if style == "json" else _echo_check)(checked, split, official)
+    if checked.findings.told():
+        raise click.exceptions.Exit(2)
+
+
+def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> None:
+    findings = checked.findings
+    click.echo(f"split {split}, {checked.layout}, list: {checked.source or 'none'}")
+    rows = [
+        {"what": what, "count": f"{count:,}", "official": f"{official[what]:,}" if what in official else None}
+        for what, count in findings.counts.items()
+    ]
+    echo_table(rows)
+    for kind, count, examples in findings.told():
+        click.echo(f"\n{count:,} {kind}:")
+        for example in examples:
+            click.echo(f"  {example}")
+        if count > len(examples):
+            click.echo("  ...")
+    if not findings.told():
+        click.echo("\nno problems found")
+
+
+def _echo_check_json(checked: Checked, split: str, official: Mapping[str, int]) -> None:
+    problems = [
+        {"kind": kind, "count": count, "examples": examples}
+        for kind, count, examples in checked.findings.told()
+    ]
+    echo_json(
+        {
+            "split": split,
+            "layout": checked.layout,
+            "list": None if checked.source is None else str(checked.source),
+            "counts": dict(checked.findings.counts),
+            "official": dict(official),
+            "problems": problems,
+        }
+    )
+
+
+@command.command()
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", default="val", show_default=True, help="Folder in Data/VID.")
 @click.option(
@@ -126,7 +192,10 @@ def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) ->
 )
 @click.option("--cache", help="Folder for parsed annotations; the user's cache folder by default.")
 def inspect(path: Path, split: str, list_file: Path | None, vocabulary: str, cache: str | None) -> None:
-    """Print what an ILSVRC-VID tree at PATH contains, and check that it is complete."""
+    """Print what an ILSVRC-VID tree at PATH contains, as evaluation reads it.
+
+    It ends at the first mistake; 'data check' looks for them all.
+    """
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.vid_index import describe, find_frames, load_index
     from ovvol_bench.data.vid_tree import find_tree, read_videos

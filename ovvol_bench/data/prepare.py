@@ -200,7 +200,7 @@ def read_report(out: Path) -> dict[str, Any]:
     """What ``report.json`` holds, by split; empty where there is none.
 
     Raises:
-        DataError: if it is no JSON object of objects.
+        DataError: if it can't be read, or is not what ``prepare_videos`` writes.
     """
     path = out / REPORT
     advice = "Delete it, and prepare the splits again."
@@ -208,9 +208,14 @@ def read_report(out: Path) -> dict[str, Any]:
         report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read ({error}). {advice}") from error
-    if not isinstance(report, dict) or not all(isinstance(entry, dict) for entry in report.values()):
+    if not isinstance(report, dict) or not all(map(_is_entry, report.values())):
         raise DataError(f"{path} is not what was written there: expected an object a split. {advice}")
     return report
+
+
+def _is_entry(value: object) -> bool:
+    kinds = {"settings": dict, "complete": bool, "videos": dict, "problems": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def _opened_report(out: Path, split: str, encoding: Encoding, redo: bool) -> dict[str, Any]:

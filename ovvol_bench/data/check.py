@@ -1,0 +1,270 @@
+"""Whether an ILSVRC-VID tree, or what ``prepare`` makes of one, is whole: everything is looked at once.
+
+Unlike reading a dataset, which ends at the first mistake, a check goes on and tells them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from xml.etree import ElementTree
+
+from ovvol_bench.data.findings import Findings, Kind
+from ovvol_bench.data.jpeg import read_header
+from ovvol_bench.data.mp4 import read_mp4
+from ovvol_bench.data.prepare import read_report
+from ovvol_bench.data.processes import in_processes
+from ovvol_bench.data.progress import with_progress
+from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.vid_annotations import Parsed, parse_any, parse_usual
+from ovvol_bench.data.vid_tree import (
+    ANNOTATION_SUFFIX,
+    FRAME_SUFFIX,
+    VidTree,
+    file_numbers,
+    find_tree,
+    read_videos,
+    video_folders,
+)
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.naming.vocabulary import Vocabulary
+
+BY_HAND = "objects drawn by hand"
+OFFICIAL: Mapping[str, Mapping[str, int]] = {
+    "train": {"videos": 3862, "frames": 1_122_397, BY_HAND: 866_870},
+    "val": {"videos": 555, "frames": 176_126, BY_HAND: 135_949},
+    "test": {"videos": 937},
+}
+"""Counts of ImageNet-VID's splits as the ILSVRC 2015 development kit states them."""
+
+_WITHOUT_TRUTH = "test"  # the one split whose annotations were never published
+_NAME = re.compile(rb"<name>\s*(.*?)\s*</name>")
+_LINE = re.compile(r"(?:\./)?(?P<path>.+\.mp4) -?\d+")
+_JobT = TypeVar("_JobT")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The outcome of a check.
+
+    Attributes:
+        layout: what was found at the root, in words.
+        source: the list that was followed; None if there is none.
+        findings: counts and problems.
+    """
+
+    layout: str
+    source: Path | None
+    findings: Findings
+
+
+def check_data(
+    root: Path,
+    split: str,
+    vocabulary: Vocabulary,
+    *,
+    list_file: Path | None = None,
+    workers: int = 1,
+) -> Checked:
+    """Check one split of a tree of frames, or of videos that were prepared from one.
+
+    Args:
+        root: folder with Data and Annotations, or with ``SPLIT.csv`` and the videos.
+        split: ``train``, ``val`` or another.
+        vocabulary: its codes are the names that annotations may have.
+        list_file: a list to follow; the root's own where None.
+        workers: processes.
+
+    Raises:
+        DataError: if the root has neither layout, or a list can't be read.
+    """
+    if (root / f"{split}.csv").is_file() or (root / "report.json").is_file():
+        return check_prepared(root, split, list_file, workers)
+    return check_tree(find_tree(root, split), vocabulary, list_file, workers)
+
+
+@dataclass(frozen=True)
+class _VideoJob:
+    tree: VidTree
+    name: str
+    listed: tuple[int, ...]
+    class_ids: Mapping[str, int]
+    annotated: bool
+
+    def frame(self, number: int) -> str:
+        return f"{self.name}/{number:06d}{FRAME_SUFFIX}"
+
+    def annotation(self, number: int) -> str:
+        return f"{self.name}/{number:06d}{ANNOTATION_SUFFIX}"
+
+
+def check_tree(
+    tree: VidTree, vocabulary: Vocabulary, list_file: Path | None = None, workers: int = 1
+) -> Checked:
+    """Check frames and annotations, see ``check_data``. Of images only the headers are read."""
+    listed = read_videos(tree, list_file)
+    numbers = {video.name: video.numbers or () for video in listed.videos}
+    there = set(video_folders(tree, with_empty=True))
+    annotated = tree.split != _WITHOUT_TRUTH or (tree.annotations / tree.split).is_dir()
+    jobs = [
+        _VideoJob(tree, name, numbers.get(name, ()), vocabulary.id_of_code, annotated)
+        for name in sorted(there)
+    ]
+    findings = Findings()
+    findings.add(Kind.NOT_THERE, (name for name in numbers if name not in there))
+    _include_all(findings, _check_video, jobs, workers)
+    return Checked("ILSVRC-VID tree", listed.source, findings)
+
+
+def _include_all(
+    findings: Findings, work: Callable[[_JobT], tuple[str, Findings]], jobs: Sequence[_JobT], workers: int
+) -> None:
+    """Do all jobs and add what they found, in the order of their names."""
+    parts = with_progress(in_processes(work, jobs, workers), len(jobs), "checking", lambda _: 1)
+    for _, part in sorted(parts, key=lambda named: named[0]):
+        findings.include(part)
+
+
+def _check_video(job: _VideoJob) -> tuple[str, Findings]:
+    findings = Findings()
+    frames = sorted(file_numbers(job.tree.frames / job.name, FRAME_SUFFIX))
+    findings.counts.update(videos=1, frames=len(frames))
+    if not frames:
+        findings.add(Kind.NO_FRAMES, [job.name])
+    last = frames[-1] if frames else -1
+    findings.add(Kind.GAP, map(job.frame, sorted(set(range(last + 1)) - set(frames))))
+    findings.add(Kind.NOT_THERE, map(job.frame, sorted(set(job.listed) - set(frames))))
+    sizes = _check_frames(job, frames, findings)
+    if job.annotated:
+        _check_annotations(job, frames, sizes, findings)
+    return job.name, findings
+
+
+def _check_frames(job: _VideoJob, numbers: Sequence[int], findings: Findings) -> dict[int, Size]:
+    """Sizes of the frames that say theirs."""
+    sizes: dict[int, Size] = {}
+    for number in numbers:
+        try:
+            header = read_header(job.tree.frame(job.name, number))
+        except DecodeError:
+            findings.add(Kind.BAD_FRAME, [job.frame(number)])
+            continue
+        sizes[number] = header.size
+        if not header.complete:
+            findings.add(Kind.BAD_FRAME, [job.frame(number)])
+    first = next(iter(sizes.values()), None)
+    findings.add(
+        Kind.CHANGED_SIZE, (f"{job.frame(n)}: {_hw(size)}" for n, size in sizes.items() if size != first)
+    )
+    return sizes
+
+
+def _check_annotations(
+    job: _VideoJob, frames: Sequence[int], sizes: Mapping[int, Size], findings: Findings
+) -> None:
+    folder = job.tree.annotations / job.name
+    numbers = sorted(file_numbers(folder, ANNOTATION_SUFFIX))
+    findings.counts["annotations"] += len(numbers)
+    findings.add(Kind.NO_ANNOTATION, map(job.frame, sorted(set(frames) - set(numbers))))
+    findings.add(Kind.NO_FRAME, map(job.annotation, sorted(set(numbers) - set(frames))))
+    for number in numbers:
+        where = job.annotation(number)
+        try:
+            text = (job.tree.annotations / where).read_bytes()
+            parsed = parse_usual(text, job.class_ids) or parse_any(text, job.class_ids)
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            findings.add(Kind.BAD_ANNOTATION, [f"{where}: {error}"])
+            continue
+        _check_truth(parsed, sizes.get(number), where, findings)
+        if any(row[0] == 0 for row in parsed[1]):
+            names = (name.decode(errors="replace") for name in _NAME.findall(text))
+            unknown = (name for name in names if name not in job.class_ids)
+            findings.add(Kind.UNKNOWN_CLASS, (f"{where}: {name}" for name in unknown))
+
+
+def _check_truth(parsed: Parsed, size: Size | None, where: str, findings: Findings) -> None:
+    """Check size and boxes; a box may end at the frame's width or height, one past the last pixel."""
+    stated, rows = parsed
+    findings.counts.update({"objects": len(rows), BY_HAND: sum(not row[7] for row in rows)})
+    if size is not None and any(stated) and stated != size:
+        findings.add(Kind.STATED_SIZE, [f"{where}: {_hw(stated)} instead of {_hw(size)}"])
+    height, width = size or stated
+    for _, x1, y1, x2, y2, *_ in rows:
+        box = f"{where}: {x1:g} {y1:g} {x2:g} {y2:g}"
+        if x2 < x1 or y2 < y1:
+            findings.add(Kind.INVERTED, [box])
+        if width and (min(x1, x2, y1, y2) < 0 or max(x1, x2) > width or max(y1, y2) > height):
+            findings.add(Kind.OUTSIDE, [f"{box} in {_hw((height, width))}"])
+
+
+def _hw(size: Size) -> str:
+    return f"{size[0]} x {size[1]} (height x width)"
+
+
+@dataclass(frozen=True)
+class _MovieJob:
+    root: Path
+    name: str
+    frames: int | None
+    settings: Mapping[str, int]
+
+
+def check_prepared(root: Path, split: str, list_file: Path | None = None, workers: int = 1) -> Checked:
+    """Check videos that ``prepare`` wrote, see ``check_data``: read, not decoded."""
+    findings = Findings()
+    source = list_file or root / f"{split}.csv"
+    names = _read_list(source, findings)
+    there = {path.relative_to(root).as_posix() for path in (root / split).rglob("*.mp4")}
+    findings.add(Kind.NOT_THERE, (name for name in names if name not in there))
+    findings.add(Kind.NOT_LISTED, sorted(there - set(names)))
+    entry = read_report(root).get(split, {})
+    _check_report(entry, split, findings)
+    frames, settings = entry.get("videos", {}), entry.get("settings", {})
+    jobs = [
+        _MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings)
+        for name in names
+        if name in there
+    ]
+    _include_all(findings, _check_movie, jobs, workers)
+    return Checked("prepared videos", source, findings)
+
+
+def _read_list(source: Path, findings: Findings) -> list[str]:
+    """Videos that a list names, below its root."""
+    try:
+        lines = [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"List {source} can't be read ({error}). Expected lines such as './val/VIDEO.mp4 0', which "
+            "'ovvol-bench data prepare imagenet-vid' writes once all videos are done."
+        ) from error
+    findings.add(Kind.BAD_LINE, (line for line in lines if not _LINE.fullmatch(line)))
+    return [match["path"] for line in lines if (match := _LINE.fullmatch(line))]
+
+
+def _check_report(entry: Mapping[str, Any], split: str, findings: Findings) -> None:
+    if not entry:
+        return
+    if not entry["complete"]:
+        findings.add(Kind.UNFINISHED, [f"{split}: give the same 'data prepare' command again"])
+    findings.add(Kind.LEFT_OUT, (f"{name}: {reason}" for name, reason in entry["problems"].items()))
+
+
+def _check_movie(job: _MovieJob) -> tuple[str, Findings]:
+    findings = Findings()
+    findings.counts["videos"] = 1
+    try:
+        stored = read_mp4(job.root / job.name)
+    except DecodeError as error:
+        findings.add(Kind.BAD_VIDEO, [str(error)])
+        return job.name, findings
+    findings.counts["frames"] = stored.frame_count
+    if job.frames not in (None, stored.frame_count):
+        findings.add(Kind.OTHER_COUNT, [f"{job.name}: {stored.frame_count} instead of {job.frames}"])
+    short_side, multiple = job.settings.get("short_side", min(stored.size)), job.settings.get("multiple", 2)
+    if min(stored.size) != short_side or max(stored.size) % multiple:
+        findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(stored.size)}"])
+    return job.name, findings

@@ -1,0 +1,71 @@
+"""What a check found: counts, and every kind of problem with its first examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+EXAMPLES = 5
+"""Of a kind of problem that are kept; all are counted."""
+
+
+class Kind(StrEnum):
+    """Kinds of problems, in the order in which they are told."""
+
+    NOT_THERE = "listed, but not there"
+    BAD_LINE = "list lines of an unknown layout"
+    NO_FRAMES = "folders without frames"
+    GAP = "frames missing from the numbering"
+    BAD_FRAME = "frames that are no JPEG, or cut off"
+    CHANGED_SIZE = "frames of another size than their video's first"
+    NO_ANNOTATION = "frames without annotation"
+    NO_FRAME = "annotations without frame"
+    BAD_ANNOTATION = "annotations that can't be parsed"
+    STATED_SIZE = "annotations that state another size than the frame has"
+    UNKNOWN_CLASS = "objects of unknown class"
+    INVERTED = "boxes that end before they begin"
+    OUTSIDE = "boxes that reach outside the frame"
+    UNFINISHED = "preparations that did not come to their end"
+    LEFT_OUT = "videos that could not be prepared"
+    BAD_VIDEO = "videos that can't be read, or are cut off"
+    OTHER_COUNT = "videos with another number of frames than was prepared"
+    OTHER_SIZE = "videos of another size than was prepared"
+    NOT_LISTED = "videos that no line of the list names"
+
+
+@dataclass
+class Findings:
+    """Counts and problems; those of parts add up.
+
+    Attributes:
+        counts: what there is, by words such as ``frames``.
+        problems: how often a kind occurs.
+        examples: the first ``EXAMPLES`` of a kind.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Counter[Kind] = field(default_factory=Counter)
+    examples: dict[Kind, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: Kind, examples: Iterable[str]) -> None:
+        """Count a problem for every example."""
+        if there := list(examples):
+            self.problems[kind] += len(there)
+            self._keep(kind, there)
+
+    def include(self, other: Findings) -> None:
+        """Add what another part found, its examples after those that are here."""
+        self.counts.update(other.counts)
+        self.problems.update(other.problems)
+        for kind, examples in other.examples.items():
+            self._keep(kind, examples)
+
+    def told(self) -> list[tuple[Kind, int, list[str]]]:
+        """Kinds that occur, with their count and first examples."""
+        return [(kind, self.problems[kind], self.examples[kind]) for kind in Kind if self.problems[kind]]
+
+    def _keep(self, kind: Kind, examples: list[str]) -> None:
+        kept = self.examples.setdefault(kind, [])
+        kept += examples[: EXAMPLES - len(kept)]
