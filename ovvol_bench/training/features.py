@@ -36,8 +36,9 @@ _AT_ONCE = 8  # clips encoded together
 
 
 class FrozenEncoder:
-    """An encoder that is read and not trained: in eval mode, without gradients. No module, so that it is
-    neither wrapped nor saved with what is trained.
+    """An encoder that is read and not trained: in eval mode, without gradients.
+
+    It is no module, so that it is neither wrapped nor saved with what is trained.
 
     Args:
         encoder: is frozen in place.
@@ -77,7 +78,7 @@ class FrozenEncoder:
         for tensors in (self.encoder.named_parameters(), self.encoder.named_buffers()):
             for name, value in tensors:
                 digest.update(f"\0{name} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -183,7 +184,9 @@ def _fill(
     file: FeatureFile, missing: list[int], encoder: FrozenEncoder, clips: FixedClips, workers: int
 ) -> None:
     device = _device()
-    parts = with_progress(_parts(clips, missing, workers), len(missing), "Encoding clips", lambda p: len(p[0]))
+    parts = with_progress(
+        _parts(clips, missing, workers), len(missing), "Encoding clips", lambda p: len(p[0])
+    )
     for indices, frames in parts:
         with autocast(device, best_precision(device)):
             features = encoder.features(frames.to(device, non_blocking=True))
@@ -210,8 +213,8 @@ def _halved(features: Tensor, encoder: FrozenEncoder) -> Tensor:
     largest = features.abs().amax().item()
     if largest > torch.finfo(torch.float16).max:
         raise SettingError(
-            f"features of encoder {type(encoder.encoder).__name__} reach {largest:.3g}, beyond float16 (65504), "
-            "which they are cached as. Set recipe.cache_features=false, or use an encoder that ends in a norm."
+            f"features of encoder {type(encoder.encoder).__name__} reach {largest:.3g}; they are cached as "
+            "float16, which ends at 65504. Set recipe.cache_features=false, or take an encoder with a final norm."
         )
     return features.half()
 

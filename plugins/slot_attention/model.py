@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,8 @@ class SlotAttentionSettings:
         iterations: rounds of attention.
         decoder_dim, decoder_layers: hidden width and number of hidden layers of the decoder.
         position_grid: side of the square grid that the decoder's positions are stored for.
+        masks: which masks `SlotAttentionGrouper.group` returns: the decoder's, as published, or the
+            attention of the last iteration, which covers more objects early in training.
     """
 
     num_slots: int = 15
@@ -45,10 +48,11 @@ class SlotAttentionSettings:
     decoder_dim: int = 1024
     decoder_layers: int = 3
     position_grid: int = 14
+    masks: Literal["decoder", "attention"] = "decoder"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
+            if name != "masks" and value < 1:
                 raise SettingError(f"slot_attention: {name}={value}; expected at least 1.")
 
 
@@ -211,11 +215,16 @@ class PatchDecoder(nn.Module):
 
 
 class SlotAttentionGrouper(Grouper):
-    """Joint space-time slot attention; the masks are the decoder's.
+    """Joint space-time slot attention.
 
     Args:
         settings: architecture.
+
+    Attributes:
+        has_weights: whether weights were loaded, so that a training goes on from them.
     """
+
+    has_weights = False
 
     def __init__(self, settings: SlotAttentionSettings | None = None) -> None:
         super().__init__()
@@ -228,8 +237,14 @@ class SlotAttentionGrouper(Grouper):
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
         """See `Grouper.group`; errors as `slots`."""
-        slots, _ = self.slots(features.grid, self.noise(draws))
-        return SlotMasks(self.decoder.masks(slots, (features.grid.shape[2], features.grid.shape[3])))
+        return SlotMasks(self.masks(features.grid, self.noise(draws)))
+
+    def masks(self, grid: Tensor, noise: Tensor) -> Tensor:
+        """(B, K, S, h, w) masks that sum to 1 over K; arguments and errors as `slots`."""
+        slots, attention = self.slots(grid, noise)
+        if self.settings.masks == "attention":
+            return attention.unflatten(2, grid.shape[1:4])  # type: ignore[no-any-return]
+        return self.decoder.masks(slots, (grid.shape[2], grid.shape[3]))
 
     def reconstruct(self, grid: Tensor, noise: Tensor, steps: Tensor | None = None) -> Reconstruction:
         """Group features and decode the slots in full, for training.
@@ -269,6 +284,7 @@ class SlotAttentionGrouper(Grouper):
         from .checkpoint import load_grouper
 
         load_grouper(self, path)
+        self.has_weights = True
 
     def _check(self, grid: Tensor) -> None:
         steps, width = grid.shape[1], grid.shape[4]

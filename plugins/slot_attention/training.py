@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,14 +27,14 @@ def reconstruction_loss(
             average for a fraction of the time.
 
     Returns:
-        Scalar float32 loss, and numbers to log by name: ``reconstruction`` (the loss) and
-        ``slots_used`` (mean over clips of `slots_used`; it falls where slots collapse).
+        Scalar float32 loss, and numbers to log by name, means over clips that tell of slots collapsing:
+        `slots_used` and `slot_entropy`.
     """
     decoded = grouper.reconstruct(grid, noise, steps)
     target = grid if steps is None else grid[:, steps]
     loss = F.mse_loss(decoded.features.float(), target.float())
-    used = slots_used(decoded.masks.detach()).float().mean()
-    return loss, {"reconstruction": loss.detach(), "slots_used": used}
+    masks = decoded.masks.detach()
+    return loss, {"slots_used": slots_used(masks).float().mean(), "slot_entropy": slot_entropy(masks).mean()}
 
 
 def slots_used(masks: Tensor) -> Tensor:
@@ -47,6 +48,20 @@ def slots_used(masks: Tensor) -> Tensor:
     """
     winners = F.one_hot(masks.argmax(dim=1).flatten(1), masks.shape[1])
     return winners.any(dim=1).sum(dim=1)
+
+
+def slot_entropy(masks: Tensor) -> Tensor:
+    """How undecided the patches are between slots: mean over patches of the masks' entropy.
+
+    Args:
+        masks: (B, K, S, h, w), sums to 1 over K.
+
+    Returns:
+        (B,) float32 in nats: 0 where every patch belongs to one slot, log K where all slots share every
+        patch alike.
+    """
+    entropy: Tensor = torch.special.entr(masks.float()).sum(dim=1)
+    return entropy.flatten(1).mean(dim=1)
 
 
 def learning_rate_factor(

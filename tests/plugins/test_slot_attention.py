@@ -116,12 +116,12 @@ class TestTraining:
         losses = []
         for _ in range(30):
             optimizer.zero_grad()
-            loss, parts = reconstruction_loss(grouper, grid, noise)
+            loss, numbers = reconstruction_loss(grouper, grid, noise)
             loss.backward()
             optimizer.step()
             losses.append(loss)
         assert losses[-1] < 0.95 * losses[0]
-        assert parts["reconstruction"] == losses[-1]
+        assert numbers["slots_used"] >= 1
 
     def test_slots_that_win_nowhere_are_not_counted(self):
         masks = torch.zeros(2, 3, 1, 2, 2)

@@ -1,0 +1,87 @@
+"""How well a grouper's slots find objects, whatever their names."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.components import Encoder, Grouper
+from ovvol_bench.data.loading import prefetch
+from ovvol_bench.errors import DecodeError
+from ovvol_bench.metrics.accumulators import ColumnMetric, CorLoc, DetectionRate
+from ovvol_bench.naming.slots import segment_boxes, winning_slots
+from ovvol_bench.pipeline import encode, group, stack
+from ovvol_bench.runs.draws import clip_generator
+from ovvol_bench.types import Clip, Ints, Localization
+
+_PROTOCOL = "vid-reference"
+
+
+def localization_quality(
+    encoder: Encoder, grouper: Grouper, dataset: Dataset, clips: int, seed: int
+) -> dict[str, float]:
+    """CorLoc and DetRate of slots before naming: every slot is one segment, none is dropped or merged.
+
+    An upper bound of what naming can keep, and the number to watch in training.
+
+    Args:
+        encoder: of the grouper's features, on its device.
+        grouper: to measure, on the same device.
+        dataset: with truth.
+        clips: how many are looked at, evenly spread over the dataset; all if there are fewer.
+        seed: of the grouper's draws.
+
+    Returns:
+        ``corloc`` (any box counts) and ``detrate`` under protocol vid-reference, NaN where no clip shows
+        an object; and ``unreadable_clips``, which were left out, where there are any.
+
+    Raises:
+        DataError: if a clip has no truth.
+        ContractError: if a component breaks its contract.
+    """
+    metrics: dict[str, ColumnMetric] = {"corloc": CorLoc(_PROTOCOL), "detrate": DetectionRate(_PROTOCOL)}
+    indices = np.linspace(0, len(dataset) - 1, min(clips, len(dataset))).round().astype(int)
+    unreadable = 0
+    for _, clip in prefetch(dataset, indices.tolist(), workers=1):
+        if isinstance(clip, DecodeError):
+            unreadable += 1
+            continue
+        slot_map, slots = _slot_map(encoder, grouper, clip, seed)
+        found = slots_as_segments(clip, slot_map, slots, len(dataset.vocabulary.classes))
+        for metric in metrics.values():
+            metric.update(found, clip.info)
+    numbers = {name: value.value for name, metric in metrics.items() for value in metric.compute().values()}
+    return numbers | ({"unreadable_clips": float(unreadable)} if unreadable else {})
+
+
+def slots_as_segments(clip: Clip, slot_map: Ints, slots: int, classes: int) -> Localization:
+    """Every slot as a segment of its own, without a name.
+
+    Args:
+        clip: that was grouped.
+        slot_map: (T, h, w) winning slot of every patch, in [0, K).
+        slots: K.
+        classes: C of the vocabulary.
+
+    Returns:
+        N = K segments; all probabilities are 0, for metrics that don't look at names.
+    """
+    boxes, present = segment_boxes(slot_map.astype(np.int16), slots, clip.info.frame_size)
+    return Localization(
+        boxes=boxes,
+        present=present,
+        probabilities=np.zeros((slots, classes + 1), np.float32),
+        slot_map=slot_map.astype(np.int16),
+        segment_of_slot=np.arange(slots, dtype=np.int16),
+        input_size=(clip.frames.shape[1], clip.frames.shape[2]),
+    )
+
+
+def _slot_map(encoder: Encoder, grouper: Grouper, clip: Clip, seed: int) -> tuple[Ints, int]:
+    """(T, h, w) winning slot of every patch, and K."""
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        features = encode(encoder, stack([clip], device))
+        masks = group(grouper, features, [clip_generator(seed, clip.info.id, "grouper")]).masks[0]
+        return winning_slots(masks, len(clip.frames)).cpu().numpy(), len(masks)

@@ -1,0 +1,232 @@
+"""How slot attention is trained: group the features of a frozen encoder, predict them from the slots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ovvol_bench import SettingError
+from ovvol_bench.components import Encoder
+from ovvol_bench.grids import sincos_table
+from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
+from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
+from ovvol_bench.training.localization import localization_quality
+from ovvol_bench.training.recipe import Factor
+from ovvol_bench.training.schedules import warmup_cosine
+from ovvol_bench.weights import save_state
+
+from .clips import CachedClips, Sampling, SlotDraws, VideoClips, VideoFixedClips
+from .model import SlotAttentionGrouper
+from .pictures import slot_picture
+from .training import learning_rate_factor, reconstruction_loss
+
+_MOST_READERS = 8  # processes that read frames for the cache
+
+
+@dataclass(frozen=True)
+class RateNumbers:
+    """The learning rate over time, as a factor of its peak.
+
+    Attributes:
+        schedule: ``exponential``, as published, see `learning_rate_factor`; or half a ``cosine`` to 0.
+        warmup_steps: of the rise.
+        decay_rate: factor gained every ``decay_steps`` steps, of ``exponential``.
+        decay_steps: see above.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+
+    schedule: Literal["exponential", "cosine"]
+    warmup_steps: int
+    decay_rate: float
+    decay_steps: int
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise SettingError(f"recipe.warmup_steps={self.warmup_steps}: expected 0 or more.")
+        if not 0 < self.decay_rate <= 1:
+            raise SettingError(f"recipe.decay_rate={self.decay_rate:g}: expected above 0 and at most 1.")
+        if self.decay_steps < 1:
+            raise SettingError(f"recipe.decay_steps={self.decay_steps}: expected at least 1.")
+
+    def factor(self) -> Factor:
+        """By optimizer step."""
+        if self.schedule == "cosine":
+            return partial(warmup_cosine, warmup=self.warmup_steps)
+        return self._exponential
+
+    def _exponential(self, step: int, total: int) -> float:
+        return learning_rate_factor(step, self.warmup_steps, self.decay_rate, self.decay_steps)
+
+
+@dataclass(frozen=True)
+class CacheNumbers:
+    """What is kept of the encoder's features.
+
+    Attributes:
+        clips_per_video: fixed clips that are cached of each video; None: nothing is cached.
+        limit_gb: space that all caches may take, 10^9 bytes.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+
+    clips_per_video: int | None
+    limit_gb: float
+
+    def __post_init__(self) -> None:
+        if self.clips_per_video is not None and self.clips_per_video < 1:
+            raise SettingError(f"recipe.cached_clips_per_video={self.clips_per_video}: expected at least 1.")
+
+
+class ReconstructionLoss(nn.Module):
+    """The grouper with its loss.
+
+    Args:
+        grouper: to be trained.
+    """
+
+    def __init__(self, grouper: SlotAttentionGrouper) -> None:
+        super().__init__()
+        self.grouper = grouper
+
+    def forward(self, batch: Batch) -> Losses:
+        """``loss``, ``slots_used`` and ``slot_entropy`` of a batch, see `reconstruction_loss`.
+
+        Args:
+            batch: ``features`` (B, S, h, w, D) float32; ``noise`` (B, K, slot_dim); where only some time
+                steps are decoded, ``steps`` (B, s), the same in every row.
+        """
+        steps = batch["steps"][0] if "steps" in batch else None
+        loss, numbers = reconstruction_loss(self.grouper, batch["features"], batch["noise"], steps)
+        return {"loss": loss, **numbers}
+
+
+class GroupingRecipe(Recipe):
+    """Slot attention on the features of a frozen encoder.
+
+    Args:
+        task: with a slot attention grouper and the encoder; datasets offer videos.
+        sampling: how clips are cut.
+        decoded_frames: time steps that a training step decodes; None: all.
+        cache: what is kept of the features.
+        optimization: the numbers.
+        evaluate_clips: validation clips that CorLoc and DetRate are taken on; 0: none.
+
+    Raises:
+        SettingError: if grouper, encoder and numbers don't fit together, or a dataset offers no videos.
+    """
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        sampling: Sampling,
+        decoded_frames: int | None,
+        cache: CacheNumbers,
+        optimization: Optimization,
+        evaluate_clips: int,
+    ) -> None:
+        grouper, encoder = fitting_parts(task)
+        settings = grouper.settings
+        self.optimization, self._evaluate_clips = optimization, evaluate_clips
+        self._seed, self._validation_data = task.seed, task.validation
+        self._encoder, self._grouper = FrozenEncoder(encoder), grouper
+        self.module = ReconstructionLoss(grouper)
+        draws = SlotDraws((settings.num_slots, settings.slot_dim), settings.frames, decoded_frames)
+        self.examples = self._examples(task, sampling, draws, cache)
+        if task.validation is not None:
+            plain = replace(sampling, clips_per_video=1, videos_per_step=None)
+            videos = task.validation.training_videos()
+            self.validation = VideoClips(videos, plain, replace(draws, decoded=None))
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Add ``features`` (B, S, h, w, D) float32: from the cache, or of ``video`` (B, T, H, W, 3) uint8."""
+        cached = batch.get("features")
+        features = self._encoder.features(batch["video"]) if cached is None else cached.float()
+        return {**batch, "features": features}
+
+    def evaluate(self) -> Mapping[str, float]:
+        """CorLoc and DetRate of slots, see `localization_quality`; nothing where there is no truth."""
+        data = self._validation_data
+        if data is None or not self._evaluate_clips or data.info(0).truth is None:
+            return {}
+        encoder = self._encoder.encoder.to(self._grouper.decoder.pos_embed.device)
+        return localization_quality(encoder, self._grouper, data, self._evaluate_clips, self._seed)
+
+    def pictures(self, batch: Batch) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """``slots``: frames of some clips, and which slot wins where."""
+        with torch.no_grad():
+            masks = self._grouper.masks(batch["features"], batch["noise"])
+        return {"slots": slot_picture(masks, batch.get("video"))}
+
+    def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
+        """The grouper; the frozen encoder has a file of its own."""
+        save_state(self._grouper, path, about)
+
+    def _examples(
+        self, task: TrainingTask, sampling: Sampling, draws: SlotDraws, cache: CacheNumbers
+    ) -> Examples:
+        videos = task.dataset.training_videos()
+        if cache.clips_per_video is None:
+            return VideoClips(videos, sampling, draws)
+        if sampling.videos_per_step is not None:
+            raise SettingError("recipe.same_video_batch draws clips anew: set recipe.cache_features=false.")
+        sampling = replace(sampling, clips_per_video=cache.clips_per_video)
+        readers = min(_MOST_READERS, (os.cpu_count() or 1) - 1)
+        plan = CachePlan(task.cache / "features", cache.limit_gb, readers)
+        fixed = [VideoFixedClips(videos, sampling, size, task.seed) for size in sampling.sizes]
+        features = [cached_features(self._encoder, clips, plan) for clips in fixed]
+        return CachedClips(fixed[0].names, features, draws)
+
+
+def start_from_sincos(grouper: SlotAttentionGrouper) -> None:
+    """Let the decoder's positions start from a sine-cosine table, unless weights were loaded.
+
+    Random ones of the usual size, 0.02, take thousands of steps to matter beside the slots, which
+    collapse to two or three meanwhile.
+    """
+    if grouper.has_weights:
+        return
+    settings, table = grouper.settings, grouper.decoder.pos_embed
+    start = sincos_table(settings.frames, settings.position_grid, settings.slot_dim).flatten(1, 2)
+    with torch.no_grad():
+        table.copy_(start)
+
+
+def fitting_parts(task: TrainingTask) -> tuple[SlotAttentionGrouper, Encoder]:
+    """The grouper to train and the encoder of its features.
+
+    Raises:
+        SettingError: if there is no encoder, or one whose features the grouper doesn't take.
+    """
+    grouper, encoder = task.component, task.encoder
+    if not isinstance(grouper, SlotAttentionGrouper):
+        raise SettingError(
+            f"the recipe slot_attention trains a slot_attention grouper; it was given a "
+            f"{type(grouper).__name__}."
+        )
+    if encoder is None:
+        raise SettingError("slot attention learns from the features of an encoder. Give one with --encoder.")
+    if encoder.dim != grouper.settings.feature_dim:
+        raise SettingError(
+            f"the encoder's features have {encoder.dim} channels, grouper.feature_dim="
+            f"{grouper.settings.feature_dim}. Set -o grouper.feature_dim={encoder.dim}."
+        )
+    frames = grouper.settings.frames * encoder.tubelet_size
+    if encoder.max_frames is not None and frames > encoder.max_frames:
+        raise SettingError(
+            f"grouper.frames={grouper.settings.frames} needs clips of {frames} frames; the encoder takes at "
+            f"most {encoder.max_frames}. Set -o grouper.frames={encoder.max_frames // encoder.tubelet_size} "
+            "or less."
+        )
+    return grouper, encoder
