@@ -168,7 +168,8 @@ class PretrainingRecipe(Recipe):
     def finish(self) -> None:
         """Set the final norm for the weights to come, if asked to; the module stays as it is."""
         if self._calibrate_clips:
-            self._calibrated = calibrated_norm(self._model.encoder, self._calibration_videos())
+            encoder = _like(self._model.encoder).to(self._model.mask_token.device)
+            self._calibrated = calibrated_norm(encoder, self._calibration_videos())
 
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
         """The encoder, final norm included; it is for ``load_weights`` with and without it."""
@@ -232,6 +233,13 @@ def _checked(component: Component, calibrate_clips: int) -> VideoMAE:
 
 def _pretraining(component: VideoMAE, decoder: DecoderNumbers) -> VideoMAEPretraining:
     """A masked autoencoder that starts from the component's weights, with a final norm in any case."""
+    return VideoMAEPretraining(
+        _like(component), decoder.dim, decoder.depth, decoder.heads, decoder.norm_targets
+    )
+
+
+def _like(component: VideoMAE) -> VideoMAE:
+    """A float32 encoder with the same weights, and a final norm in any case."""
     encoder = VideoMAE(replace(component.settings, final_norm=True))
     encoder.load_state_dict({**encoder.state_dict(), **component.state_dict()})
-    return VideoMAEPretraining(encoder, decoder.dim, decoder.depth, decoder.heads, decoder.norm_targets)
+    return encoder

@@ -4,6 +4,7 @@ import json
 
 import torch
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
+from ovvol_plugins.videomae.recipe import MaskedLoss
 from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask
 from safetensors.torch import load_file
 
@@ -39,6 +40,13 @@ def assert_near(found, want, tolerance):
     torch.testing.assert_close(found.float(), want.float(), atol=limit, rtol=tolerance["rel"])
 
 
+def assert_gradients(model, case, tensors):
+    parameters = dict(model.named_parameters())
+    for name in case["gradients"]:
+        want = tensors[f"grad.{name}"]
+        assert (parameters[name].grad - want).abs().max() <= 1e-3 * want.abs().max(), name
+
+
 def test_golden_videomae_pretrain_prediction_and_targets(golden):
     case, tensors, model = load_case(golden)
     video, mask = tensors["video"].float().transpose(1, 2), tensors["mask"]
@@ -56,13 +64,21 @@ def test_golden_videomae_pretrain_loss_and_gradients(golden):
     assert abs(loss.item() - tensors["loss"].item()) <= case["tolerance"]["loss"]
     assert abs(loss.item() - case["loss"]) <= case["tolerance"]["loss"]
     loss.backward()
-    parameters = dict(model.named_parameters())
-    for name in case["gradients"]:
-        want = tensors[f"grad.{name}"]
-        assert (parameters[name].grad - want).abs().max() <= 1e-3 * want.abs().max(), name
+    assert_gradients(model, case, tensors)
     model.norm_targets = False
     raw = pretraining_loss(model, video, mask)
     assert abs(raw.item() - tensors["loss_unnormalised_target"].item()) <= case["tolerance"]["loss"]
+
+
+def test_golden_videomae_pretrain_module_of_the_recipe(golden):
+    case, tensors, model = load_case(golden)
+    batch = {"video": tensors["video"].float().transpose(1, 2), "mask": tensors["mask"]}
+    for further in ({}, {"decoded": tensors["mask"]}):  # all that is hidden, said and not said
+        model.zero_grad()
+        losses = MaskedLoss(model)({**batch, **further})
+        assert abs(losses["loss"].item() - case["loss"]) <= case["tolerance"]["loss"]
+        losses["loss"].backward()
+        assert_gradients(model, case, tensors)
 
 
 def test_golden_videomae_pretrain_mask_is_a_tube(golden):

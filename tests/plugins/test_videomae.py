@@ -123,7 +123,7 @@ class TestPretraining:
         mask = tube_mask((4 // tubelet, 3, 5), 0.6, torch.Generator().manual_seed(0), batch=2)
         targets = pixel_targets(model, video, mask)
         assert targets.shape == model(video, mask).shape
-        monkeypatch.setattr(model, "forward", lambda video, mask: targets)
+        monkeypatch.setattr(model, "forward", lambda video, mask, decoded: targets)
         assert pretraining_loss(model, video, mask) == 0
 
     def test_raw_targets_are_the_pixels(self):
