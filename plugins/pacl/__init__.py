@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ovvol_bench import Entry, WeightsError, hookimpl
 
+from .recipes import clip_recipe, pacl_recipe
+
 if TYPE_CHECKING:
     from ovvol_bench import Labeler
 
@@ -97,4 +99,9 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
 @hookimpl
 def ovvol_labelers() -> Iterator[Entry]:
     """Register the labeler."""
-    yield Entry("pacl", build_pacl, "PACL: CLIP with a trained head that aligns patches with text")
+    yield Entry(
+        "pacl",
+        build_pacl,
+        "PACL: CLIP with a trained head that aligns patches with text",
+        recipes={"pacl": pacl_recipe, "clip": clip_recipe},
+    )

@@ -71,7 +71,11 @@ def load_state(labeler: PaclLabeler, state: State, source: Path) -> None:
 
 
 def save_labeler(
-    labeler: PaclLabeler, path: Path, metadata: Mapping[str, str] | None = None, half: bool = True
+    labeler: PaclLabeler,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    half: bool = True,
+    known_words: Tensor | None = None,
 ) -> None:
     """Write everything the labeler holds, and its architecture, atomically.
 
@@ -82,10 +86,13 @@ def save_labeler(
         path: a .safetensors file.
         metadata: text by name for the file's header.
         half: store as float16.
+        known_words: (vocabulary,) bool, rows of the token embedding that mean something; the others are
+            left out as well. None: all.
     """
     state = dict(labeler.state_dict())
     table = state.pop(_TOKENS)
-    indices = table.any(dim=1).nonzero().flatten()
+    kept = table.any(dim=1) if known_words is None else table.any(dim=1) & known_words
+    indices = kept.nonzero().flatten()
     state[_ROWS], state[_INDICES] = table[indices], indices.int()
     numbers = json.dumps(asdict(labeler.numbers))
     save_state(state, path, {**(metadata or {}), _NUMBERS: numbers}, half)

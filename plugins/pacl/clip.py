@@ -157,6 +157,13 @@ def build_towers(config: Mapping[str, Any], model: str = CUSTOM) -> ClipTowers:
 
 def _is_plain(vision: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
     other_vision = {"timm_model_name", "attentional_pool", "pool_type", "no_ln_pre"} & vision.keys()
-    other_text = {"hf_model_name", "hf_tokenizer_name", "pool_type", "embed_cls"} & text.keys()
+    other_text = {
+        "hf_model_name",
+        "hf_tokenizer_name",
+        "pool_type",
+        "proj_type",
+        "embed_cls",
+        "no_causal_mask",
+    } & text.keys()
     is_transformer = isinstance(vision.get("layers"), int)
     return is_transformer and not other_vision and not other_text and text.get("context_length", 77) == 77

@@ -23,7 +23,7 @@ from ovvol_bench.components import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_
 from ovvol_bench.grids import GridCache
 
 from .clip import ClipTowers
-from .text import tokenize
+from .text import embed_tokens, tokenize
 
 PixelStatistics = Literal["clip", "imagenet"]
 _PROMPTS_AT_ONCE = 256
@@ -102,8 +102,8 @@ class PaclLabeler(Labeler):
         Raises:
             SettingError: if the frames' size is no multiple of ``patch_size``.
         """
-        patches = self._patches(self.trunk(video.flatten(0, 1)), self._grid(video))
-        return patches.view(*video.shape[:2], *patches.shape[1:])
+        patches = self.head(self.trunk(video.flatten(0, 1)))
+        return patches.view(*video.shape[:2], *self._grid(video), self.dim)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """See `Labeler.embed_text`.
@@ -112,7 +112,7 @@ class PaclLabeler(Labeler):
             SettingError: if a prompt is too long.
         """
         tokens = tokenize(prompts).to(self.model.proj.device)
-        embedded = torch.cat([self.text(part) for part in tokens.split(_PROMPTS_AT_ONCE)])
+        embedded = torch.cat([embed_tokens(self.text, part) for part in tokens.split(_PROMPTS_AT_ONCE)])
         return F.normalize(embedded.float(), dim=-1)
 
     def align(self, images: Tensor) -> Alignment:
@@ -124,7 +124,7 @@ class PaclLabeler(Labeler):
         with torch.no_grad():
             tokens = self.trunk(images)
             image = self.tower_output(tokens)[:, 0].float()
-        return Alignment.of(image, self._patches(tokens, self._grid(images)))
+        return Alignment.of(image, self.head(tokens).unflatten(1, self._grid(images)))
 
     def trunk(self, images: Tensor) -> Tensor:
         """All of the frozen tower but its last block.
@@ -150,16 +150,16 @@ class PaclLabeler(Labeler):
         tokens = self.model.transformer.resblocks[-1](tokens)
         return self.model.ln_post(tokens) @ self.model.proj  # type: ignore[no-any-return]
 
+    def head(self, tokens: Tensor) -> Tensor:
+        """The trunk's tokens (B, 1 + h*w, width) to trained patch embeddings (B, h*w, E)."""
+        patches = self.last_transformer(tokens)[:, 1:]
+        return self.vision_emb(self.ln_last(patches))  # type: ignore[no-any-return]
+
     def load_weights(self, path: Path) -> None:
         """Load a checkpoint of any layout that `checkpoint` reads."""
         from .checkpoint import load_labeler
 
         load_labeler(self, path)
-
-    def _patches(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, 1 + h*w, width) of the trunk to trained patch embeddings (B, h, w, E)."""
-        patches = self.last_transformer(tokens)[:, 1:]
-        return self.vision_emb(self.ln_last(patches)).unflatten(1, grid)  # type: ignore[no-any-return]
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
         height, width = images.shape[-2:]

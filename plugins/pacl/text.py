@@ -1,11 +1,13 @@
-"""Prompts to CLIP tokens."""
+"""Prompts to CLIP tokens, and those to embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 
+import torch
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import TextTransformer
 from torch import Tensor
 
 from ovvol_bench import SettingError
@@ -32,6 +34,27 @@ def tokenize(prompts: Sequence[str]) -> Tensor:
                 f"CLIP reads {CONTEXT}. Shorten the template or the name."
             )
     return tokens
+
+
+def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
+    """What the tower makes of prompts, without the zeros after the longest of them.
+
+    Attention is causal and the end mark is what is read, so that nothing depends on what comes after it:
+    a short prompt costs a fraction of the tower's own 77 tokens.
+
+    Args:
+        tower: plain, as `clip.build_towers` makes it.
+        tokens: (P, 77) int64 from `tokenize`.
+
+    Returns:
+        (P, E).
+    """
+    length = int((tokens != 0).sum(dim=1).max())
+    tokens = tokens[:, :length]
+    states = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+    states = tower.transformer(states, attn_mask=tower.attn_mask[:length, :length])
+    ends = tower.ln_final(states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=1)])
+    return ends @ tower.text_projection  # type: ignore[no-any-return]
 
 
 @cache
