@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
+import subprocess
+import sys
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Any
+from threading import Event, Timer
+from typing import IO, Any, NoReturn
 
 _LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+: ")  # decord's errors begin with the time and its source line
 _START_LIMIT = 120.0  # a fresh interpreter on a busy machine; no work of the caller is in it
+_MAIN = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from ovvol_bench.data.workers import serve; serve()"
+)
 
 
 class WorkerError(Exception):
@@ -24,7 +30,9 @@ class Worker:
     """One helper process that holds an object and calls its methods, one at a time, first come first served.
 
     The process starts with the first call, is killed when a call exceeds the time limit or the
-    process dies, and is replaced after ``recycle_after`` calls, since some decoders leak memory.
+    process dies, and is replaced after ``recycle_after`` calls, since some decoders leak memory. A copy,
+    forked or pickled, has a process of its own; unlike those of ``multiprocessing`` it may be started
+    from a daemon, as the reading processes of a training are.
 
     Args:
         build: makes the object in the helper process; picklable by reference.
@@ -36,10 +44,10 @@ class Worker:
         self._build = build
         self._timeout = timeout
         self._recycle_after = recycle_after
-        self._calls = 0
-        self._line = ThreadPoolExecutor(1)  # unlike a lock it keeps the order: readers dislike going back
-        self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
+        self._begin()
+
+    def __reduce__(self) -> tuple[type[Worker], tuple[object, ...]]:
+        return Worker, (self._build, self._timeout, self._recycle_after)
 
     def call(self, method: str, *args: object) -> Any:
         """Call a method of the object, from any thread; arguments and result are pickled.
@@ -47,23 +55,29 @@ class Worker:
         Raises:
             WorkerError: if the method raises, takes longer than the time limit, or the process dies.
         """
+        if self._owner != os.getpid():  # forked: the line and the helper are the original's
+            self._begin()
         return self._line.submit(self._call, method, args).result()
 
     def close(self) -> None:
         """Kill the process, if there is one, after the calls in line; the next call starts another."""
-        self._line.submit(self._stop).result()
+        if self._owner == os.getpid():
+            self._line.submit(self._stop).result()
+
+    def _begin(self) -> None:
+        self._owner = os.getpid()
+        self._calls = 0
+        self._line = ThreadPoolExecutor(1)  # unlike a lock it keeps the order: readers dislike going back
+        self._helper: _Helper | None = None
 
     def _call(self, method: str, args: tuple[object, ...]) -> Any:
-        connection = self._connection or self._start()
+        helper = self._helper or self._start()
         try:
-            connection.send((method, args))
-            done, value = self._receive(connection, self._timeout)
+            helper.send((method, args))
+            done, value = helper.receive(self._timeout)
         except WorkerError:
             self._stop()
             raise
-        except (EOFError, OSError) as error:
-            self._stop()
-            raise WorkerError("the decoding process died") from error
         self._calls += 1
         if self._calls >= self._recycle_after:
             self._stop()
@@ -72,60 +86,104 @@ class Worker:
         return value
 
     def _stop(self) -> None:
-        if self._process is not None and self._connection is not None:
-            self._process.kill()
-            self._process.join()
-            self._connection.close()
-        self._process, self._connection, self._calls = None, None, 0
+        if self._helper is not None:
+            self._helper.kill()
+        self._helper, self._calls = None, 0
 
-    def _start(self) -> Connection:
-        context = get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._build), daemon=True)
-        process.start()
-        theirs.close()
-        self._process, self._connection = process, ours
+    def _start(self) -> _Helper:
+        self._helper = _Helper()
         try:
-            self._receive(ours, _START_LIMIT)
-        except (WorkerError, EOFError, OSError) as error:
+            self._helper.send(sys.path)
+            self._helper.send(self._build)
+            self._helper.receive(_START_LIMIT)
+        except WorkerError as error:
             self._stop()
             raise WorkerError("the decoding process did not start") from error
-        return ours
-
-    @staticmethod
-    def _receive(connection: Connection, limit: float) -> tuple[bool, Any]:
-        if not connection.poll(limit):
-            raise WorkerError(f"no answer within {limit:g} s")
-        answer: tuple[bool, Any] = connection.recv()
-        return answer
+        return self._helper
 
 
-def _serve(connection: Connection, build: Callable[[], object]) -> None:
-    """Answer calls until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then kills this process
-    _silence_native_output()
-    served = build()
-    connection.send((True, None))
-    while True:
+class _Helper:
+    """The process and what passes to and from it."""
+
+    def __init__(self) -> None:
+        command = (sys.executable, "-P", "-c", _MAIN)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.kill = weakref.finalize(self, _end, self._process, os.getpid())
+
+    def send(self, value: object) -> None:
         try:
-            method, args = connection.recv()
+            pickle.dump(value, _pipe(self._process.stdin))
+            _pipe(self._process.stdin).flush()
+        except OSError as error:
+            raise WorkerError("the decoding process died") from error
+
+    def receive(self, limit: float) -> Any:
+        """What the process sends next; it is killed if that takes longer than ``limit`` seconds."""
+        late = Event()
+        timer = Timer(limit, self._expire, [late])
+        timer.start()
+        try:
+            return pickle.load(_pipe(self._process.stdout))  # noqa: S301 - from our own helper
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            reason = f"no answer within {limit:g} s" if late.is_set() else "the decoding process died"
+            raise WorkerError(reason) from error
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _expire(self, late: Event) -> None:
+        late.set()
+        self._process.kill()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise WorkerError("the decoding process has no pipe")
+    return pipe
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:  # a forked copy leaves the original's process alone
+        with process:  # closes the pipes and waits
+            process.kill()
+
+
+def serve() -> NoReturn:
+    """Answer calls until the other side is gone; the main function of a helper process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then kills this process
+    calls, answers = sys.stdin.buffer, _private_output()
+    served = pickle.load(calls)()  # noqa: S301 - from the process that started this one
+    answer: tuple[bool, Any] = (True, None)
+    while True:
+        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+        try:
+            method, args = pickle.load(calls)  # noqa: S301
         except EOFError:
-            return
-        connection.send(_answer(served, method, args))
+            sys.exit()
+        answer = _answer(served, method, args)
 
 
 def _answer(served: object, method: str, args: tuple[object, ...]) -> tuple[bool, Any]:
     try:
         return True, getattr(served, method)(*args)
     except Exception as error:  # decoders raise anything; it is reported, with the file's name
-        return (
-            False,
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'failed'}",
-        )
+        return False, f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _silence_native_output() -> None:
-    """FFmpeg writes a line a damaged packet to the terminal, across progress bars."""
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return _LOG_PREFIX.sub("", lines[0]) if lines else "failed"
+
+
+def _private_output() -> IO[bytes]:
+    """The way back for answers; what native code prints goes nowhere.
+
+    FFmpeg writes a line a damaged packet to the terminal, across progress bars.
+    """
+    answers = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    for stream in (1, 2):
+        os.dup2(null, stream)
     os.close(null)
+    return answers

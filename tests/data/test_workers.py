@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from functools import partial
 from importlib import import_module
+from multiprocessing import get_context
 from threading import Thread
 
 import pytest
@@ -68,3 +70,41 @@ def test_threads_are_served_in_the_order_they_came():
     worker.close()
     worker.close()
     assert served == [0, 1, 2, 3, 4]
+
+
+def pid_in_a_fork(worker: Worker) -> tuple[int, int]:
+    """Process ids of the helper that a forked daemon is served by, and of the daemon."""
+    context = get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=lambda: theirs.send((worker.call("getpid"), os.getpid())), daemon=True)
+    child.start()
+    answer = ours.recv() if ours.poll(30) else (0, 0)
+    child.join()
+    return answer
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_daemon_has_a_helper_of_its_own():
+    worker = Worker(serve_module("os"), timeout=30)
+    first = worker.call("getpid")
+    helper, daemon = pid_in_a_fork(worker)
+    assert helper not in (0, first, daemon)
+    assert worker.call("getpid") == first, "the original is left alone"
+    worker.close()
+
+
+def test_a_pickled_copy_has_a_helper_of_its_own():
+    worker = Worker(serve_module("os"), timeout=30)
+    first = worker.call("getpid")
+    copy = pickle.loads(pickle.dumps(worker))
+    assert copy.call("getpid") != first
+    copy.close()
+    assert worker.call("getpid") == first
+    worker.close()
+
+
+def test_what_native_code_prints_does_not_disturb_answers(capfd):
+    worker = Worker(serve_module("os"), timeout=30)
+    assert worker.call("system", "echo noise; echo noise >&2") == 0
+    worker.close()
+    assert capfd.readouterr() == ("", "")
