@@ -44,7 +44,7 @@ class FeatureFile:
         """Whether the files are there, for features (clips, S, h, w, D) of this shape."""
         if not (self._features.exists() and self._done.exists()):
             return False
-        with suppress(ValueError, OSError):  # a header that was never written
+        with suppress(ValueError, EOFError, OSError):  # cut short
             return self.mapped().shape == shape
         return False
 

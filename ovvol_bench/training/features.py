@@ -214,7 +214,7 @@ def _halved(features: Tensor, encoder: FrozenEncoder) -> Tensor:
     if largest > torch.finfo(torch.float16).max:
         raise SettingError(
             f"features of encoder {type(encoder.encoder).__name__} reach {largest:.3g}; they are cached as "
-            "float16, which ends at 65504. Set recipe.cache_features=false, or take an encoder with a final norm."
+            "float16, which ends at 65504. Set recipe.cache_features=false, or normalise what it returns."
         )
     return features.half()
 
