@@ -136,6 +136,8 @@ class GroupingRecipe(Recipe):
         optimization: Optimization,
         evaluate_clips: int,
     ) -> None:
+        if evaluate_clips < 0:
+            raise SettingError(f"recipe.evaluate_clips={evaluate_clips}: expected 0 or more.")
         grouper, encoder = fitting_parts(task)
         settings = grouper.settings
         self.optimization, self._evaluate_clips = optimization, evaluate_clips

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.recipe import ReconstructionLoss
 from ovvol_plugins.slot_attention.training import reconstruction_loss, slots_used
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 from safetensors.torch import load_file
@@ -107,6 +108,24 @@ def test_golden_slot_attention_loss_and_gradients(golden):
         assert_near(loss, torch.tensor(want), case["tolerance"])
     assert parts["slots_used"] == sum(case["slots_used"]) / len(case["slots_used"])
     loss.backward()
+    assert_gradients(grouper, case, tensors)
+
+
+def test_golden_slot_attention_through_the_recipes_module(golden):
+    case, tensors = load_case(golden)
+    module = ReconstructionLoss(load_grouper(golden, case, load_settings(case["config"])))
+    batch = {"features": as_grid(tensors["features"], case), "noise": tensors["noise"].float()}
+    losses = module(batch)
+    assert_near(losses["loss"], tensors["feat_recon_loss"], case["tolerance"])
+    assert losses["slots_used"] == sum(case["slots_used"]) / len(case["slots_used"])
+    masks = tensors["masks"]
+    entropy = -(masks * masks.log()).sum(1).mean()
+    assert_near(losses["slot_entropy"], entropy, case["tolerance"], 2e-4)
+    losses["loss"].backward()
+    assert_gradients(module.grouper, case, tensors)
+
+
+def assert_gradients(grouper, case, tensors):
     parameters = dict(grouper.named_parameters())
     for name, recorded in case["gradients"].items():
         want = tensors[f"grad.{name}"]
