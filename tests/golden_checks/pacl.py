@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from ovvol_plugins.pacl.clip import ClipNumbers, build_towers
 from ovvol_plugins.pacl.model import PaclLabeler
-from ovvol_plugins.pacl.training import contrast
+from ovvol_plugins.pacl.training import Contrast, PaclTraining, contrast
 from safetensors.torch import load_file
 
 from ovvol_bench.naming.prompts import Prompts, TextBank
@@ -75,6 +75,24 @@ def test_golden_pacl_gradients(golden):
         want = tensors[f"grad.{name}"]
         assert (parameters[name].grad - want).abs().max() <= 1e-3 * want.abs().max(), name
     assert all(value.grad is None for value in labeler.model.parameters())
+
+
+def test_golden_pacl_recipe(golden):
+    case, tensors, labeler = load_case(golden)
+    module = PaclTraining(labeler, Contrast())
+    for item in case["cases"]:
+        images = tensors[f"input_{item['index']}"].float()
+        with torch.no_grad():
+            tokens = labeler.trunk(images)
+            image = labeler.tower_output(tokens)[:, 0]
+        loss = module({"pixels": images, "tokens": tokens, "image": image})["loss"]
+        assert_near(loss.detach(), tensors[f"loss_{item['index']}"], case["tolerance"])
+        if item["index"] == case["gradient_case"]:
+            loss.backward()
+    parameters = dict(module.named_parameters())
+    for name in case["gradients"]:
+        want = tensors[f"grad.{name}"]
+        assert (parameters[name].grad - want).abs().max() <= 1e-3 * want.abs().max(), name
 
 
 @torch.no_grad()

@@ -249,11 +249,11 @@ def step_of(labeler, batch, gather):
     module = PaclTraining(labeler, Contrast(gather_negatives=gather))
     loss = module(batch)["loss"]
     loss.backward()
-    return loss.detach(), [p.grad for p in module.parameters()]
+    return [loss.detach(), *(p.grad for p in module.parameters())]
 
 
-def one_of_two(rank, folder, gather):
-    """A process of a data-parallel step: its half of the batch, gradients averaged as DDP does."""
+def one_of_two(rank, folder):
+    """A process of data-parallel steps: its half of the batch, gradients averaged as DDP does."""
     import torch.distributed as dist
 
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -261,31 +261,31 @@ def one_of_two(rank, folder, gather):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     batch = torch.load(folder / "batch.pt")
     half = {name: value.chunk(2)[rank] for name, value in batch.items()}
-    loss, gradients = step_of(small_labeler(), half, gather)
-    for value in (loss, *gradients):
-        dist.all_reduce(value)
-        value /= 2
+    found = {gather: step_of(small_labeler(), half, gather) for gather in (True, False)}
+    for value in found[True] + found[False]:
+        dist.all_reduce(value.div_(2))
     if rank == 0:
-        torch.save((loss, gradients), folder / "found.pt")
+        torch.save(found, folder / "found.pt")
     dist.destroy_process_group()
 
 
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """Mean loss and gradients of two processes with half of the batch each, by ``gather_negatives``."""
+    folder = tmp_path_factory.mktemp("two")
+    torch.save(some_batch(small_recipe()), folder / "batch.pt")
+    mp.start_processes(partial(one_of_two, folder=folder), nprocs=2, start_method="fork")
+    return torch.load(folder / "found.pt")
+
+
 class TestProcesses:
-    def run_two(self, folder, gather):
-        torch.save(some_batch(small_recipe()), folder / "batch.pt")
-        mp.spawn(partial(one_of_two, folder=folder, gather=gather), nprocs=2)
-        return torch.load(folder / "found.pt")
+    def test_with_gathered_negatives_two_are_as_one(self, two_processes):
+        want = step_of(small_labeler(), some_batch(small_recipe()), True)
+        for found, expected in zip(two_processes[True], want, strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
-    def test_with_gathered_negatives_two_are_as_one(self, tmp_path):
-        loss, gradients = self.run_two(tmp_path, True)
-        want, expected = step_of(small_labeler(), some_batch(small_recipe()), True)
-        torch.testing.assert_close(loss, want, atol=1e-5, rtol=1e-5)
-        for found, gradient in zip(gradients, expected, strict=True):
-            torch.testing.assert_close(found, gradient, atol=1e-5, rtol=1e-5)
-
-    def test_without_each_has_its_own(self, tmp_path):
-        loss, _ = self.run_two(tmp_path, False)
+    def test_without_each_compares_with_its_own(self, two_processes):
         batch = some_batch(small_recipe())
         halves = [{name: value.chunk(2)[i] for name, value in batch.items()} for i in range(2)]
         want = sum(step_of(small_labeler(), half, False)[0] for half in halves) / 2
-        torch.testing.assert_close(loss, want, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(two_processes[False][0], want, atol=1e-5, rtol=1e-5)
