@@ -24,6 +24,7 @@ from ovvol_bench.data.vid_tree import (
     ANNOTATION_SUFFIX,
     FRAME_SUFFIX,
     VidTree,
+    annotation_folders,
     file_numbers,
     find_tree,
     read_videos,
@@ -107,7 +108,7 @@ def check_tree(
     """Check frames and annotations, see ``check_data``. Of images only the headers are read."""
     listed = read_videos(tree, list_file)
     numbers = {video.name: video.numbers or () for video in listed.videos}
-    there = set(video_folders(tree, with_empty=True))
+    there = {*video_folders(tree, with_empty=True), *annotation_folders(tree)}
     annotated = tree.split != _WITHOUT_TRUTH or (tree.annotations / tree.split).is_dir()
     jobs = [
         _VideoJob(tree, name, numbers.get(name, ()), vocabulary.id_of_code, annotated)
@@ -131,7 +132,7 @@ def _include_all(
 def _check_video(job: _VideoJob) -> tuple[str, Findings]:
     findings = Findings()
     frames = sorted(file_numbers(job.tree.frames / job.name, FRAME_SUFFIX))
-    findings.counts.update(videos=1, frames=len(frames))
+    findings.counts.update(videos=bool(frames), frames=len(frames))
     if not frames:
         findings.add(Kind.NO_FRAMES, [job.name])
     last = frames[-1] if frames else -1

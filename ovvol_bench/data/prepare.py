@@ -162,7 +162,7 @@ def _whole_image(file: Path, size: Size) -> Image:
 
 
 def _store(movie: bytes, job: _Job) -> None:
-    temporary = job.out / _UNFINISHED / f"{os.getpid()}.mp4"
+    temporary = job.out / _UNFINISHED / f"{os.getpid()}.part"
     with temporary.open("wb") as file:
         file.write(movie)
         file.flush()
@@ -178,7 +178,7 @@ def _unfinished(out: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with claimed(folder / "lock", "choose another folder"):
         try:
-            for leftover in folder.glob("*.mp4"):
+            for leftover in folder.glob("*.part"):
                 leftover.unlink()
             yield
         finally:

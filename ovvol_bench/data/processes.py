@@ -41,7 +41,6 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: in
         for future in as_completed([pool.submit(work, job) for job in jobs]):
             yield future.result()
     except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():
             if process not in others:
                 process.kill()

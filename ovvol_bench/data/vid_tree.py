@@ -58,6 +58,18 @@ def find_tree(root: Path, split: str) -> VidTree:
     Raises:
         DataError: if there is no such tree.
     """
+    tree = tree_at(root, split)
+    if tree is None:
+        raise DataError(
+            f"{root} is no ImageNet-VID tree with a split '{split}': expected the folder "
+            f"{root / 'Data' / 'VID' / split}. Set path to the folder that holds Data, Annotations and "
+            "ImageSets."
+        )
+    return tree
+
+
+def tree_at(root: Path, split: str) -> VidTree | None:
+    """The tree that ``find_tree`` finds, or None."""
     for base in (root, root / "ILSVRC", root / "ILSVRC2015"):
         for inner in ("VID", ""):
             if (base / "Data" / inner / split).is_dir():
@@ -65,10 +77,7 @@ def find_tree(root: Path, split: str) -> VidTree:
                     base / part / inner for part in ("Data", "Annotations", "ImageSets")
                 )
                 return VidTree(frames, annotations, lists, split)
-    raise DataError(
-        f"{root} is no ImageNet-VID tree with a split '{split}': expected the folder "
-        f"{root / 'Data' / 'VID' / split}. Set path to the folder that holds Data, Annotations and ImageSets."
-    )
+    return None
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,7 @@ def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
         DataError: if the list can't be read, is empty, has a line of an unknown layout, or points
             outside the tree; names file and line.
     """
-    standard = tree.lists / f"{tree.split}.txt"
-    source = source or (standard if standard.is_file() else None)
+    source = source or _standard_list(tree)
     if source is None:
         return VideoList("none", None, tuple(ListedVideo(name, None) for name in video_folders(tree)))
     lines = _read_lines(source)
@@ -117,6 +125,26 @@ def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
     return VideoList(layout, source, resolved)
 
 
+def read_names(tree: VidTree, source: Path | None = None) -> tuple[str, ...]:
+    """Names of the videos that a list mentions, each once, whatever it says of their frames.
+
+    Raises:
+        DataError: see ``read_videos``; repetitions are allowed.
+    """
+    source = source or _standard_list(tree)
+    if source is None:
+        return tuple(video_folders(tree))
+    lines = _read_lines(source)
+    of_images = _layout(lines, source) == "images"
+    listed = dict.fromkeys(str(PurePosixPath(line[0]).parent) if of_images else line[0] for line in lines)
+    return tuple(dict.fromkeys(_resolve(tree, name) for name in listed))
+
+
+def _standard_list(tree: VidTree) -> Path | None:
+    standard = tree.lists / f"{tree.split}.txt"
+    return standard if standard.is_file() else None
+
+
 def video_folders(tree: VidTree, with_empty: bool = False) -> list[str]:
     """Names of all folders of the split that hold frames, sorted; train's lie one level deeper than val's.
 
@@ -124,12 +152,12 @@ def video_folders(tree: VidTree, with_empty: bool = False) -> list[str]:
         tree: where to look.
         with_empty: add folders that hold no folder and no frame, which ought to be videos.
     """
-    walk = os.walk(tree.frames / tree.split)
-    return sorted(
-        Path(folder).relative_to(tree.frames).as_posix()
-        for folder, below, files in walk
-        if any(file.endswith(FRAME_SUFFIX) for file in files) or (with_empty and not below)
-    )
+    return _folders(tree.frames, tree.split, FRAME_SUFFIX, with_empty)
+
+
+def annotation_folders(tree: VidTree) -> list[str]:
+    """Names of all folders of the split that hold annotations, sorted."""
+    return _folders(tree.annotations, tree.split, ANNOTATION_SUFFIX)
 
 
 def file_numbers(folder: Path, suffix: str) -> list[int]:
@@ -138,6 +166,14 @@ def file_numbers(folder: Path, suffix: str) -> list[int]:
         return []
     stems = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208
     return [int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()]
+
+
+def _folders(base: Path, split: str, suffix: str, with_empty: bool = False) -> list[str]:
+    return sorted(
+        Path(folder).relative_to(base).as_posix()
+        for folder, below, files in os.walk(base / split)
+        if any(file.endswith(suffix) for file in files) or (with_empty and not below)
+    )
 
 
 def _read_lines(source: Path) -> list[Line]:
