@@ -148,6 +148,11 @@ class TestSettings:
             "calibrate_clips": 0,
         }
 
+    def test_the_model_card_lists_every_setting(self):
+        card = (Path(inspect.getfile(videomae_recipe)).parent / "README.md").read_text()
+        settings = read_settings(videomae_recipe, given=1)
+        assert [setting.name for setting in settings if f"`{setting.name}`" not in card] == []
+
     def test_the_learning_rate_grows_with_the_batch(self):
         assert small_recipe(learning_rate=1e-3).optimization.learning_rate == 1e-3
         scaled = small_recipe(learning_rate=1e-3, scale_learning_rate=True, batch_size=512)
