@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.motion import read_motion_iou
 from ovvol_bench.data.readers import FrameFolder
-from ovvol_bench.data.sampling import ClipSettings, plan_clips
+from ovvol_bench.data.sampling import ClipPlan, ClipSettings, ClipStart, plan_clips
+from ovvol_bench.data.training import FolderVideos
+from ovvol_bench.data.vid_frames import open_folder_videos
 from ovvol_bench.data.vid_index import VidIndex, find_frames, load_index
 from ovvol_bench.data.vid_tree import VidTree, read_videos
 from ovvol_bench.errors import SettingError, nearest
@@ -20,27 +23,64 @@ from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import Clip, ClipInfo
 
 
-class ImageNetVid(Dataset):
-    """Clips of an ILSVRC-VID tree with truth.
-
-    Args:
-        tree: where the frames lie.
-        index: truth of the videos.
-        vocabulary: that the class ids of ``index`` refer to.
-        clips: how clips are cut and resized.
+@dataclass(frozen=True)
+class VidSource:
+    """Where videos, frames and truth come from.
 
     Attributes:
-        index: as given.
+        tree: from ``find_tree``.
+        cache: folder of the cache.
+        list_file: videos or frames to read, see ``vid_tree``; None takes the split's own list, or all.
+        motion: MATLAB file of motion IoUs; None computes them from the tracks.
     """
 
-    def __init__(self, tree: VidTree, index: VidIndex, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+    tree: VidTree
+    cache: Path
+    list_file: Path | None = None
+    motion: Path | None = None
+
+
+class ImageNetVid(Dataset):
+    """Clips of an ILSVRC-VID tree with truth, which is read with its first use: training needs none.
+
+    Args:
+        source: where everything lies.
+        vocabulary: classes with the names in the annotations as codes.
+        clips: how clips are cut and resized.
+    """
+
+    def __init__(self, source: VidSource, vocabulary: Vocabulary, clips: ClipSettings) -> None:
         self.vocabulary = vocabulary
-        self.index = index
-        self._tree = tree
+        self._source = source
+        self._tree = source.tree
         self._settings = clips
-        plan = plan_clips(index.lengths.tolist(), clips)
-        self._clips = plan.clips
-        self.skipped = {**index.skipped, **plan.skipped}
+
+    @cached_property
+    def index(self) -> VidIndex:
+        """Truth of all videos, from the cache or from the annotations.
+
+        Raises:
+            DataError: if the list, frames or annotations are missing or malformed.
+        """
+        source = self._source
+        videos = find_frames(source.tree, read_videos(source.tree, source.list_file).videos)
+        index = load_index(source.tree, videos, self.vocabulary, source.cache)
+        if source.motion is None:
+            return index
+        return replace(index, motion_iou=read_motion_iou(source.motion, np.diff(index.object_offsets)))
+
+    @cached_property
+    def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
+        """See ``Dataset.skipped``."""
+        return {**self.index.skipped, **self._plan.skipped}
+
+    @cached_property
+    def _plan(self) -> ClipPlan:
+        return plan_clips(self.index.lengths.tolist(), self._settings)
+
+    @property
+    def _clips(self) -> tuple[tuple[int, ClipStart], ...]:
+        return self._plan.clips
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -77,34 +117,10 @@ class ImageNetVid(Dataset):
                 digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
-
-def open_imagenet_vid(
-    tree: VidTree,
-    vocabulary: Vocabulary,
-    cache: Path,
-    *,
-    list_file: Path | None = None,
-    clips: ClipSettings | None = None,
-    motion: Path | None = None,
-) -> ImageNetVid:
-    """Open a tree, parsing its annotations if they are not in the cache.
-
-    Args:
-        tree: from ``find_tree``.
-        vocabulary: classes with the names in the annotations as codes.
-        cache: folder of the cache.
-        list_file: videos or frames to read, see ``vid_tree``; None takes the split's own list, or all.
-        clips: how clips are cut and resized.
-        motion: MATLAB file of motion IoUs; None computes them from the tracks.
-
-    Raises:
-        DataError: if the list, frames or annotations are missing or malformed.
-    """
-    videos = find_frames(tree, read_videos(tree, list_file).videos)
-    index = load_index(tree, videos, vocabulary, cache)
-    if motion is not None:
-        index = replace(index, motion_iou=read_motion_iou(motion, np.diff(index.object_offsets)))
-    return ImageNetVid(tree, index, vocabulary, clips or ClipSettings())
+    def training_videos(self) -> FolderVideos:
+        """All frames of the videos, see ``vid_frames``; annotations are not read."""
+        source = self._source
+        return open_folder_videos(source.tree, source.list_file, source.cache)
 
 
 def restrict(vocabulary: Vocabulary, classes: Collection[str] | None) -> Vocabulary:

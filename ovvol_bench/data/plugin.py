@@ -25,11 +25,14 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
     motion_iou: str = "tracks",
     cache: str | None = None,
 ) -> Dataset:
-    """Frames and truth in the ILSVRC-VID layout.
+    """Frames and truth in the ILSVRC-VID layout, or the mp4s that "data prepare" makes of it for training.
+
+    Training takes all frames of every video and reads no annotations; without a tree at path, it takes the
+    mp4s that the list names (./train/VIDEO.mp4 0, a label may follow). Those have no truth.
 
     Args:
-        path: folder with Data, Annotations and ImageSets.
-        split: folder in Data/VID.
+        path: folder with Data, Annotations and ImageSets; or with SPLIT.csv and the mp4s that it names.
+        split: folder in Data/VID; or the name before .csv.
         list: text file, one video or one frame a line (layout is detected); none: the split's own, or all.
         classes: names or WordNet ids to keep, separated by commas; none: all 30.
         frames_per_clip: frames in a clip.
@@ -37,22 +40,23 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
         short_side: of resized frames, pixels.
         multiple: what both sides are multiples of, pixels.
         motion_iou: tracks, or a .mat file in FGFA's format.
-        cache: folder for parsed annotations; none: the user's cache folder.
+        cache: folder for parsed annotations and frame counts; none: the user's cache folder.
     """
     from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.imagenet_vid import open_imagenet_vid, restrict
+    from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource, restrict
     from ovvol_bench.data.sampling import ClipSettings
-    from ovvol_bench.data.vid_tree import find_tree
+    from ovvol_bench.data.vid_tree import find_tree, tree_at
+    from ovvol_bench.data.video_lists import prepared_videos
+    from ovvol_bench.data.videos import Decoding, Videos
     from ovvol_bench.naming.vocabulary import imagenet_vid
 
-    return open_imagenet_vid(
-        find_tree(path, split),
-        restrict(imagenet_vid(), classes),
-        cache_folder(cache),
-        list_file=list,
-        clips=ClipSettings(frames_per_clip, sampling, 1, short_side, multiple),
-        motion=None if motion_iou == "tracks" else Path(motion_iou),
-    )
+    words, folder = restrict(imagenet_vid(), classes), cache_folder(cache)
+    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple)
+    files = None if tree_at(path, split) else prepared_videos(path, split, list)
+    if files is not None:
+        return Videos(files, words, clips, Decoding(folder))
+    motion = None if motion_iou == "tracks" else Path(motion_iou)
+    return ImageNetVid(VidSource(find_tree(path, split), folder, list, motion), words, clips)
 
 
 def build_videos(  # noqa: PLR0913 - settings
@@ -68,7 +72,7 @@ def build_videos(  # noqa: PLR0913 - settings
     scale_at_decode: bool = False,
     cache: str | None = None,
 ) -> Dataset:
-    """Video files without truth: localizations and overlays, no metrics.
+    """Video files without truth: localizations, overlays and training, no metrics.
 
     Args:
         path: a video file, or a folder of them.
@@ -84,11 +88,12 @@ def build_videos(  # noqa: PLR0913 - settings
     """
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.video_lists import find_video_files
     from ovvol_bench.data.videos import Decoding, Videos
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
     return Videos(
-        path,
+        find_video_files(path),
         load_vocabulary(vocabulary),
         ClipSettings(frames_per_clip, "all", stride, short_side, multiple),
         Decoding(cache_folder(cache), backend, timeout, scale_at_decode),
@@ -124,13 +129,14 @@ def build_shapes(  # noqa: PLR0913 - settings
         training = ShapesTraining(cache, images, empty_images)
         return Shapes(split, videos, seed, frames_per_clip, training)
     from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.imagenet_vid import open_imagenet_vid
+    from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
     from ovvol_bench.data.sampling import ClipSettings
     from ovvol_bench.data.shapes.world import HEIGHT, shapes_vocabulary
     from ovvol_bench.data.vid_tree import find_tree
 
     clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
-    return open_imagenet_vid(find_tree(path, split), shapes_vocabulary(), cache_folder(cache), clips=clips)
+    source = VidSource(find_tree(path, split), cache_folder(cache))
+    return ImageNetVid(source, shapes_vocabulary(), clips)
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,21 @@ class FrameReader(ABC):
     frame_size: Size
 
     @abstractmethod
+    def images(self, indices: Sequence[int]) -> Iterable[Image]:
+        """Decode frames at the stored size.
+
+        Args:
+            indices: T positions in [0, frame_count), ascending.
+
+        Returns:
+            T arrays of (H, W, 3) uint8 RGB.
+
+        Raises:
+            DecodeError: if a frame can't be read or has another size than the first.
+        """
+
     def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
-        """Decode frames.
+        """Decode frames to a size.
 
         Args:
             indices: T positions in [0, frame_count), ascending.
@@ -54,6 +67,11 @@ class FrameReader(ABC):
         Raises:
             DecodeError: if a frame can't be read or has another size than the first.
         """
+        return resize_frames(self.images(indices), size or self.frame_size)
+
+    def stored(self, indices: Sequence[int]) -> Image:
+        """Decode frames, see ``images``; returns (T, H, W, 3) uint8 RGB."""
+        return np.stack(list(self.images(indices)))
 
 
 class FrameFolder(FrameReader):
@@ -81,10 +99,9 @@ class FrameFolder(FrameReader):
             raise DataError(f"{folder} has no JPEG or PNG files: expected one image a frame.")
         return cls(files)
 
-    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
-        """See ``FrameReader.read``."""
-        frames = (read_image(self._files[index], self.frame_size) for index in indices)
-        return resize_frames(frames, size or self.frame_size)
+    def images(self, indices: Sequence[int]) -> Iterator[Image]:
+        """See ``FrameReader.images``."""
+        return (read_image(self._files[index], self.frame_size) for index in indices)
 
 
 def read_image(file: Path, expected: Size | None = None) -> Image:
@@ -134,10 +151,9 @@ class DecordReader(FrameReader):
             return self.frame_count
         return bisect_left(range(self.frame_count), True, key=self._fails)
 
-    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
-        """See ``FrameReader.read``."""
-        frames = self._video.get_batch(list(indices)).asnumpy()
-        return resize_frames(frames, size or self.frame_size)
+    def images(self, indices: Sequence[int]) -> Image:
+        """See ``FrameReader.images``; one array of all frames."""
+        return np.asarray(self._video.get_batch(list(indices)).asnumpy(), np.uint8)
 
     def _fails(self, index: int) -> bool:
         try:
@@ -172,9 +188,9 @@ class OpenCVReader(FrameReader):
             self._next += 1
         return self._next
 
-    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
-        """See ``FrameReader.read``."""
-        return resize_frames(map(self._frame, indices), size or self.frame_size)
+    def images(self, indices: Sequence[int]) -> Iterator[Image]:
+        """See ``FrameReader.images``."""
+        return map(self._frame, indices)
 
     def _restart(self) -> None:
         self._capture = cv2.VideoCapture(str(self._path))
@@ -237,8 +253,11 @@ class Decoder:
         self, backend: str, path: Path, indices: Sequence[int], size: Size, decode_size: Size | None
     ) -> Floats:
         """Decode frames, see ``FrameReader.read``. Raises whatever the backend raises."""
-        reader = self._opened(backend, path, decode_size)
-        return reader.read(indices, size)
+        return self._opened(backend, path, decode_size).read(indices, size)
+
+    def stored(self, backend: str, path: Path, indices: Sequence[int]) -> Image:
+        """Decode frames, see ``FrameReader.stored``. Raises whatever the backend raises."""
+        return self._opened(backend, path, None).stored(indices)
 
     def _opened(self, backend: str, path: Path, decode_size: Size | None) -> FrameReader:
         key = (backend, path, decode_size)

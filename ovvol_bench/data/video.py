@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ovvol_bench.data.readers import BACKENDS, Decoder, FrameFolder, FrameReader, Probe
+from ovvol_bench.data.readers import BACKENDS, Decoder, FrameFolder, FrameReader, Image, Probe
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DecodeError, SettingError
@@ -80,20 +80,25 @@ class VideoFile(FrameReader):
         self.frame_count = probe.frame_count
         self.frame_size = probe.frame_size
 
+    def images(self, indices: Sequence[int]) -> Image:
+        """See ``FrameReader.images``; one array of all frames."""
+        frames: Image = self._decoded("stored", indices)
+        return frames
+
     def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
         """See ``FrameReader.read``."""
         size = size or self.frame_size
-        decode_size = size if self._scale_at_decode else None
+        frames: Floats = self._decoded("read", indices, size, size if self._scale_at_decode else None)
+        return frames
+
+    def _decoded(self, method: str, indices: Sequence[int], *sizes: Size | None) -> Any:
         try:
-            frames: Floats = self._worker.call(
-                "read", self._backend, self._path, tuple(indices), size, decode_size
-            )
+            return self._worker.call(method, self._backend, self._path, tuple(indices), *sizes)
         except WorkerError as error:
             raise DecodeError(
                 f"Video {self._path}: frames {indices[0]} to {indices[-1]} can't be decoded "
                 f"({self._backend}: {error}). Check that it plays, or encode it again."
             ) from error
-        return frames
 
 
 def open_reader(path: Path, backend: Backend = "auto", worker: Worker | None = None) -> FrameReader:

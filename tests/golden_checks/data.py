@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from safetensors.numpy import load_file
 
-from ovvol_bench.data.imagenet_vid import ImageNetVid, open_imagenet_vid
+from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
 from ovvol_bench.data.sampling import ClipSettings, clip_starts
 from ovvol_bench.data.transforms import resize_boxes, resize_frames, target_size
 from ovvol_bench.data.vid_tree import find_tree
@@ -71,7 +71,7 @@ def test_golden_clip_sampling_of_a_dataset(golden, tmp_path):
         for name, length in zip(names, item["video_lengths"], strict=True):
             write_video(root, name, [(EMPTY_XML, (4, 4))] * length)
         clips = ClipSettings(item["frames_per_clip"], "reference")
-        dataset = open_imagenet_vid(find_tree(root, "val"), imagenet_vid(), root / "cache", clips=clips)
+        dataset = ImageNetVid(VidSource(find_tree(root, "val"), root / "cache"), imagenet_vid(), clips)
         starts = {name: [] for name in names}
         for info in map(dataset.info, range(len(dataset))):
             starts[info.video.removeprefix("val/")].append(info.frame_indices[0])
@@ -102,7 +102,7 @@ EMPTY_XML = "<annotation><size><width>4</width><height>4</height></size></annota
 
 def one_frame_dataset(root: Path, item: dict[str, Any], vocabulary: Vocabulary) -> ImageNetVid:
     write_video(root, "video", [(item["xml"], tuple(item["height_width"]))])
-    return open_imagenet_vid(find_tree(root, "val"), vocabulary, root / "cache", clips=ClipSettings(frames=1))
+    return ImageNetVid(VidSource(find_tree(root, "val"), root / "cache"), vocabulary, ClipSettings(frames=1))
 
 
 def write_video(root: Path, name: str, frames: list[tuple[str, tuple[int, int]]]) -> None:

@@ -1,0 +1,116 @@
+"""Videos on disk to train on: files that are decoded elsewhere, and folders of frames.
+
+Both are read from the processes of a training that read ahead: they are small to send, and what is
+open belongs to one process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.benchmark import TrainingVideos
+from ovvol_bench.data.readers import Probe, read_image
+from ovvol_bench.data.vid_tree import VidTree
+from ovvol_bench.data.video import VideoFile
+from ovvol_bench.data.workers import Worker
+from ovvol_bench.types import Ints
+
+
+@dataclass(frozen=True)
+class ProbedFile:
+    """A video file that can be read.
+
+    Attributes:
+        name: unique in its dataset.
+        path: of the file.
+        probe: what it holds.
+    """
+
+    name: str
+    path: Path
+    probe: Probe
+
+
+class FileVideos(TrainingVideos):
+    """Video files, decoded in a helper process each reading process has its own of.
+
+    A file that hangs or crashes the decoder is a ``DecodeError`` within the worker's time limit.
+
+    Args:
+        files: in order.
+        worker: where to decode, from ``decoding_worker``.
+    """
+
+    def __init__(self, files: Sequence[ProbedFile], worker: Worker) -> None:
+        self._files = tuple(files)
+        self._worker = worker
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingVideos.name``."""
+        return self._files[index].name
+
+    def length(self, index: int) -> int:
+        """See ``TrainingVideos.length``."""
+        return self._files[index].probe.frame_count
+
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``TrainingVideos.frames``."""
+        file = self._files[index]
+        return VideoFile(file.path, file.probe, self._worker).images(positions)
+
+    def fingerprint(self) -> str:
+        """Hash of names, frame counts and frame sizes."""
+        digest = hashlib.sha256()
+        for file in self._files:
+            digest.update(repr((file.name, file.probe.frame_count, file.probe.frame_size)).encode())
+        return digest.hexdigest()
+
+
+class FolderVideos(TrainingVideos):
+    """Folders of frames of a tree; as columns, which many processes can share.
+
+    Args:
+        tree: where they lie.
+        names: (V,) of the videos, in order.
+        offsets: (V + 1,) where a video's frames begin in ``numbers``.
+        numbers: (F,) of the frames, ascending in every video.
+    """
+
+    def __init__(self, tree: VidTree, names: npt.NDArray[np.str_], offsets: Ints, numbers: Ints) -> None:
+        self._tree = tree
+        self._names, self._offsets, self._numbers = names, offsets, numbers
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingVideos.name``."""
+        return str(self._names[index])
+
+    def length(self, index: int) -> int:
+        """See ``TrainingVideos.length``."""
+        return int(self._offsets[index + 1] - self._offsets[index])
+
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``TrainingVideos.frames``; a frame of another size than the first is an error too."""
+        numbers = self._numbers[self._offsets[index] : self._offsets[index + 1]][list(positions)].tolist()
+        files = [self._tree.frame(self.name(index), number) for number in numbers]
+        first = read_image(files[0])
+        height, width = first.shape[:2]
+        return np.stack([first, *(read_image(file, (height, width)) for file in files[1:])])
+
+    def fingerprint(self) -> str:
+        """Hash of names and frame numbers."""
+        digest = hashlib.sha256("\n".join(self._names.tolist()).encode())
+        digest.update(self._offsets.tobytes())
+        digest.update(self._numbers.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""Which video files there are: those of a folder, or those of a list with a line a video.
+
+Lists are those of common training programs for videos: ``./snippet.mp4 0``, a path and a label,
+separated by white space. The label is of no use here and may be left out. Paths are relative to the
+dataset's folder, or absolute.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from ovvol_bench.data.video import VIDEO_SUFFIXES
+from ovvol_bench.errors import DataError
+
+_LINE = re.compile(r"(?P<path>\S.*?)(\s+-?\d+)?\s*")
+_KNOWN = ", ".join(sorted(VIDEO_SUFFIXES))
+
+
+def find_video_files(path: Path) -> dict[str, Path]:
+    """Video files by their name below ``path``, sorted; a single file by its own name.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist: set dataset.path to a video file or a folder of them.")
+    if path.is_file():
+        return {path.name: path}
+    found = sorted(
+        file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
+    )
+    if not found:
+        raise DataError(
+            f"{path} holds no video files: expected {_KNOWN}. For folders of frames use dataset imagenet-vid."
+        )
+    return {file.relative_to(path).as_posix(): file for file in found}
+
+
+def read_video_list(source: Path, root: Path) -> dict[str, Path]:
+    """Video files that a list names, by the names they have there without ``./``, in its order.
+
+    Args:
+        source: the list.
+        root: what its paths are relative to.
+
+    Raises:
+        DataError: if the list can't be read or is empty, a line names no video file or one that was
+            named before, or files are missing; names list and line.
+    """
+    numbered = _paths(source)
+    if not numbered:
+        raise DataError(f"List {source} is empty: expected one video a line, such as './snippet.mp4 0'.")
+    missing = [(number, name) for name, number in numbered.items() if not (root / name).is_file()]
+    if missing:
+        number, name = missing[0]
+        raise DataError(
+            f"{len(missing)} of {len(numbered)} videos in the list {source} are missing, first in line "
+            f"{number}: {root / name}. Set dataset.path to the folder that the list's paths start from, or "
+            "write the list again."
+        )
+    return {name: root / name for name in numbered}
+
+
+def prepared_videos(root: Path, split: str, list_file: Path | None = None) -> dict[str, Path] | None:
+    """Video files of a split as ``ovvol-bench data prepare`` writes them; None if there are none.
+
+    Args:
+        root: holds the folder ``SPLIT`` and usually ``SPLIT.csv``.
+        split: ``train``, ``val`` or another.
+        list_file: the list; None takes ``root/SPLIT.csv``, or all files in ``root/SPLIT``.
+
+    Raises:
+        DataError: see ``read_video_list``.
+    """
+    standard = root / f"{split}.csv"
+    source = list_file or (standard if standard.is_file() else None)
+    if source is not None:
+        return read_video_list(source, root)
+    if not (root / split).is_dir():
+        return None
+    return {f"{split}/{name}": file for name, file in find_video_files(root / split).items()}
+
+
+def _paths(source: Path) -> dict[str, int]:
+    """Paths of a list with the lines they stand in."""
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"List {source} can't be read ({error}). Set dataset.list to a text file, one video a line."
+        ) from error
+    paths: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name = _path(line, f"List {source}, line {number}")
+        if paths.setdefault(name, number) != number:
+            raise DataError(
+                f"List {source} has '{name}' in lines {paths[name]} and {number}. List every video once."
+            )
+    return paths
+
+
+def _path(line: str, where: str) -> str:
+    match = _LINE.fullmatch(line.strip())
+    path = PurePosixPath(match["path"] if match else line)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise DataError(
+            f"{where} names no video file: '{line.strip()}'. Expected a path and a label separated by a "
+            f"space, such as './snippet.mp4 0', with a path that ends in {_KNOWN}."
+        )
+    return path.as_posix()
