@@ -192,7 +192,7 @@ def _check_truth(parsed: Parsed, size: Size | None, where: str, findings: Findin
     findings.counts.update({"objects": len(rows), BY_HAND: sum(not row[7] for row in rows)})
     if size is not None and any(stated) and stated != size:
         findings.add(Kind.STATED_SIZE, [f"{where}: {_hw(stated)} instead of {_hw(size)}"])
-    height, width = size or stated
+    height, width = stated if any(stated) or size is None else size
     for _, x1, y1, x2, y2, *_ in rows:
         box = f"{where}: {x1:g} {y1:g} {x2:g} {y2:g}"
         if x2 < x1 or y2 < y1:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
+from ovvol_bench.data.shapes.world import shapes_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +44,92 @@ def test_a_folder_that_is_no_tree_is_one_message_and_exit_code_2(tmp_path):
     result = CliRunner().invoke(main, ["data", "inspect", str(tmp_path)])
     assert result.exit_code == 2
     assert "is no ImageNet-VID tree with a split 'val'" in result.output
+
+
+@pytest.fixture
+def prepared(shapes, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["data", "prepare", "imagenet-vid", str(shapes), str(out), "--split", "val"]
+    return out, [*arguments, "--short-side", "64", "--workers", "1"]
+
+
+def invoke(arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+def test_prepare_writes_videos_and_a_list_and_keeps_what_is_done(prepared):
+    out, arguments = prepared
+    first, second = invoke(arguments), invoke(arguments)
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert f"2 videos with 48 frames are in {out} (0 were there already)" in first.output
+    assert "(2 were there already)" in second.output
+    assert len((out / "val.csv").read_text().splitlines()) == 2
+    third = invoke([*arguments, "--overwrite", "always"])
+    assert "(0 were there already)" in third.output
+
+
+def test_what_can_not_be_prepared_is_told_and_strict_makes_it_an_error(shapes, prepared, tmp_path):
+    _, arguments = prepared
+    tree = shutil.copytree(shapes, tmp_path / "tree")
+    next((tree / "Data/VID/val").rglob("000003.JPEG")).write_bytes(b"")
+    arguments[3] = str(tree)
+    lenient, strict = invoke(arguments), invoke([*arguments, "--strict"])
+    assert (lenient.exit_code, strict.exit_code) == (0, 2)
+    assert "1 videos with 24 frames" in lenient.output
+    assert "1 videos could not be prepared, see" in lenient.stderr
+    assert "000003.JPEG is not a readable image" in lenient.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--crf", "60", "crf=60"), ("--short-side", "100", "short_side=100"), ("--split", "train", "'train'")],
+)
+def test_prepare_refuses_settings_with_one_message(prepared, option, value, words):
+    result = invoke([*prepared[1], option, value])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not prepared[0].exists()
+
+
+def test_prepare_into_a_folder_that_can_not_be_made_is_one_message(prepared):
+    out, arguments = prepared
+    out.write_text("a file")
+    arguments[4] = str(out / "below")
+    result = invoke(arguments)
+    assert result.exit_code == 2
+    assert "Not a directory" in result.stderr
+    assert "Make room" in result.stderr
+
+
+@pytest.fixture
+def words(tmp_path):
+    classes = ", ".join(f"{{name: {c.name}, code: {c.code}}}" for c in shapes_vocabulary().classes)
+    path = tmp_path / "shapes.yaml"
+    path.write_text(f"classes: [{classes}]\n")
+    return str(path)
+
+
+def test_check_prints_counts_beside_the_official_ones(shapes, words):
+    result = invoke(["data", "check", str(shapes), "--vocabulary", words, "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.output.splitlines()]
+    assert ["videos", "2", "555"] in lines
+    assert ["frames", "48", "176,126"] in lines
+    assert result.output.endswith("no problems found\n")
+
+
+def test_check_tells_problems_and_exits_with_2(shapes):
+    result = invoke(["data", "check", str(shapes), "--workers", "1"])
+    assert result.exit_code == 2
+    assert "objects of unknown class:\n  val/shapes_val_00000000/000000.xml: " in result.output
+    assert result.output.endswith("  ...\n")
+
+
+def test_check_gives_json(prepared):
+    assert invoke(prepared[1]).exit_code == 0
+    result = invoke(["data", "check", str(prepared[0]), "--format", "json", "--workers", "1"])
+    assert result.exit_code == 0
+    report = json.loads(result.output)
+    assert report["counts"] == {"videos": 2, "frames": 48}
+    assert report["official"]["videos"] == 555
+    assert (report["layout"], report["problems"]) == ("prepared videos", [])
