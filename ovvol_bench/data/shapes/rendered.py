@@ -120,15 +120,17 @@ def render_world(world: World, cache: Path, processes: int | None = None) -> Ren
             _render_on_processes(world, partial, processes or os.cpu_count() or 1)
             _publish(partial, folder)
     except OSError as error:
-        raise DataError(
-            f"{folder}: the rendered videos, {world.videos * 1.2:.0f} MB, can't be written there "
-            f"({error.strerror or error}). Set dataset.cache to another folder."
-        ) from error
+        if not folder.is_dir():  # else another process has just finished it
+            raise DataError(
+                f"{folder}: the rendered videos, {world.videos * 1.2:.0f} MB, can't be written there "
+                f"({error.strerror or error}). Set dataset.cache to another folder."
+            ) from error
     return RenderedWorld(folder, world)
 
 
 def _prepare(world: World, folder: Path) -> None:
     """Files of full size without content; leaves alone what is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
     classes, backgrounds = np.zeros((world.videos, 1 + MOST_OBJECTS), np.int64), []
     for index in range(world.videos):
         scene = draw_scene(world.split, index, world.seed)

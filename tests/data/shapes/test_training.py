@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from ovvol_bench import DataError, SettingError
+from ovvol_bench.data.plugin import build_shapes
+from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
+from ovvol_bench.data.shapes.render import render
+from ovvol_bench.data.shapes.rendered import World, render_world
+from ovvol_bench.data.shapes.training import ShapesImages, ShapesVideos
+from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, draw_scene, shapes_vocabulary
+
+VIDEOS = 6
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    return render_world(World("train", VIDEOS), tmp_path_factory.mktemp("cache"))
+
+
+def places(stored, pixels):
+    """(video, frame, top, left) of all places where a picture may be from, as it is or mirrored."""
+    found = []
+    for image in (pixels, pixels[:, ::-1]):
+        corners = np.argwhere((stored.frames[:, :, :33, :65] == image[0, 0]).all(-1)).tolist()
+        for video, time, top, left in corners:
+            window = stored.frames[video, time, top : top + 64, left : left + 64]
+            if np.array_equal(window, image):
+                found.append((video, time, top, left))
+    return found
+
+
+def true_captions(stored, place):
+    """What may be said of a place: the names of objects that fill it, or its background."""
+    video, time, top, left = place
+    seen, pixels = np.unique(stored.masks[video, time, top : top + 64, left : left + 64], return_counts=True)
+    tracks = dict(zip(seen.tolist(), pixels.tolist(), strict=True))
+    objects = {track: count for track, count in tracks.items() if track > 0}
+    if sum(objects.values()) <= 60:
+        words = [str(stored.backgrounds[video]), "background"]
+    else:
+        biggest = max(objects, key=objects.__getitem__)
+        assert sum(objects.values()) <= 1.25 * objects[biggest], "one object, and little of others"
+        name = shapes_vocabulary().names[stored.classes[video, biggest]]
+        words = [name, name.split()[1], f"{name.split()[0]} thing"]
+    return tuple(f"a photo of a {word}" for word in words)
+
+
+def test_videos_give_frames_by_position(stored):
+    videos = ShapesVideos(stored)
+    assert (len(videos), videos.length(2), videos.name(2)) == (VIDEOS, 24, "shapes_train_00000002")
+    frames = videos.frames(2, [0, 5, 23])
+    assert np.array_equal(frames, render(draw_scene("train", 2)).frames[[0, 5, 23]])
+    frames += 1  # a copy: the next reader sees the original
+    assert not np.array_equal(frames, videos.frames(2, [0, 5, 23]))
+
+
+def test_captions_are_true(stored):
+    images = ShapesImages(stored, 40, empty=0.5)
+    for index in range(len(images)):
+        image = images.image(index)
+        assert image.pixels.shape == (64, 64, 3)
+        (place,) = places(stored, image.pixels)
+        assert image.captions == true_captions(stored, place)
+
+
+def test_pictures_depend_on_world_and_index_alone(stored, tmp_path):
+    first = ShapesImages(stored, 8, 0.4)
+    again = pickle.loads(pickle.dumps(ShapesImages(stored, 20, 0.4)))
+    for index in reversed(range(8)):
+        assert np.array_equal(first.image(index).pixels, again.image(index).pixels)
+        assert first.image(index).captions == again.image(index).captions
+    other = ShapesImages(render_world(World("train", 2, seed=1), tmp_path), 8, 0.4)
+    assert not np.array_equal(other.image(0).pixels, first.image(0).pixels)
+    assert len({first.name(index) for index in range(8)}) == 8
+    with pytest.raises(IndexError):
+        first.image(8)
+
+
+@pytest.mark.parametrize("empty", [0.0, 0.25, 1.0])
+def test_a_share_of_pictures_shows_the_background(stored, empty):
+    images = ShapesImages(stored, 300, empty)
+    backgrounds = [images.image(i).captions[-1] == "a photo of a background" for i in range(300)]
+    assert np.mean(backgrounds) == pytest.approx(empty, abs=0.08)
+
+
+def test_training_never_says_a_held_out_name(stored):
+    images = ShapesImages(stored, 200, 0.4)
+    said = {caption.removeprefix("a photo of a ") for i in range(200) for caption in images.image(i).captions}
+    assert not said & HELD_OUT
+    assert said & set(BACKGROUNDS["train"])
+
+
+def test_the_dataset_offers_both_from_one_rendering(tmp_path):
+    dataset = build_shapes(split="train", videos=2, cache=str(tmp_path), empty_images=0.0)
+    videos, images = dataset.training_videos(), dataset.training_images()
+    assert (len(videos), len(images)) == (2, 40)
+    assert images.image(0).captions
+    assert len(list(tmp_path.iterdir())) == 1
+    more = build_shapes(split="train", videos=2, cache=str(tmp_path), images=7)
+    assert len(more.training_images()) == 7
+    assert more.training_images().fingerprint() != images.fingerprint()
+    assert more.training_videos().fingerprint() == videos.fingerprint()
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(SettingError, match=r"dataset\.images=0: expected at least 1"):
+        ShapesTraining(images=0)
+    with pytest.raises(SettingError, match=r"dataset\.empty_images=1\.5: expected a share"):
+        build_shapes(split="train", videos=1, empty_images=1.5)
+
+
+def test_too_few_videos_for_a_picture_are_an_error(stored):
+    class Covered:
+        world, frames, classes = stored.world, stored.frames, stored.classes
+        masks = np.ones_like(stored.masks)
+
+    with pytest.raises(DataError, match=r"6 videos show no such picture\. Raise dataset\.videos"):
+        ShapesImages(Covered(), 1, empty=1.0).image(0)
+
+
+def test_a_dataset_is_trained_on_by_default_settings(monkeypatch, tmp_path):
+    monkeypatch.setattr("ovvol_bench.data.shapes.dataset.cache_folder", lambda setting: tmp_path)
+    assert len(Shapes("train", 1).training_images()) == 20
