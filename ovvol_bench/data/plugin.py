@@ -100,6 +100,40 @@ def build_videos(  # noqa: PLR0913 - settings
     )
 
 
+def build_image_folder(
+    *,
+    path: Path,
+    names: Path | None = None,
+    vocabulary: str | None = None,
+    short_side: int = 224,
+    multiple: int = 16,
+    cache: str | None = None,
+) -> Dataset:
+    """Images in a folder a class, as ImageNet-1k is unpacked: to train on, or as clips without truth.
+
+    Args:
+        path: folder of the classes' folders; images may lie deeper in them.
+        names: what the folders' classes are called: lines "n01440764 tench, Tinca tinca", or JSON; none: as
+            in the vocabulary, or as their folders. Captions are made of all names.
+        vocabulary: names to look for, built-in or path of a .yaml file; none: the classes of the folders.
+        short_side: of resized images, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for the list of images; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.class_names import read_class_names
+    from ovvol_bench.data.image_folder import ImageFolder, names_of_classes, vocabulary_of
+    from ovvol_bench.data.image_index import load_images
+    from ovvol_bench.naming.vocabulary import load_vocabulary
+
+    words = load_vocabulary(vocabulary) if vocabulary is not None else None
+    known = read_class_names(names) if names is not None else None
+    images = load_images(path, cache_folder(cache))
+    classes = images.classes.tolist()
+    called = names_of_classes(classes, known, words)
+    return ImageFolder(path, images, called, words or vocabulary_of(classes, called), (short_side, multiple))
+
+
 def build_shapes(  # noqa: PLR0913 - settings
     *,
     path: Path | None = None,
@@ -143,5 +177,8 @@ def build_shapes(  # noqa: PLR0913 - settings
 def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
     yield Entry("imagenet-vid", build_imagenet_vid, "ImageNet-VID, or any tree in its layout, with truth")
+    yield Entry(
+        "image-folder", build_image_folder, "images in a folder a class, such as ImageNet-1k, without truth"
+    )
     yield Entry("shapes", build_shapes, "rendered videos of textured objects that move and hide each other")
     yield Entry("videos", build_videos, "a video file or a folder of them, without truth")

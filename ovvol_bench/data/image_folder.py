@@ -1,0 +1,160 @@
+"""Dataset ``image-folder``: images in a folder a class, as ImageNet-1k is unpacked; clips of one frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
+from ovvol_bench.data.class_names import Names
+from ovvol_bench.data.image_index import ImageColumns
+from ovvol_bench.data.jpeg import read_header
+from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.transforms import Size, resize_frames, target_size
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, spoken
+from ovvol_bench.types import Clip, ClipInfo
+
+
+class FolderImages(TrainingImages):
+    """Images as stored, with what their class is called.
+
+    Args:
+        root: that the names start from.
+        images: from ``load_images``.
+        captions: of every class, in the order of ``images.classes``.
+    """
+
+    def __init__(self, root: Path, images: ImageColumns, captions: Sequence[tuple[str, ...]]) -> None:
+        self._root, self._images, self._captions = root, images, tuple(captions)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingImages.name``: the path below the root."""
+        return self._images.name(index)
+
+    def image(self, index: int) -> TrainingImage:
+        """See ``TrainingImages.image``."""
+        pixels = _read(self._root / self.name(index))
+        return TrainingImage(pixels, self._captions[self._images.class_of(index)])
+
+    def fingerprint(self) -> str:
+        """Hash of all names and captions."""
+        return hashlib.sha256(f"{self._images.fingerprint()} {self._captions}".encode()).hexdigest()
+
+
+class ImageFolder(Dataset):
+    """Images by class, in the order of their paths; ``truth`` is None.
+
+    Args:
+        root: holds a folder a class.
+        images: from ``load_images``.
+        names: of every class, in the order of ``images.classes``.
+        vocabulary: names to look for, and the template of captions.
+        size: short side and multiple of resized images, pixels.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        images: ImageColumns,
+        names: Sequence[Names],
+        vocabulary: Vocabulary,
+        size: tuple[int, int],
+    ) -> None:
+        target_size((1, 1), *size)  # complains about the numbers
+        self.vocabulary = vocabulary
+        self.skipped: Mapping[str, int] = images.skipped
+        self._root, self._images, self._names, self._size = root, images, tuple(names), size
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def info(self, index: int) -> ClipInfo:
+        """See ``Dataset.info``; a clip's id is the image's path below the root."""
+        return self._info(index, read_header(self._root / self._images.name(index)).size)
+
+    def clip(self, index: int) -> Clip:
+        """See ``Dataset.clip``."""
+        pixels = _read(self._root / self._images.name(index))
+        height, width = pixels.shape[:2]
+        size = target_size((height, width), *self._size)
+        return Clip(self._info(index, (height, width)), resize_frames([pixels], size))
+
+    def fingerprint(self) -> str:
+        """Hash of all names, the vocabulary's and the size."""
+        what = f"{self._images.fingerprint()} {self.vocabulary.names} {self._size}"
+        return hashlib.sha256(what.encode()).hexdigest()
+
+    def training_images(self) -> FolderImages:
+        """All images; every name of a class, in the vocabulary's first template, is a caption."""
+        template = self.vocabulary.templates[0]
+        captions = [tuple(template % spoken(name) for name in names) for names in self._names]
+        return FolderImages(self._root, self._images, captions)
+
+    def _info(self, index: int, size: Size) -> ClipInfo:
+        name = self._images.name(index)
+        return ClipInfo(id=name, video=name, frame_indices=(0,), frame_size=size)
+
+
+def names_of_classes(
+    classes: Sequence[str], known: Mapping[str, Names] | None, vocabulary: Vocabulary | None
+) -> list[Names]:
+    """What the classes of an image folder are called.
+
+    Args:
+        classes: names of their folders.
+        known: names by folder, see ``class_names``; None: not given.
+        vocabulary: whose codes or names may be those of the folders; asked where ``known`` is None.
+
+    Returns:
+        Names of every class; its folder's where nothing else is known.
+
+    Raises:
+        DataError: if ``known`` lacks a class.
+    """
+    if known is not None:
+        if missing := [name for name in classes if name not in known]:
+            raise DataError(
+                f"dataset.names lacks {len(missing)} of {len(classes)} classes, first: '{missing[0]}'. Add "
+                "them, or leave dataset.names out: then classes are called as their folders are."
+            )
+        return [known[name] for name in classes]
+    words = vocabulary.classes if vocabulary is not None else ()
+    by_key = {key: (item.name, *item.synonyms) for item in words for key in (item.name, item.code)}
+    return [by_key.get(name, (name,)) for name in classes]
+
+
+def vocabulary_of(classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
+    """The classes of an image folder as a vocabulary; a name that several have is told apart by the folder.
+
+    Args:
+        classes: names of their folders.
+        names: of every class.
+
+    Raises:
+        DataError: if two classes still have the same name.
+    """
+    times = Counter(spoken(own[0]).casefold() for own in names)
+    foreground = (
+        ForegroundClass(
+            own[0] if times[spoken(own[0]).casefold()] == 1 else f"{own[0]} ({folder})", code=folder
+        )
+        for folder, own in zip(classes, names, strict=True)
+    )
+    return Vocabulary("image-folder", tuple(foreground))
+
+
+def _read(file: Path) -> npt.NDArray[np.uint8]:
+    try:
+        return read_image(file)
+    except DecodeError as error:
+        state = "is not a readable image" if file.exists() else "does not exist"
+        raise DecodeError(f"Image {file} {state}. Extract it again, or remove it.") from error
