@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ovvol_bench.data.class_names import read_class_names
+from ovvol_bench.errors import DataError
+
+EXPECTED = {"n01440764": ("tench",), "n01443537": ("goldfish", "Carassius auratus")}
+
+
+def names_in(path: Path, text: str):
+    path.write_text(text)
+    return read_class_names(path)
+
+
+def test_lines_of_code_and_names(tmp_path):
+    text = "n01440764 tench\n\nn01443537\tgoldfish, Carassius auratus,\n"
+    assert names_in(tmp_path / "names.txt", text) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"n01440764": "tench", "n01443537": ["goldfish", "Carassius auratus"]},
+        {"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish", "Carassius auratus"]},
+    ],
+)
+def test_json_by_code_or_by_number(tmp_path, content):
+    assert names_in(tmp_path / "names.json", json.dumps(content)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("names.txt", "", r"names\.txt is empty: expected a line a class"),
+        ("names.txt", "a cat\nb\n", r"names\.txt, line 2: 'b' has no name"),
+        ("names.txt", "a cat\na dog\n", r"line 2: 'a' has names already"),
+        ("names.json", "{", r"names\.json can't be read"),
+        ("names.json", "[1]", r"names\.json: expected an object"),
+        ("names.json", '{"a": 1}', r"names\.json, 'a': expected a name or a list of names"),
+        ("names.json", '{"a": []}', r"names\.json: 'a' has no name"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, name, text, message):
+    with pytest.raises(DataError, match=message):
+        names_in(tmp_path / name, text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.txt can't be read .*Set dataset\.names"):
+        read_class_names(tmp_path / "nowhere.txt")
