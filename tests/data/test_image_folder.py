@@ -19,7 +19,7 @@ def write_image(path: Path, level: int, size: tuple[int, int] = (40, 60)) -> Non
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes with four images, one of them deeper; an odd file, an empty class, a file beside classes."""
+    """Two classes with four images, one of them deeper; an odd file, an empty class, a file beside."""
     folder = tmp_path / "train"
     write_image(folder / "n02/b.JPEG", 20)
     write_image(folder / "n02/a.png", 10, size=(30, 30))
