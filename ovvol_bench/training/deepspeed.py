@@ -6,21 +6,17 @@ import importlib.util
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training.engine import MIXED, Engine, Precision
+from ovvol_bench.training.engine import Engine, Precision, leave_group, make_optimizer, trained_parameters
 from ovvol_bench.training.order import Share
-from ovvol_bench.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from ovvol_bench.training.recipe import Batch, Losses, Optimization, Recipe
 
 STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
@@ -39,8 +35,7 @@ def read_config(asked: str) -> dict[str, Any]:
             "zero_optimization": {
                 "stage": STAGES[asked],
                 "stage3_gather_16bit_weights_on_model_save": True,
-            },
-            "zero_allow_untested_optimizer": True,
+            }
         }
     path = Path(asked)
     if not path.is_file():
@@ -55,12 +50,12 @@ def read_config(asked: str) -> dict[str, Any]:
 
 
 class DeepSpeedEngine(Engine):
-    """As `Engine`, with DeepSpeed.
+    """DeepSpeed itself: Accelerate's own way to it would need the transformers package.
 
     Args:
-        recipe: see `Engine`.
-        precision: see `Engine`; bfloat16 and float16 convert the module itself.
-        device: see `Engine`.
+        recipe: whose module is trained, in place.
+        precision: bfloat16 and float16 convert the module itself.
+        device: ``auto``, ``cpu`` or ``cuda``.
         share: how steps are spread, which DeepSpeed wants to know.
         asked: see `read_config`.
 
@@ -69,75 +64,110 @@ class DeepSpeedEngine(Engine):
     """
 
     def __init__(self, recipe: Recipe, precision: Precision, device: str, share: Share, asked: str) -> None:
-        self._config = read_config(asked) | {
-            "train_micro_batch_size_per_gpu": share.micro_batch,
-            "gradient_accumulation_steps": share.parts,
-            "gradient_clipping": recipe.optimization.clip_gradients or 0.0,
-        }
-        self.stage = int(self._config.get("zero_optimization", {}).get("stage", 0))
-        self.name = f"deepspeed zero{self.stage}"
-        super().__init__(recipe, precision, device, share.parts)
-
-    def _accelerator(self, precision: Precision, device: str) -> Accelerator:
+        config = _full_config(read_config(asked), recipe.optimization, precision, share)
+        self._stage = int(config.get("zero_optimization", {}).get("stage", 0))
+        self.name = f"deepspeed zero{self._stage}"
         _check_installed()
+        _stand_alone()
         if device == "cpu" or not torch.cuda.is_available():
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed asks the environment
-        _stand_alone()
+        self._module, self._type = recipe.module, getattr(torch, precision)
+        parameters = list(trained_parameters(recipe.module).values())
+        optimizer = make_optimizer(parameters, recipe.optimization)
         try:
-            from accelerate import Accelerator, DeepSpeedPlugin
+            import deepspeed
 
-            plugin = DeepSpeedPlugin(hf_ds_config=self._config)
-            return Accelerator(mixed_precision=MIXED[precision], deepspeed_plugin=plugin, cpu=device == "cpu")
+            deepspeed.init_distributed()
+            self._engine, self._optimizer, _, _ = deepspeed.initialize(
+                model=recipe.module, optimizer=optimizer, config=config
+            )
         except (ImportError, RuntimeError, ValueError, AssertionError, OSError) as error:
             raise SettingError(
                 f"--deepspeed: DeepSpeed can't start here: {error}. Leave --deepspeed out to train without."
             ) from error
+        self.device = self._engine.device
+        self.processes, self.rank = share.processes, share.rank
+        self.overflow_is_handled = precision == "float16"
 
-    def backward(self, loss: Tensor) -> None:
+    def wait(self) -> None:
+        """See `Engine.wait`."""
+        torch.distributed.barrier()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """See `Engine.mean`."""
+        mean = values.to(self.device)
+        torch.distributed.all_reduce(mean)
+        return mean / self.processes
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """See `Engine.autocast`."""
+        mixed = self._type != torch.float32
+        return torch.autocast(self.device.type, self._type) if mixed else nullcontext()
+
+    def losses(self, batch: Batch) -> Losses:
+        """See `Engine.losses`."""
+        with self.autocast():
+            losses: Losses = self._engine(batch)
+        return losses
+
+    def exchange(self, last: bool) -> AbstractContextManager[object]:
+        """See `Engine.exchange`; DeepSpeed counts the parts itself."""
+        return nullcontext()
+
+    def backward(self, loss: Tensor, last: bool) -> None:
         """See `Engine.backward`; DeepSpeed divides by the number of parts itself."""
-        self.model.backward(loss)
-
-    @contextmanager
-    def synchronised(self, last: bool) -> Iterator[None]:
-        """See `Engine.synchronised`; DeepSpeed counts the parts itself."""
-        yield
+        self._engine.backward(loss)
         if not last:
-            self.model.step()
+            self._engine.step()  # no update yet: it counts
 
     def gradient_norm(self) -> float:
         """Norm of the gradients of the step before, as DeepSpeed measures it while updating; 0 at first."""
-        norm = self.model.get_global_grad_norm()
+        norm = self._engine.get_global_grad_norm()
         return 0.0 if norm is None else float(norm)
-
-    @property
-    def overflow_is_handled(self) -> bool:
-        """See `Engine.overflow_is_handled`."""
-        return bool(self.model.fp16_enabled())
 
     def update(self, learning_rate: float) -> None:
         """See `Engine.update`."""
-        for group in self.model.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self.model.step()
+        self._engine.step()
 
     def save(self, folder: Path) -> None:
         """See `Engine.save`; every process writes its part, in DeepSpeed's format."""
-        self.model.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+        self._engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
         """See `Engine.load`."""
-        self.model.load_checkpoint(str(folder), tag="state", load_module_strict=False)
+        self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
 
-    @contextmanager
-    def whole_weights(self) -> Iterator[None]:
-        """See `Engine.whole_weights`; parts of parameters are brought together."""
-        if self.stage < 3:
-            yield
-            return
+    def whole_weights(self) -> AbstractContextManager[object]:
+        """See `Engine.whole_weights`; at stage 3 their parts are brought together."""
+        if self._stage < 3:
+            return nullcontext()
         import deepspeed
 
-        with deepspeed.zero.GatheredParameters(list(self._module.parameters())):
-            yield
+        gathered: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(
+            list(self._module.parameters())
+        )
+        return gathered
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        leave_group()
+
+
+def _full_config(
+    config: dict[str, Any], numbers: Optimization, precision: Precision, share: Share
+) -> dict[str, Any]:
+    """What was asked for, with all that the recipe and the command line decide."""
+    types = {"bf16": {"enabled": precision == "bfloat16"}, "fp16": {"enabled": precision == "float16"}}
+    return {
+        **config,
+        **{name: {**config.get(name, {}), **values} for name, values in types.items()},
+        "train_micro_batch_size_per_gpu": share.micro_batch,
+        "gradient_accumulation_steps": share.parts,
+        "gradient_clipping": numbers.clip_gradients or 0.0,
+        "zero_allow_untested_optimizer": True,
+    }
 
 
 def _check_installed() -> None:

@@ -1,11 +1,12 @@
-"""What runs the steps: Hugging Face Accelerate, on one process or many; `deepspeed` is the other one."""
+"""What runs the steps: `Engine` is what the loop asks of it; Accelerate does it, on one process or many."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,9 +14,6 @@ from torch import Tensor, nn
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.training.recipe import Batch, Losses, Optimization, Recipe
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 Precision = str
 """``float32``, ``bfloat16`` or ``float16``."""
@@ -38,8 +36,88 @@ def make_optimizer(parameters: list[nn.Parameter], numbers: Optimization) -> tor
     return kind(parameters, rate, numbers.betas, weight_decay=decay, fused=True)
 
 
-class Engine:
+class Engine(ABC):
     """Forward, backward and update of a recipe's module on this process's device.
+
+    Attributes:
+        name: kept in checkpoints; another engine can't read them.
+        device: where this process computes.
+        processes: how many take part.
+        rank: of this process, from 0.
+        overflow_is_handled: whether steps with infinite gradients are left out and the loss scale
+            lowered, as float16 needs.
+    """
+
+    name: str
+    device: torch.device
+    processes: int
+    rank: int
+    overflow_is_handled: bool
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and prints."""
+        return self.rank == 0
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+
+    @abstractmethod
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over processes of a float32 vector."""
+
+    @abstractmethod
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of forward passes outside the trained module."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Losses:
+        """Forward pass, for training."""
+
+    @abstractmethod
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Add the gradients of one part of a step; processes exchange them after the last."""
+
+    @abstractmethod
+    def exchange(self, last: bool) -> AbstractContextManager[object]:
+        """Around forward and backward of one part of a step: holds gradients back until the last."""
+
+    @abstractmethod
+    def gradient_norm(self) -> float:
+        """Norm of all gradients together, before they are clipped here."""
+
+    @abstractmethod
+    def update(self, learning_rate: float) -> None:
+        """Take the optimizer's step and forget the gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what is trained and the optimizer's state; called in every process."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; called in every process."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the group of processes."""
+
+    def whole_weights(self) -> AbstractContextManager[object]:
+        """While parameters are read as a whole; entered by all processes."""
+        return nullcontext()
+
+    @contextmanager
+    def measuring(self, module: nn.Module) -> Iterator[None]:
+        """For forward passes that nothing is learned from."""
+        module.eval()
+        with torch.no_grad(), self.autocast():
+            yield
+        module.train()
+
+
+class AccelerateEngine(Engine):
+    """Hugging Face Accelerate.
 
     Args:
         recipe: whose module is trained, in place.
@@ -54,130 +132,94 @@ class Engine:
     name = "accelerate"
 
     def __init__(self, recipe: Recipe, precision: Precision, device: str, parts: int) -> None:
-        self._parts = parts
-        self._numbers = recipe.optimization
-        self.accelerator = self._accelerator(precision, device)
-        recipe.module.to(self.device)
-        parameters = list(trained_parameters(recipe.module).values())
-        optimizer = make_optimizer(parameters, recipe.optimization)
-        self.model, self.optimizer = self.accelerator.prepare(recipe.module, optimizer)
-        self._module, self._parameters = recipe.module, parameters
-
-    def _accelerator(self, precision: Precision, device: str) -> Accelerator:
         from accelerate import Accelerator
 
         if precision == "float16" and not torch.cuda.is_available():
             raise SettingError("--precision float16 needs a GPU. Use bfloat16 or float32.")
-        return Accelerator(mixed_precision=MIXED[precision], cpu=device == "cpu")
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        device: torch.device = self.accelerator.device
-        return device
-
-    @property
-    def processes(self) -> int:
-        """How many processes take part."""
-        return int(self.accelerator.num_processes)
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-        return int(self.accelerator.process_index)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints."""
-        return self.rank == 0
+        self._accelerator = Accelerator(
+            mixed_precision=MIXED[precision], cpu=device == "cpu" or not torch.cuda.is_available()
+        )
+        self.device = self._accelerator.device
+        self.processes, self.rank = self._accelerator.num_processes, self._accelerator.process_index
+        self._scaler = self._accelerator.scaler
+        self.overflow_is_handled = self._scaler is not None
+        self._parts, self._largest = parts, recipe.optimization.clip_gradients
+        self._module = recipe.module.to(self.device)
+        self._parameters = list(trained_parameters(recipe.module).values())
+        optimizer = make_optimizer(self._parameters, recipe.optimization)
+        self._model, self._optimizer = self._accelerator.prepare(recipe.module, optimizer)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.accelerator.wait_for_everyone()
+        """See `Engine.wait`."""
+        self._accelerator.wait_for_everyone()
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over processes of a float32 vector."""
-        mean: Tensor = self.accelerator.reduce(values.to(self.device), "mean")
+        """See `Engine.mean`."""
+        mean: Tensor = self._accelerator.reduce(values.to(self.device), "mean")
         return mean
 
+    def autocast(self) -> AbstractContextManager[object]:
+        """See `Engine.autocast`."""
+        context: AbstractContextManager[object] = self._accelerator.autocast()
+        return context
+
     def losses(self, batch: Batch) -> Losses:
-        """Forward pass, for training."""
-        with self.accelerator.autocast():
-            losses: Losses = self.model(batch)
+        """See `Engine.losses`."""
+        losses: Losses = self._model(batch)
         return losses
 
-    @contextmanager
-    def measuring(self) -> Iterator[None]:
-        """For forward passes that nothing is learned from."""
-        self._module.eval()
-        with torch.no_grad(), self.accelerator.autocast():
-            yield
-        self._module.train()
+    def exchange(self, last: bool) -> AbstractContextManager[object]:
+        """See `Engine.exchange`."""
+        context: AbstractContextManager[object] = self._accelerator.no_sync(self._model)
+        return nullcontext() if last else context
 
-    @contextmanager
-    def synchronised(self, last: bool) -> Iterator[None]:
-        """Around forward and backward of one part of a step; gradients are exchanged after the last."""
-        if last:
-            yield
-        else:
-            with self.accelerator.no_sync(self.model):
-                yield
-
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of one part of a step."""
-        self.accelerator.backward(loss / self._parts)
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """See `Engine.backward`."""
+        self._accelerator.backward(loss / self._parts)
 
     def gradient_norm(self) -> float:
-        """Norm of all gradients together, before they are clipped here; infinite if they overflowed."""
-        largest = self._numbers.clip_gradients
-        norm = self.accelerator.clip_grad_norm_(self._parameters, largest or float("inf"))
-        return float(norm)
-
-    @property
-    def overflow_is_handled(self) -> bool:
-        """Whether steps with infinite gradients are left out and the loss scale lowered (float16)."""
-        return self.accelerator.scaler is not None
+        """See `Engine.gradient_norm`."""
+        return float(self._accelerator.clip_grad_norm_(self._parameters, self._largest or float("inf")))
 
     def update(self, learning_rate: float) -> None:
-        """Take the optimizer's step and forget the gradients."""
-        for group in self.optimizer.param_groups:
+        """See `Engine.update`."""
+        for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
 
     def save(self, folder: Path) -> None:
-        """Write what is trained and the optimizer's state; by one process."""
+        """See `Engine.save`; the first process writes."""
         if not self.is_main:
             return
         save_file(self._state(), folder / "module.safetensors")
-        scaler = self.accelerator.scaler
-        states = {"optimizer": self.optimizer.state_dict(), "scaler": scaler.state_dict() if scaler else {}}
-        torch.save(states, folder / "optimizer.pt")
+        scale = self._scaler.state_dict() if self._scaler else {}
+        torch.save({"optimizer": self._optimizer.state_dict(), "scaler": scale}, folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote, in every process."""
+        """See `Engine.load`."""
         tensors = load_file(folder / "module.safetensors", device=str(self.device))
         self._module.load_state_dict(tensors, strict=False)
         states: dict[str, Any] = torch.load(
             folder / "optimizer.pt", map_location=self.device, weights_only=True
         )
-        self.optimizer.load_state_dict(states["optimizer"])
-        if self.accelerator.scaler is not None and states["scaler"]:
-            self.accelerator.scaler.load_state_dict(states["scaler"])
-
-    @contextmanager
-    def whole_weights(self) -> Iterator[None]:
-        """While parameters are read as a whole; entered by all processes."""
-        yield
+        self._optimizer.load_state_dict(states["optimizer"])
+        if self._scaler is not None and states["scaler"]:
+            self._scaler.load_state_dict(states["scaler"])
 
     def close(self) -> None:
-        """Leave the process group."""
-        self.accelerator.end_training()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        """See `Engine.close`."""
+        self._accelerator.end_training()
+        leave_group()
 
     def _state(self) -> dict[str, Tensor]:
         """Trained parameters and persistent buffers."""
         kept = trained_parameters(self._module).keys() | dict(self._module.named_buffers()).keys()
         state = self._module.state_dict()
         return {name: state[name].detach().cpu().clone() for name in state if name in kept}
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -15,7 +15,7 @@ from ovvol_bench.errors import CheckpointError, TrainingError
 from ovvol_bench.training.board import Board, Row
 from ovvol_bench.training.checkpoints import Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
-from ovvol_bench.training.engine import Engine, Precision
+from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
 from ovvol_bench.training.loader import ExampleReader, read_batches
 from ovvol_bench.training.measure import measure
 from ovvol_bench.training.order import Order, Share
@@ -160,9 +160,10 @@ class _Training:
         summed: Losses = {}
         for part in range(self.share.parts):
             batch = self._prepared(next(batches))
-            with engine.synchronised(last=part == self.share.parts - 1):
+            last = part == self.share.parts - 1
+            with engine.exchange(last):
                 losses = engine.losses(batch)
-                engine.backward(losses["loss"])
+                engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
         means = self._means(summed)
@@ -177,7 +178,7 @@ class _Training:
     def _prepared(self, batch: Batch) -> Batch:
         device = self.engine.device
         moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with torch.no_grad(), self.engine.accelerator.autocast():
+        with torch.no_grad(), self.engine.autocast():
             return self.recipe.prepare(moved)
 
     def _means(self, losses: Losses) -> Row:
@@ -201,7 +202,7 @@ class _Training:
 
     def _measure(self, step: int, board: Board | None) -> None:
         """On validation data; every process does the same, for modules that are spread over them."""
-        with self.engine.measuring():
+        with self.engine.measuring(self.recipe.module):
             measures = measure(
                 self.recipe, self._prepared, self.conduct.measured_examples, self.share.micro_batch
             )
@@ -264,5 +265,5 @@ def _place() -> tuple[int, int]:
 
 def _engine(recipe: Recipe, conduct: Conduct, share: Share) -> Engine:
     if conduct.deepspeed is None:
-        return Engine(recipe, conduct.precision, conduct.device, share.parts)
+        return AccelerateEngine(recipe, conduct.precision, conduct.device, share.parts)
     return DeepSpeedEngine(recipe, conduct.precision, conduct.device, share, conduct.deepspeed)
