@@ -43,6 +43,7 @@ class Views:
         flip: mirror half of the crops.
         quarter_turns: turn crops by 0, 90, 180 or 270 degrees.
         color_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this, in [0, 1].
+        shuffle_colors: put red, green and blue in any order, and take the negative of half of the crops.
 
     Raises:
         SettingError: if a number is out of range.
@@ -53,6 +54,7 @@ class Views:
     flip: bool = True
     quarter_turns: bool = False
     color_jitter: float = 0.0
+    shuffle_colors: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest_crop <= 1:
@@ -67,6 +69,9 @@ class Views:
             view = view.flip(2)
         if self.quarter_turns:
             view = view.rot90(int(rng.integers(4)), (1, 2))
+        if self.shuffle_colors:
+            view = view[torch.from_numpy(rng.permutation(3))]
+            view = 255 - view if rng.uniform() < 0.5 else view
         return self._jittered(view, rng).contiguous()
 
     def plain(self, pixels: npt.NDArray[np.uint8]) -> Tensor:

@@ -92,6 +92,7 @@ def clip_recipe(  # noqa: PLR0913 - keywords are the settings
     flip: bool = False,
     quarter_turns: bool = False,
     color_jitter: float = 0.0,
+    shuffle_colors: bool = False,
     caption_decay: float = 1.0,
     max_captions: int = 16,
     temperature: float | None = None,
@@ -116,6 +117,8 @@ def clip_recipe(  # noqa: PLR0913 - keywords are the settings
         flip: mirror half of the pictures.
         quarter_turns: turn pictures by 0, 90, 180 or 270 degrees.
         color_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this.
+        shuffle_colors: put red, green and blue in any order, and take the negative of half of the pictures;
+            for captions that say nothing of colours.
         caption_decay: each pass draws one caption a picture, each further one this much less often than
             the one before; 1: all alike.
         max_captions: captions that a picture may have.
@@ -146,7 +149,7 @@ def clip_recipe(  # noqa: PLR0913 - keywords are the settings
         clip_gradients=clip_gradients,
     )
     size = checked_labeler(task).numbers.image_size
-    views = Views(size, smallest_crop, flip, quarter_turns, color_jitter)
+    views = Views(size, smallest_crop, flip, quarter_turns, color_jitter, shuffle_colors)
     return ClipRecipe(
         task,
         (views, Captions(caption_decay, max_captions)),

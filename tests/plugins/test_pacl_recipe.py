@@ -164,6 +164,14 @@ class TestPictures:
         colored = Views(8, 1, flip=False, color_jitter=0.5).varied(pixels, rng)
         assert not torch.equal(colored, plain)
 
+    def test_shuffled_colours_keep_what_is_where(self):
+        pixels = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+        plain, views = Views(8).plain(pixels), Views(8, 1, flip=False, shuffle_colors=True)
+        channels = {channel.numpy().tobytes() for view in (plain, 255 - plain) for channel in view}
+        shuffled = [views.varied(pixels, np.random.default_rng(i)) for i in range(80)]
+        assert {channel.numpy().tobytes() for view in shuffled for channel in view} == channels
+        assert len({view.numpy().tobytes() for view in shuffled}) == 12
+
     def test_normalised_as_labelers_ask_for(self):
         pixels = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
         found = normalised(pixels, (0.5, 0.0, 1.0), (0.5, 1.0, 2.0))
