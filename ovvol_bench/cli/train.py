@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
@@ -93,6 +94,7 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    _show_reports()
     plan = _plan(context, options)
     folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
     plan.claim(folder)
@@ -163,10 +165,12 @@ def _summary(plan: TrainingPlan, folder: Path) -> str:
 
     recipe, numbers = plan.recipe, plan.recipe.optimization
     parameters = sum(value.numel() for value in trained_parameters(recipe.module).values())
-    return (
+    skipped = recipe.examples.skipped.items()
+    first = (
         f"recipe {plan.spec.recipe}: {len(recipe.examples)} examples, {numbers.epochs:g} epochs of steps of "
         f"{numbers.batch_size}, {parameters / 1e6:.2f} M parameters, {plan.spec.precision}: {folder}"
     )
+    return "\n".join([first, *(f"{count} left out: {reason}" for reason, count in skipped if count)])
 
 
 def _ending(outcome: Outcome, kind: str, folder: Path) -> str:
@@ -179,9 +183,22 @@ def _ending(outcome: Outcome, kind: str, folder: Path) -> str:
     )
 
 
+def _show_reports() -> None:
+    """Let what training reports by logging, such as cache hits, reach the terminal; from one process."""
+    logger = logging.getLogger("ovvol_bench.training")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if _is_main() else logging.ERROR)
+
+
+def _is_main() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say(text: str) -> None:
     """Print once, not once a process."""
-    if os.environ.get("RANK", "0") == "0":
+    if _is_main():
         click.echo(text)
 
 
@@ -190,7 +207,7 @@ def _progress() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
     """A bar with loss, speed and time left on terminals; nothing elsewhere."""
     from ovvol_bench.cli.progress import progress_bars
 
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_main():
         yield lambda done, total, row: None
         return
     with progress_bars("steps") as update:

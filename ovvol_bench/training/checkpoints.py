@@ -8,11 +8,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
 from ovvol_bench.errors import CheckpointError
 from ovvol_bench.files import write_text
+
+UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError)
+"""What reading a damaged checkpoint, or one of another module, can raise."""
 
 _NAME = re.compile(r"step-(\d{8})")
 

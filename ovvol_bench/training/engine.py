@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,19 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in module.named_parameters() if value.requires_grad}
 
 
-def make_optimizer(parameters: list[nn.Parameter], numbers: Optimization) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Sequence[nn.Parameter], numbers: Optimization) -> torch.optim.Optimizer:
     """The optimizer that a recipe states, over some parameters."""
-    rate, decay = numbers.learning_rate, numbers.weight_decay
+    vectors = [value for value in parameters if value.ndim < 2 and not numbers.decay_vectors]
+    others = [value for value in parameters if value.ndim >= 2 or numbers.decay_vectors]
+    groups = [
+        {"params": values, "weight_decay": decay}
+        for values, decay in ((others, numbers.weight_decay), (vectors, 0.0))
+        if values
+    ]
     if numbers.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, numbers.momentum, weight_decay=decay, fused=True)
+        return torch.optim.SGD(groups, numbers.learning_rate, numbers.momentum, fused=True)
     kind = torch.optim.AdamW if numbers.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, rate, numbers.betas, weight_decay=decay, fused=True)
+    return kind(groups, numbers.learning_rate, numbers.betas, fused=True)
 
 
 class Engine(ABC):
@@ -197,8 +203,14 @@ class AccelerateEngine(Engine):
         torch.save({"optimizer": self._optimizer.state_dict(), "scaler": scale}, folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
-        """See `Engine.load`."""
+        """See `Engine.load`.
+
+        Raises:
+            ValueError: if it holds other parameters than are trained.
+        """
         tensors = load_file(folder / "module.safetensors", device=str(self.device))
+        if differing := tensors.keys() ^ self._state().keys():
+            raise ValueError(f"it has other parameters: {', '.join(sorted(differing)[:5])}")
         self._module.load_state_dict(tensors, strict=False)
         states: dict[str, Any] = torch.load(
             folder / "optimizer.pt", map_location=self.device, weights_only=True
@@ -208,8 +220,11 @@ class AccelerateEngine(Engine):
             self._scaler.load_state_dict(states["scaler"])
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """See `Engine.close`; the next training of this process may have another precision or device."""
+        from accelerate.state import AcceleratorState
+
         self._accelerator.end_training()
+        AcceleratorState._reset_state(reset_partial_state=True)
         leave_group()
 
     def _state(self) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +62,12 @@ class FrozenEncoder:
         video = frames.permute(0, 1, 4, 2, 3).float() / 255
         with torch.no_grad():
             return encode(self.encoder, video, type(self.encoder).__name__).grid.float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder is; the CPU for one without parameters."""
+        first = next(self.encoder.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
     def shape(self, frames: int, size: Size) -> tuple[int, int, int, int]:
         """(S, h, w, D) of the features of a clip of some frames of (height, width) pixels."""
@@ -183,7 +188,7 @@ def cached_features(encoder: FrozenEncoder, clips: FixedClips, plan: CachePlan) 
 def _fill(
     file: FeatureFile, missing: list[int], encoder: FrozenEncoder, clips: FixedClips, workers: int
 ) -> None:
-    device = _device()
+    device = encoder.device
     parts = with_progress(
         _parts(clips, missing, workers), len(missing), "Encoding clips", lambda p: len(p[0])
     )
@@ -217,13 +222,6 @@ def _halved(features: Tensor, encoder: FrozenEncoder) -> Tensor:
             "float16, which ends at 65504. Set recipe.cache_features=false, or normalise what it returns."
         )
     return features.half()
-
-
-def _device() -> torch.device:
-    """This process's GPU, or the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _plain(module: nn.Module) -> dict[str, object]:

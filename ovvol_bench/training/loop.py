@@ -13,7 +13,7 @@ import torch
 
 from ovvol_bench.errors import CheckpointError, TrainingError
 from ovvol_bench.training.board import Board, Row
-from ovvol_bench.training.checkpoints import Checkpoints, Progress
+from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
 from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
 from ovvol_bench.training.loader import ExampleReader, read_batches
@@ -236,7 +236,7 @@ class _Training:
         self._check_engine(latest, progress)
         try:
             self.engine.load(latest)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             raise CheckpointError(
                 f"checkpoint {latest} does not fit this training ({error}). Choose another --output, or "
                 "delete it to start anew."

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,7 @@ class Optimization:
         batch_size: examples of one optimizer step, over all processes and accumulated parts.
         epochs: passes over the examples.
         weight_decay: decoupled for ``adamw``, L2 for the others.
+        decay_vectors: false: biases and other parameters of one dimension do not decay.
         betas: of Adam and AdamW.
         momentum: of SGD.
         clip_gradients: largest norm of all gradients together; None: not clipped.
@@ -80,6 +82,7 @@ class Optimization:
     batch_size: int
     epochs: float
     weight_decay: float = 0.0
+    decay_vectors: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.9
     clip_gradients: float | None = None
@@ -126,7 +129,13 @@ def _number(key: str) -> int:
 
 
 class Examples(ABC):
-    """What there is to learn from, by index."""
+    """What there is to learn from, by index.
+
+    Attributes:
+        skipped: what was left out, reason to count.
+    """
+
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int:

@@ -155,6 +155,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         batch_size=batch_size,
         epochs=epochs,
         weight_decay=weight_decay,
+        decay_vectors=False,
         betas=betas,
         clip_gradients=clip_gradients,
     )

@@ -87,4 +87,4 @@ def toy_recipe(
 
 @hookimpl
 def ovvol_encoders():
-    yield Entry("toy", lambda: ToyEncoder(), "mean colours", {"toy": toy_recipe})
+    yield Entry("toy", ToyEncoder, "mean colours", {"toy": toy_recipe})

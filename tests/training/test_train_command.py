@@ -1,0 +1,197 @@
+"""``ovvol-bench train`` with a recipe of a plugin file: what every recipe can rely on."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+
+def test_a_training_leaves_log_curve_checkpoint_and_weights(tmp_path, train_toy, read_losses):
+    result = train_toy(tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    losses = read_losses(tmp_path / "run")
+    assert list(losses) == list(range(1, 16)), "5 epochs of 12 examples in steps of 4"
+    assert losses[15] < losses[1] / 3
+    for name in ("curve.png", "weights.safetensors", "checkpoints/step-00000015/progress.json"):
+        assert (tmp_path / "run" / name).is_file()
+    assert list((tmp_path / "run/tensorboard").iterdir())
+    assert f"-o encoder.weights={tmp_path}/run/weights.safetensors" in result.output
+
+
+def test_validation_and_the_recipes_own_numbers_are_logged(tmp_path, train_toy):
+    train_toy(tmp_path, "--measure-every", 6)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    measured = [row for row in rows if "validation_loss" in row]
+    assert [row["step"] for row in measured] == [6, 12, 15]
+    assert all(row["norm"] > 0 for row in measured)
+
+
+def test_the_same_command_again_finds_nothing_to_do(tmp_path, train_toy):
+    train_toy(tmp_path)
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    result = train_toy(tmp_path)
+    assert "nothing was left to do" in result.output
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
+
+
+def test_a_training_in_parts_follows_the_same_curve(tmp_path, train_toy, read_losses):
+    train_toy(tmp_path / "whole")
+    for steps in (4, 9, 15):
+        result = train_toy(tmp_path / "parts", "--steps", steps)
+    assert result.exit_code == 0
+    assert read_losses(tmp_path / "parts") == read_losses(tmp_path / "whole")
+
+
+def test_parts_of_a_step_add_up_to_the_step(tmp_path, train_toy, read_losses):
+    train_toy(tmp_path / "whole")
+    train_toy(tmp_path / "parts", "--micro-batch", 1)
+    whole, parts = read_losses(tmp_path / "whole"), read_losses(tmp_path / "parts")
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_reading_processes_change_nothing(tmp_path, train_toy, read_losses):
+    train_toy(tmp_path / "none")
+    train_toy(tmp_path / "two", "--workers", 2)
+    assert read_losses(tmp_path / "two") == read_losses(tmp_path / "none")
+
+
+def test_another_seed_is_another_training(tmp_path, train_toy, read_losses):
+    train_toy(tmp_path / "0")
+    train_toy(tmp_path / "1", "--seed", 1)
+    assert read_losses(tmp_path / "0") != read_losses(tmp_path / "1")
+
+
+def test_only_the_last_checkpoints_stay(tmp_path, train_toy):
+    train_toy(tmp_path, "--save-every", 4, "--keep", 2)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000012", "step-00000015"]
+
+
+def test_the_folder_follows_from_what_is_trained(tmp_path, train_toy, toy_arguments, monkeypatch):
+    from click.testing import CliRunner
+
+    from ovvol_bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["-o", "recipe.epochs=2"]):
+        assert CliRunner().invoke(main, [*toy_arguments, *more]).exit_code == 0
+    assert len(list((tmp_path / "runs/train/toy").iterdir())) == 2
+
+
+def killed_at_a_random_step(arguments, folder, number):
+    """Start a training in a process of its own and send it a signal after its first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ovvol_bench", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    while not list(folder.glob("checkpoints/step-*")) and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 0.3))
+    process.send_signal(number)
+    return process.wait(60), process.stdout.read()
+
+
+def long_enough(toy_arguments, folder):
+    return [*toy_arguments, "-o", "recipe.epochs=200", "--save-every", "7", "--output", str(folder)]
+
+
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(
+    tmp_path, toy_arguments, train_toy, read_losses
+):
+    code, _ = killed_at_a_random_step(long_enough(toy_arguments, tmp_path / "cut"), tmp_path / "cut", 9)
+    assert code == -signal.SIGKILL
+    for name in ("cut", "whole"):
+        assert train_toy(tmp_path / name, "-o", "recipe.epochs=200", "--save-every", 7).exit_code == 0
+    assert read_losses(tmp_path / "cut") == read_losses(tmp_path / "whole")
+    tensors = [load_file(tmp_path / name / "weights.safetensors") for name in ("cut", "whole")]
+    assert all((tensors[0][name] == tensors[1][name]).all() for name in tensors[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_saves_and_says_how_to_go_on(tmp_path, toy_arguments, number):
+    arguments = long_enough(toy_arguments, tmp_path / "run")
+    code, output = killed_at_a_random_step(arguments, tmp_path / "run", number)
+    assert code == 0
+    assert "Go on with:" in output and " ".join(["ovvol-bench", *arguments]) in output.replace("'", "")
+    progress = max((tmp_path / "run/checkpoints").iterdir()) / "progress.json"
+    assert f"stopped after {json.loads(progress.read_text())['step']} of 600 steps" in output
+
+
+class TestRefusals:
+    def test_a_loss_that_is_not_finite_names_step_examples_and_checkpoint(self, tmp_path, train_toy):
+        result = train_toy(tmp_path, "-o", "recipe.broken_at=7", "--save-every", 1)
+        assert result.exit_code == 2
+        assert "the loss is nan in step" in result.output and "toy 7" in result.output
+        assert "checkpoint" in result.output
+
+    def test_another_training_in_the_folder(self, tmp_path, train_toy):
+        train_toy(tmp_path)
+        result = train_toy(tmp_path, "-o", "recipe.learning_rate=0.01")
+        assert result.exit_code == 2
+        assert "options.learning_rate was 0.05 and is 0.01" in result.output
+
+    def test_a_full_disk_leaves_the_last_checkpoint(self, tmp_path, train_toy, monkeypatch):
+        train_toy(tmp_path, "--steps", 5)
+        monkeypatch.setattr("torch.save", full_disk)
+        result = train_toy(tmp_path)
+        assert result.exit_code == 2
+        assert "Is the disk full?" in result.output and "step-00000005 is untouched" in result.output
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
+        monkeypatch.undo()
+        assert train_toy(tmp_path).exit_code == 0
+
+    def test_a_damaged_checkpoint(self, tmp_path, train_toy):
+        train_toy(tmp_path, "--steps", 5)
+        (tmp_path / "checkpoints/step-00000005/optimizer.pt").write_bytes(b"")
+        result = train_toy(tmp_path)
+        assert result.exit_code == 2
+        assert "step-00000005 does not fit this training" in result.output
+
+    def test_a_checkpoint_of_another_engine(self, tmp_path, train_toy):
+        train_toy(tmp_path, "--steps", 5)
+        file = tmp_path / "checkpoints/step-00000005/progress.json"
+        file.write_text(file.read_text().replace("accelerate", "deepspeed zero2"))
+        result = train_toy(tmp_path)
+        assert result.exit_code == 2
+        assert "written by deepspeed zero2, this is accelerate" in result.output
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["-o", "recipe.epoch=3"], "Did you mean 'epochs'"),
+            (["-o", "recipe.epochs=-1"], "recipe.epochs=-1.0: expected more than 0"),
+            (["--recipe", "tox"], "Did you mean 'toy'"),
+            (["--micro-batch", "3"], "--micro-batch 3 doesn't divide the 4 examples"),
+            (["--precision", "float16"], "needs a GPU"),
+            (["--deepspeed", "zero4"], "expected zero1, zero2, zero3, or an existing JSON file"),
+            (["-o", "naming.x=1"], "unknown kind 'naming'"),
+        ],
+    )
+    def test_wrong_settings(self, tmp_path, train_toy, more, message):
+        result = train_toy(tmp_path / "run", *more)
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
+        assert not (tmp_path / "run/log.jsonl").exists()
+
+    def test_a_component_without_a_recipe(self, tmp_path, train_toy):
+        from click.testing import CliRunner
+
+        from ovvol_bench.cli import main
+
+        result = CliRunner().invoke(main, ["train", "dataset", "shapes"])
+        assert result.exit_code == 2
+
+    def test_deepspeed_that_is_not_installed(self, tmp_path, train_toy, monkeypatch):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        result = train_toy(tmp_path, "--deepspeed", "zero2")
+        assert result.exit_code == 2
+        assert "pip install 'ovvol-bench[deepspeed]'" in result.output
+
+
+def full_disk(*arguments, **options):
+    raise OSError(28, os.strerror(28))
