@@ -30,6 +30,7 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
 @click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
 @click.option("--encoder", metavar="NAME", help="For groupers: the frozen encoder; by default the preset's.")
 @click.option("--dataset", metavar="NAME", help="What to learn from; by default the preset's.")
+@click.option("--validation", metavar="NAME", help="A dataset to measure on; by default the preset's.")
 @click.option(
     "-o",
     "--option",
@@ -119,6 +120,7 @@ def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
         settings=options["settings"],
         encoder=options["encoder"],
         dataset=options["dataset"],
+        validation=options["validation"],
         seed=options["seed"],
         precision=_precision(options["precision"], options["device"]),
         device=options["device"],

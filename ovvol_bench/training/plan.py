@@ -82,6 +82,7 @@ class TrainingRequest:
         settings: values by kind of component, ``recipe``, ``dataset`` or ``validation``, and setting.
         encoder: by name, in place of the preset's.
         dataset: see encoder.
+        validation: see encoder.
         seed: of all draws.
         precision: of the arithmetic.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -95,6 +96,7 @@ class TrainingRequest:
     settings: Settings
     encoder: str | None
     dataset: str | None
+    validation: str | None
     seed: int
     precision: str
     device: str
@@ -164,17 +166,20 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
 
 def _training_preset(request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
     known = request.preset.training
-    if found.name in known:
-        preset = known[found.name]
-        if request.dataset and request.dataset != preset.dataset.name:
-            return preset.model_copy(update={"dataset": Part(name=request.dataset)})
-        return preset
-    if request.dataset:
-        return TrainingPreset(dataset=Part(name=request.dataset))
-    raise SettingError(
-        f"the preset says nothing about recipe '{found.name}' (it does about: {', '.join(known) or 'none'}). "
-        "Name what to learn from with --dataset, and set the rest with -o."
-    )
+    preset = known.get(found.name)
+    if preset is None and request.dataset is None:
+        raise SettingError(
+            f"the preset says nothing about recipe '{found.name}', only about {', '.join(known) or 'none'}."
+            " Name what to learn from with --dataset, and set the rest with -o."
+        )
+    preset = preset or TrainingPreset(dataset=Part(name=request.dataset or ""))
+    roles = {"dataset": request.dataset, "validation": request.validation}
+    changed = {
+        role: Part(name=name)
+        for role, name in roles.items()
+        if name and name != getattr(getattr(preset, role), "name", None)
+    }
+    return preset.model_copy(update=changed)
 
 
 def _dataset(registry: Registry, request: TrainingRequest, role: str, part: Part) -> tuple[PartSpec, Dataset]:
