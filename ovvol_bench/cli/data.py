@@ -91,15 +91,16 @@ def prepare_imagenet_vid(
 
     tree = find_tree(root, split)
     names = video_folders(tree, with_empty=True)
-    outcomes = prepare_videos(
-        tree,
-        names,
-        out,
-        Encoding(**encoding),
-        workers=workers or os.cpu_count() or 1,
-        redo=overwrite == "always",
+    processes = workers or os.cpu_count() or 1
+    steps = prepare_videos(
+        tree, names, out, Encoding(**encoding), workers=processes, redo=overwrite == "always"
     )
-    _report_preparation(list(with_progress(outcomes, len(names), "preparing", lambda _: 1)), out, strict)
+    try:
+        outcomes = list(with_progress(steps, len(names), "preparing", lambda _: 1))
+    except KeyboardInterrupt:
+        click.echo("Finished videos are kept: the same command goes on from here.", err=True)
+        raise
+    _report_preparation(outcomes, out, strict)
 
 
 def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) -> None:

@@ -6,6 +6,7 @@ Unlike reading a dataset, which ends at the first mistake, a check goes on and t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from ovvol_bench.data.vid_tree import (
     read_videos,
     video_folders,
 )
+from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
 
@@ -43,7 +45,6 @@ OFFICIAL: Mapping[str, Mapping[str, int]] = {
 
 _WITHOUT_TRUTH = "test"  # the one split whose annotations were never published
 _NAME = re.compile(rb"<name>\s*(.*?)\s*</name>")
-_LINE = re.compile(r"(?:\./)?(?P<path>.+\.mp4) -?\d+")
 _JobT = TypeVar("_JobT")
 
 
@@ -218,32 +219,35 @@ def check_prepared(root: Path, split: str, list_file: Path | None = None, worker
     findings = Findings()
     source = list_file or root / f"{split}.csv"
     names = _read_list(source, findings)
-    there = {path.relative_to(root).as_posix() for path in (root / split).rglob("*.mp4")}
+    there = {name for name in names if (root / name).is_file()}
+    files = {path.relative_to(root).as_posix() for path in (root / split).rglob("*.mp4")}
     findings.add(Kind.NOT_THERE, (name for name in names if name not in there))
-    findings.add(Kind.NOT_LISTED, sorted(there - set(names)))
+    findings.add(Kind.NOT_LISTED, sorted(files - there))
     entry = read_report(root).get(split, {})
     _check_report(entry, split, findings)
     frames, settings = entry.get("videos", {}), entry.get("settings", {})
-    jobs = [
-        _MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings)
-        for name in names
-        if name in there
-    ]
+    jobs = [_MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings) for name in sorted(there)]
     _include_all(findings, _check_movie, jobs, workers)
     return Checked("prepared videos", source, findings)
 
 
 def _read_list(source: Path, findings: Findings) -> list[str]:
-    """Videos that a list names, below its root."""
+    """Videos that a list names, each once."""
     try:
-        lines = [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = source.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"List {source} can't be read ({error}). Expected lines such as './val/VIDEO.mp4 0', which "
             "'ovvol-bench data prepare imagenet-vid' writes once all videos are done."
         ) from error
-    findings.add(Kind.BAD_LINE, (line for line in lines if not _LINE.fullmatch(line)))
-    return [match["path"] for line in lines if (match := _LINE.fullmatch(line))]
+    names: Counter[str] = Counter()
+    for number, line in enumerate(lines, 1):
+        try:
+            names.update([listed_video(line, f"line {number}")] if line.strip() else [])
+        except DataError as error:
+            findings.add(Kind.BAD_LINE, [str(error)])
+    findings.add(Kind.TWICE, (name for name, count in names.items() if count > 1))
+    return list(names)
 
 
 def _check_report(entry: Mapping[str, Any], split: str, findings: Findings) -> None:

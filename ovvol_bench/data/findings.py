@@ -16,6 +16,7 @@ class Kind(StrEnum):
 
     NOT_THERE = "listed, but not there"
     BAD_LINE = "list lines of an unknown layout"
+    TWICE = "videos that a list names twice"
     NO_FRAMES = "folders without frames"
     GAP = "frames missing from the numbering"
     BAD_FRAME = "frames that are no JPEG, or cut off"

@@ -82,6 +82,22 @@ def prepared_videos(root: Path, split: str, list_file: Path | None = None) -> di
     return {f"{split}/{name}": file for name, file in find_video_files(root / split).items()}
 
 
+def listed_video(line: str, where: str) -> str:
+    """The path in a line of a list, without ``./``.
+
+    Raises:
+        DataError: if it names no video file; begins with ``where``.
+    """
+    match = _LINE.fullmatch(line.strip())
+    path = PurePosixPath(match["path"] if match else line)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise DataError(
+            f"{where} names no video file: '{line.strip()}'. Expected a path and a label separated by a "
+            f"space, such as './snippet.mp4 0', with a path that ends in {_KNOWN}."
+        )
+    return path.as_posix()
+
+
 def _paths(source: Path) -> dict[str, int]:
     """Paths of a list with the lines they stand in."""
     try:
@@ -94,20 +110,9 @@ def _paths(source: Path) -> dict[str, int]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name = _path(line, f"List {source}, line {number}")
+        name = listed_video(line, f"List {source}, line {number}")
         if paths.setdefault(name, number) != number:
             raise DataError(
                 f"List {source} has '{name}' in lines {paths[name]} and {number}. List every video once."
             )
     return paths
-
-
-def _path(line: str, where: str) -> str:
-    match = _LINE.fullmatch(line.strip())
-    path = PurePosixPath(match["path"] if match else line)
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        raise DataError(
-            f"{where} names no video file: '{line.strip()}'. Expected a path and a label separated by a "
-            f"space, such as './snippet.mp4 0', with a path that ends in {_KNOWN}."
-        )
-    return path.as_posix()

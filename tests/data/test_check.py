@@ -265,9 +265,17 @@ def add_movie(out: Path) -> None:
     shutil.copy(movie(out), movie(out, f"{A}_copy"))
 
 
-def add_line(out: Path) -> None:
+def add_a_line_without_video(out: Path) -> None:
+    add_line(out, f"val/{A}")
+
+
+def add_a_line_again(out: Path) -> None:
+    add_line(out, f"val/{A}.mp4 1")
+
+
+def add_line(out: Path, line: str) -> None:
     with (out / "val.csv").open("a") as file:
-        file.write(f"val/{A}\n")
+        file.write(f"{line}\n")
 
 
 def report_another_count(out: Path) -> None:
@@ -298,7 +306,8 @@ def edit_report(out: Path, change: Callable[[dict], None]) -> None:
         (lose_movie, {Kind.NOT_THERE: 1}),
         (cut_movie, {Kind.BAD_VIDEO: 1}),
         (add_movie, {Kind.NOT_LISTED: 1}),
-        (add_line, {Kind.BAD_LINE: 1}),
+        (add_a_line_without_video, {Kind.BAD_LINE: 1}),
+        (add_a_line_again, {Kind.TWICE: 1}),
         (report_another_count, {Kind.OTHER_COUNT: 1}),
         (report_another_size, {Kind.OTHER_SIZE: 2}),
         (report_a_cut, {Kind.UNFINISHED: 1}),

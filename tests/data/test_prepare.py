@@ -234,6 +234,7 @@ def test_work_that_was_cut_off_goes_on(tmp_path, sign, workers, code):
     process.send_signal(sign)
     _, message = process.communicate(timeout=60)
     assert process.returncode == code, message.decode()
+    assert ("the same command goes on" in message.decode()) == (sign == signal.SIGINT)
     assert not read_report(out)["train"]["complete"]
     assert not (out / "train.csv").exists()
     whole = movies(out / "train")
