@@ -21,7 +21,7 @@ from .distributed import anywhere, gathered
 from .model import PaclLabeler
 from .pictures import PictureExamples, Views, normalised
 from .text import embed_tokens, tokenize
-from .training import checked_labeler
+from .training import checked_labeler, short_attention
 
 _FIRST_TEMPERATURE = 0.07
 _LEAST_TEMPERATURE = 0.01
@@ -201,7 +201,8 @@ class ClipTraining(nn.Module):
             seen = self.known_words.clone()
             seen[tokens.flatten()] = True
             self.known_words.copy_(anywhere(seen))
-        return self.embed_pictures(batch["pixels"]), self.embed_captions(tokens)
+        with short_attention(tokens.device):
+            return self.embed_pictures(batch["pixels"]), self.embed_captions(tokens)
 
 
 def truth(true: Tensor, captions: Tensor) -> Tensor:
