@@ -43,7 +43,7 @@ def weights_from(folder: Path) -> dict[str, dict[str, str]]:
     """Settings that point to the official checkpoints in a folder.
 
     Args:
-        folder: with the files of ``OFFICIAL_FILES``.
+        folder: with the files of ``OFFICIAL_FILES``, or the same names ending in .safetensors.
 
     Returns:
         {kind: {setting: path}}, as ``-o`` would give them.
@@ -51,7 +51,8 @@ def weights_from(folder: Path) -> dict[str, dict[str, str]]:
     Raises:
         WeightsError: listing what is missing.
     """
-    missing = [name for name in OFFICIAL_FILES if not (folder / name).is_file()]
+    found = {name: _existing(folder / name) for name in OFFICIAL_FILES}
+    missing = [name for name, path in found.items() if path is None]
     if missing:
         raise WeightsError(
             f"--weights-from {folder}: missing {', '.join(missing)}. Expected files: "
@@ -60,5 +61,10 @@ def weights_from(folder: Path) -> dict[str, dict[str, str]]:
         )
     settings: dict[str, dict[str, str]] = {}
     for name, (kind, setting) in OFFICIAL_FILES.items():
-        settings.setdefault(kind, {})[setting] = str(folder / name)
+        settings.setdefault(kind, {})[setting] = str(found[name])
     return settings
+
+
+def _existing(path: Path) -> Path | None:
+    """The file, or the one of the same name that training writes."""
+    return next((each for each in (path, path.with_suffix(".safetensors")) if each.is_file()), None)

@@ -47,6 +47,13 @@ def test_official_files_become_settings(tmp_path):
     }
 
 
+def test_weights_of_ones_own_training_may_stand_in(tmp_path):
+    for name in OFFICIAL_FILES:
+        (tmp_path / name).touch()
+    (tmp_path / "grouping.pth").rename(tmp_path / "grouping.safetensors")
+    assert weights_from(tmp_path)["grouper"] == {"weights": str(tmp_path / "grouping.safetensors")}
+
+
 def test_missing_official_files_are_listed(tmp_path):
     (tmp_path / "pacl.pth").touch()
     with pytest.raises(WeightsError, match=r"missing videomae\.pth, grouping\.pth, clip\.pt\. Expected"):
