@@ -37,7 +37,7 @@ def files(tmp_path, monkeypatch) -> dict[str, Path]:
 @pytest.fixture
 def package(files, tmp_path, monkeypatch) -> None:
     """The package of the guide, its second module as the text says, installed with pip."""
-    one_file = files["kmeans.py"].read_text()
+    one_file = files["clusters.py"].read_text()
     module = files["my-groupers/src/my_groupers/__init__.py"].with_name("kmeans.py")
     module.write_text(one_file.partition("@hookimpl")[0])
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
@@ -59,12 +59,12 @@ def draws(*seeds: int) -> list[torch.Generator]:
 
 
 def test_the_grouper_takes_at_most_25_lines(files):
-    assert len(files["kmeans.py"].read_text().splitlines()) <= 25
+    assert len(files["clusters.py"].read_text().splitlines()) <= 25
 
 
 def test_the_grouper_keeps_the_contract(files):
-    registry = load_registry([files["kmeans.py"]])
-    grouper = registry.build("grouper", "kmeans", {"num_slots": "4"})
+    registry = load_registry([files["clusters.py"]])
+    grouper = registry.build("grouper", "clusters", {"num_slots": "4"})
     slots = pipeline.group(grouper, features(2), draws(0, 1))
     assert slots.masks.shape == (2, 4, 2, 4, 6)
     alone = pipeline.group(grouper, Features(features(2).grid[1:]), draws(1))

@@ -1,0 +1,71 @@
+"""k-means over the features of a clip.
+
+Lloyd, "Least squares quantization in PCM", 1982. The published program of Fan et al., ICCV 2023, has it as
+the plain alternative to slot attention: features of all frames together, with length 1, and a cluster
+that loses all its patches keeps its centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+
+
+class KMeans(Grouper):
+    """Clusters of a clip's patches, over space and time at once.
+
+    Args:
+        num_slots: clusters K; a clip with fewer patches has fewer.
+        normalize: give all features length 1.
+        restarts: runs from other first centres, which are patches drawn without replacement.
+        iterations: rounds at most.
+
+    Raises:
+        SettingError: if a number is below 1.
+    """
+
+    def __init__(
+        self, num_slots: int = 15, normalize: bool = True, restarts: int = 3, iterations: int = 20
+    ) -> None:
+        super().__init__()
+        numbers = {"num_slots": num_slots, "restarts": restarts, "iterations": iterations}
+        for name, value in numbers.items():
+            if value < 1:
+                raise SettingError(f"kmeans: {name}={value}; expected at least 1.")
+        self.num_slots, self.normalize = num_slots, normalize
+        self.restarts, self.iterations = restarts, iterations
+        self.max_objects = num_slots
+
+    def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
+        """See `Grouper.group`."""
+        tokens = features.grid.flatten(1, 3).float()
+        if self.normalize:
+            tokens = F.normalize(tokens, dim=-1)
+        clusters = torch.stack([self._best(clip, draw) for clip, draw in zip(tokens, draws, strict=True)])
+        masks = F.one_hot(clusters, self.num_slots).transpose(1, 2).float()
+        return SlotMasks(masks.unflatten(2, features.grid.shape[1:4]))
+
+    def _best(self, tokens: Tensor, draw: Generator) -> Tensor:
+        """(N,) int64 cluster of every token (N, D), of the run that fits best."""
+        count = min(self.num_slots, len(tokens))
+        first = [torch.randperm(len(tokens), generator=draw)[:count] for _ in range(self.restarts)]
+        runs = [self._clustered(tokens, tokens[pick.to(tokens.device)]) for pick in first]
+        return min(runs, key=lambda run: float(run[0]))[1]
+
+    def _clustered(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Total squared distance, and the cluster of every token."""
+        clusters = tokens.new_full((len(tokens),), -1, dtype=torch.int64)
+        for _ in range(self.iterations):
+            nearest = torch.cdist(tokens, centres).argmin(dim=1)
+            if torch.equal(nearest, clusters):
+                break
+            clusters = nearest
+            members = F.one_hot(clusters, len(centres)).T.to(tokens)
+            sizes = members.sum(dim=1, keepdim=True)
+            centres = torch.where(sizes > 0, members @ tokens / sizes.clamp(min=1), centres)
+        return (tokens - centres[clusters]).square().sum(), clusters

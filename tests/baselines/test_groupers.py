@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans as ReferenceKMeans
+
+from ovvol_bench import Features, SettingError
+from ovvol_bench.registry import load_registry
+
+
+def draws(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def build(name, **options):
+    return load_registry().build("grouper", name, options)
+
+
+def features(batch=2, seed=0):
+    grid = torch.randn(batch, 3, 4, 5, 6, generator=torch.Generator().manual_seed(seed))
+    return Features(grid)
+
+
+class TestGrid:
+    def test_cells_are_equal_and_stand_still(self):
+        masks = build("grid", rows=2, columns=2).group(Features(torch.zeros(1, 2, 4, 6, 1)), draws(0)).masks
+        expected = [[0, 0, 0, 1, 1, 1]] * 2 + [[2, 2, 2, 3, 3, 3]] * 2
+        assert masks.argmax(1).tolist() == [[expected, expected]]
+        assert (masks.sum(1) == 1).all()
+
+    @pytest.mark.parametrize(
+        ("height", "rows", "sizes"), [(5, 2, [3, 2]), (4, 3, [1, 2, 1]), (2, 4, [0, 1, 0, 1])]
+    )
+    def test_patches_that_do_not_divide(self, height, rows, sizes):
+        masks = (
+            build("grid", rows=rows, columns=1)
+            .group(Features(torch.zeros(1, 1, height, 1, 1)), draws(0))
+            .masks
+        )
+        assert sorted(masks.sum((0, 2, 3, 4)).tolist()) == sorted(sizes)
+
+    def test_no_cells_are_refused(self):
+        with pytest.raises(SettingError, match="rows=0"):
+            build("grid", rows=0)
+
+
+class TestKMeans:
+    def test_clouds_far_apart_are_found(self):
+        centres = 10 * torch.eye(6)[:3]
+        which = torch.arange(60) % 3
+        grid = centres[which] + 0.1 * torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+        found = build("kmeans", num_slots=3).group(Features(grid.view(1, 3, 4, 5, 6)), draws(0)).masks
+        clusters = found.argmax(1).flatten()
+        assert len({(int(a), int(b)) for a, b in zip(which, clusters, strict=True)}) == 3
+
+    @pytest.mark.parametrize("normalize", [True, False])
+    def test_it_ends_where_scikit_learn_ends(self, normalize):
+        given = features(batch=1)
+        tokens = given.grid.flatten(0, 3)
+        tokens = torch.nn.functional.normalize(tokens, dim=-1) if normalize else tokens
+        pick = torch.randperm(60, generator=draws(5)[0])[:4]
+        reference = ReferenceKMeans(
+            4, init=tokens[pick].numpy(), n_init=1, max_iter=20, algorithm="lloyd"
+        ).fit(tokens)
+        ours = build("kmeans", num_slots=4, normalize=normalize, restarts=1).group(given, draws(5)).masks
+        assert np.array_equal(ours.argmax(1).flatten(), reference.labels_)
+
+    def test_a_clip_does_not_depend_on_its_batch(self):
+        grouper, given = build("kmeans", num_slots=4), features()
+        both = grouper.group(given, draws(1, 2)).masks
+        alone = grouper.group(Features(given.grid[1:]), draws(2)).masks
+        assert torch.equal(both[1:], alone)
+
+    def test_more_restarts_fit_no_worse(self):
+        given = features(batch=1)
+        tokens = torch.nn.functional.normalize(given.grid.flatten(0, 3), dim=-1)
+
+        def spread(restarts):
+            clusters = (
+                build("kmeans", num_slots=5, restarts=restarts)
+                .group(given, draws(0))
+                .masks.argmax(1)
+                .flatten()
+            )
+            parts = [tokens[clusters == k] for k in clusters.unique()]
+            return sum(float((part - part.mean(0)).square().sum()) for part in parts)
+
+        assert spread(8) <= spread(1) + 1e-4
+
+    def test_fewer_patches_than_clusters(self):
+        masks = build("kmeans", num_slots=9).group(Features(torch.randn(1, 1, 2, 2, 3)), draws(0)).masks
+        assert masks.shape == (1, 9, 1, 2, 2)
+        assert (masks.sum(1) == 1).all()
+
+    def test_no_clusters_are_refused(self):
+        with pytest.raises(SettingError, match="num_slots=0"):
+            build("kmeans", num_slots=0)
