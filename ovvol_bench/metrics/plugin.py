@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ovvol_bench.benchmark import Metric
 
 ProtocolName = Literal["vid-reference", "vid-devkit"]
+Unit = Literal["image", "clip", "video"]
+Groups = Literal["slots", "segments"]
+Resolution = Literal["frame", "patch"]
 
 
 def build_corloc(
@@ -65,11 +68,69 @@ def build_naming_accuracy(
     return NamingAccuracy(protocol, iou_threshold, held_out)
 
 
+def build_fg_ari(
+    *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
+) -> Metric:
+    """Adjusted Rand index over the points of true objects."""
+    from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
+
+    return ForegroundAdjustedRand(groups, resolution, unit)
+
+
+def build_ari(*, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame") -> Metric:
+    """Adjusted Rand index over all points."""
+    from ovvol_bench.metrics.mask_accumulators import AdjustedRand
+
+    return AdjustedRand(groups, resolution, unit)
+
+
+def build_mbo(
+    *,
+    of: Literal["instance", "class"] = "instance",
+    unit: Unit = "clip",
+    groups: Groups = "slots",
+    resolution: Resolution = "frame",
+) -> Metric:
+    """Mean best overlap of true objects, or of all objects of a class as one."""
+    from ovvol_bench.metrics.mask_accumulators import MeanBestOverlap
+
+    return MeanBestOverlap(of, groups, resolution, unit)
+
+
+def build_miou(*, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame") -> Metric:
+    """Mean IoU under Hungarian matching."""
+    from ovvol_bench.metrics.mask_accumulators import MatchedIoU
+
+    return MatchedIoU(groups, resolution, unit)
+
+
+def build_splits_and_merges(
+    *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
+) -> Metric:
+    """Over- and under-segmentation."""
+    from ovvol_bench.metrics.mask_accumulators import SplitsAndMerges
+
+    return SplitsAndMerges(groups, resolution, unit)
+
+
+def build_slots(*, min_share: float = 0.01) -> Metric:
+    """Active slots, entropy, stability."""
+    from ovvol_bench.metrics.mask_accumulators import SlotDiagnostics
+
+    return SlotDiagnostics(min_share)
+
+
 @hookimpl
 def ovvol_metrics() -> Iterator[Entry]:
-    """CorLoc, DetRate, VID AP, boxes a frame, naming accuracy."""
+    """Metrics of boxes and their names, of masks, and of slots."""
     yield Entry("corloc", build_corloc, "share of frames in which a box meets an object")
     yield Entry("detrate", build_detrate, "mean share of a frame's objects that boxes meet")
     yield Entry("vid_ap", build_vid_ap, "average precision of named boxes, by class and motion")
     yield Entry("boxes_per_frame", build_boxes_per_frame, "mean number of boxes in a frame")
     yield Entry("naming_accuracy", build_naming_accuracy, "share of localized objects with the right name")
+    yield Entry("fg_ari", build_fg_ari, "adjusted Rand index of groups over the points of true objects")
+    yield Entry("ari", build_ari, "adjusted Rand index of groups, background included")
+    yield Entry("mbo", build_mbo, "mean best overlap of true masks with a group, by instance or class")
+    yield Entry("miou", build_miou, "mean IoU of true masks with groups matched one to one")
+    yield Entry("splits_and_merges", build_splits_and_merges, "over- and under-segmentation of true objects")
+    yield Entry("slots", build_slots, "active slots, their entropy and stability; needs no truth")

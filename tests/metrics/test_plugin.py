@@ -5,6 +5,7 @@ from ovvol_bench.errors import OvvolError
 from ovvol_bench.registry import load_registry
 
 NAMES = ["boxes_per_frame", "corloc", "detrate", "naming_accuracy", "vid_ap"]
+MASKS = ["ari", "fg_ari", "mbo", "miou", "splits_and_merges"]
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +14,7 @@ def registry():
 
 
 def test_the_metrics_are_found(registry):
-    assert sorted(registry.names("metric")) == NAMES
+    assert {*NAMES, *MASKS, "slots"} <= set(registry.names("metric"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,3 +34,18 @@ def test_settings_reach_the_metric(registry):
     assert (metric.ties, metric.held_out) == ("earlier", (2, 3))
     top1 = registry.build("metric", "corloc", {"box": "top1"})
     assert list(top1.compute()) == ["corloc_top1"]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_metric_of_masks_says_what_it_compares_where(registry, name):
+    assert registry.build("metric", name, {}).protocol == "slots-frame"
+    metric = registry.build("metric", name, {"groups": "segments", "resolution": "patch", "unit": "video"})
+    assert metric.protocol == "segments-patch"
+    assert all(number.endswith("_video") for number in metric.compute())
+    with pytest.raises(OvvolError, match="resolution"):
+        registry.build("metric", name, {"resolution": "half"})
+
+
+def test_settings_of_masks_and_slots_reach_the_metric(registry):
+    assert list(registry.build("metric", "mbo", {"of": "class"}).compute()) == ["mbo_class_clip"]
+    assert registry.build("metric", "slots", {"min_share": 0.2}).min_share == 0.2

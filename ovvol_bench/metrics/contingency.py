@@ -1,0 +1,278 @@
+"""Contingency tables: how many points true objects and predicted groups share.
+
+Every mask metric is a function of these tables, which are small, so that no metric holds pixels. A
+*point* is a pixel or a patch, by the resolution; a *group* a slot or a segment; a *sample* what gets
+one table: a frame, a clip or a video.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.predictions import ClipPrediction
+from ovvol_bench.types import Bools, FrameTruth, Ints, Localization
+
+Resolution = Literal["frame", "patch"]
+Groups = Literal["slots", "segments"]
+Identity = Literal["frame", "track", "class"]
+
+BACKGROUND = 0
+"""Row of the points that no true object covers."""
+DROPPED = -1
+"""Column of the points whose slot naming dropped."""
+_SHARED = -1  # label of points that several true objects cover
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """The non-zero cells of S contingency tables.
+
+    Attributes:
+        sample: (E,) int64 in [0, S), the table of each cell.
+        truth: (E,) int64, its row: ``BACKGROUND`` or a true object, from 1.
+        group: (E,) int64, its column: a predicted group, from 0, or ``DROPPED``.
+        points: (E,) int64, what row and column share, above 0.
+        samples: S.
+    """
+
+    sample: Ints
+    truth: Ints
+    group: Ints
+    points: Ints
+    samples: int
+
+    @classmethod
+    def of(cls, cells: Ints, samples: int) -> Overlaps:
+        """Tables of cells (4, E): sample, row, column, points; cells of one place are summed."""
+        sample, truth, group, points = cells
+        return cls(sample, truth, group, points, samples).summed()
+
+    @cached_property
+    def row(self) -> Ints:
+        """(E,) number of each cell's row among all rows of all tables."""
+        return _numbered(self.sample, self.truth)
+
+    @cached_property
+    def column(self) -> Ints:
+        """(E,) number of each cell's column among all columns of all tables."""
+        return _numbered(self.sample, self.group)
+
+    @cached_property
+    def row_sample(self) -> Ints:
+        """The table of every row, by its number."""
+        return self.sample[np.unique(self.row, return_index=True)[1]]
+
+    @cached_property
+    def column_sample(self) -> Ints:
+        """The table of every column, by its number."""
+        return self.sample[np.unique(self.column, return_index=True)[1]]
+
+    @cached_property
+    def row_points(self) -> Ints:
+        """Points of every row, by its number."""
+        return _sums(self.row, self.points)
+
+    @cached_property
+    def column_points(self) -> Ints:
+        """Points of every column, by its number."""
+        return _sums(self.column, self.points)
+
+    @cached_property
+    def with_objects(self) -> Bools:
+        """(S,) bool, tables with at least one point of a true object."""
+        objects: Bools = np.bincount(self.sample[self.truth > BACKGROUND], minlength=self.samples) > 0
+        return objects
+
+    def keep(self, cells: Bools) -> Overlaps:
+        """Tables of some cells only."""
+        chosen = (self.sample[cells], self.truth[cells], self.group[cells], self.points[cells])
+        return Overlaps(*chosen, self.samples)
+
+    def foreground(self) -> Overlaps:
+        """Tables without the background's row."""
+        return self.keep(self.truth > BACKGROUND)
+
+    def summed(self) -> Overlaps:
+        """Cells of the same place as one, sorted by sample, row and column."""
+        cell = _numbered(self.sample, self.truth, self.group)
+        _, first = np.unique(cell, return_index=True)
+        places = (self.sample[first], self.truth[first], self.group[first])
+        return Overlaps(*places, _sums(cell, self.points), self.samples)
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """The tables of one clip, one a frame, and what they leave out.
+
+    Attributes:
+        video: id of the clip's video.
+        overlaps: tables of the clip's own frames.
+        columns: number of groups.
+        shared: points that several true objects cover: left out, since tables need each in one row.
+        unseen: true objects, one a frame, without a point: too small for the resolution, or shared.
+    """
+
+    video: str
+    overlaps: Overlaps
+    columns: int
+    shared: int
+    unseen: int
+
+
+def clip_table(clip: ClipPrediction, groups: Groups, resolution: Resolution, identity: Identity) -> ClipTable:
+    """Count the points that the true objects and the groups of a clip share.
+
+    Args:
+        clip: with truth and without context frames.
+        groups: compare all slots, or the segments that naming made of them.
+        resolution: ``frame``: pixels of the original frame, each in the patch that its centre lies in.
+            ``patch``: patches, each of the object that the pixel at its centre belongs to.
+        identity: what makes a row: an object of a ``frame``, a ``track`` over frames, or a ``class``.
+
+    Raises:
+        ContractError: if the slot map doesn't fit the clip or its slots.
+        DataError: if masks are missing or of another size, or a track is unknown.
+    """
+    found, truth = clip.localization, clip.info.truth or ()
+    check_slots(clip)
+    if len(truth) != len(found.slot_map):
+        raise DataError(
+            f"clip '{clip.info.id}': truth of {len(truth)} frames; expected {len(found.slot_map)}"
+        )
+    columns = len(found) if groups == "segments" else len(found.segment_of_slot)
+    cells, shared, unseen = [], 0, 0
+    for frame, (objects, patches) in enumerate(zip(truth, _group_map(found, groups), strict=True)):
+        masks = _masks(clip, frame, objects)
+        labels, members = _same_size(masks, patches, resolution)
+        rows, group, points = _table(labels, members, columns)
+        names = _names(clip, objects, identity)
+        cells.append(np.stack([np.full_like(rows, frame), names[rows], group, points]))
+        shared += int((labels == _SHARED).sum())
+        unseen += len(objects) - len(np.unique(rows[rows > BACKGROUND]))
+    overlaps = Overlaps.of(np.concatenate(cells, axis=1), len(truth))
+    return ClipTable(clip.info.video, overlaps, columns, shared, unseen)
+
+
+def check_slots(clip: ClipPrediction) -> None:
+    """Refuse a slot map that doesn't fit its clip.
+
+    Raises:
+        ContractError: if there is none, or it has another number of frames or unknown slots.
+    """
+    slot_map, slots = clip.localization.slot_map, len(clip.localization.segment_of_slot)
+    frames = len(clip.info.frame_indices)
+    if slot_map.ndim != 3 or len(slot_map) != frames or not slot_map.size:
+        raise ContractError(
+            f"clip '{clip.info.id}': slot map of shape {slot_map.shape}; expected ({frames}, rows, columns). "
+            "Mask metrics need to know the slot of every patch"
+        )
+    if slot_map.min() < 0 or slot_map.max() >= slots:
+        raise ContractError(
+            f"clip '{clip.info.id}': slot map with values {slot_map.min()} to {slot_map.max()}; expected 0 "
+            f"to {slots - 1}, the clip's slots"
+        )
+
+
+def label_map(masks: Bools) -> Ints:
+    """Masks as one map.
+
+    Args:
+        masks: (M, h, w) bool.
+
+    Returns:
+        (h, w) int64: 0 where there is no object, i + 1 for object i, -1 where there are several.
+
+    >>> label_map(np.array([[[True, True, False]], [[False, True, False]]]))
+    array([[ 1, -1,  0]])
+    """
+    size = masks.shape[1] * masks.shape[2]
+    thing, point = np.divmod(np.flatnonzero(masks), max(size, 1))
+    labels = np.zeros(size, np.int64)
+    labels[point] = thing + 1
+    labels[np.bincount(point, minlength=size) > 1] = _SHARED
+    return labels.reshape(masks.shape[1:])
+
+
+def nearest(source: int, target: int) -> Ints:
+    """(target,) cell of a line of ``source`` cells that the centre of each of ``target`` cells lies in.
+
+    >>> nearest(2, 5)
+    array([0, 0, 1, 1, 1])
+    """
+    centres: Ints = (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
+    return centres
+
+
+def _group_map(found: Localization, groups: Groups) -> npt.NDArray[np.int16]:
+    return found.slot_map if groups == "slots" else found.segment_of_slot[found.slot_map]
+
+
+def _same_size(
+    masks: Bools, patches: npt.NDArray[np.int16], resolution: Resolution
+) -> tuple[Ints, npt.NDArray[np.int16]]:
+    """Label map of the truth and map of the groups, point by point."""
+    (height, width), (rows, columns) = masks.shape[1:], patches.shape
+    if resolution == "patch":
+        return label_map(masks[:, nearest(height, rows)[:, None], nearest(width, columns)]), patches
+    return label_map(masks), patches[nearest(rows, height)[:, None], nearest(columns, width)]
+
+
+def _table(labels: Ints, members: npt.NDArray[np.int16], columns: int) -> tuple[Ints, Ints, Ints]:
+    """Row, column and points of a frame's non-zero cells."""
+    counted = labels != _SHARED
+    width = columns + 1
+    counts = np.bincount(labels[counted] * width + members[counted] - DROPPED)
+    cells = np.flatnonzero(counts)
+    rows, group = np.divmod(cells, width)
+    return rows, group + DROPPED, counts[cells]
+
+
+def _names(clip: ClipPrediction, objects: FrameTruth, identity: Identity) -> Ints:
+    """(M + 1,) what each label of a frame is called in the tables."""
+    if identity == "frame":
+        return np.arange(len(objects) + 1)
+    if identity == "class":
+        return np.concatenate([[BACKGROUND], objects.class_ids])
+    if (objects.track_ids < 0).any():
+        raise DataError(
+            f"clip '{clip.info.id}': the truth has objects of unknown track, so their masks can't be joined "
+            "over frames. Score images instead: -o metric.unit=image"
+        )
+    return np.concatenate([[BACKGROUND], objects.track_ids + 1])
+
+
+def _masks(clip: ClipPrediction, frame: int, objects: FrameTruth) -> Bools:
+    if objects.masks is None:
+        raise DataError(
+            f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: the truth has no masks; "
+            "expected one for every object"
+        )
+    expected = (len(objects), *clip.info.frame_size)
+    if objects.masks.shape != expected:
+        raise DataError(
+            f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: true masks of shape "
+            f"{objects.masks.shape}; expected {expected}: objects, height, width of the frame"
+        )
+    return objects.masks
+
+
+def _numbered(*keys: Ints) -> Ints:
+    """(E,) number of each cell's combination of keys, in sorted order from 0."""
+    order = np.lexsort(keys[::-1])
+    changes = np.zeros(len(order), np.int64)
+    for key in keys:
+        changes[1:] |= key[order][1:] != key[order][:-1]
+    numbers = np.empty_like(changes)
+    numbers[order] = np.cumsum(changes)
+    return numbers
+
+
+def _sums(numbers: Ints, points: Ints) -> Ints:
+    """Points of every number; exact, as no sum comes near 2 ** 53."""
+    return np.bincount(numbers, weights=points).astype(np.int64)

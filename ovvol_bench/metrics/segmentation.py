@@ -1,0 +1,123 @@
+"""How well masks are found: adjusted Rand index, mean best overlap, mean IoU of matched masks.
+
+Functions on contingency tables (see ``contingency``); the definitions are in ``docs/metrics.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.metrics.contingency import BACKGROUND, DROPPED, Overlaps
+from ovvol_bench.types import Ints
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """One number for every true object that has a point.
+
+    Attributes:
+        sample: (R,) int64, ascending, the table that the object is in.
+        value: (R,) float64.
+        samples: number of tables S.
+    """
+
+    sample: Ints
+    value: Doubles
+    samples: int
+
+    def by_sample(self) -> Doubles:
+        """(S,) mean over the objects of each table, NaN where there are none."""
+        objects = np.bincount(self.sample, minlength=self.samples)
+        sums = weighted_counts(self.sample, self.value, self.samples)
+        means: Doubles = np.where(objects > 0, sums / np.maximum(objects, 1), np.nan)
+        return means
+
+
+def adjusted_rand_index(overlaps: Overlaps) -> Doubles:
+    """Agreement of rows and columns as two partitions of the same points, corrected for chance.
+
+    With pairs(n) = n (n - 1), n the points of a cell and A, B, N those of its row, column and table:
+    (Σ pairs(n) - E) / ((Σ pairs(A) + Σ pairs(B)) / 2 - E), E = Σ pairs(A) Σ pairs(B) / pairs(N)
+    (Hubert and Arabie 1985, equation 5). If both partitions are one part, or both only single points,
+    the denominator is 0 and the index 1, as in SAVi's evaluation (arXiv 2111.12594).
+
+    Args:
+        overlaps: of S tables; those without background rows give FG-ARI.
+
+    Returns:
+        (S,) float64, at most 1, 0 for chance; NaN for tables without points.
+    """
+
+    def totals(sample: Ints, points: Ints) -> Doubles:
+        return weighted_counts(sample, _pairs(points), overlaps.samples)
+
+    size = weighted_counts(overlaps.sample, overlaps.points, overlaps.samples)
+    both = totals(overlaps.sample, overlaps.points)
+    rows = totals(overlaps.row_sample, overlaps.row_points)
+    columns = totals(overlaps.column_sample, overlaps.column_points)
+    # In this order a single column gives exactly the rows' pairs, so that the denominator is exactly 0.
+    expected = rows * (columns / np.maximum(_pairs(size), 1))
+    excess = (rows + columns) / 2 - expected
+    index = np.divide(both - expected, excess, out=np.ones_like(excess), where=excess != 0)
+    return np.where(size > 0, index, np.nan)
+
+
+def best_overlaps(overlaps: Overlaps) -> ObjectScores:
+    """The highest IoU of each true object with any group of its table; several may share one.
+
+    Mean best overlap (Pont-Tuset et al., arXiv 1503.00848, section 6; for slots DINOSAUR, arXiv
+    2209.14860, section 4), without the mean.
+    """
+    cells, iou = _object_cells(overlaps)
+    value = np.zeros(len(cells.row_sample))
+    np.maximum.at(value, cells.row, iou)
+    return ObjectScores(cells.row_sample, value, overlaps.samples)
+
+
+def matched_overlaps(overlaps: Overlaps) -> ObjectScores:
+    """The IoU of each true object with its own group, 0 without one.
+
+    Groups are given to objects one to one so that the sum of the table's IoUs is highest (Hungarian
+    matching); the background is no object, and groups may be left over.
+    """
+    cells, iou = _object_cells(overlaps)
+    starts = np.flatnonzero(np.diff(cells.sample, prepend=-1))
+    parts = (slice(start, end) for start, end in pairwise([*starts.tolist(), len(iou)]))
+    values = [_matched(cells.row[part], cells.column[part], iou[part]) for part in parts]
+    return ObjectScores(cells.row_sample, np.concatenate([np.zeros(0), *values]), overlaps.samples)
+
+
+def _matched(row: Ints, column: Ints, iou: Doubles) -> Doubles:
+    """IoU of every row of one table with the column that it gets."""
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.zeros((np.ptp(row) + 1, np.ptp(column) + 1))
+    table[row - row.min(), column - column.min()] = iou
+    values = np.zeros(len(table))
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    values[rows] = table[rows, columns]
+    return values
+
+
+def _object_cells(overlaps: Overlaps) -> tuple[Overlaps, Doubles]:
+    """The cells of objects, sorted, and their IoU; 0 in the column of what was dropped."""
+    overlaps = overlaps.summed()
+    union = overlaps.row_points[overlaps.row] + overlaps.column_points[overlaps.column] - overlaps.points
+    objects = overlaps.truth > BACKGROUND
+    iou = np.where(overlaps.group == DROPPED, 0, overlaps.points / np.maximum(union, 1))
+    return overlaps.keep(objects), iou[objects]
+
+
+def _pairs(points: Ints | Doubles) -> Doubles:
+    return np.asarray(points * (points - 1.0), np.float64)
+
+
+def weighted_counts(numbers: Ints, weights: Ints | Doubles, length: int = 0) -> Doubles:
+    """Sum of the weights of every number from 0, at least ``length`` of them."""
+    return np.asarray(np.bincount(numbers, weights=weights, minlength=length), np.float64)
