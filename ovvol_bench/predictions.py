@@ -138,6 +138,16 @@ class Predictions:
                 columns[field.name] = column[clips]
         return Predictions(**columns)  # type: ignore[arg-type]
 
+    def without_masks(self) -> Predictions:
+        """The same without slots and their maps, which take most of the space: for metrics of boxes."""
+        return replace(
+            self,
+            slot_counts=np.zeros_like(self.slot_counts),
+            grids=np.zeros_like(self.grids),
+            slot_map=np.zeros(0, np.int16),
+            segment_of_slot=np.zeros(0, np.int16),
+        )
+
     def in_order(self) -> Predictions:
         """Sorted by video, first frame and clip id, whatever order the clips came in.
 

@@ -118,7 +118,7 @@ class DetectionRate(ColumnMetric):
 
 
 class VidAP(ColumnMetric):
-    """``ap50`` (by the threshold) and ``ap50_fast`` and so on; see ``average_precision.vid_ap``."""
+    """``ap50`` (by the threshold), ``ap50_fast`` and so on; see ``average_precision.vid_ap``."""
 
     def __init__(
         self,
@@ -127,15 +127,17 @@ class VidAP(ColumnMetric):
         ties: Ties = "group",
         motion: bool = True,
         held_out: Sequence[int] = (),
+        sweep: bool = False,
     ) -> None:
         super().__init__(protocol, iou_threshold)
         self.ties = ties
         self.motion = motion
         self.held_out = tuple(held_out)
+        self.sweep = sweep
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """Average precision on columns."""
-        return vid_ap(columns, self.iou_threshold, self.ties, self.motion, self.held_out)
+        return vid_ap(columns, self.iou_threshold, self.ties, self.motion, self.held_out, self.sweep)
 
 
 class BoxesPerFrame(ColumnMetric):

@@ -7,8 +7,8 @@ score row, and only the rest is matched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.metrics.matching import Candidates, find_candidates, match
-from ovvol_bench.metrics.protocols import MotionRange
+from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
+from ovvol_bench.metrics.protocols import MotionRange, Protocol
 from ovvol_bench.metrics.ranking import Ties, class_order, precision_area
-from ovvol_bench.metrics.scores import ClassScores
+from ovvol_bench.metrics.steps import Doubles, Steps
 from ovvol_bench.types import Bools, Ints
 
-Doubles = npt.NDArray[np.float64]
+SWEEP = tuple(percent / 100 for percent in range(50, 100, 5))
+"""IoU thresholds that COCO averages over."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,44 @@ class ClassPrecision:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of D candidate detections, for one choice of ignored truth.
+class Sought:
+    """Which of M true objects are looked for, for one motion range.
 
     Attributes:
-        found: (D,) float64, 1 for a true positive.
-        wrong: (D,) float64, weight as a false positive; ignored detections have neither.
+        ignored: (M,) bool, objects that are neither to be found nor to be missed.
+        matchable: (M,) bool, objects that a detection can take.
         elsewhere: weight of a detection in a frame without truth of its class.
         objects: (C + 1,) int64, objects to be found of each class.
     """
 
-    found: Doubles
-    wrong: Doubles
+    ignored: Bools
+    matchable: Bools
     elsewhere: float
     objects: Ints
+
+    @classmethod
+    def of(cls, columns: Columns, motion: MotionRange | None) -> Sought:
+        """What a protocol makes of a motion range; None for all objects."""
+        truth = columns.truth
+        inside = np.ones(len(truth), np.bool_) if motion is None else motion.contains(truth.motion)
+        ignored = truth.ignored | ~inside
+        shared = columns.protocol.unmatched == "shared"
+        share = float(inside.mean()) if shared and len(truth) else 1.0
+        objects = np.bincount(truth.classes[~ignored], minlength=columns.scores.classes + 1)
+        return cls(ignored, np.ones_like(ignored) if shared else ~ignored, share or 1.0, objects)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of D candidate detections, for one motion range and threshold.
+
+    Attributes:
+        found: (D,) float64, 1 for a true positive.
+        wrong: (D,) float64, weight as a false positive; ignored detections have neither.
+    """
+
+    found: Doubles
+    wrong: Doubles
 
 
 def class_precision(
@@ -84,15 +109,31 @@ def class_precision(
     Returns:
         One for each entry of ``motion``.
     """
+    return [results[0] for results in precision_by_threshold(columns, [iou_threshold], ties, motion)]
+
+
+def precision_by_threshold(
+    columns: Columns,
+    thresholds: Sequence[float],
+    ties: Ties = "group",
+    motion: Sequence[MotionRange | None] = (None,),
+) -> list[list[ClassPrecision]]:
+    """Average precision of every class at several thresholds, as ``class_precision``.
+
+    Overlaps, ranks and orders are taken once for all of them.
+
+    Returns:
+        For each entry of ``motion`` one for each threshold.
+    """
     candidates = find_candidates(columns)
-    outcomes = [_outcome(columns, candidates, each, iou_threshold, ties) for each in motion]
-    areas = np.full((len(outcomes), 3, columns.scores.classes + 1), np.nan)
-    for class_id in np.unique(columns.truth.classes):
-        areas[:, :, class_id] = _class_areas(columns, candidates, int(class_id), outcomes, ties)
-    return [
-        ClassPrecision(values, lowest, highest, outcome.objects)
-        for (values, lowest, highest), outcome in zip(areas, outcomes, strict=True)
-    ]
+    queue = queue_up(columns, candidates, min(thresholds), ties)
+    ranking = Ranking.of(columns, candidates, queue, ties)
+    results = []
+    for each in motion:
+        sought = Sought.of(columns, each)
+        outcomes = _outcomes(columns.protocol, candidates, queue, sought, thresholds)
+        results.append([ranking.precision(outcome, sought) for outcome in outcomes])
+    return results
 
 
 def vid_ap(
@@ -101,6 +142,7 @@ def vid_ap(
     ties: Ties = "group",
     motion: bool = True,
     held_out: Sequence[int] = (),
+    sweep: bool = False,
 ) -> dict[str, MetricValue]:
     """Mean average precision over classes, of all objects and of those in each motion range.
 
@@ -110,17 +152,35 @@ def vid_ap(
         ties: what to do with equal scores.
         motion: whether to look at motion ranges.
         held_out: class ids that no part was trained on, reported apart.
+        sweep: whether to add the means over the thresholds .5, .55 to .95, as COCO has them.
 
     Returns:
-        ``ap50`` (by the threshold), ``ap50_fast`` and so on. ``count`` is the number of classes in
-        the mean. Notes: ``per_class``, ``objects`` and ``tie_span``, the values with false and with
-        true positives first among equal scores.
+        ``ap50`` (by the threshold), ``ap50_fast`` and so on; with ``sweep`` ``ap50_95``,
+        ``ap50_95_fast`` and so on. ``count`` is the number of classes in the mean. Notes:
+        ``per_class``, ``objects`` and ``tie_span``, the values with false and with true positives
+        first among equal scores; of a sweep also ``by_threshold``.
     """
-    name = f"ap{round(100 * iou_threshold)}"
     ranges = columns.protocol.motion if motion else ()
-    names = [name, *(f"{name}_{each.name}" for each in ranges)]
-    results = class_precision(columns, iou_threshold, ties, [None, *ranges])
-    return {key: _value(each, held_out) for key, each in zip(names, results, strict=True)}
+    suffixes = ["", *(f"_{each.name}" for each in ranges)]
+    thresholds = [iou_threshold, *(SWEEP if sweep else ())]
+    results = precision_by_threshold(columns, thresholds, ties, [None, *ranges])
+    by_range = dict(zip(suffixes, results, strict=True))
+    values = {
+        f"ap{round(100 * iou_threshold)}{name}": _value(by[0], held_out) for name, by in by_range.items()
+    }
+    if sweep:
+        values |= {f"ap50_95{name}": _swept(by[1:], held_out) for name, by in by_range.items()}
+    return values
+
+
+def _swept(results: Sequence[ClassPrecision], held_out: Sequence[int]) -> MetricValue:
+    """The mean of the results at the thresholds of the sweep."""
+    values, lowest, highest = (
+        np.mean([getattr(each, name) for each in results], axis=0) for name in ("values", "lowest", "highest")
+    )
+    value = _value(ClassPrecision(values, lowest, highest, results[0].objects), held_out)
+    means = {str(round(100 * at)): each.mean for at, each in zip(SWEEP, results, strict=True)}
+    return replace(value, notes={**value.notes, "by_threshold": means})
 
 
 def _value(result: ClassPrecision, held_out: Sequence[int]) -> MetricValue:
@@ -145,98 +205,114 @@ def _mean(values: Doubles) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _outcome(
-    columns: Columns, candidates: Candidates, motion: MotionRange | None, threshold: float, ties: Ties
-) -> Outcome:
-    truth = columns.truth
-    inside = np.ones(len(truth), np.bool_) if motion is None else motion.contains(truth.motion)
-    ignored = truth.ignored | ~inside
-    shared = columns.protocol.unmatched == "shared"
-    matchable = np.ones_like(ignored) if shared else ~ignored
-    matched = match(columns, candidates, matchable, ignored, threshold, ties)
-    weigh = _shared_weights if shared else _full_weights
-    wrong = weigh(candidates, ignored, threshold)
-    wrong[matched >= 0] = 0
-    found = np.zeros(len(matched))
-    found[matched >= 0] = ~ignored[matched[matched >= 0]]
-    share = float(inside.mean()) if shared and len(truth) else 1.0
-    objects = np.bincount(truth.classes[~ignored], minlength=columns.scores.classes + 1)
-    return Outcome(found, wrong, share or 1.0, objects)
+def _outcomes(
+    protocol: Protocol,
+    candidates: Candidates,
+    queue: Ints,
+    sought: Sought,
+    thresholds: Sequence[float],
+) -> Iterator[Outcome]:
+    """One for each threshold."""
+    weigh = _unmatched_weights(protocol, candidates, sought.ignored)
+    for threshold in thresholds:
+        matched = match(candidates, queue, sought.matchable, sought.ignored, threshold)
+        hit = matched >= 0
+        found, wrong = np.zeros(len(candidates)), weigh(threshold)
+        found[queue[hit]] = ~sought.ignored[matched[hit]]
+        wrong[queue[hit]] = 0
+        yield Outcome(found, wrong)
 
 
-def _full_weights(candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
-    """(D,) 1, but 0 where a detection meets ignored truth."""
-    return (candidates.best_iou(ignored) < np.float32(threshold)).astype(np.float64)
+def _unmatched_weights(
+    protocol: Protocol, candidates: Candidates, ignored: Bools
+) -> Callable[[float], Doubles]:
+    """A function that gives (D,) weights of unmatched detections at a threshold.
 
-
-def _shared_weights(candidates: Candidates, ignored: Bools, threshold: float) -> Doubles:
-    """(D,) the reference's weights of unmatched detections.
-
-    0 where the best overlap is with ignored truth, 1 where it is with the rest; on equal overlap the
-    ignored share of the objects of that class in the frame.
+    ``full``: 1, but 0 where a detection meets ignored truth. ``shared``, the reference's: 0 where the
+    best overlap is with ignored truth, 1 where it is with the rest; on equal overlap the ignored share
+    of the objects of that class in the frame.
     """
-    dropped, kept = candidates.best_iou(ignored), candidates.best_iou(~ignored)
-    objects = np.bincount(candidates.pair_detection)
-    share = np.bincount(candidates.pair_detection, ignored[candidates.pair_truth]) / objects
-    return np.select([dropped > kept, kept > dropped], [0.0, 1.0], share)
-
-
-def _class_areas(
-    columns: Columns, candidates: Candidates, class_id: int, outcomes: Sequence[Outcome], ties: Ties
-) -> Doubles:
-    """(R, 3) value, lowest and highest average precision of a class for R outcomes."""
-    detections = columns.scores.of_class(class_id)
-    own = np.flatnonzero(candidates.class_id == class_id)
-    place = np.searchsorted(detections.boxes, candidates.box[own])
-    groups = _TieGroups.of(detections, place)
-    order = None if ties == "group" else class_order(detections, columns.frame[detections.boxes], ties)
-    areas = np.full((len(outcomes), 3), np.nan)
-    for row, outcome in enumerate(outcomes):
-        objects = int(outcome.objects[class_id])
-        if not objects:
-            continue
-        found, wrong = outcome.found[own], outcome.wrong[own]
-        lowest, highest = groups.areas(found, wrong, outcome.elsewhere, objects)
-        value = lowest
-        if order is not None:
-            hits, misses = np.zeros(len(order)), np.full(len(order), outcome.elsewhere)
-            hits[place], misses[place] = found, wrong
-            value = precision_area(np.cumsum(hits[order]), np.cumsum(misses[order]), objects)
-        areas[row] = value, lowest, highest
-    return areas
+    if not ignored.any():
+        return lambda threshold: np.ones(len(candidates))
+    dropped = candidates.best_iou(ignored)
+    if protocol.unmatched == "full":
+        return lambda threshold: (dropped < np.float32(threshold)).astype(np.float64)
+    kept = candidates.best_iou(~ignored)
+    shares = np.select([dropped > kept, kept > dropped], [0.0, 1.0], candidates.share(ignored))
+    return lambda threshold: shares.copy()
 
 
 @dataclass(frozen=True)
-class _TieGroups:
-    """The distinct scores of a class, best first.
+class Ranking:
+    """Where every detection ranks, whatever becomes of it.
 
     Attributes:
-        group: (m,) group of each score row, 0 for the best score.
-        rows: (d,) score row of each candidate detection.
-        elsewhere: (m,) detections of each row that are no candidates.
-        count: number of groups.
+        steps: the scores that can find something.
+        bins: (D,) int64, bin of each candidate detection.
+        elsewhere: (K,) int64, detections of each bin that are no candidates.
+        orders: of each class, if equal scores have an order: its detections by falling score.
     """
 
-    group: Ints
-    rows: Ints
+    steps: Steps
+    bins: Ints
     elsewhere: Ints
-    count: int
+    orders: Mapping[int, _ClassOrder] | None
 
     @classmethod
-    def of(cls, detections: ClassScores, place: Ints) -> _TieGroups:
-        """Group the score rows of a class; ``place``: the candidates among its detections."""
-        distinct, group = np.unique(-detections.values, return_inverse=True)
-        rows, size = detections.rows[place], len(detections.values)
-        elsewhere = np.bincount(detections.rows, minlength=size) - np.bincount(rows, minlength=size)
-        return cls(group, rows, elsewhere, len(distinct))
+    def of(cls, columns: Columns, candidates: Candidates, queue: Ints, ties: Ties) -> Ranking:
+        """The ranking of all detections of columns; the queue has those that can find something."""
+        scores, classes = columns.scores, np.unique(columns.truth.classes).tolist()
+        steps = Steps.of(candidates.class_id[queue], candidates.score[queue], scores.classes)
+        bins = steps.bins(candidates.class_id, candidates.score)
+        elsewhere = steps.count(scores, classes) - np.bincount(bins, minlength=len(steps))
+        if ties == "group":
+            return cls(steps, bins, elsewhere, None)
+        orders = {each: _ClassOrder.of(columns, candidates, each, ties) for each in classes}
+        return cls(steps, bins, elsewhere, orders)
 
-    def areas(self, found: Doubles, wrong: Doubles, elsewhere: float, objects: int) -> tuple[float, float]:
-        """Average precision with false, and with true positives first among equal scores."""
-        group = self.group[self.rows]
-        rest = np.bincount(self.group, self.elsewhere, minlength=self.count) * elsewhere
-        hits = np.cumsum(np.bincount(group, found, minlength=self.count))
-        misses = np.cumsum(rest + np.bincount(group, wrong, minlength=self.count))
-        before = np.concatenate([[0.0], misses])[:-1]
-        both = np.stack([before, misses], axis=1).ravel()
-        lowest = precision_area(hits, misses, objects)
-        return lowest, precision_area(np.repeat(hits, 2), both, objects)
+    def precision(self, outcome: Outcome, sought: Sought) -> ClassPrecision:
+        """Average precision of every class that has objects."""
+        hits, misses = self._in_bins(outcome.found), self._in_bins(outcome.wrong)
+        misses += self.elsewhere * sought.elsewhere
+        lowest, highest = self.steps.areas(hits, misses, sought.objects)
+        values = lowest.copy()
+        for class_id, order in (self.orders or {}).items():
+            values[class_id] = order.area(outcome, sought) if sought.objects[class_id] else np.nan
+        return ClassPrecision(values, lowest, highest, sought.objects)
+
+    def _in_bins(self, weights: Doubles) -> Doubles:
+        """(K,) summed weights of D candidates."""
+        return np.bincount(self.bins, weights, minlength=len(self.steps)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _ClassOrder:
+    """All m detections of a class in an order.
+
+    Attributes:
+        class_id: the class.
+        order: (m,) int32, its detections, best first.
+        own: (d,) int64, candidates of the class.
+        place: (d,) int64 in [0, m), which detection each of them is.
+    """
+
+    class_id: int
+    order: npt.NDArray[np.int32]
+    own: Ints
+    place: Ints
+
+    @classmethod
+    def of(cls, columns: Columns, candidates: Candidates, class_id: int, ties: Ties) -> _ClassOrder:
+        """The order of a class."""
+        detections = columns.scores.of_class(class_id)
+        order = class_order(detections, columns.frame[detections.boxes], ties)
+        own = np.flatnonzero(candidates.class_id == class_id)
+        place = np.searchsorted(detections.boxes, candidates.box[own])
+        return cls(class_id, order.astype(np.int32), own, place)
+
+    def area(self, outcome: Outcome, sought: Sought) -> float:
+        """Average precision of the class in this order."""
+        hits, misses = np.zeros(len(self.order)), np.full(len(self.order), sought.elsewhere)
+        hits[self.place], misses[self.place] = outcome.found[self.own], outcome.wrong[self.own]
+        found, wrong = np.cumsum(hits[self.order]), np.cumsum(misses[self.order])
+        return precision_area(found, wrong, float(sought.objects[self.class_id]))

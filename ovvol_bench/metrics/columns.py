@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.metrics.boxes import checked, paired_iou
+from ovvol_bench.metrics import kernels
+from ovvol_bench.metrics.boxes import checked
 from ovvol_bench.metrics.protocols import Protocol
 from ovvol_bench.metrics.scores import BoxScores, ScoreTable
+from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
-from ovvol_bench.ragged import all_pairs, offsets_of, spans
-from ovvol_bench.types import Bools, ClipInfo, Floats, FrameTruth, Ints
+from ovvol_bench.ragged import offsets_of, spans
+from ovvol_bench.types import Bools, ClipInfo, Floats, Ints
 
 GRID = 1024
 """Predicted boxes in input pixels are rounded to this fraction of a pixel: mapping them to the
@@ -104,18 +105,15 @@ class Columns:
     @cached_property
     def best(self) -> BestOverlap:
         """The best box of every true object, whatever its class."""
-        truth, box = all_pairs(self.truth.counts, self.box_counts)
-        iou = paired_iou(self.truth.boxes[truth], self.boxes[box], self.protocol.overlap_offset)
-        iou[self._padding(self.boxes)[box]] = 0
-        partners = self.box_counts[self.truth.frame]
-        best = BestOverlap(np.zeros(len(partners), np.float32), np.full(len(partners), -1))
-        some = partners > 0
-        starts = offsets_of(partners)[:-1][some]
-        if len(starts):
-            best.iou[some] = np.maximum.reduceat(iou, starts)
-            first = np.flatnonzero(iou == np.repeat(best.iou, partners))
-            best.box[some] = box[first[np.searchsorted(first, starts)]]
-        return best
+        iou, box = kernels.best_boxes(
+            offsets_of(self.box_counts),
+            self.boxes,
+            self._padding(self.boxes),
+            offsets_of(self.truth.counts),
+            self.truth.boxes,
+            self.protocol.overlap_offset,
+        )
+        return BestOverlap(iou, box)
 
     def top_boxes(self) -> Columns:
         """The box with the highest foreground score of every frame (the first of equals)."""
@@ -130,19 +128,21 @@ class Columns:
         return padding
 
 
-def build_columns(predictions: Predictions, infos: Sequence[ClipInfo], protocol: Protocol) -> Columns:
+def build_columns(
+    predictions: Predictions, truth: Sequence[ClipInfo] | TruthTable, protocol: Protocol
+) -> Columns:
     """Lay predictions and truth side by side.
 
     Args:
         predictions: of L clips.
-        infos: the same L clips with their truth, in the same order, without context frames. A clip
-            without truth counts as one without objects.
+        truth: the same L clips, in the same order. A clip without truth counts as one without objects.
         protocol: what is compared where.
 
     Raises:
         ContractError: if the protocol needs the size of the models' input and a clip lacks it.
         DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
     """
+    table = truth if isinstance(truth, TruthTable) else TruthTable.of(truth)
     check_values(predictions)
     scales = _scales(predictions, protocol)
     boxes, keep = _predicted(predictions, scales), predictions.present
@@ -156,7 +156,7 @@ def build_columns(predictions: Predictions, infos: Sequence[ClipInfo], protocol:
         box_counts=np.bincount(frame, minlength=len(segments)),
         boxes=boxes[keep],
         scores=ScoreTable(predictions.probabilities, _segment_of_box(predictions)[keep]),
-        truth=_truth(infos, scales.repeat(predictions.frame_counts, axis=0), protocol),
+        truth=_truth(table, scales.repeat(predictions.frame_counts, axis=0), protocol),
         absent=int((~predictions.present).sum()),
     )
     _check_classes(columns)
@@ -200,6 +200,8 @@ def _scales(predictions: Predictions, protocol: Protocol) -> npt.NDArray[np.floa
 
 def _predicted(predictions: Predictions, scales: npt.NDArray[np.float64]) -> Floats:
     """(B, 4) boxes scaled as areas of whole pixels: an inclusive end is one pixel short of its edge."""
+    if (scales == 1).all():
+        return predictions.boxes.copy()
     scale = np.repeat(np.tile(scales, 2), predictions.counts("boxes"), axis=0)
     edge = np.array([0, 0, 1, 1])
     scaled = (predictions.boxes + edge) * scale - edge
@@ -214,28 +216,14 @@ def _segment_of_box(predictions: Predictions) -> Ints:
     return spans(first, np.repeat(predictions.segment_counts, predictions.frame_counts))
 
 
-def _truth(infos: Sequence[ClipInfo], scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:
-    frames = [frame for info in infos for frame in _frames_of(info)]
-    counts = np.array([len(frame) for frame in frames], np.int64)
-    boxes = checked(_joined([frame.boxes for frame in frames], np.float32), "truth")
-    generated = _joined([frame.generated for frame in frames], np.bool_)
+def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:
     return TruthColumns(
-        counts=counts,
-        boxes=boxes * np.tile(scales, 2).repeat(counts, axis=0).astype(np.float32),
-        classes=_joined([frame.class_ids for frame in frames], np.int64),
-        ignored=generated & protocol.ignore_generated,
-        motion=_joined([frame.motion_iou for frame in frames], np.float32),
+        counts=table.counts,
+        boxes=table.boxes * np.tile(scales, 2).repeat(table.counts, axis=0).astype(np.float32),
+        classes=table.classes,
+        ignored=table.generated & protocol.ignore_generated,
+        motion=table.motion,
     )
-
-
-def _frames_of(info: ClipInfo) -> Sequence[FrameTruth]:
-    if info.truth is None:
-        return [_NOTHING] * len(info.frame_indices)
-    if len(info.truth) != len(info.frame_indices):
-        raise DataError(
-            f"clip '{info.id}': truth of {len(info.truth)} frames; expected {len(info.frame_indices)}"
-        )
-    return info.truth
 
 
 def _check_classes(columns: Columns) -> None:
@@ -246,17 +234,3 @@ def _check_classes(columns: Columns) -> None:
             f"truth of class {wrong[0]}; expected 1 to {known}, the classes of the predictions. "
             "Were the predictions made with another vocabulary?"
         )
-
-
-def _joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    return np.concatenate(parts, dtype=dtype, casting="same_kind") if parts else np.zeros(0, dtype)
-
-
-_NOTHING = FrameTruth(
-    boxes=np.zeros((0, 4), np.float32),
-    class_ids=np.zeros(0, np.int64),
-    track_ids=np.zeros(0, np.int64),
-    occluded=np.zeros(0, np.bool_),
-    generated=np.zeros(0, np.bool_),
-    motion_iou=np.zeros(0, np.float32),
-)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics.accumulators import (
@@ -18,7 +20,8 @@ from ovvol_bench.metrics.accumulators import (
 )
 from ovvol_bench.metrics.columns import Columns, build_columns
 from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
-from ovvol_bench.predictions import Predictions, own_frames
+from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.predictions import Predictions
 from ovvol_bench.types import ClipInfo
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    predictions: Predictions, truth: Mapping[str, ClipInfo], metrics: Sequence[Metric]
+    predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable, metrics: Sequence[Metric]
 ) -> dict[str, MetricValue]:
     """Score predictions with metrics.
 
@@ -44,14 +47,14 @@ def evaluate(
         SettingError: if two metrics give a number of the same name.
     """
     predictions = predictions.in_order()
-    infos = _infos(predictions, truth)
+    table = _truth_of(predictions, truth)
     columns: dict[str, Columns] = {}
     results: dict[str, MetricValue] = {}
     for metric in metrics:
         if isinstance(metric, ColumnMetric):
-            values = _score(metric, predictions, infos, columns)
+            values = _score(metric, predictions, table, columns)
         else:
-            values = _feed(metric, predictions, infos)
+            values = _feed(metric, predictions, table.infos)
         for name, value in values.items():
             key = f"{name}@{metric.protocol}"
             if key in results:
@@ -90,12 +93,12 @@ def held_out_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
 
 
 def _score(
-    metric: ColumnMetric, predictions: Predictions, infos: Sequence[ClipInfo], columns: dict[str, Columns]
+    metric: ColumnMetric, predictions: Predictions, table: TruthTable, columns: dict[str, Columns]
 ) -> Mapping[str, MetricValue]:
-    for info in infos:
+    for info in table.infos:
         metric.check_truth(info)
     if metric.protocol not in columns:
-        columns[metric.protocol] = build_columns(predictions, infos, protocol_of(metric.protocol))
+        columns[metric.protocol] = build_columns(predictions, table, protocol_of(metric.protocol))
     return metric.score(columns[metric.protocol])
 
 
@@ -105,20 +108,32 @@ def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -
     return metric.compute()
 
 
-def _infos(predictions: Predictions, truth: Mapping[str, ClipInfo]) -> list[ClipInfo]:
-    infos = []
-    for clip in predictions.identities():
-        if clip.id not in truth:
-            raise DataError(
-                f"clip '{clip.id}' has a prediction but is not in the dataset. Were the predictions made "
-                "with another split or clip length?"
-            )
-        info = own_frames(truth[clip.id])
+def _truth_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable) -> TruthTable:
+    """The truth of the predicted clips, in their order."""
+    known = truth.row if isinstance(truth, TruthTable) else truth
+    unknown = [clip for clip in predictions.clip_ids if clip not in known]
+    if unknown:
+        raise DataError(
+            f"clip '{unknown[0]}' has a prediction but is not in the dataset. Were the predictions made "
+            "with another split or clip length?"
+        )
+    if isinstance(truth, TruthTable):
+        table = truth.select(np.array([truth.row[clip] for clip in predictions.clip_ids], np.int64))
+    else:
+        table = TruthTable.of([truth[clip] for clip in predictions.clip_ids])
+    _check_same_clips(predictions, table)
+    return table
+
+
+def _check_same_clips(predictions: Predictions, table: TruthTable) -> None:
+    columns = ("frame_counts", "frame_indices", "frame_sizes")
+    same = all(np.array_equal(getattr(table, name), getattr(predictions, name)) for name in columns)
+    if same and table.videos == predictions.videos:
+        return
+    for clip, info in zip(predictions.identities(), table.infos, strict=True):
         for name in ("video", "frame_indices", "frame_size"):
             if getattr(info, name) != getattr(clip, name):
                 raise DataError(
                     f"clip '{clip.id}': {name} is {getattr(clip, name)} in the predictions and "
                     f"{getattr(info, name)} in the dataset; expected the same"
                 )
-        infos.append(info)
-    return infos

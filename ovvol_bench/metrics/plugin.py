@@ -42,11 +42,12 @@ def build_vid_ap(
     ties: Literal["group", "reference", "earlier", "later"] = "group",
     motion: bool = True,
     held_out: tuple[int, ...] = (),
+    sweep: bool = False,
 ) -> Metric:
-    """VID AP, with motion ranges."""
+    """VID AP, with motion ranges; with a sweep also the mean over the thresholds .5 to .95."""
     from ovvol_bench.metrics.accumulators import VidAP
 
-    return VidAP(protocol, iou_threshold, ties, motion, held_out)
+    return VidAP(protocol, iou_threshold, ties, motion, held_out, sweep)
 
 
 def build_boxes_per_frame(*, protocol: ProtocolName = "vid-reference") -> Metric:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,15 @@ class BoxScores(ABC):
     @abstractmethod
     def classes(self) -> int:
         """Number of foreground classes C."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Ints:
+        """(B,) the only class that each box is detected as; -1 if it is detected as every class."""
+
+    @abstractmethod
+    def rows_of_class(self, class_id: int) -> tuple[Scores, Ints]:
+        """The scores of a class, (n,), and how many boxes have each, (n,)."""
 
     @abstractmethod
     def of_class(self, class_id: int) -> ClassScores:
@@ -74,6 +84,20 @@ class ScoreTable(BoxScores):
     def classes(self) -> int:
         """Number of foreground classes C."""
         return int(self.values.shape[1]) - 1
+
+    @property
+    def labels(self) -> Ints:
+        """-1 for every box."""
+        return np.full(len(self.row), -1)
+
+    @cached_property
+    def boxes_of_row(self) -> Ints:
+        """(R,) boxes that share each row."""
+        return np.bincount(self.row, minlength=len(self.values))
+
+    def rows_of_class(self, class_id: int) -> tuple[Scores, Ints]:
+        """A column of the table."""
+        return np.ascontiguousarray(self.values[:, class_id]), self.boxes_of_row
 
     def of_class(self, class_id: int) -> ClassScores:
         """All boxes, with their segments' scores."""
@@ -114,6 +138,16 @@ class ScoreList(BoxScores):
     def classes(self) -> int:
         """Number of foreground classes C."""
         return self.class_count
+
+    @property
+    def labels(self) -> Ints:
+        """The class of each box."""
+        return self.class_ids
+
+    def rows_of_class(self, class_id: int) -> tuple[Scores, Ints]:
+        """A row for each box of the class."""
+        values = self.values[self.class_ids == class_id]
+        return values, np.ones(len(values), np.int64)
 
     def of_class(self, class_id: int) -> ClassScores:
         """The boxes of the class, each with a score of its own."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,12 @@ class PredictionWriter:
         return frozenset(self._done)
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, masks: bool = True) -> Predictions:
     """Read all clips of a folder of shards, of one shard, or of a parquet file.
+
+    Args:
+        path: of the folder or file.
+        masks: whether to read slots and their maps; metrics of boxes don't look at them.
 
     Returns:
         Sorted by video, first frame and clip id, however the clips were spread over shards. A clip
@@ -93,11 +98,12 @@ def read_predictions(path: Path) -> Predictions:
             contradict each other.
     """
     if path.suffix == ".parquet":
-        return read_parquet(path).in_order()
+        predictions = read_parquet(path)
+        return (predictions if masks else predictions.without_masks()).in_order()
     files = _shards(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no predictions; expected a folder with *{SUFFIX} files")
-    return concatenate([read_shard(file) for file in files]).in_order()
+    return concatenate([read_shard(file, masks) for file in files]).in_order()
 
 
 def valid_shards(folder: Path) -> list[Path]:
@@ -110,20 +116,27 @@ def broken_shards(folder: Path) -> list[Path]:
     return [path for path in _shards(folder) if not _is_valid(path)]
 
 
-def read_shard(path: Path) -> Predictions:
+def read_shard(path: Path, masks: bool = True) -> Predictions:
     """Read one shard.
+
+    Args:
+        path: of the shard.
+        masks: whether to read slots and their maps.
 
     Raises:
         DataError: if it is missing, truncated, or not a predictions file of this schema.
     """
-    header = _header(path)
-    with safe_open(path, framework="np") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    wanted = {field.name for field in fields(Predictions)} - set(STRINGS)
-    if set(arrays) != wanted:
-        raise DataError(f"{path}: columns {sorted(set(arrays) ^ wanted)} are missing or unknown")
+    with _opened(path) as (header, file):
+        found = set(file.keys())
+        wanted = {field.name for field in fields(Predictions)} - set(STRINGS)
+        if found != wanted:
+            raise DataError(f"{path}: columns {sorted(found ^ wanted)} are missing or unknown")
+        left_out = set() if masks else {"slot_map", "segment_of_slot"}
+        arrays = {name: _widened(name, file.get_tensor(name)) for name in wanted - left_out}
     columns: dict[str, Any] = {name: tuple(header[name]) for name in STRINGS}
-    predictions = Predictions(**columns | {name: _widened(name, array) for name, array in arrays.items()})
+    columns |= {name: np.zeros(0, np.int16) for name in left_out} | arrays
+    predictions = Predictions(**columns)
+    predictions = predictions if masks else predictions.without_masks()
     _check_lengths(predictions, path)
     return predictions
 
@@ -166,10 +179,12 @@ def _check_lengths(predictions: Predictions, path: Path) -> None:
         )
 
 
-def _header(path: Path) -> dict[str, Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The header and the open file of a shard."""
     try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(HEADER)
+        file = safe_open(path, framework="np")
+        text = (file.metadata() or {}).get(HEADER)
     except (SafetensorError, OSError) as error:
         raise DataError(
             f"{path}: truncated or no predictions file ({error}). Delete it and start the run again: "
@@ -179,7 +194,13 @@ def _header(path: Path) -> dict[str, Any]:
     if header.get("schema") != SCHEMA:
         found = header.get("schema", "another kind of file")
         raise DataError(f"{path}: expected predictions of schema {SCHEMA}, found {found}")
-    return dict(header)
+    with file:
+        yield dict(header), file
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with _opened(path) as (header, _):
+        return header
 
 
 def _is_valid(path: Path) -> bool:

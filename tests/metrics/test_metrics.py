@@ -296,6 +296,26 @@ def test_other_thresholds_have_other_names():
     assert list(VidAP("vid-devkit", iou_threshold=0.75, motion=False).compute()) == ["ap75"]
 
 
+@BOTH
+def test_a_sweep_is_the_mean_over_thresholds(protocol):
+    near = (12.0, 10.0, 31.0, 29.0)
+    pairs = [(found((near, 1, 0.9), (FAR, 2, 0.8)), truth((BOX, 1), (FAR, 2), motion=[0.5, 0.95]))]
+    got = values(VidAP(protocol, sweep=True), *pairs)
+    assert list(got)[4:] == ["ap50_95", "ap50_95_fast", "ap50_95_medium", "ap50_95_slow"]
+    for name in ("", "_fast", "_slow"):
+        swept = got[f"ap50_95{name}"]
+        means = swept.notes["by_threshold"]
+        assert list(means) == [str(percent) for percent in range(50, 100, 5)]
+        for percent, mean in means.items():
+            alone = values(VidAP(protocol, int(percent) / 100), *pairs)[f"ap{percent}{name}"]
+            assert mean == pytest.approx(alone.value)
+        assert swept.value == pytest.approx(np.mean(list(means.values())))
+        assert swept.count == got[f"ap50{name}"].count
+    assert got["ap50_95_slow"].value == pytest.approx(1)
+    assert 0.5 < got["ap50_95"].value < 1
+    assert math.isnan(got["ap50_95_medium"].value)
+
+
 # --- evaluate ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,123 @@
+"""What a dataset says about its clips, as columns: made once for everything scored against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.metrics.boxes import checked
+from ovvol_bench.predictions import own_frames
+from ovvol_bench.ragged import offsets_of, spans
+from ovvol_bench.types import Bools, ClipInfo, Floats, FrameTruth, Ints
+
+
+@dataclass(frozen=True)
+class TruthTable:
+    """M true objects in F frames of L clips, clip by clip and frame by frame.
+
+    Attributes:
+        infos: (L,) the clips, without context frames.
+        counts: (F,) int64, objects of each frame.
+        boxes: (M, 4) float32, pixels of the original frame.
+        classes: (M,) int64.
+        generated: (M,) bool.
+        motion: (M,) float32 motion IoU, NaN where unknown.
+    """
+
+    infos: tuple[ClipInfo, ...]
+    counts: Ints
+    boxes: Floats
+    classes: Ints
+    generated: Bools
+    motion: Floats
+
+    @classmethod
+    def of(cls, infos: Sequence[ClipInfo]) -> TruthTable:
+        """The columns of clips; one without truth counts as one without objects.
+
+        Raises:
+            DataError: if a clip's truth has another number of frames, or a box is inverted.
+        """
+        own = tuple(map(own_frames, infos))
+        frames = [frame for info in own for frame in _frames_of(info)]
+        return cls(
+            infos=own,
+            counts=np.array([len(frame) for frame in frames], np.int64),
+            boxes=checked(_joined([frame.boxes for frame in frames], np.float32), "truth"),
+            classes=_joined([frame.class_ids for frame in frames], np.int64),
+            generated=_joined([frame.generated for frame in frames], np.bool_),
+            motion=_joined([frame.motion_iou for frame in frames], np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """The position of each clip, by id."""
+        return {info.id: position for position, info in enumerate(self.infos)}
+
+    @cached_property
+    def videos(self) -> tuple[str, ...]:
+        """(L,) the video of each clip."""
+        return tuple(info.video for info in self.infos)
+
+    @cached_property
+    def frame_counts(self) -> Ints:
+        """(L,) int64, frames of each clip."""
+        return np.array([len(info.frame_indices) for info in self.infos], np.int64)
+
+    @cached_property
+    def frame_indices(self) -> Ints:
+        """(F,) int64, positions in the video."""
+        return np.array([index for info in self.infos for index in info.frame_indices], np.int64)
+
+    @cached_property
+    def frame_sizes(self) -> Ints:
+        """(L, 2) int64, (height, width) of the original frames."""
+        return np.array([info.frame_size for info in self.infos], np.int64).reshape(-1, 2)
+
+    def select(self, clips: Ints) -> TruthTable:
+        """The clips at the given positions, in that order."""
+        if np.array_equal(clips, np.arange(len(self))):
+            return self
+        frames = spans(offsets_of(self.frame_counts)[clips], self.frame_counts[clips])
+        objects = spans(offsets_of(self.counts)[frames], self.counts[frames])
+        return TruthTable(
+            infos=tuple(self.infos[clip] for clip in clips),
+            counts=self.counts[frames],
+            boxes=self.boxes[objects],
+            classes=self.classes[objects],
+            generated=self.generated[objects],
+            motion=self.motion[objects],
+        )
+
+
+def _frames_of(info: ClipInfo) -> Sequence[FrameTruth]:
+    if info.truth is None:
+        return [_NOTHING] * len(info.frame_indices)
+    if len(info.truth) != len(info.frame_indices):
+        raise DataError(
+            f"clip '{info.id}': truth of {len(info.truth)} frames; expected {len(info.frame_indices)}"
+        )
+    return info.truth
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.concatenate(parts, dtype=dtype, casting="same_kind") if parts else np.zeros(0, dtype)
+
+
+_NOTHING = FrameTruth(
+    boxes=np.zeros((0, 4), np.float32),
+    class_ids=np.zeros(0, np.int64),
+    track_ids=np.zeros(0, np.int64),
+    occluded=np.zeros(0, np.bool_),
+    generated=np.zeros(0, np.bool_),
+    motion_iou=np.zeros(0, np.float32),
+)
