@@ -69,6 +69,22 @@ def build_naming_accuracy(
     return NamingAccuracy(protocol, iou_threshold, held_out)
 
 
+def build_box_abo(*, protocol: ProtocolName = "vid-reference") -> Metric:
+    """Average best overlap of boxes."""
+    from ovvol_bench.metrics.graded_accumulators import BestOverlapOfBoxes
+
+    return BestOverlapOfBoxes(protocol)
+
+
+def build_naming_ece(
+    *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5, bins: int = 15
+) -> Metric:
+    """Calibration of names, with a reliability table."""
+    from ovvol_bench.metrics.graded_accumulators import CalibrationError
+
+    return CalibrationError(protocol, iou_threshold, bins)
+
+
 def build_fg_ari(
     *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
 ) -> Metric:
@@ -129,6 +145,8 @@ def ovvol_metrics() -> Iterator[Entry]:
     yield Entry("vid_ap", build_vid_ap, "average precision of named boxes, by class and motion")
     yield Entry("boxes_per_frame", build_boxes_per_frame, "mean number of boxes in a frame")
     yield Entry("naming_accuracy", build_naming_accuracy, "share of localized objects with the right name")
+    yield Entry("box_abo", build_box_abo, "mean over true objects of the best overlap with a box")
+    yield Entry("naming_ece", build_naming_ece, "expected calibration error of the names' probabilities")
     yield Entry("fg_ari", build_fg_ari, "adjusted Rand index of groups over the points of true objects")
     yield Entry("ari", build_ari, "adjusted Rand index of groups, background included")
     yield Entry("mbo", build_mbo, "mean best overlap of true masks with a group, by instance or class")

@@ -4,7 +4,7 @@ from ovvol_bench import Metric
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.registry import load_registry
 
-NAMES = ["boxes_per_frame", "corloc", "detrate", "naming_accuracy", "vid_ap"]
+NAMES = ["box_abo", "boxes_per_frame", "corloc", "detrate", "naming_accuracy", "naming_ece", "vid_ap"]
 MASKS = ["ari", "fg_ari", "mbo", "miou", "splits_and_merges"]
 
 

@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
+from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.metrics import evaluate
 from ovvol_bench.metrics.contingency import label_map, nearest
 from ovvol_bench.metrics.mask_accumulators import (
     AdjustedRand,
     ForegroundAdjustedRand,
     MatchedIoU,
     MeanBestOverlap,
+    SlotDiagnostics,
     SplitsAndMerges,
 )
+from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 UNITS = ("image", "clip", "video")
@@ -335,6 +339,27 @@ def test_frames_need_not_be_a_multiple_of_the_patches():
 
 def test_no_objects_are_background():
     assert label_map(np.zeros((0, 2, 3), bool)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_stored_predictions_of_shapes_are_scored():
+    """Slots cut from the true masks, at a resolution of 2 pixels."""
+    dataset, metrics = (
+        Shapes("val", videos=1),
+        [ForegroundAdjustedRand(), MatchedIoU(), SlotDiagnostics()],
+    )
+    infos = [dataset.info(index) for index in range(len(dataset))]
+    stored = []
+    for info in infos:
+        maps = [label_map(frame.masks)[::2, ::2] for frame in info.truth]
+        tracks = [np.concatenate([[0], frame.track_ids + 1]) for frame in info.truth]
+        slot_map = np.stack([track[labels] for track, labels in zip(tracks, maps, strict=True)])
+        found, _ = clip_of(np.zeros((len(maps), 2, 2), int), slot_map)
+        stored.append(ClipPrediction(replace(info, truth=None), info.frame_size, found))
+    results = evaluate(pack(stored), {info.id: info for info in infos}, metrics)
+    assert {"fg_ari_clip@slots-frame", "miou_clip@slots-frame", "active_slots@slots-patch"} <= set(results)
+    assert results["fg_ari_clip@slots-frame"].count == len(infos)
+    assert results["fg_ari_clip@slots-frame"].value > 0.9
+    assert results["miou_clip@slots-frame"].value > 0.8
 
 
 # --- bad input -----------------------------------------------------------------------------------
