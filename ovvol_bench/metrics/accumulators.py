@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.errors import ContractError, DataError, SettingError
-from ovvol_bench.metrics.average_precision import vid_ap
+from ovvol_bench.metrics.average_precision import SWEEP, motion_ranges, name_values, vid_ap
 from ovvol_bench.metrics.columns import Columns, build_columns
 from ovvol_bench.metrics.localization import boxes_per_frame, corloc, detection_rate
 from ovvol_bench.metrics.naming import naming_accuracy
 from ovvol_bench.metrics.protocols import protocol_of
 from ovvol_bench.metrics.ranking import Ties
+from ovvol_bench.metrics.streams import HitStream, PrecisionStream, Stream
 from ovvol_bench.predictions import ClipPrediction, pack, same_content, without_context
 from ovvol_bench.types import ClipInfo, Localization
 
@@ -41,6 +42,17 @@ class ColumnMetric(Metric):
     @abstractmethod
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """The metric's numbers on columns of this metric's protocol; keeps nothing."""
+
+    def stream(self) -> Stream:
+        """What computes the metric piece by piece.
+
+        Raises:
+            SettingError: if the metric must see all clips at once.
+        """
+        raise SettingError(
+            f"{type(self).__name__} with these settings can't be computed piece by piece; read all "
+            "predictions at once"
+        )
 
     def update(self, localization: Localization, clip: ClipInfo) -> None:
         """Add one clip; context frames are left out.
@@ -108,6 +120,15 @@ class CorLoc(ColumnMetric):
         """CorLoc on columns."""
         return {self._named(f"corloc_{self.box}"): corloc(columns, self.box, self.iou_threshold)}
 
+    def stream(self) -> Stream:
+        """CorLoc piece by piece."""
+        name = self._named(f"corloc_{self.box}")
+        return HitStream(
+            lambda columns: columns if self.box == "any" else columns.top_boxes(),
+            self.iou_threshold,
+            lambda hits: {name: hits.corloc()},
+        )
+
 
 class DetectionRate(ColumnMetric):
     """``detrate``; see ``localization.detection_rate``."""
@@ -115,6 +136,13 @@ class DetectionRate(ColumnMetric):
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """DetRate on columns."""
         return {self._named("detrate"): detection_rate(columns, self.iou_threshold)}
+
+    def stream(self) -> Stream:
+        """DetRate piece by piece."""
+        name = self._named("detrate")
+        return HitStream(
+            lambda columns: columns, self.iou_threshold, lambda hits: {name: hits.detection_rate()}
+        )
 
 
 class VidAP(ColumnMetric):
@@ -138,6 +166,17 @@ class VidAP(ColumnMetric):
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """Average precision on columns."""
         return vid_ap(columns, self.iou_threshold, self.ties, self.motion, self.held_out, self.sweep)
+
+    def stream(self) -> Stream:
+        """Average precision piece by piece; equal scores can't have an order then."""
+        if self.ties != "group":
+            return super().stream()
+        thresholds = [self.iou_threshold, *(SWEEP if self.sweep else ())]
+        return PrecisionStream(
+            motion_ranges(self._conventions, self.motion),
+            thresholds,
+            lambda results: name_values(results, self.iou_threshold, self.held_out),
+        )
 
 
 class BoxesPerFrame(ColumnMetric):

@@ -55,12 +55,14 @@ class Sought:
     Attributes:
         ignored: (M,) bool, objects that are neither to be found nor to be missed.
         matchable: (M,) bool, objects that a detection can take.
+        inside: number of objects in the range, ignored ones included.
         elsewhere: weight of a detection in a frame without truth of its class.
         objects: (C + 1,) int64, objects to be found of each class.
     """
 
     ignored: Bools
     matchable: Bools
+    inside: int
     elsewhere: float
     objects: Ints
 
@@ -71,9 +73,10 @@ class Sought:
         inside = np.ones(len(truth), np.bool_) if motion is None else motion.contains(truth.motion)
         ignored = truth.ignored | ~inside
         shared = columns.protocol.unmatched == "shared"
-        share = float(inside.mean()) if shared and len(truth) else 1.0
+        weight = elsewhere_weight(columns.protocol, int(inside.sum()), len(truth))
         objects = np.bincount(truth.classes[~ignored], minlength=columns.scores.classes + 1)
-        return cls(ignored, np.ones_like(ignored) if shared else ~ignored, share or 1.0, objects)
+        matchable = np.ones_like(ignored) if shared else ~ignored
+        return cls(ignored, matchable, int(inside.sum()), weight, objects)
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,12 @@ def precision_by_threshold(
     """
     candidates = find_candidates(columns)
     queue = queue_up(columns, candidates, min(thresholds), ties)
-    ranking = Ranking.of(columns, candidates, queue, ties)
+    steps = Steps.of(candidates.class_id[queue], candidates.score[queue], columns.scores.classes)
+    ranking = Ranking.of(columns, candidates, steps, ties)
     results = []
     for each in motion:
         sought = Sought.of(columns, each)
-        outcomes = _outcomes(columns.protocol, candidates, queue, sought, thresholds)
+        outcomes = outcomes_of(columns.protocol, candidates, queue, sought, thresholds)
         results.append([ranking.precision(outcome, sought) for outcome in outcomes])
     return results
 
@@ -160,17 +164,31 @@ def vid_ap(
         ``per_class``, ``objects`` and ``tie_span``, the values with false and with true positives
         first among equal scores; of a sweep also ``by_threshold``.
     """
-    ranges = columns.protocol.motion if motion else ()
-    suffixes = ["", *(f"_{each.name}" for each in ranges)]
+    ranges = motion_ranges(columns.protocol, motion)
     thresholds = [iou_threshold, *(SWEEP if sweep else ())]
-    results = precision_by_threshold(columns, thresholds, ties, [None, *ranges])
-    by_range = dict(zip(suffixes, results, strict=True))
-    values = {
-        f"ap{round(100 * iou_threshold)}{name}": _value(by[0], held_out) for name, by in by_range.items()
-    }
-    if sweep:
-        values |= {f"ap50_95{name}": _swept(by[1:], held_out) for name, by in by_range.items()}
-    return values
+    results = precision_by_threshold(columns, thresholds, ties, list(ranges.values()))
+    return name_values(dict(zip(ranges, results, strict=True)), iou_threshold, held_out)
+
+
+def motion_ranges(protocol: Protocol, motion: bool) -> dict[str, MotionRange | None]:
+    """All objects and, if asked for, the motion ranges of a protocol, by the suffix of their numbers."""
+    return {"": None, **({f"_{each.name}": each for each in protocol.motion} if motion else {})}
+
+
+def name_values(
+    results: Mapping[str, Sequence[ClassPrecision]], iou_threshold: float, held_out: Sequence[int]
+) -> dict[str, MetricValue]:
+    """The numbers of ``vid_ap``.
+
+    Args:
+        results: by suffix, at ``iou_threshold`` and, if there are more, at those of the sweep.
+        iou_threshold: of the first ones.
+        held_out: class ids that no part was trained on.
+    """
+    single = f"ap{round(100 * iou_threshold)}"
+    values = {f"{single}{name}": _value(each[0], held_out) for name, each in results.items()}
+    swept = {name: each[1:] for name, each in results.items() if len(each) > 1}
+    return values | {f"ap50_95{name}": _swept(each, held_out) for name, each in swept.items()}
 
 
 def _swept(results: Sequence[ClassPrecision], held_out: Sequence[int]) -> MetricValue:
@@ -205,7 +223,16 @@ def _mean(values: Doubles) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
-def _outcomes(
+def elsewhere_weight(protocol: Protocol, inside: int, objects: int) -> float:
+    """Weight of a detection in a frame without truth of its class.
+
+    1; in the reference the share of all objects that are inside the motion range, or 1 if that is 0.
+    """
+    shared = protocol.unmatched == "shared" and inside
+    return inside / objects if shared else 1.0
+
+
+def outcomes_of(
     protocol: Protocol,
     candidates: Candidates,
     queue: Ints,
@@ -259,30 +286,31 @@ class Ranking:
     orders: Mapping[int, _ClassOrder] | None
 
     @classmethod
-    def of(cls, columns: Columns, candidates: Candidates, queue: Ints, ties: Ties) -> Ranking:
-        """The ranking of all detections of columns; the queue has those that can find something."""
-        scores, classes = columns.scores, np.unique(columns.truth.classes).tolist()
-        steps = Steps.of(candidates.class_id[queue], candidates.score[queue], scores.classes)
+    def of(cls, columns: Columns, candidates: Candidates, steps: Steps, ties: Ties = "group") -> Ranking:
+        """The ranking of all detections of columns."""
         bins = steps.bins(candidates.class_id, candidates.score)
-        elsewhere = steps.count(scores, classes) - np.bincount(bins, minlength=len(steps))
+        elsewhere = steps.count(columns.scores) - np.bincount(bins, minlength=len(steps))
         if ties == "group":
             return cls(steps, bins, elsewhere, None)
+        classes = np.unique(columns.truth.classes).tolist()
         orders = {each: _ClassOrder.of(columns, candidates, each, ties) for each in classes}
         return cls(steps, bins, elsewhere, orders)
 
+    def sums(self, outcome: Outcome) -> Doubles:
+        """(2, K) true positives and weights of false positives in each bin, of the candidates."""
+        both = (outcome.found, outcome.wrong)
+        sums = [np.bincount(self.bins, each, minlength=len(self.steps)) for each in both]
+        return np.stack(sums).astype(np.float64)
+
     def precision(self, outcome: Outcome, sought: Sought) -> ClassPrecision:
         """Average precision of every class that has objects."""
-        hits, misses = self._in_bins(outcome.found), self._in_bins(outcome.wrong)
+        hits, misses = self.sums(outcome)
         misses += self.elsewhere * sought.elsewhere
         lowest, highest = self.steps.areas(hits, misses, sought.objects)
         values = lowest.copy()
         for class_id, order in (self.orders or {}).items():
             values[class_id] = order.area(outcome, sought) if sought.objects[class_id] else np.nan
         return ClassPrecision(values, lowest, highest, sought.objects)
-
-    def _in_bins(self, weights: Doubles) -> Doubles:
-        """(K,) summed weights of D candidates."""
-        return np.bincount(self.bins, weights, minlength=len(self.steps)).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,18 +49,55 @@ def evaluate(
     predictions = predictions.in_order()
     table = _truth_of(predictions, truth)
     columns: dict[str, Columns] = {}
-    results: dict[str, MetricValue] = {}
-    for metric in metrics:
+
+    def score(metric: Metric) -> Mapping[str, MetricValue]:
         if isinstance(metric, ColumnMetric):
-            values = _score(metric, predictions, table, columns)
-        else:
-            values = _feed(metric, predictions, table.infos)
-        for name, value in values.items():
-            key = f"{name}@{metric.protocol}"
-            if key in results:
-                raise SettingError(f"two metrics give '{key}'; leave one of them out")
-            results[key] = replace(value, higher_is_better=metric.higher_is_better)
-    return results
+            return metric.score(_columns(metric, predictions, table, columns))
+        return _feed(metric, predictions, table.infos)
+
+    return _named((metric, score(metric)) for metric in metrics)
+
+
+def evaluate_pieces(
+    pieces: Callable[[], Iterable[Predictions]],
+    truth: Mapping[str, ClipInfo] | TruthTable,
+    metrics: Sequence[ColumnMetric],
+) -> dict[str, MetricValue]:
+    """Score predictions that are read piece by piece, in the memory of one piece.
+
+    Args:
+        pieces: starts a passage through all predictions; called twice.
+        truth: what the dataset says about these clips, as for ``evaluate``. A mapping is asked for
+            each clip when its piece comes, so it may make the clips as they are needed.
+        metrics: those that have a ``stream``.
+
+    Returns:
+        What ``evaluate`` gives, but for rounding: sums are taken in another order.
+
+    Raises:
+        DataError: as ``evaluate``, or if a clip is in two pieces.
+        SettingError: if a metric must see all predictions at once.
+    """
+    streams = [(metric, metric.stream()) for metric in metrics]
+    for passage in ("survey", "add"):
+        seen: set[str] = set()
+        for piece in pieces():
+            _check_new(piece, seen)
+            predictions = piece.in_order()
+            table, columns = _truth_of(predictions, truth), dict[str, Columns]()
+            for metric, stream in streams:
+                getattr(stream, passage)(_columns(metric, predictions, table, columns))
+    return _named((metric, stream.result()) for metric, stream in streams)
+
+
+def _check_new(piece: Predictions, seen: set[str]) -> None:
+    again = seen.intersection(piece.clip_ids)
+    if again:
+        raise DataError(
+            f"clip '{min(again)}' is in two pieces of the predictions; expected one. Read them all at once: "
+            "repeated clips are left out then"
+        )
+    seen.update(piece.clip_ids)
 
 
 def default_metrics(
@@ -92,14 +129,27 @@ def held_out_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
     return tuple(index for index, each in enumerate(vocabulary.classes, 1) if each.held_out)
 
 
-def _score(
+def _named(scored: Iterable[tuple[Metric, Mapping[str, MetricValue]]]) -> dict[str, MetricValue]:
+    """Every number by ``name@protocol``."""
+    results: dict[str, MetricValue] = {}
+    for metric, values in scored:
+        for name, value in values.items():
+            key = f"{name}@{metric.protocol}"
+            if key in results:
+                raise SettingError(f"two metrics give '{key}'; leave one of them out")
+            results[key] = replace(value, higher_is_better=metric.higher_is_better)
+    return results
+
+
+def _columns(
     metric: ColumnMetric, predictions: Predictions, table: TruthTable, columns: dict[str, Columns]
-) -> Mapping[str, MetricValue]:
-    for info in table.infos:
+) -> Columns:
+    """The columns that a metric is computed from, made once a protocol."""
+    for info in table.bare:
         metric.check_truth(info)
     if metric.protocol not in columns:
         columns[metric.protocol] = build_columns(predictions, table, protocol_of(metric.protocol))
-    return metric.score(columns[metric.protocol])
+    return columns[metric.protocol]
 
 
 def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -> Mapping[str, MetricValue]:

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.types import Bools
+from ovvol_bench.types import Bools, Ints
 
 NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class FrameHits:
+    """How many objects are looked for and met in each of F frames.
+
+    Attributes:
+        sought: (F,) int64, true objects that are looked for.
+        met: (F,) int64, those of them that some box meets.
+    """
+
+    sought: Ints
+    met: Ints
+
+    @classmethod
+    def of(cls, columns: Columns, iou_threshold: float) -> FrameHits:
+        """The hits of columns with IoU > ``iou_threshold``."""
+        frame, size = columns.truth.frame, len(columns)
+        hit = truth_hits(columns, iou_threshold)
+        return cls(
+            np.bincount(frame[columns.sought], minlength=size), np.bincount(frame[hit], minlength=size)
+        )
+
+    def corloc(self) -> MetricValue:
+        """See ``corloc``."""
+        count = int((self.sought > 0).sum())
+        value = int((self.met > 0).sum()) / count if count else NAN
+        return MetricValue(value, count, {"frames_without_objects": len(self.sought) - count})
+
+    def detection_rate(self) -> MetricValue:
+        """See ``detection_rate``."""
+        some, objects = self.sought > 0, int(self.sought.sum())
+        shares = self.met[some].astype(np.float32) / self.sought[some].astype(np.float32)
+        notes = {"objects": objects, "per_object": int(self.met.sum()) / objects if objects else NAN}
+        return MetricValue(float(shares.mean(dtype=np.float64)) if objects else NAN, len(shares), notes)
 
 
 def corloc(columns: Columns, box: Literal["any", "top1"] = "any", iou_threshold: float = 0.5) -> MetricValue:
@@ -27,12 +63,7 @@ def corloc(columns: Columns, box: Literal["any", "top1"] = "any", iou_threshold:
     Returns:
         The share and the number of frames with objects; NaN if there is none.
     """
-    hit = truth_hits(columns if box == "any" else columns.top_boxes(), iou_threshold)
-    frames = columns.truth.frame
-    with_objects = np.unique(frames[columns.sought])
-    count = len(with_objects)
-    value = len(np.unique(frames[hit])) / count if count else NAN
-    return MetricValue(value, count, {"frames_without_objects": len(columns) - count})
+    return FrameHits.of(columns if box == "any" else columns.top_boxes(), iou_threshold).corloc()
 
 
 def detection_rate(columns: Columns, iou_threshold: float = 0.5) -> MetricValue:
@@ -45,14 +76,7 @@ def detection_rate(columns: Columns, iou_threshold: float = 0.5) -> MetricValue:
         The mean and the number of frames with objects; NaN if there is none. The note
         ``per_object`` is the share of all objects, which weighs crowded frames more.
     """
-    hit = truth_hits(columns, iou_threshold)
-    frames = columns.truth.frame
-    sought = np.bincount(frames[columns.sought], minlength=len(columns))
-    found = np.bincount(frames[hit], minlength=len(columns))
-    shares = found[sought > 0].astype(np.float32) / sought[sought > 0].astype(np.float32)
-    objects = int(sought.sum())
-    notes = {"objects": objects, "per_object": float(hit.sum() / objects) if objects else NAN}
-    return MetricValue(float(shares.mean(dtype=np.float64)) if objects else NAN, len(shares), notes)
+    return FrameHits.of(columns, iou_threshold).detection_rate()
 
 
 def boxes_per_frame(columns: Columns) -> MetricValue:

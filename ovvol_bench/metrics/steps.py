@@ -7,7 +7,6 @@ two levels. Nothing is sorted but the levels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +44,11 @@ class Steps:
         order, ends = _by_class(class_ids, classes)
         return cls(tuple(np.unique(part) for part in np.split(scores[order], ends[1:-1])))
 
+    def joined(self, other: Steps) -> Steps:
+        """The steps with the levels of both."""
+        pairs = zip(self.levels, other.levels, strict=True)
+        return Steps(tuple(np.union1d(one, two) for one, two in pairs))
+
     @cached_property
     def offsets(self) -> Ints:
         """(C + 2,) first bin of each class, and the number of bins K."""
@@ -62,10 +66,10 @@ class Steps:
             found[own] = self.offsets[class_id] + kernels.places(scores[own], self.levels[class_id])
         return found
 
-    def count(self, scores: BoxScores, class_ids: Sequence[int]) -> Ints:
-        """(K,) detections in each bin, of some classes."""
+    def count(self, scores: BoxScores) -> Ints:
+        """(K,) detections in each bin; classes without levels, which need none, are left at 0."""
         counts = np.zeros(len(self), np.int64)
-        for class_id in class_ids:
+        for class_id in (index for index, levels in enumerate(self.levels) if len(levels)):
             values, boxes = scores.rows_of_class(class_id)
             first, end = self.offsets[class_id], self.offsets[class_id + 1]
             places = kernels.places(values, self.levels[class_id])

@@ -64,6 +64,11 @@ class TruthTable:
         return {info.id: position for position, info in enumerate(self.infos)}
 
     @cached_property
+    def bare(self) -> tuple[ClipInfo, ...]:
+        """The clips without truth."""
+        return tuple(info for info in self.infos if info.truth is None)
+
+    @cached_property
     def videos(self) -> tuple[str, ...]:
         """(L,) the video of each clip."""
         return tuple(info.video for info in self.infos)

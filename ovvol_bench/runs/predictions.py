@@ -31,6 +31,7 @@ __all__ = [
     "PredictionWriter",
     "Predictions",
     "broken_shards",
+    "read_pieces",
     "read_predictions",
     "to_parquet",
     "valid_shards",
@@ -104,6 +105,29 @@ def read_predictions(path: Path, masks: bool = True) -> Predictions:
     if not files:
         raise DataError(f"{path}: no predictions; expected a folder with *{SUFFIX} files")
     return concatenate([read_shard(file, masks) for file in files]).in_order()
+
+
+def read_pieces(folder: Path, frames: int = 4096) -> Iterator[Predictions]:
+    """Read a folder of shards some thousand frames at a time, without slots and their maps.
+
+    Args:
+        folder: with shards.
+        frames: a piece ends with the shard that reaches this number.
+
+    Raises:
+        DataError: as ``read_predictions``.
+    """
+    files = _shards(folder)
+    if not files:
+        raise DataError(f"{folder}: no predictions; expected a folder with *{SUFFIX} files")
+    piece: list[Predictions] = []
+    for file in files:
+        piece.append(read_shard(file, masks=False))
+        if sum(len(each.frame_indices) for each in piece) >= frames:
+            yield concatenate(piece)
+            piece = []
+    if piece:
+        yield concatenate(piece)
 
 
 def valid_shards(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from ovvol_bench.predictions import ClipPrediction, same_content
 from ovvol_bench.runs.predictions import (
     PredictionWriter,
     broken_shards,
+    read_pieces,
     read_predictions,
     to_parquet,
     valid_shards,
@@ -73,6 +74,33 @@ def test_clips_in_two_shards_count_once_if_equal(tmp_path):
     writer.write(CLIPS[:5])
     writer.write(CLIPS[3:])
     assert_equal(read_predictions(tmp_path), CLIPS)
+
+
+@pytest.mark.parametrize("form", ["shards", "parquet"])
+def test_masks_can_be_left_out(tmp_path, form):
+    PredictionWriter(tmp_path / "shards").write(CLIPS)
+    path = tmp_path / "shards"
+    if form == "parquet":
+        path = tmp_path / "all.parquet"
+        to_parquet(read_predictions(tmp_path / "shards"), path)
+    got = read_predictions(path, masks=False)
+    assert len(got.slot_map) == len(got.segment_of_slot) == 0
+    for one, other in zip(got, CLIPS, strict=True):
+        assert one.info == replace(other.info, truth=None)
+        np.testing.assert_array_equal(one.localization.boxes, other.localization.boxes)
+        np.testing.assert_array_equal(one.localization.probabilities, other.localization.probabilities)
+
+
+def test_shards_are_read_in_pieces(tmp_path):
+    writer = PredictionWriter(tmp_path)
+    for start in range(0, 9, 2):
+        writer.write(CLIPS[start : start + 2])
+    pieces = list(read_pieces(tmp_path, frames=9))
+    assert all(len(piece.frame_indices) >= 9 for piece in pieces[:-1])
+    assert len(pieces) > 1
+    assert sorted(clip for piece in pieces for clip in piece.clip_ids) == [clip.info.id for clip in CLIPS]
+    with pytest.raises(DataError, match="no predictions"):
+        list(read_pieces(tmp_path / "nothing"))
 
 
 def test_contradicting_shards_are_refused(tmp_path):

@@ -1,0 +1,158 @@
+"""Metrics of predictions that come piece by piece: what is kept of a piece is small.
+
+CorLoc and DetRate keep two counts a frame. Average precision keeps sums by score, and must know the
+scores that can find something before it can sum: so all pieces pass twice.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ovvol_bench.benchmark import MetricValue
+from ovvol_bench.errors import DataError
+from ovvol_bench.metrics.average_precision import (
+    ClassPrecision,
+    Ranking,
+    Sought,
+    elsewhere_weight,
+    outcomes_of,
+)
+from ovvol_bench.metrics.columns import Columns
+from ovvol_bench.metrics.localization import FrameHits
+from ovvol_bench.metrics.matching import find_candidates, queue_up
+from ovvol_bench.metrics.protocols import MotionRange, Protocol
+from ovvol_bench.metrics.steps import Doubles, Steps
+from ovvol_bench.types import Ints
+
+Values = Mapping[str, MetricValue]
+
+
+class Stream(ABC):
+    """Computes one metric from columns that pass twice, piece by piece, in any order."""
+
+    def survey(self, columns: Columns) -> None:  # noqa: B027 - few metrics need the first passage
+        """Take a piece in the first passage."""
+
+    @abstractmethod
+    def add(self, columns: Columns) -> None:
+        """Take a piece in the second passage."""
+
+    @abstractmethod
+    def result(self) -> Values:
+        """The numbers over all pieces."""
+
+
+class HitStream(Stream):
+    """A metric of the objects that are met in each frame."""
+
+    def __init__(
+        self,
+        view: Callable[[Columns], Columns],
+        iou_threshold: float,
+        conclude: Callable[[FrameHits], Values],
+    ) -> None:
+        self._view, self._threshold, self._conclude = view, iou_threshold, conclude
+        nothing = np.zeros(0, np.int64)
+        self._pieces = [FrameHits(nothing, nothing)]
+
+    def add(self, columns: Columns) -> None:
+        """Count the hits of a piece."""
+        self._pieces.append(FrameHits.of(self._view(columns), self._threshold))
+
+    def result(self) -> Values:
+        """The metric over the frames of all pieces."""
+        sought = np.concatenate([each.sought for each in self._pieces])
+        return self._conclude(FrameHits(sought, np.concatenate([each.met for each in self._pieces])))
+
+
+class PrecisionStream(Stream):
+    """Average precision of all objects and of motion ranges, at some thresholds."""
+
+    def __init__(
+        self,
+        motion: Mapping[str, MotionRange | None],
+        thresholds: Sequence[float],
+        conclude: Callable[[Mapping[str, Sequence[ClassPrecision]]], Values],
+    ) -> None:
+        self._motion, self._thresholds, self._conclude = motion, thresholds, conclude
+        self._steps = Steps(())
+        self._elsewhere = np.zeros(0, np.int64)
+        self._sums: dict[str, _RangeSums] = {}
+
+    def survey(self, columns: Columns) -> None:
+        """Collect the scores that can find something."""
+        candidates = find_candidates(columns)
+        near = candidates.best >= np.float32(min(self._thresholds))
+        steps = Steps.of(candidates.class_id[near], candidates.score[near], columns.scores.classes)
+        known = self._steps.levels
+        if known and len(known) != len(steps.levels):
+            raise DataError(
+                f"predictions over different vocabularies: {len(known) - 1} and {len(steps.levels) - 1} "
+                "foreground classes; expected one"
+            )
+        self._steps = self._steps.joined(steps) if known else steps
+
+    def add(self, columns: Columns) -> None:
+        """Add what became of the detections of a piece."""
+        candidates = find_candidates(columns)
+        queue = queue_up(columns, candidates, min(self._thresholds), "group")
+        ranking = Ranking.of(columns, candidates, self._steps)
+        self._elsewhere = ranking.elsewhere + (self._elsewhere if len(self._elsewhere) else 0)
+        for name, motion in self._motion.items():
+            sought = Sought.of(columns, motion)
+            outcomes = outcomes_of(columns.protocol, candidates, queue, sought, self._thresholds)
+            sums = np.stack([ranking.sums(outcome) for outcome in outcomes])
+            piece = _RangeSums(sums, sought.objects, sought.inside, len(columns.truth), columns.protocol)
+            self._sums[name] = piece.plus(self._sums.get(name))
+
+    def result(self) -> Values:
+        """Average precision over all pieces; undefined without any."""
+        nothing = np.full(1, np.nan)
+        undefined = ClassPrecision(nothing, nothing, nothing, np.zeros(1, np.int64))
+        missing = [undefined] * len(self._thresholds)
+        results = {
+            name: self._sums[name].precision(self._steps, self._elsewhere) if name in self._sums else missing
+            for name in self._motion
+        }
+        return self._conclude(results)
+
+
+@dataclass(frozen=True)
+class _RangeSums:
+    """What became of the detections of some pieces, for one motion range and T thresholds.
+
+    Attributes:
+        sums: (T, 2, K) true positives and weights of false positives of candidates, by bin.
+        objects: (C + 1,) int64, objects to be found of each class.
+        inside: objects in the range, ignored ones included.
+        total: objects.
+        protocol: of the pieces.
+    """
+
+    sums: Doubles
+    objects: Ints
+    inside: int
+    total: int
+    protocol: Protocol
+
+    def plus(self, other: _RangeSums | None) -> _RangeSums:
+        """The sums of both."""
+        if other is None:
+            return self
+        return _RangeSums(
+            self.sums + other.sums,
+            self.objects + other.objects,
+            self.inside + other.inside,
+            self.total + other.total,
+            self.protocol,
+        )
+
+    def precision(self, steps: Steps, elsewhere: Ints) -> list[ClassPrecision]:
+        """Average precision at each threshold, with (K,) detections that are no candidates."""
+        rest = elsewhere * elsewhere_weight(self.protocol, self.inside, self.total)
+        areas = [steps.areas(hits, misses + rest, self.objects) for hits, misses in self.sums]
+        return [ClassPrecision(lowest, lowest, highest, self.objects) for lowest, highest in areas]
