@@ -11,13 +11,14 @@ import resource
 import numpy as np
 import pytest
 
-from ovvol_bench.metrics import default_metrics, evaluate
-from ovvol_bench.metrics.accumulators import VidAP
+from ovvol_bench.metrics import default_metrics, evaluate, evaluate_pieces
+from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
 from ovvol_bench.metrics.columns import build_columns
 from ovvol_bench.metrics.protocols import PROTOCOLS
+from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.ragged import offsets_of
-from ovvol_bench.runs.predictions import PredictionWriter, read_predictions
+from ovvol_bench.runs.predictions import PredictionWriter, read_pieces, read_predictions
 from ovvol_bench.types import ClipInfo, FrameTruth
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
@@ -91,6 +92,22 @@ def data():
     return synthetic()
 
 
+@pytest.fixture(scope="module")
+def folder(data, tmp_path_factory):
+    predictions, _ = data
+    writer = PredictionWriter(tmp_path_factory.mktemp("predictions"))
+    for start in range(0, len(predictions), 64):
+        clips = np.arange(start, min(start + 64, len(predictions)))
+        writer.write(list(predictions.select(clips)))
+    return writer.folder
+
+
+def numbers(extent):
+    name = "vid-reference"
+    precision = VidAP(name, motion=extent != "ap50", sweep=extent == "sweep")
+    return [precision, CorLoc(name), DetectionRate(name)]
+
+
 def test_all_metrics_of_both_protocols(benchmark, data):
     predictions, truth = data
     results = benchmark.pedantic(
@@ -117,10 +134,25 @@ def test_columns(benchmark, data):
     assert len(columns) == len(predictions.frame_indices)
 
 
-def test_reading_a_run_of_shards(benchmark, data, tmp_path):
+def test_reading_a_run_of_shards(benchmark, data, folder):
     predictions, _ = data
-    writer, clips = PredictionWriter(tmp_path), list(predictions)
-    for start in range(0, len(clips), 64):
-        writer.write(clips[start : start + 64])
-    got = benchmark(read_predictions, tmp_path)
+    got = benchmark(read_predictions, folder)
     assert got.clip_ids == predictions.clip_ids
+
+
+@pytest.mark.parametrize("extent", ["ap50", "motion", "sweep"])
+def test_from_file_to_numbers(benchmark, data, folder, extent):
+    """Reading included; the truth is a table already. The first round loads the kernels."""
+    table = TruthTable.of(list(data[1].values()))
+    results = benchmark.pedantic(
+        lambda: evaluate(read_predictions(folder, masks=False), table, numbers(extent)), rounds=3
+    )
+    assert 0 < results["ap50@vid-reference"].value < 1
+
+
+def test_from_file_to_numbers_in_pieces(benchmark, data, folder):
+    _, truth = data
+    results = benchmark.pedantic(
+        lambda: evaluate_pieces(lambda: read_pieces(folder), truth, numbers("motion")), rounds=3
+    )
+    assert 0 < results["ap50@vid-reference"].value < 1
