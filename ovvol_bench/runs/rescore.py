@@ -13,7 +13,7 @@ from ovvol_bench.runs.parts import build_dataset, build_metrics
 from ovvol_bench.runs.plan import clip_infos
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
-from ovvol_bench.runs.scoring import score
+from ovvol_bench.runs.scoring import needs_masks, score
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
@@ -41,7 +41,8 @@ def rescore_run(
     own = [Choice(metric.name, metric.options) for metric in spec.metrics]
     built, _ = build_metrics(registry, own if metrics is None else metrics, dataset.vocabulary)
     infos = clip_infos(dataset, spec.limit)
-    coverage, values = score(read_predictions(folder.predictions), infos, built)
+    predictions = read_predictions(folder.predictions, needs_masks(built))
+    coverage, values = score(predictions, infos, built)
     before = folder.read_result()
     if before is None or before["status"] != "done":
         coverage = Coverage(coverage.done, coverage.frames, dataset.skipped)

@@ -7,10 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from ovvol_bench.benchmark import Metric
+from ovvol_bench.metrics.accumulators import ColumnMetric
 from ovvol_bench.metrics.evaluation import evaluate
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.results import Coverage
 from ovvol_bench.types import ClipInfo
+
+
+def needs_masks(metrics: Sequence[Metric]) -> bool:
+    """Whether a metric may look at slots; those that are computed from columns of boxes don't."""
+    return not all(isinstance(metric, ColumnMetric) for metric in metrics)
 
 
 def score(
