@@ -1,6 +1,9 @@
 """A training that takes a second, from the plugin of `toy.py`."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,26 @@ def read_losses():
         return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
     return read
+
+
+@pytest.fixture
+def launched():
+    """Starts a training in several processes, the way a user does on one machine; gives its output."""
+
+    def launch(arguments, processes=2):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        # DeepSpeed calls ninja, which lies beside the interpreter.
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+        done = subprocess.run(
+            [*launcher, f"--nproc-per-node={processes}", "-m", "ovvol_bench", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return launch

@@ -1,38 +1,21 @@
 """Several processes reach the losses of one: torchrun over gloo, and DeepSpeed ZeRO-2 on the CPU."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from safetensors.torch import load_file
 
 STEPS = ["-o", "recipe.epochs=7"]  # 21 steps
 
 
-def launched(arguments, processes):
-    """Start a training the way a user does on one machine with several devices."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment["PATH"]])  # ninja
-    done = subprocess.run(
-        [*command, "-m", "ovvol_bench", *map(str, arguments)],
-        capture_output=True, text=True, env=environment, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def test_two_processes_take_the_steps_of_one(tmp_path, toy_arguments, train_toy, read_losses):
+def test_two_processes_take_the_steps_of_one(tmp_path, toy_arguments, train_toy, read_losses, launched):
     train_toy(tmp_path / "one", *STEPS)
-    output = launched([*toy_arguments, *STEPS, "--output", tmp_path / "two"], 2)
+    output = launched([*toy_arguments, *STEPS, "--output", tmp_path / "two"])
     assert output.count("done after 21 steps") == 1, "one process speaks"
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), abs=1e-4, rel=1e-4)
 
 
-def test_the_number_of_processes_may_change(tmp_path, toy_arguments, train_toy, read_losses):
+def test_the_number_of_processes_may_change(tmp_path, toy_arguments, train_toy, read_losses, launched):
     train_toy(tmp_path / "one", *STEPS)
-    launched([*toy_arguments, *STEPS, "--output", tmp_path / "changed", "--steps", 9], 2)
+    launched([*toy_arguments, *STEPS, "--output", tmp_path / "changed", "--steps", 9])
     assert train_toy(tmp_path / "changed", *STEPS).exit_code == 0
     assert read_losses(tmp_path / "changed") == pytest.approx(
         read_losses(tmp_path / "one"), abs=1e-4, rel=1e-4
@@ -41,12 +24,12 @@ def test_the_number_of_processes_may_change(tmp_path, toy_arguments, train_toy, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["zero1", "zero2", "zero3"])
-def test_deepspeed_takes_the_same_steps(tmp_path, toy_arguments, train_toy, read_losses, stage):
+def test_deepspeed_takes_the_same_steps(tmp_path, toy_arguments, train_toy, read_losses, launched, stage):
     pytest.importorskip("deepspeed")
     train_toy(tmp_path / "one", *STEPS)
     arguments = [*toy_arguments, *STEPS, "--deepspeed", stage, "--micro-batch", 1]
-    launched([*arguments, "--output", tmp_path / "two", "--steps", 10], 2)
-    launched([*arguments, "--output", tmp_path / "two"], 2)  # goes on from its own checkpoint
+    launched([*arguments, "--output", tmp_path / "two", "--steps", 10])
+    launched([*arguments, "--output", tmp_path / "two"])  # goes on from its own checkpoint
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), abs=1e-4, rel=1e-4)
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name, value in one.items():

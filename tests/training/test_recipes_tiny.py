@@ -1,9 +1,6 @@
 """Every recipe from the command line at preset `tiny`, each on what the one before made, then a run."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -70,16 +67,9 @@ def test_cached_features_are_found_again(chain, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("deepspeed", [[], ["--deepspeed", "zero2"]], ids=["torchrun", "zero2"])
 @pytest.mark.parametrize("recipe", CHAIN)
-def test_two_processes_take_the_steps_of_one(chain, tmp_path, recipe, deepspeed):
+def test_two_processes_take_the_steps_of_one(chain, tmp_path, launched, recipe, deepspeed):
     gather = ["-o", "recipe.gather_negatives=true"] if recipe in ("clip", "pacl") else []
     whole, spread = tmp_path / "whole", tmp_path / "spread"
     assert CliRunner().invoke(main, arguments(recipe, chain, whole, "--steps", "20", *gather)).exit_code == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), environment["PATH"]])
-    command = arguments(recipe, chain, spread, "--steps", "20", *gather, *deepspeed)
-    done = subprocess.run(
-        [*launcher, "-m", "ovvol_bench", *command], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launched(arguments(recipe, chain, spread, "--steps", "20", *gather, *deepspeed))
     assert losses(spread) == pytest.approx(losses(whole), abs=1e-4)
