@@ -31,7 +31,7 @@ def bikes() -> Path:
 def test_shipped_weights_are_small():
     files = list(PLUGINS.glob("*/weights/*.safetensors"))
     assert {file.parents[1].name for file in files} == {"videomae", "slot_attention", "pacl"}
-    assert sum(file.stat().st_size for file in files) < 8e6
+    assert sum(file.stat().st_size for file in files) < 20e6
 
 
 @pytest.fixture(scope="module")

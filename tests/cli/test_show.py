@@ -21,7 +21,7 @@ def build(*, path: str, num_slots: int = 15, weights: str | None = None, soft: b
 
 @hookimpl
 def ovvol_groupers():
-    yield Entry("kmeans", build, "k-means over features")
+    yield Entry("clusters", build, "k-means over features")
     yield Entry("plain", lambda: 0, "no settings")
 '''
 
@@ -38,8 +38,8 @@ def show(tmp_path):
 
 
 def test_text_has_summary_origin_documentation_and_settings(show, tmp_path):
-    lines = show("grouper", "kmeans").stdout.splitlines()
-    assert lines[:2] == ["grouper kmeans: k-means over features", f"From file {tmp_path / 'mine.py'}"]
+    lines = show("grouper", "clusters").stdout.splitlines()
+    assert lines[:2] == ["grouper clusters: k-means over features", f"From file {tmp_path / 'mine.py'}"]
     assert "    num_slots: how many." in lines
     table = [line.split(maxsplit=1) for line in lines[lines.index("    num_slots: how many.") + 2 :]]
     assert table[0] == ["setting", "type                       default"]
@@ -55,13 +55,13 @@ def test_text_has_summary_origin_documentation_and_settings(show, tmp_path):
 
 
 def test_defaults_are_shown_as_one_may_type_them(show, tmp_path):
-    settings = json.loads(show("grouper", "kmeans", "--format", "json").stdout)["settings"]
+    settings = json.loads(show("grouper", "clusters", "--format", "json").stdout)["settings"]
     from ovvol_bench.registry import load_registry
 
     registry = load_registry([tmp_path / "mine.py"], only=[])
     typed = {item["setting"]: item["default"] for item in settings if not item["required"]}
     path = {"path": "x"}
-    assert registry.resolve("grouper", "kmeans", typed | path) == registry.resolve("grouper", "kmeans", path)
+    assert registry.resolve("grouper", "clusters", typed | path) == registry.resolve("grouper", "clusters", path)
 
 
 def test_a_component_without_settings_says_so(show):
@@ -69,6 +69,6 @@ def test_a_component_without_settings_says_so(show):
 
 
 def test_an_unknown_name_is_one_message(show):
-    result = show("grouper", "kmean")
+    result = show("grouper", "cluster")
     assert result.exit_code == 2
-    assert "unknown grouper 'kmean'. Did you mean 'kmeans'?" in result.stderr
+    assert "unknown grouper 'cluster'. Did you mean 'clusters'?" in result.stderr

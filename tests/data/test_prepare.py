@@ -225,7 +225,7 @@ def test_a_foreign_report_is_named(root, tmp_path, content):
 @pytest.mark.parametrize(("sign", "workers", "code"), [(signal.SIGKILL, 1, -9), (signal.SIGINT, 2, 130)])
 def test_work_that_was_cut_off_goes_on(tmp_path, sign, workers, code):
     for i in range(6):
-        write_snippet(tmp_path / "tree", f"train/set/{i}", frames=3 if i < 2 else 60, size=(240, 320))
+        write_snippet(tmp_path / "tree", f"train/set/{i}", frames=3 if i < 2 else 150, size=(240, 320))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "ovvol_bench", "data", "prepare", "imagenet-vid", str(tmp_path / "tree")]
     process = subprocess.Popen([*command, str(out), "--workers", str(workers)], stderr=subprocess.PIPE)
@@ -242,5 +242,5 @@ def test_work_that_was_cut_off_goes_on(tmp_path, sign, workers, code):
     assert (out / ".unfinished").exists() == (sign == signal.SIGKILL)
     outcomes = run(tmp_path / "tree", out, Encoding())
     assert sum(item.kept for item in outcomes.values()) == len(whole)
-    assert [item.frames for item in outcomes.values()] == [3, 3, 60, 60, 60, 60]
+    assert [item.frames for item in outcomes.values()] == [3, 3, 150, 150, 150, 150]
     assert not (out / ".unfinished").exists()
