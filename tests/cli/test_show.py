@@ -61,7 +61,9 @@ def test_defaults_are_shown_as_one_may_type_them(show, tmp_path):
     registry = load_registry([tmp_path / "mine.py"], only=[])
     typed = {item["setting"]: item["default"] for item in settings if not item["required"]}
     path = {"path": "x"}
-    assert registry.resolve("grouper", "clusters", typed | path) == registry.resolve("grouper", "clusters", path)
+    assert registry.resolve("grouper", "clusters", typed | path) == registry.resolve(
+        "grouper", "clusters", path
+    )
 
 
 def test_a_component_without_settings_says_so(show):
