@@ -222,9 +222,13 @@ def test_a_foreign_report_is_named(root, tmp_path, content):
         run(root, tmp_path / "out")
 
 
-def interruptible() -> None:
-    """A shell lets what it starts in the background ignore interrupts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# A shell lets what it starts in the background ignore interrupts.
+INTERRUPTIBLE = """
+import signal
+from ovvol_bench.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 
 
 @pytest.mark.parametrize(("sign", "workers", "code"), [(signal.SIGKILL, 1, -9), (signal.SIGINT, 2, 130)])
@@ -232,11 +236,10 @@ def test_work_that_was_cut_off_goes_on(tmp_path, sign, workers, code):
     for i in range(6):
         write_snippet(tmp_path / "tree", f"train/set/{i}", frames=3 if i < 2 else 150, size=(240, 320))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "ovvol_bench", "data", "prepare", "imagenet-vid", str(tmp_path / "tree")]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "data", "prepare", "imagenet-vid", str(tmp_path / "tree")]
     process = subprocess.Popen(
         [*command, str(out), "--workers", str(workers)],
         stderr=subprocess.PIPE,
-        preexec_fn=interruptible,
     )
     while len(movies(out / "train")) < 2 and process.poll() is None:
         time.sleep(0.01)
