@@ -91,7 +91,7 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     """Train an encoder, a grouper or a labeler.
 
     Give the same command again to go on with a training that was stopped. For several processes start it
-    with torchrun, for several machines see docs/reproducing.md.
+    with torchrun, for several machines see docs/training.md.
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
@@ -107,7 +107,6 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
 
 def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
     from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.runs.machine import core_version
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.training.plan import TrainingRequest, make_plan
 
@@ -125,7 +124,6 @@ def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
         precision=_precision(options["precision"], options["device"]),
         device=options["device"],
         cache=cache_folder(str(cache) if cache else None),
-        core=core_version(),
     )
     return make_plan(registry_from(context), request)
 

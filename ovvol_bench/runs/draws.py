@@ -20,5 +20,9 @@ def clip_generator(seed: int, clip_id: str, component: str) -> torch.Generator:
     Returns:
         A CPU generator at the start of its stream.
     """
-    digest = hashlib.sha256(f"{seed}\0{clip_id}\0{component}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(seed_from(f"{seed}\0{clip_id}\0{component}"))
+
+
+def seed_from(key: str) -> int:
+    """A seed in [0, 2^63) that follows from a text, the same in every process and version of Python."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1

@@ -76,12 +76,12 @@ class Checkpoints:
         write_text(partial / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        for old in self._all()[: -self._keep]:
+        for old in (*self._all()[: -self._keep], *self.folder.glob(".step-*.part")):  # and cut off ones
             shutil.rmtree(old)
         return final
 
     def write(self, step: int, body: Callable[[Path], None]) -> None:
-        """Write a part of a checkpoint; if that fails nothing of it stays.
+        """Write a part of a checkpoint, or what belongs to it; if that fails nothing of the checkpoint stays.
 
         Args:
             step: optimizer steps done.
@@ -98,7 +98,7 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             latest = self.latest()
             raise CheckpointError(
-                f"can't save a checkpoint in {self.folder}: {error}. Is the disk full? "
+                f"can't save step {step} in {self.folder}: {error}. Is the disk full? "
                 + (f"{latest} is untouched" if latest else "There is no earlier one")
                 + ": make room and give the same command again."
             ) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ovvol_bench.errors import CheckpointError, TrainingError
+from ovvol_bench.runs.draws import seed_from
 from ovvol_bench.training.board import Board, Row
 from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
@@ -126,10 +127,10 @@ class _Training:
                 if board and (done % self.conduct.log_every == 0 or done == last):
                     board.add(row)
                 self.conduct.progress(done, last, row)
+                if row["stop"]:
+                    break
                 if done % self.conduct.measure_every == 0 or done == last:
                     self._measure(done, board)
-                if row.get("stop"):
-                    break
                 if done % self.conduct.save_every == 0 and done < last:
                     self._save(done)
             if done > first:
@@ -147,7 +148,7 @@ class _Training:
         begun = time.perf_counter()
         for step in range(first, last):
             # Draws that a module makes itself, as in dropout, also follow from the step alone.
-            torch.manual_seed(hash((self.conduct.seed, step, self.engine.rank)) & (2**63 - 1))
+            torch.manual_seed(seed_from(f"{self.conduct.seed}\0{step}\0{self.engine.rank}"))
             row = self._step(step, batches)
             now = time.perf_counter()
             row["seconds"] = now - begun
@@ -210,15 +211,19 @@ class _Training:
             board.add_measures(step, measures)
 
     def _save(self, step: int) -> None:
-        """A checkpoint, and the weights beside it."""
+        """A checkpoint, and the weights beside it.
+
+        The checkpoint counts once the weights are there: a training that is killed in between takes the
+        last steps again, and never finds itself finished with weights of before.
+        """
+        about = {**self.conduct.about, "step": str(step)}
         self.checkpoints.write(step, self.engine.save)
+        with self.engine.whole_weights():
+            if self.engine.is_main:
+                self.checkpoints.write(step, lambda _: self.recipe.save_weights(self.weights, about))
         self.engine.wait()
         if self.engine.is_main:
             self.checkpoints.complete(Progress(step, self.engine.processes, self.engine.name))
-        with self.engine.whole_weights():
-            if self.engine.is_main:
-                about = {**self.conduct.about, "step": str(step)}
-                self.recipe.save_weights(self.weights, about)
         self.engine.wait()
 
     def _end(self, step: int) -> None:

@@ -18,6 +18,7 @@ from ovvol_bench.errors import CheckpointError, SettingError
 from ovvol_bench.files import write_text
 from ovvol_bench.registry import FoundRecipe, Registry
 from ovvol_bench.runs.devices import pick_device
+from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import build_dataset, build_encoder, check_pair, fit, part_spec
 from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
 from ovvol_bench.runs.selection import Choice, with_settings
@@ -53,7 +54,7 @@ class TrainingSpec:
     options: Mapping[str, Any]
     seed: int
     precision: str
-    core: str = ""
+    core: str
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,7 +102,6 @@ class TrainingRequest:
     precision: str
     device: str
     cache: Path
-    core: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         recipe = found.build(task, options)
     made = TrainingSpec(
         request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
-        request.seed, request.precision, request.core,
+        request.seed, request.precision, core_version(),
     )  # fmt: skip
     return TrainingPlan(made, recipe)
 

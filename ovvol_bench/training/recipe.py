@@ -7,7 +7,6 @@ batch size, order, number of processes and resuming leave the training as it is.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Generator, Tensor, nn
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import SettingError
+from ovvol_bench.runs.draws import seed_from
 
 Batch = dict[str, Tensor]
 """Tensors of a batch by name, the first dimension counts examples."""
@@ -111,21 +111,17 @@ class Draws:
     @cached_property
     def numpy(self) -> np.random.Generator:
         """The example's own generator for numpy."""
-        return np.random.default_rng(_number(self.key))
+        return np.random.default_rng(seed_from(self.key))
 
     @cached_property
     def torch(self) -> Generator:
         """The example's own generator for torch, on the CPU."""
-        return torch.Generator().manual_seed(_number(self.key))
+        return torch.Generator().manual_seed(seed_from(self.key))
 
     @cached_property
     def shared(self) -> np.random.Generator:
         """The step's generator: every example of the step draws the same from it."""
-        return np.random.default_rng(_number(self.shared_key))
-
-
-def _number(key: str) -> int:
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+        return np.random.default_rng(seed_from(self.shared_key))
 
 
 class Examples(ABC):

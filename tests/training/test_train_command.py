@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 
@@ -144,6 +145,18 @@ class TestRefusals:
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
         monkeypatch.undo()
         assert train_toy(tmp_path).exit_code == 0
+
+    def test_a_disk_that_is_full_for_the_weights_alone(self, tmp_path, train_toy, monkeypatch):
+        train_toy(tmp_path, "--steps", 5)
+        monkeypatch.setattr("ovvol_bench.weights.save_file", full_disk)
+        result = train_toy(tmp_path)
+        assert result.exit_code == 2
+        assert "Is the disk full?" in result.output
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
+        monkeypatch.undo()
+        train_toy(tmp_path)
+        with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+            assert file.metadata()["step"] == "15", "the last steps were taken again, and their weights kept"
 
     def test_a_damaged_checkpoint(self, tmp_path, train_toy):
         train_toy(tmp_path, "--steps", 5)
