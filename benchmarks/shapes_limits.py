@@ -1,6 +1,6 @@
 """What limits the default method on `shapes`: each part in turn replaced by one that knows the truth.
 
-    python benchmarks/shapes_limits.py [SPLIT] [VIDEOS]
+    python benchmarks/shapes_limits.py [SPLIT] [VIDEOS] [GROUPER]
 
 Perfect slots are the truth's masks at the patch grid (the object or background that covers most of a patch);
 a perfect labeler embeds every patch as the class that covers most of it. Naming and metrics are the
@@ -10,6 +10,7 @@ harness's own, so that what is left of 100 % with both is the patch grid's share
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -19,7 +20,7 @@ from tabulate import tabulate
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper, Labeler
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.accumulators import ColumnMetric, CorLoc, DetectionRate, VidAP
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
@@ -31,6 +32,7 @@ from ovvol_bench.runs.presets import load_preset
 from ovvol_bench.types import Clip, ClipInfo, Localization
 
 SHOWN = ("corloc_any", "corloc_top1", "detrate", "ap50", "ap50_held_out")
+PROTOCOL = "vid-reference"
 CPU = torch.device("cpu")
 
 
@@ -57,10 +59,13 @@ def perfect_text(prompts: Prompts, classes: int) -> TextBank:
 class Limits:
     """The default method beside the truth, on one dataset."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, grouper: str) -> None:
         preset, registry = load_preset("shapes"), load_registry()
         self.encoder: Encoder = registry.build("encoder", preset.encoder.name, preset.encoder.options).eval()
-        self.grouper: Grouper = registry.build("grouper", preset.grouper.name, preset.grouper.options).eval()
+        self.grouper: Grouper = registry.build(
+            "grouper", grouper, preset.options_for("grouper", grouper)
+        ).eval()
+        self.name = grouper
         self.labeler: Labeler = registry.build("labeler", preset.labeler.name, preset.labeler.options).eval()
         self.settings = NamingSettings(**preset.naming)
         self.dataset = dataset
@@ -71,11 +76,11 @@ class Limits:
 
     def slots(self, clip: Clip, tracks: np.ndarray) -> dict[str, torch.Tensor]:
         """(T, h, w) slot of every patch: found, and true."""
-        draws = [clip_generator(0, clip.info.id, "slot_attention")]
+        draws = [clip_generator(0, clip.info.id, self.name)]
         with autocast(CPU, best_precision(CPU)):
             masks = group(self.grouper, encode(self.encoder, stack([clip], CPU)), draws).masks.float()
         return {
-            "slot attention": winning_slots(masks[0], len(clip.frames)),
+            self.name: winning_slots(masks[0], len(clip.frames)),
             "truth": torch.from_numpy(tracks),
         }
 
@@ -99,26 +104,36 @@ class Limits:
         return {pair: replace(found, input_size=size) for pair, found in named.items()}
 
 
-def main(split: str = "val", videos: str = "32") -> None:
+def metrics_of(dataset: Dataset) -> list[ColumnMetric]:
+    """Fresh metrics."""
+    held_out = held_out_ids(dataset.vocabulary)
+    return [
+        CorLoc(PROTOCOL),
+        CorLoc(PROTOCOL, "top1"),
+        DetectionRate(PROTOCOL),
+        VidAP(PROTOCOL, held_out=held_out),
+    ]
+
+
+def row_of(pair: tuple[str, str], metrics: Sequence[ColumnMetric]) -> dict[str, str]:
+    """A row of the table."""
+    values = {name: value for metric in metrics for name, value in metric.compute().items() if name in SHOWN}
+    shown = {name: f"{100 * value.value:.1f}" for name, value in values.items()}
+    return {"slots": pair[0], "labels": pair[1], **shown}
+
+
+def main(split: str = "val", videos: str = "32", grouper: str = "slot_attention") -> None:
     """Print the table."""
     dataset: Dataset = load_registry().build("dataset", "shapes", {"split": split, "videos": int(videos)})
-    limits = Limits(dataset)
-    held_out = held_out_ids(dataset.vocabulary)
-    protocol = "vid-reference"
-    kinds = [CorLoc, lambda p: CorLoc(p, "top1"), DetectionRate, lambda p: VidAP(p, held_out=held_out)]
-    pairs = list(product(("slot attention", "truth"), ("PACL", "truth")))
-    metrics = {pair: [kind(protocol) for kind in kinds] for pair in pairs}
+    limits = Limits(dataset, grouper)
+    metrics = {pair: metrics_of(dataset) for pair in product((grouper, "truth"), ("PACL", "truth"))}
     with torch.inference_mode():
         for index in range(len(dataset)):
             clip = dataset.clip(index)
             for pair, found in limits.localizations(clip).items():
                 for metric in metrics[pair]:
                     metric.update(found, clip.info)
-    rows = []
-    for pair in pairs:
-        values = {name: v for metric in metrics[pair] for name, v in metric.compute().items()}
-        shown = {name: f"{100 * v.value:.1f}" for name, v in values.items() if name in SHOWN}
-        rows.append({"slots": pair[0], "labels": pair[1], **shown})
+    rows = [row_of(pair, metrics[pair]) for pair in metrics]
     sys.stdout.write(tabulate(rows, headers="keys", disable_numparse=True) + "\n")
 
 
