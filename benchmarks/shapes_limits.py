@@ -20,7 +20,8 @@ from tabulate import tabulate
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper, Labeler
-from ovvol_bench.metrics.accumulators import ColumnMetric, CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
@@ -40,7 +41,7 @@ def patch_truth(info: ClipInfo, patch: int) -> tuple[np.ndarray, np.ndarray]:
     """Track (0: background) and class id of every patch, (T, h, w) each."""
     tracks, classes = [], []
     for frame in info.truth or ():
-        masks = np.zeros((0, *info.frame_size), bool) if frame.masks is None else frame.masks
+        masks = np.zeros((0, *info.frame_size), bool) if frame.pixels is None else frame.pixels
         background = ~masks.any(axis=0, keepdims=True)
         every = np.concatenate([background, masks])
         cells = every.reshape(len(every), every.shape[1] // patch, patch, every.shape[2] // patch, patch)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.detections import in_order
 from ovvol_bench.errors import SettingError
 from ovvol_bench.types import Clip, ClipInfo, Localization
 
@@ -93,6 +94,21 @@ class TrainingImages(ABC):
         """Hash of the content: names at least, not of where files lie."""
 
 
+@dataclass(frozen=True)
+class FileIds:
+    """The numbers that result files have for a dataset's videos, frames and classes.
+
+    Attributes:
+        videos: number to name.
+        frames: number to the video's name and the position in it, from 0.
+        classes: number to class id, from 1.
+    """
+
+    videos: Mapping[int, str]
+    frames: Mapping[int, tuple[str, int]]
+    classes: Mapping[int, int]
+
+
 class Dataset(ABC):
     """Clips with or without truth, over one vocabulary.
 
@@ -123,6 +139,20 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Hash of the content: names, frame lists and truth, not of where the files lie."""
+
+    def file_ids(self) -> FileIds:
+        """The numbers that result files have for the dataset's content.
+
+        By default videos, and frames over all videos, are numbered from 1 in the order of the clips, as lines
+        of the ILSVRC's lists are, and classes as in the vocabulary.
+        """
+        own = in_order(self.info(index) for index in range(len(self)))
+        videos = list(dict.fromkeys(info.video for info in own))
+        frames = [(info.video, index) for info in own for index in info.frame_indices]
+        classes = range(1, len(self.vocabulary.classes) + 1)
+        return FileIds(
+            dict(enumerate(videos, 1)), dict(enumerate(frames, 1)), {each: each for each in classes}
+        )
 
     def training_videos(self) -> TrainingVideos:
         """The dataset's videos, to train on.

@@ -113,6 +113,12 @@ class Predictions:
         """Number of foreground classes C."""
         return int(self.probabilities.shape[1]) - 1
 
+    @property
+    def segment_of_box(self) -> Ints:
+        """(sum of T * N,) int64, the row of ``probabilities`` that each box belongs to."""
+        first = np.repeat(offsets_of(self.segment_counts)[:-1], self.frame_counts)
+        return spans(first, np.repeat(self.segment_counts, self.frame_counts))
+
     def counts(self, unit: str) -> Ints:
         """(L,) int64: rows that each clip has in the flat columns of a unit of ``FLAT_COLUMNS``."""
         rows: dict[str, Ints] = {

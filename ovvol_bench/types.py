@@ -22,6 +22,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ovvol_bench.masks import RleMasks
+
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -39,7 +41,8 @@ class FrameTruth:
         generated: (M,) bool, true where the box was interpolated and not drawn by hand.
         motion_iou: (M,) float32 in [0, 1], NaN where unknown: mean IoU with the same track's boxes
             at -10 to +10 frames (FGFA's definition of slow > 0.9, medium, fast < 0.7).
-        masks: (M, H, W) bool at the original size, or None where the dataset has none.
+        masks: (M, H, W) bool at the original size, or the same as run lengths, or None where the dataset
+            has none.
     """
 
     boxes: Floats
@@ -48,10 +51,22 @@ class FrameTruth:
     occluded: Bools
     generated: Bools
     motion_iou: Floats
-    masks: Bools | None = None
+    masks: Bools | RleMasks | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def pixels(self) -> Bools | None:
+        """(M, H, W) bool, the masks as pixels; None where the dataset has none."""
+        return self.masks if self.masks is None or isinstance(self.masks, np.ndarray) else self.masks.decode()
+
+    @property
+    def runs(self) -> RleMasks | None:
+        """The masks as run lengths; None where the dataset has none."""
+        from ovvol_bench.masks import RleMasks
+
+        return RleMasks.of(self.masks) if isinstance(self.masks, np.ndarray) else self.masks
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 
 LAYERS = (
     ("errors",),
-    ("files", "types", "registry", "naming.vocabulary"),
-    ("ragged", "predictions", "benchmark", "components", "grids", "weights"),
+    ("files", "masks", "types", "registry", "naming.vocabulary"),
+    ("ragged", "predictions", "detections", "benchmark", "components", "grids", "weights"),
     ("naming", "data", "metrics"),
     ("pipeline",),
     ("runs", "training", "throughput"),

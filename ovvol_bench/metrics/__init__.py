@@ -10,9 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ovvol_bench.metrics.evaluation import default_metrics, evaluate, evaluate_pieces, held_out_ids
+    from ovvol_bench.metrics.evaluation import (
+        default_metrics,
+        evaluate,
+        evaluate_detections,
+        evaluate_pieces,
+        held_out_ids,
+    )
 
-__all__ = ["default_metrics", "evaluate", "evaluate_pieces", "held_out_ids"]
+__all__ = ["default_metrics", "evaluate", "evaluate_detections", "evaluate_pieces", "held_out_ids"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,14 +13,16 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.data.transforms import target_size
+from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.metrics import kernels
 from ovvol_bench.metrics.boxes import checked
 from ovvol_bench.metrics.protocols import Protocol
-from ovvol_bench.metrics.scores import BoxScores, ScoreTable
+from ovvol_bench.metrics.scores import BoxScores, ScoreList, ScoreTable
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
-from ovvol_bench.ragged import offsets_of, spans
+from ovvol_bench.ragged import offsets_of
 from ovvol_bench.types import Bools, ClipInfo, Floats, Ints
 
 GRID = 1024
@@ -155,9 +157,39 @@ def build_columns(
         protocol=protocol,
         box_counts=np.bincount(frame, minlength=len(segments)),
         boxes=boxes[keep],
-        scores=ScoreTable(predictions.probabilities, _segment_of_box(predictions)[keep]),
+        scores=ScoreTable(predictions.probabilities, predictions.segment_of_box[keep]),
         truth=_truth(table, scales.repeat(predictions.frame_counts, axis=0), protocol),
         absent=int((~predictions.present).sum()),
+    )
+    _check_classes(columns)
+    return columns
+
+
+def detection_columns(detections: Detections, table: TruthTable, protocol: Protocol) -> Columns:
+    """Lay detections and truth side by side.
+
+    Args:
+        detections: in the frames of the table.
+        table: truth of clips in order (see ``detections.in_order``), without context frames.
+        protocol: what is compared where. Files don't say what size a model saw: protocols that compare
+            in its pixels take the reference's, short side 224 and long side a multiple of 16.
+
+    Raises:
+        DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
+    """
+    frames = detections.frames
+    checked(detections.boxes, lambda row: f"detection in {frames.name(int(detections.frame[row]))}")
+    video_scales = np.ones((len(frames.videos), 2))
+    if protocol.space == "input":
+        inputs = np.array([target_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
+        video_scales = (inputs / frames.sizes)[:, ::-1]
+    scales = video_scales[frames.video]
+    columns = Columns(
+        protocol=protocol,
+        box_counts=detections.counts,
+        boxes=_scaled(detections.boxes, scales[detections.frame]),
+        scores=ScoreList(detections.class_ids, detections.scores, detections.classes),
+        truth=_truth(table, scales, protocol),
     )
     _check_classes(columns)
     return columns
@@ -199,21 +231,19 @@ def _scales(predictions: Predictions, protocol: Protocol) -> npt.NDArray[np.floa
 
 
 def _predicted(predictions: Predictions, scales: npt.NDArray[np.float64]) -> Floats:
-    """(B, 4) boxes scaled as areas of whole pixels: an inclusive end is one pixel short of its edge."""
+    """(B, 4) boxes in the space of the protocol."""
     if (scales == 1).all():
         return predictions.boxes.copy()
-    scale = np.repeat(np.tile(scales, 2), predictions.counts("boxes"), axis=0)
+    return _scaled(predictions.boxes, np.repeat(scales, predictions.counts("boxes"), axis=0))
+
+
+def _scaled(boxes: Floats, scales: npt.NDArray[np.float64]) -> Floats:
+    """(B, 4) boxes scaled as areas of whole pixels: an inclusive end is one pixel short of its edge."""
+    scale = np.tile(scales, 2)
     edge = np.array([0, 0, 1, 1])
-    scaled = (predictions.boxes + edge) * scale - edge
+    scaled = (boxes + edge) * scale - edge
     same = (scale == 1).all(axis=1, keepdims=True)
-    boxes: Floats = np.where(same, predictions.boxes, np.round(scaled * GRID) / GRID).astype(np.float32)
-    return boxes
-
-
-def _segment_of_box(predictions: Predictions) -> Ints:
-    """(B,) row of ``probabilities`` that every box belongs to."""
-    first = np.repeat(offsets_of(predictions.segment_counts)[:-1], predictions.frame_counts)
-    return spans(first, np.repeat(predictions.segment_counts, predictions.frame_counts))
+    return np.where(same, boxes, np.round(scaled * GRID) / GRID).astype(np.float32)
 
 
 def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.masks import nearest_cells
 from ovvol_bench.predictions import ClipPrediction
 from ovvol_bench.types import Bools, FrameTruth, Ints, Localization
 
@@ -199,16 +200,6 @@ def label_map(masks: Bools) -> Ints:
     return labels.reshape(masks.shape[1:])
 
 
-def nearest(source: int, target: int) -> Ints:
-    """(target,) cell of a line of ``source`` cells that the centre of each of ``target`` cells lies in.
-
-    >>> nearest(2, 5)
-    array([0, 0, 1, 1, 1])
-    """
-    centres: Ints = (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
-    return centres
-
-
 def _group_map(found: Localization, groups: Groups) -> npt.NDArray[np.int16]:
     return found.slot_map if groups == "slots" else found.segment_of_slot[found.slot_map]
 
@@ -219,8 +210,10 @@ def _same_size(
     """Label map of the truth and map of the groups, point by point."""
     (height, width), (rows, columns) = masks.shape[1:], patches.shape
     if resolution == "patch":
-        return label_map(masks[:, nearest(height, rows)[:, None], nearest(width, columns)]), patches
-    return label_map(masks), patches[nearest(rows, height)[:, None], nearest(columns, width)]
+        return label_map(
+            masks[:, nearest_cells(height, rows)[:, None], nearest_cells(width, columns)]
+        ), patches
+    return label_map(masks), patches[nearest_cells(rows, height)[:, None], nearest_cells(columns, width)]
 
 
 def _table(labels: Ints, members: npt.NDArray[np.int16], columns: int) -> tuple[Ints, Ints, Ints]:
@@ -248,18 +241,19 @@ def _names(clip: ClipPrediction, objects: FrameTruth, identity: Identity) -> Int
 
 
 def _masks(clip: ClipPrediction, frame: int, objects: FrameTruth) -> Bools:
-    if objects.masks is None:
+    masks = objects.pixels
+    if masks is None:
         raise DataError(
             f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: the truth has no masks; "
             "expected one for every object"
         )
     expected = (len(objects), *clip.info.frame_size)
-    if objects.masks.shape != expected:
+    if masks.shape != expected:
         raise DataError(
             f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: true masks of shape "
-            f"{objects.masks.shape}; expected {expected}: objects, height, width of the frame"
+            f"{masks.shape}; expected {expected}: objects, height, width of the frame"
         )
-    return objects.masks
+    return masks
 
 
 def _numbered(*keys: Ints) -> Ints:

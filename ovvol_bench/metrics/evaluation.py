@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics.accumulators import (
     BoxesPerFrame,
-    ColumnMetric,
     CorLoc,
     DetectionRate,
     NamingAccuracy,
     VidAP,
 )
-from ovvol_bench.metrics.columns import Columns, build_columns
+from ovvol_bench.metrics.bases import ClipMetric, ColumnMetric, DetectionMetric
+from ovvol_bench.metrics.columns import Columns, build_columns, detection_columns
 from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
@@ -53,7 +54,46 @@ def evaluate(
     def score(metric: Metric) -> Mapping[str, MetricValue]:
         if isinstance(metric, ColumnMetric):
             return metric.score(_columns(metric, predictions, table, columns))
+        if isinstance(metric, ClipMetric):
+            _check_truth(metric, table)
+            return metric.score_clips(predictions, table)
         return _feed(metric, predictions, table.infos)
+
+    return _named((metric, score(metric)) for metric in metrics)
+
+
+def evaluate_detections(
+    detections: Detections, truth: Sequence[ClipInfo], metrics: Sequence[Metric]
+) -> dict[str, MetricValue]:
+    """Score another program's detections.
+
+    Args:
+        detections: in all frames of the truth.
+        truth: clips in order (see ``detections.in_order``).
+        metrics: fresh ones of boxes, masks or tracks.
+
+    Returns:
+        Every number by ``name@protocol``, in the order of the metrics.
+
+    Raises:
+        DataError: if truth is missing or doesn't fit the detections.
+        SettingError: if a metric needs what detections don't have, as slots, or two give the same number.
+    """
+    table = TruthTable.of(truth)
+    columns: dict[str, Columns] = {}
+
+    def score(metric: Metric) -> Mapping[str, MetricValue]:
+        if not isinstance(metric, ColumnMetric | DetectionMetric):
+            raise SettingError(
+                f"metric {type(metric).__name__} looks at slots, which detections don't have; leave it out "
+                "or score a run or a predictions file of this project's"
+            )
+        _check_truth(metric, table)
+        if isinstance(metric, DetectionMetric):
+            return metric.score(detections, table)
+        if metric.protocol not in columns:
+            columns[metric.protocol] = detection_columns(detections, table, protocol_of(metric.protocol))
+        return metric.score(columns[metric.protocol])
 
     return _named((metric, score(metric)) for metric in metrics)
 
@@ -145,11 +185,15 @@ def _columns(
     metric: ColumnMetric, predictions: Predictions, table: TruthTable, columns: dict[str, Columns]
 ) -> Columns:
     """The columns that a metric is computed from, made once a protocol."""
-    for info in table.bare:
-        metric.check_truth(info)
+    _check_truth(metric, table)
     if metric.protocol not in columns:
         columns[metric.protocol] = build_columns(predictions, table, protocol_of(metric.protocol))
     return columns[metric.protocol]
+
+
+def _check_truth(metric: ClipMetric, table: TruthTable) -> None:
+    for info in table.bare:
+        metric.check_truth(info)
 
 
 def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -> Mapping[str, MetricValue]:

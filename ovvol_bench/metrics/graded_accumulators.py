@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.accumulators import ColumnMetric
+from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.best_overlap import average_best_overlap
 from ovvol_bench.metrics.calibration import calibration_error
 from ovvol_bench.metrics.columns import Columns

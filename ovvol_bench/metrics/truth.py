@@ -26,6 +26,7 @@ class TruthTable:
         counts: (F,) int64, objects of each frame.
         boxes: (M, 4) float32, pixels of the original frame.
         classes: (M,) int64.
+        tracks: (M,) int64, unique within the video, -1 where unknown.
         generated: (M,) bool.
         motion: (M,) float32 motion IoU, NaN where unknown.
     """
@@ -34,6 +35,7 @@ class TruthTable:
     counts: Ints
     boxes: Floats
     classes: Ints
+    tracks: Ints
     generated: Bools
     motion: Floats
 
@@ -51,6 +53,7 @@ class TruthTable:
             counts=np.array([len(frame) for frame in frames], np.int64),
             boxes=checked(_joined([frame.boxes for frame in frames], np.float32), "truth"),
             classes=_joined([frame.class_ids for frame in frames], np.int64),
+            tracks=_joined([frame.track_ids for frame in frames], np.int64),
             generated=_joined([frame.generated for frame in frames], np.bool_),
             motion=_joined([frame.motion_iou for frame in frames], np.float32),
         )
@@ -88,6 +91,16 @@ class TruthTable:
         """(L, 2) int64, (height, width) of the original frames."""
         return np.array([info.frame_size for info in self.infos], np.int64).reshape(-1, 2)
 
+    @cached_property
+    def frame(self) -> Ints:
+        """(M,) int64 in [0, F), the frame of each object."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    @cached_property
+    def truths(self) -> tuple[FrameTruth, ...]:
+        """(F,) the truth of every frame, masks included."""
+        return tuple(frame for info in self.infos for frame in _frames_of(info))
+
     def select(self, clips: Ints) -> TruthTable:
         """The clips at the given positions, in that order."""
         if np.array_equal(clips, np.arange(len(self))):
@@ -99,6 +112,7 @@ class TruthTable:
             counts=self.counts[frames],
             boxes=self.boxes[objects],
             classes=self.classes[objects],
+            tracks=self.tracks[objects],
             generated=self.generated[objects],
             motion=self.motion[objects],
         )

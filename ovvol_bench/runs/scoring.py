@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ovvol_bench.benchmark import Metric
-from ovvol_bench.metrics.accumulators import ColumnMetric
 from ovvol_bench.metrics.evaluation import evaluate
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.results import Coverage
@@ -15,8 +14,8 @@ from ovvol_bench.types import ClipInfo
 
 
 def needs_masks(metrics: Sequence[Metric]) -> bool:
-    """Whether a metric may look at slots; those that are computed from columns of boxes don't."""
-    return not all(isinstance(metric, ColumnMetric) for metric in metrics)
+    """Whether a metric may look at slots; those of boxes say that they don't."""
+    return any(getattr(metric, "needs_masks", True) for metric in metrics)
 
 
 def score(

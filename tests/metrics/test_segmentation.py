@@ -12,8 +12,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.errors import ContractError, DataError
+from ovvol_bench.masks import nearest_cells
 from ovvol_bench.metrics import evaluate
-from ovvol_bench.metrics.contingency import label_map, nearest
+from ovvol_bench.metrics.contingency import label_map
 from ovvol_bench.metrics.mask_accumulators import (
     AdjustedRand,
     ForegroundAdjustedRand,
@@ -331,9 +332,9 @@ def test_classes_are_joined():
 
 
 def test_frames_need_not_be_a_multiple_of_the_patches():
-    assert nearest(3, 7).tolist() == [0, 0, 1, 1, 1, 2, 2]
-    assert nearest(7, 3).tolist() == [1, 3, 5]
-    labels = nearest(3, 7)[None, None].repeat(5, axis=1) + 1
+    assert nearest_cells(3, 7).tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert nearest_cells(7, 3).tolist() == [1, 3, 5]
+    labels = nearest_cells(3, 7)[None, None].repeat(5, axis=1) + 1
     assert only(MatchedIoU(), clip_of(labels, np.arange(3)[None, None])) == 1
 
 

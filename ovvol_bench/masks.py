@@ -1,0 +1,86 @@
+"""Masks as run lengths, in COCO's compressed form: a few dozen bytes where pixels take a megabyte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.types import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class RleMasks:
+    """M masks of one size.
+
+    Attributes:
+        size: (height, width), pixels.
+        counts: (M,) run lengths, column by column, as ``pycocotools.mask`` writes them.
+    """
+
+    size: tuple[int, int]
+    counts: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, masks: Bools) -> RleMasks:
+        """Encode (M, H, W) bool."""
+        from pycocotools import mask
+
+        height, width = masks.shape[1:]
+        planes = np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))
+        return cls((height, width), tuple(each["counts"] for each in mask.encode(planes)))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def keep(self, rows: Sequence[int] | Ints) -> RleMasks:
+        """The masks at the given positions, in that order."""
+        return RleMasks(self.size, tuple(self.counts[row] for row in rows))
+
+    def decode(self) -> Bools:
+        """(M, H, W) bool."""
+        from pycocotools import mask
+
+        if not self.counts:
+            return np.zeros((0, *self.size), np.bool_)
+        pixels: Bools = np.ascontiguousarray(mask.decode(self._runs()).transpose(2, 0, 1)).astype(np.bool_)
+        return pixels
+
+    def areas(self) -> Ints:
+        """(M,) int64 pixels of each mask."""
+        from pycocotools import mask
+
+        return np.asarray(mask.area(self._runs()), np.int64).reshape(-1)
+
+    def boxes(self) -> Floats:
+        """(M, 4) float32 x1, y1, x2, y2 of the outermost pixels, ends inclusive; zeros for an empty mask."""
+        from pycocotools import mask
+
+        corner_and_size = np.asarray(mask.toBbox(self._runs()), np.float32).reshape(-1, 4)
+        x, y, width, height = corner_and_size.T
+        boxes: Floats = np.stack([x, y, x + width - 1, y + height - 1], axis=1)
+        return np.where((self.areas() > 0)[:, None], boxes, np.float32(0))
+
+    def iou(self, other: RleMasks) -> npt.NDArray[np.float64]:
+        """(M, N) intersection over union with the masks of another set of the same size."""
+        from pycocotools import mask
+
+        if not len(self) or not len(other):
+            return np.zeros((len(self), len(other)))
+        return np.asarray(mask.iou(self._runs(), other._runs(), [0] * len(other)), np.float64)
+
+    def _runs(self) -> list[dict[str, Any]]:
+        return [{"size": list(self.size), "counts": counts} for counts in self.counts]
+
+
+def nearest_cells(source: int, target: int) -> Ints:
+    """(target,) cell of a line of ``source`` cells that the centre of each of ``target`` cells lies in.
+
+    >>> nearest_cells(2, 5)
+    array([0, 0, 1, 1, 1])
+    """
+    centres: Ints = (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
+    return centres
