@@ -8,98 +8,28 @@
 import os
 import resource
 
-import numpy as np
 import pytest
+from synthetic_vid import synthetic, write_shards
 
 from ovvol_bench.metrics import default_metrics, evaluate, evaluate_pieces
 from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
 from ovvol_bench.metrics.columns import build_columns
 from ovvol_bench.metrics.protocols import PROTOCOLS
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.predictions import Predictions
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.runs.predictions import PredictionWriter, read_pieces, read_predictions
-from ovvol_bench.types import ClipInfo, FrameTruth
+from ovvol_bench.runs.predictions import read_pieces, read_predictions
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
-CLIP, CLASSES, SLOTS, GRID, SIZE = 8, 30, 15, (14, 25), (224, 400)
-
-
-def boxes_on_the_grid(rng, count):
-    low = rng.integers(0, (22, 11), (count, 2))
-    high = np.minimum(low + rng.integers(2, 10, (count, 2)), (24, 13))
-    return np.concatenate([16 * low, 16 * high + 15], axis=1).astype(np.float32)
-
-
-def synthetic(frames=FRAMES, seed=0):
-    """Predictions and truth: 3 to 7 segments a clip, some of them near one of 0 to 3 objects a frame."""
-    rng = np.random.default_rng(seed)
-    clips = max(frames // CLIP, 1)
-    objects = rng.integers(0, 4, clips)
-    segments = rng.integers(3, 8, clips)
-    starts = offsets_of(objects)
-    truth_boxes, labels = boxes_on_the_grid(rng, starts[-1]), rng.integers(1, CLASSES + 1, starts[-1])
-    base = boxes_on_the_grid(rng, segments.sum())
-    logits = rng.normal(0, 2, (segments.sum(), CLASSES + 1))
-    near = offsets_of(segments)[:-1][objects > 0]
-    base[near] = truth_boxes[starts[:-1][objects > 0]]
-    logits[near, labels[starts[:-1][objects > 0]]] += rng.uniform(0, 8, len(near))
-    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    rows = np.concatenate([np.tile(np.arange(a, b), CLIP) for a, b in zip(*bounds(segments), strict=True)])
-    boxes = base[rows] + 16 * rng.integers(-1, 2, (len(rows), 1))
-    infos = [info_of(rng, clip, truth_boxes, labels, starts) for clip in range(clips)]
-    predictions = Predictions(
-        clip_ids=tuple(info.id for info in infos),
-        videos=tuple(info.video for info in infos),
-        frame_counts=np.full(clips, CLIP),
-        segment_counts=segments,
-        slot_counts=np.full(clips, SLOTS),
-        grids=np.tile(GRID, (clips, 1)),
-        frame_sizes=np.tile(SIZE, (clips, 1)),
-        input_sizes=np.tile(SIZE, (clips, 1)),
-        frame_indices=np.concatenate([info.frame_indices for info in infos]),
-        boxes=boxes.astype(np.float32),
-        present=rng.random(len(rows)) < 0.95,
-        probabilities=scores.astype(np.float32),
-        slot_map=np.zeros(clips * CLIP * GRID[0] * GRID[1], np.int16),
-        segment_of_slot=np.zeros(clips * SLOTS, np.int16),
-    )
-    return predictions, {info.id: info for info in infos}
-
-
-def bounds(counts):
-    offsets = offsets_of(counts)
-    return offsets[:-1], offsets[1:]
-
-
-def info_of(rng, clip, boxes, labels, starts):
-    own = slice(starts[clip], starts[clip + 1])
-    count = starts[clip + 1] - starts[clip]
-    truth = FrameTruth(
-        boxes=boxes[own],
-        class_ids=labels[own],
-        track_ids=np.arange(count),
-        occluded=np.zeros(count, bool),
-        generated=rng.random(count) < 0.2,
-        motion_iou=rng.uniform(0.4, 1, count).astype(np.float32),
-    )
-    indices = tuple(range(CLIP * clip, CLIP * clip + CLIP))
-    return ClipInfo(f"clip {clip:06d}", f"video {clip // 40:04d}", indices, SIZE, (truth,) * CLIP)
 
 
 @pytest.fixture(scope="module")
 def data():
-    return synthetic()
+    return synthetic(FRAMES)
 
 
 @pytest.fixture(scope="module")
 def folder(data, tmp_path_factory):
     predictions, _ = data
-    writer = PredictionWriter(tmp_path_factory.mktemp("predictions"))
-    for start in range(0, len(predictions), 64):
-        clips = np.arange(start, min(start + 64, len(predictions)))
-        writer.write(list(predictions.select(clips)))
-    return writer.folder
+    return write_shards(predictions, tmp_path_factory.mktemp("predictions"))
 
 
 def numbers(extent):
@@ -142,7 +72,7 @@ def test_reading_a_run_of_shards(benchmark, data, folder):
 
 @pytest.mark.parametrize("extent", ["ap50", "motion", "sweep"])
 def test_from_file_to_numbers(benchmark, data, folder, extent):
-    """Reading included; the truth is a table already. The first round loads the kernels."""
+    """Reading included; the truth is a table already."""
     table = TruthTable.of(list(data[1].values()))
     results = benchmark.pedantic(
         lambda: evaluate(read_predictions(folder, masks=False), table, numbers(extent)), rounds=3

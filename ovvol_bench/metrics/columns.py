@@ -208,10 +208,11 @@ def check_values(predictions: Predictions) -> None:
         return f"clip '{predictions.clip_ids[np.searchsorted(ends, row, side='right')]}'"
 
     checked(predictions.boxes, lambda row: f"prediction of {clip_of(row, 'boxes')}")
-    undefined = np.flatnonzero(np.isnan(predictions.probabilities).any(axis=1))
-    if len(undefined):
+    undefined = np.isnan(predictions.probabilities)
+    if undefined.any():
+        row = int(np.argmax(undefined.any(axis=1)))
         raise DataError(
-            f"probabilities of {clip_of(int(undefined[0]), 'segments')} are not numbers; expected [0, 1]. "
+            f"probabilities of {clip_of(row, 'segments')} are not numbers; expected [0, 1]. "
             "Did a model return NaN?"
         )
 

@@ -124,26 +124,54 @@ def _bucket(bits):
 
 
 @njit(cache=True)
-def _search(values, value_bits, levels, level_bits):
+def _starts(level_bits):
     starts = np.zeros((1 << TOP_BITS) + 1, np.int64)
-    for level in range(len(levels)):
+    for level in range(len(level_bits)):
         starts[_bucket(level_bits[level]) + 1] += 1
-    starts = np.cumsum(starts)
+    return np.cumsum(starts)
+
+
+@njit(cache=True)
+def _place(value, bits, levels, starts):
+    bucket = _bucket(bits)
+    low, high = starts[bucket], starts[bucket + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if levels[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return 2 * low + (low < len(levels) and levels[low] == value)
+
+
+@njit(cache=True)
+def _search(values, value_bits, levels, level_bits):
+    starts = _starts(level_bits)
     found = np.empty(len(values), np.int64)
     for row in range(len(values)):
-        bucket = _bucket(value_bits[row])
-        low, high = starts[bucket], starts[bucket + 1]
-        while low < high:
-            middle = (low + high) // 2
-            if levels[middle] < values[row]:
-                low = middle + 1
-            else:
-                high = middle
-        found[row] = 2 * low + (low < len(levels) and levels[low] == values[row])
+        found[row] = _place(values[row], value_bits[row], levels, starts)
     return found
 
 
-def places(values, levels):
+@njit(cache=True)
+def _tally(values, value_bits, counts, levels, level_bits):
+    starts = _starts(level_bits)
+    tallies = np.zeros(2 * len(levels) + 1, np.int64)
+    for row in range(len(values)):
+        tallies[_place(values[row], value_bits[row], levels, starts)] += counts[row]
+    return tallies
+
+
+def _bits(scores):
     # Zero is added to make -0 and 0 the same bits.
-    bits = [(each.astype(np.float32) + np.float32(0)).view(np.int32) for each in (values, levels)]
-    return _search(np.ascontiguousarray(values), bits[0], np.ascontiguousarray(levels), bits[1])
+    return (scores.astype(np.float32) + np.float32(0)).view(np.int32)
+
+
+def places(values, levels):
+    values, levels = np.ascontiguousarray(values), np.ascontiguousarray(levels)
+    return _search(values, _bits(values), levels, _bits(levels))
+
+
+def tally(values, counts, levels):
+    values, levels = np.ascontiguousarray(values), np.ascontiguousarray(levels)
+    return _tally(values, _bits(values), counts, levels, _bits(levels))

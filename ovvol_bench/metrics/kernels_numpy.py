@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.metrics.boxes import paired_iou
-from ovvol_bench.ragged import all_pairs, offsets_of, spans
+from ovvol_bench.ragged import offsets_of, spans
 from ovvol_bench.types import Bools, Floats, Ints
 
 NORMAL, IGNORED, UNMATCHABLE = 0, 1, 2
@@ -29,17 +29,17 @@ def best_boxes(
     Returns:
         (M,) float32 the IoU, 0 in a frame without boxes; (M,) int64 the first such box, -1 there.
     """
-    partners = np.repeat(np.diff(box_starts), np.diff(truth_starts))
-    true, box = all_pairs(np.diff(truth_starts), np.diff(box_starts))
-    iou = paired_iou(truth[true], boxes[box], offset)
-    iou[padding[box]] = 0
-    best, first = np.zeros(len(truth), np.float32), np.full(len(truth), -1)
-    some = partners > 0
-    starts = offsets_of(partners)[:-1][some]
-    if len(starts):
-        best[some] = np.maximum.reduceat(iou, starts)
-        highest = np.flatnonzero(iou == np.repeat(best, partners))
-        first[some] = box[highest[np.searchsorted(highest, starts)]]
+    objects = np.diff(truth_starts)
+    low, count = np.repeat(box_starts[:-1], objects), np.repeat(np.diff(box_starts), objects)
+    best, first = np.zeros(len(truth), np.float32), np.where(count > 0, low, -1)
+    true = np.arange(len(truth))
+    for turn in range(int(count.max(initial=0))):
+        true = true[count[true] > turn]
+        box = low[true] + turn
+        iou = paired_iou(truth, true, boxes, box, offset)
+        iou[padding[box]] = 0
+        better = iou > best[true]
+        best[true[better]], first[true[better]] = iou[better], box[better]
     return best, first
 
 
@@ -65,11 +65,12 @@ def pair_up(
     boxes_of = np.diff(box_starts)[frame]
     box = spans(box_starts[frame], boxes_of)
     group = np.repeat(np.arange(len(groups)), boxes_of)
-    detected = (labels[box] < 0) | (labels[box] == class_id[group])
-    box, group = box[detected], group[detected]
+    if (labels >= 0).any():
+        detected = (labels[box] < 0) | (labels[box] == class_id[group])
+        box, group = box[detected], group[detected]
     sizes = (end - first)[group]
     place = spans(first[group], sizes)
-    iou = paired_iou(boxes[np.repeat(box, sizes)], truth[place], offset)
+    iou = paired_iou(boxes, np.repeat(box, sizes), truth, place, offset)
     return box, group, offsets_of(sizes), place, iou
 
 
@@ -135,6 +136,30 @@ def places(values: npt.NDArray[np.floating], levels: npt.NDArray[np.floating]) -
     hit = np.append(levels, np.nan)[at] == values
     found: Ints = 2 * at + hit
     return found
+
+
+def tally(
+    values: npt.NDArray[np.floating], counts: Ints, levels: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int64]:
+    """How much lies at each of the ``places`` among levels.
+
+    Args:
+        values: (n,), no NaN.
+        counts: (n,) int64 what each value counts for.
+        levels: (L,) of the same type, strictly ascending.
+
+    Returns:
+        (2 L + 1,) int64 sums of counts.
+    """
+    # Sorting the values is quicker than searching for each of them.
+    order = np.argsort(values)
+    ascending, upto = values[order], offsets_of(counts[order])
+    edges = np.empty(2 * len(levels) + 2, np.int64)
+    edges[0], edges[-1] = 0, upto[-1]
+    edges[1:-1:2] = upto[np.searchsorted(ascending, levels, "left")]
+    edges[2:-1:2] = upto[np.searchsorted(ascending, levels, "right")]
+    tallies: Ints = np.diff(edges)
+    return tallies
 
 
 def _turns(group: Ints) -> Ints:

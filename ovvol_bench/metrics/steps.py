@@ -71,9 +71,8 @@ class Steps:
         counts = np.zeros(len(self), np.int64)
         for class_id in (index for index, levels in enumerate(self.levels) if len(levels)):
             values, boxes = scores.rows_of_class(class_id)
-            first, end = self.offsets[class_id], self.offsets[class_id + 1]
-            places = kernels.places(values, self.levels[class_id])
-            counts[first:end] = np.bincount(places, boxes, minlength=end - first)
+            own = slice(self.offsets[class_id], self.offsets[class_id + 1])
+            counts[own] = kernels.tally(values, boxes, self.levels[class_id])
         return counts
 
     def areas(self, hits: Doubles, misses: Doubles, objects: Ints) -> Doubles:

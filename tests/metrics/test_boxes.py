@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.metrics import boxes
 from ovvol_bench.metrics.boxes import box_iou, checked, paired_iou
 
 
@@ -42,11 +43,19 @@ def test_boxes_that_are_none_are_refused(wrong):
         box_iou(np.array([[0, 0, 1, 1]]), np.array([wrong]))
 
 
-def test_pairs_equal_the_diagonal():
+def test_pairs_equal_their_place_in_the_matrix():
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 9, (2, 50, 2))
     first, second = np.concatenate([low, low + rng.uniform(0, 9, low.shape)], axis=-1).astype(np.float32)
+    rows, others = np.arange(50), np.arange(50)[::-1]
     for offset in (0, 1, 2):
-        np.testing.assert_array_equal(
-            paired_iou(first, second, offset), box_iou(first, second, offset).diagonal()
-        )
+        expected = box_iou(first, second, offset)[rows, others]
+        np.testing.assert_array_equal(paired_iou(first, rows, second, others, offset), expected)
+
+
+def test_any_number_of_pairs(monkeypatch):
+    monkeypatch.setattr(boxes, "_AT_ONCE", 3)
+    one = np.array([[0, 0, 9, 9], [0, 0, 9, 4]], np.float32)
+    for count in range(8):
+        iou = paired_iou(one, np.arange(count) % 2, one, np.zeros(count, np.int64), 1)
+        np.testing.assert_array_equal(iou, np.where(np.arange(count) % 2, 0.5, 1).astype(np.float32))

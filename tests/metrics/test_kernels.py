@@ -18,7 +18,7 @@ from ovvol_bench.ragged import offsets_of
 CLASSES = 2
 SCORES = np.array([0.0, 0.1, 0.10000001, 0.4, 0.9])
 TIES = ("group", "reference", "earlier", "later")
-NAMES = ("best_boxes", "pair_up", "queue_groups", "take", "places")
+NAMES = ("best_boxes", "pair_up", "queue_groups", "take", "places", "tally")
 
 seeds = given(seed=st.integers(0, 2**32 - 1))
 compiled = pytest.mark.skipif(
@@ -97,7 +97,10 @@ def test_frames_are_paired_alike(seed):
 )
 def test_scores_are_placed_alike(values, levels, kind):
     levels = np.unique(np.array(levels, kind))
-    both("places", np.concatenate([np.array(values, kind), levels, -levels]), levels)
+    values = np.concatenate([np.array(values, kind), levels, -levels])
+    places, counts = both("places", values, levels), np.arange(len(values))
+    tallies = both("tally", values, counts, levels)
+    np.testing.assert_array_equal(tallies, np.bincount(places, counts, minlength=2 * len(levels) + 1))
 
 
 def assert_equal(got, expected):
@@ -113,15 +116,17 @@ def test_numbers_are_the_same_without_a_compiler(seed):
     for protocol in PROTOCOLS.values():
         columns = random_columns(seed, protocol.name)
         arguments = ([0.5, 0.75], TIES[seed % 4], [None, *protocol.motion])
-        got, best = precision_by_threshold(columns, *arguments), columns.best
-        with pytest.MonkeyPatch.context() as patch:
-            for name in NAMES:
-                patch.setattr(kernels, name, getattr(kernels_numpy, name))
-            again = replace(columns)
-            for one, other in zip(got, precision_by_threshold(again, *arguments), strict=True):
-                assert_equal(one, other)
-            np.testing.assert_array_equal(best.iou, again.best.iou)
-            np.testing.assert_array_equal(best.box, again.best.box)
+        forms = []
+        for module in (kernels.chosen_kernels(), kernels_numpy):
+            with pytest.MonkeyPatch.context() as patch:
+                for name in NAMES:
+                    patch.setattr(kernels, name, getattr(module, name))
+                forms.append((precision_by_threshold(columns, *arguments), replace(columns).best))
+        (got, best), (expected, again) = forms
+        for one, other in zip(got, expected, strict=True):
+            assert_equal(one, other)
+        np.testing.assert_array_equal(best.iou, again.iou)
+        np.testing.assert_array_equal(best.box, again.box)
 
 
 def test_numpy_stands_in_where_numba_is_missing(monkeypatch):
@@ -132,6 +137,36 @@ def test_numpy_stands_in_where_numba_is_missing(monkeypatch):
 def test_numpy_can_be_asked_for(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, "numpy")
     assert kernels.chosen_kernels() is kernels_numpy
+
+
+def test_numpy_stands_in_where_machine_code_can_not_be_kept(monkeypatch):
+    def refuse(name):
+        raise RuntimeError(f"cannot cache function: no locator available for file '{name}'")
+
+    monkeypatch.setattr(kernels, "import_module", refuse)
+    assert kernels.chosen_kernels() is kernels_numpy
+
+
+def test_numba_is_loaded_when_it_is_worth_it(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(kernels, "chosen_kernels", lambda: loaded.append(1) or kernels_numpy)
+    monkeypatch.delenv(kernels.VARIABLE, raising=False)
+    clock = iter([0.0, kernels.PATIENCE / 2, 2.0, 2 + kernels.PATIENCE, 5.0, 6.0, 7.0, 8.0])
+    monkeypatch.setattr(kernels, "process_time", lambda: next(clock))
+    places = kernels.Kernels()["places"]
+    counts = []
+    for _ in range(4):
+        assert places(np.array([0.5]), np.array([0.5])).tolist() == [1]
+        counts.append(len(loaded))
+    assert counts == [0, 0, 1, 1]
+
+
+def test_numba_can_be_asked_for(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(kernels, "chosen_kernels", lambda: loaded.append(1) or kernels_numpy)
+    monkeypatch.setenv(kernels.VARIABLE, "numba")
+    kernels.Kernels()["places"](np.array([0.5]), np.array([0.5]))
+    assert loaded
 
 
 @settings(max_examples=40, deadline=None)
