@@ -236,7 +236,8 @@ def _key(tree: VidTree, videos: Sequence[VidVideo], vocabulary: Vocabulary) -> s
         stamps = _stamps(folder)
         names = [f"{number:06d}{ANNOTATION_SUFFIX}" for number in video.numbers.tolist()]
         missing += [folder / name for name in names if name not in stamps]
-        digest.update(repr((video.name, [(name, stamps.get(name)) for name in names])).encode())
+        own = np.array([stamps.get(name, (0, 0)) for name in names], np.int64)
+        digest.update(video.name.encode() + video.numbers.tobytes() + own.tobytes())
     if missing:
         raise _missing("annotations", missing, tree.annotations / tree.split)
     return f"vid-{digest.hexdigest()}"
