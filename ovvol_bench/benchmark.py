@@ -200,10 +200,13 @@ class Metric(ABC):
     Attributes:
         protocol: id of the exact conventions, for example ``vid-reference``.
         higher_is_better: direction, for ranking and bold print.
+        averages: whether each number is a mean over its ``count``, so that the numbers of videos make that
+            of all of them; such metrics get intervals.
     """
 
     protocol: str
     higher_is_better: ClassVar[bool] = True
+    averages: ClassVar[bool] = False
 
     @abstractmethod
     def update(self, localization: Localization, clip: ClipInfo) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ovvol_bench.benchmark import MetricValue
+from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.average_precision import SWEEP, motion_ranges, name_values, vid_ap
 from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
@@ -17,6 +18,8 @@ from ovvol_bench.metrics.streams import HitStream, PrecisionStream, Stream
 
 class CorLoc(ColumnMetric):
     """``corloc_any`` or ``corloc_top1``; see ``localization.corloc``."""
+
+    averages = True
 
     def __init__(
         self, protocol: str, box: Literal["any", "top1"] = "any", iou_threshold: float = 0.5
@@ -40,6 +43,8 @@ class CorLoc(ColumnMetric):
 
 class DetectionRate(ColumnMetric):
     """``detrate``; see ``localization.detection_rate``."""
+
+    averages = True
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """DetRate on columns."""
@@ -75,10 +80,13 @@ class VidAP(ColumnMetric):
         """Average precision on columns."""
         return vid_ap(columns, self.iou_threshold, self.ties, self.motion, self.held_out, self.sweep)
 
-    def stream(self) -> Stream:
+    def stream(self) -> PrecisionStream:
         """Average precision piece by piece; equal scores can't have an order then."""
         if self.ties != "group":
-            return super().stream()
+            raise SettingError(
+                f"ties={self.ties} can't be computed piece by piece; read all predictions at once, or set "
+                "ties=group"
+            )
         thresholds = [self.iou_threshold, *(SWEEP if self.sweep else ())]
         return PrecisionStream(
             motion_ranges(self._conventions, self.motion),
@@ -90,6 +98,7 @@ class VidAP(ColumnMetric):
 class BoxesPerFrame(ColumnMetric):
     """``boxes_per_frame``; see ``localization.boxes_per_frame``. Fewer are better at equal CorLoc."""
 
+    averages = True
     needs_truth = False
     higher_is_better = False
 
@@ -103,6 +112,8 @@ class BoxesPerFrame(ColumnMetric):
 
 class NamingAccuracy(ColumnMetric):
     """``naming_accuracy``; see ``naming.naming_accuracy``."""
+
+    averages = True
 
     def __init__(self, protocol: str, iou_threshold: float = 0.5, held_out: Sequence[int] = ()) -> None:
         super().__init__(protocol, iou_threshold)

@@ -48,7 +48,7 @@ def evaluate(
         SettingError: if two metrics give a number of the same name.
     """
     predictions = predictions.in_order()
-    table = _truth_of(predictions, truth)
+    table = table_of(predictions, truth)
     columns: dict[str, Columns] = {}
 
     def score(metric: Metric) -> Mapping[str, MetricValue]:
@@ -124,7 +124,7 @@ def evaluate_pieces(
         for piece in pieces():
             _check_new(piece, seen)
             predictions = piece.in_order()
-            table, columns = _truth_of(predictions, truth), dict[str, Columns]()
+            table, columns = table_of(predictions, truth), dict[str, Columns]()
             for metric, stream in streams:
                 getattr(stream, passage)(_columns(metric, predictions, table, columns))
     return _named((metric, stream.result()) for metric, stream in streams)
@@ -202,8 +202,12 @@ def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -
     return metric.compute()
 
 
-def _truth_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable) -> TruthTable:
-    """The truth of the predicted clips, in their order."""
+def table_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable) -> TruthTable:
+    """The truth of the predicted clips, in their order.
+
+    Raises:
+        DataError: if a clip is unknown or has other frames than its prediction.
+    """
     known = truth.row if isinstance(truth, TruthTable) else truth
     unknown = [clip for clip in predictions.clip_ids if clip not in known]
     if unknown:

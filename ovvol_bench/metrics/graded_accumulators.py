@@ -15,6 +15,8 @@ from ovvol_bench.metrics.columns import Columns
 class BestOverlapOfBoxes(ColumnMetric):
     """``box_abo``; see ``best_overlap.average_best_overlap``."""
 
+    averages = True
+
     def __init__(self, protocol: str) -> None:
         super().__init__(protocol)
 

@@ -97,6 +97,7 @@ class MaskMetric(TableMetric):
         identity: what makes an object of a clip or video.
     """
 
+    averages = True
     name: ClassVar[str]
     identity: Identity = "track"
 
@@ -213,6 +214,7 @@ class SlotDiagnostics(TableMetric):
     They describe, and need no truth: more isn't better as such, but a collapse shows.
     """
 
+    averages = True
     needs_truth: ClassVar[bool] = False
 
     def __init__(self, min_share: float = 0.01) -> None:

@@ -80,8 +80,7 @@ class PrecisionStream(Stream):
     ) -> None:
         self._motion, self._thresholds, self._conclude = motion, thresholds, conclude
         self._steps = Steps(())
-        self._elsewhere = np.zeros(0, np.int64)
-        self._sums: dict[str, _RangeSums] = {}
+        self._total: _Sums | None = None
 
     def survey(self, columns: Columns) -> None:
         """Collect the scores that can find something."""
@@ -98,27 +97,57 @@ class PrecisionStream(Stream):
 
     def add(self, columns: Columns) -> None:
         """Add what became of the detections of a piece."""
+        piece = self._piece(columns)
+        self._total = piece if self._total is None else self._total.plus(piece)
+
+    def result(self) -> Values:
+        """Average precision over all pieces; undefined without any."""
+        if self._total is not None:
+            return self._conclude(self._total.precision(self._steps))
+        nothing = np.full(1, np.nan)
+        undefined = ClassPrecision(nothing, nothing, nothing, np.zeros(1, np.int64))
+        return self._conclude({name: [undefined] * len(self._thresholds) for name in self._motion})
+
+    def without(self, columns: Columns) -> Values:
+        """Average precision over all pieces but one, which was added before."""
+        assert self._total is not None
+        return self._conclude(self._total.plus(self._piece(columns), -1).precision(self._steps))
+
+    def _piece(self, columns: Columns) -> _Sums:
         candidates = find_candidates(columns)
         queue = queue_up(columns, candidates, min(self._thresholds), "group")
         ranking = Ranking.of(columns, candidates, self._steps)
-        self._elsewhere = ranking.elsewhere + (self._elsewhere if len(self._elsewhere) else 0)
+        ranges = {}
         for name, motion in self._motion.items():
             sought = Sought.of(columns, motion)
             outcomes = outcomes_of(columns.protocol, candidates, queue, sought, self._thresholds)
             sums = np.stack([ranking.sums(outcome) for outcome in outcomes])
-            piece = _RangeSums(sums, sought.objects, sought.inside, len(columns.truth), columns.protocol)
-            self._sums[name] = piece.plus(self._sums.get(name))
+            ranges[name] = _RangeSums(
+                sums, sought.objects, sought.inside, len(columns.truth), columns.protocol
+            )
+        return _Sums(ranking.elsewhere, ranges)
 
-    def result(self) -> Values:
-        """Average precision over all pieces; undefined without any."""
-        nothing = np.full(1, np.nan)
-        undefined = ClassPrecision(nothing, nothing, nothing, np.zeros(1, np.int64))
-        missing = [undefined] * len(self._thresholds)
-        results = {
-            name: self._sums[name].precision(self._steps, self._elsewhere) if name in self._sums else missing
-            for name in self._motion
-        }
-        return self._conclude(results)
+
+@dataclass(frozen=True)
+class _Sums:
+    """What became of the detections of some pieces.
+
+    Attributes:
+        elsewhere: (K,) int64, detections of each bin that are no candidates.
+        ranges: the candidates, by the suffix of each motion range.
+    """
+
+    elsewhere: Ints
+    ranges: Mapping[str, _RangeSums]
+
+    def plus(self, other: _Sums, times: int = 1) -> _Sums:
+        """These sums and, once or -1 times, others."""
+        ranges = {name: each.plus(other.ranges[name], times) for name, each in self.ranges.items()}
+        return _Sums(self.elsewhere + times * other.elsewhere, ranges)
+
+    def precision(self, steps: Steps) -> dict[str, list[ClassPrecision]]:
+        """Average precision of every range at each threshold."""
+        return {name: each.precision(steps, self.elsewhere) for name, each in self.ranges.items()}
 
 
 @dataclass(frozen=True)
@@ -139,15 +168,13 @@ class _RangeSums:
     total: int
     protocol: Protocol
 
-    def plus(self, other: _RangeSums | None) -> _RangeSums:
-        """The sums of both."""
-        if other is None:
-            return self
+    def plus(self, other: _RangeSums, times: int) -> _RangeSums:
+        """These sums and, once or -1 times, others."""
         return _RangeSums(
-            self.sums + other.sums,
-            self.objects + other.objects,
-            self.inside + other.inside,
-            self.total + other.total,
+            self.sums + times * other.sums,
+            self.objects + times * other.objects,
+            self.inside + times * other.inside,
+            self.total + times * other.total,
             self.protocol,
         )
 

@@ -1,0 +1,130 @@
+"""Numbers by video: what intervals and paired comparisons over videos are made of.
+
+Most numbers are means, so that each video has a sum and a count of its own. Average precision is none;
+there the jackknife's pseudo-values stand in: with A the number over V videos and A_v the one without
+video v, ``V * A - (V - 1) * A_v`` is v's, moved so that their mean is A (Efron and Tibshirani, An
+Introduction to the Bootstrap, section 11.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.benchmark import Metric
+from ovvol_bench.metrics.accumulators import VidAP
+from ovvol_bench.metrics.columns import Columns, build_columns
+from ovvol_bench.metrics.evaluation import evaluate, table_of
+from ovvol_bench.metrics.protocols import protocol_of
+from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.predictions import Predictions
+from ovvol_bench.types import ClipInfo, Ints
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A number by video: it is the sum of ``sums`` over the sum of ``counts``.
+
+    Attributes:
+        sums: (V,) float64.
+        counts: (V,) float64, not negative: the frames, objects or clips that a sum is over.
+    """
+
+    sums: Doubles
+    counts: Doubles
+
+    @property
+    def value(self) -> float:
+        """The number; NaN where there is no data."""
+        total = float(self.counts.sum())
+        return float(self.sums.sum()) / total if total else float("nan")
+
+
+@dataclass(frozen=True)
+class ByVideo:
+    """The numbers of some metrics by video.
+
+    Attributes:
+        videos: (V,) names.
+        terms: by ``name@protocol``.
+    """
+
+    videos: tuple[str, ...]
+    terms: Mapping[str, Terms]
+
+
+def by_video(
+    predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable, metrics: Sequence[Metric]
+) -> ByVideo:
+    """Take numbers apart by video.
+
+    Args:
+        predictions: of any clips, in any order.
+        truth: as for ``evaluate``.
+        metrics: fresh ones, left so; those that are no mean over their count, other than VID AP, are left
+            out.
+
+    Raises:
+        DataError: as ``evaluate``.
+    """
+    predictions = predictions.in_order()
+    table = table_of(predictions, truth)
+    videos = _clips_of_videos(predictions.videos)
+    parts = [(predictions.select(clips), table.select(clips)) for clips in videos.values()]
+    terms = _means(parts, [metric for metric in metrics if metric.averages])
+    for metric in metrics:
+        if isinstance(metric, VidAP) and metric.ties == "group" and len(parts) > 1:
+            terms |= _precision(parts, metric)
+    return ByVideo(tuple(videos), terms)
+
+
+def _clips_of_videos(videos: Sequence[str]) -> dict[str, Ints]:
+    """The clips of every video, videos in their order."""
+    names, inverse = np.unique(np.array(videos, dtype=np.str_), return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    ends = np.cumsum(np.bincount(inverse, minlength=len(names)))
+    return dict(zip(names.tolist(), np.split(order, ends[:-1]), strict=True)) if len(names) else {}
+
+
+def _means(parts: Sequence[tuple[Predictions, TruthTable]], metrics: Sequence[Metric]) -> dict[str, Terms]:
+    scored = [evaluate(predictions, table, deepcopy(list(metrics))) for predictions, table in parts]
+    names = scored[0] if scored else {}
+    terms = {}
+    for name in names:
+        values = np.array([video[name].value for video in scored])
+        counts = np.array([video[name].count for video in scored], np.float64)
+        terms[name] = Terms(np.where(counts > 0, np.nan_to_num(values) * counts, 0.0), counts)
+    return terms
+
+
+def _precision(parts: Sequence[tuple[Predictions, TruthTable]], metric: VidAP) -> dict[str, Terms]:
+    def columns() -> Iterator[Columns]:
+        return (
+            build_columns(predictions, table, protocol_of(metric.protocol)) for predictions, table in parts
+        )
+
+    stream = metric.stream()
+    for piece in columns():
+        stream.survey(piece)
+    for piece in columns():
+        stream.add(piece)
+    whole = {name: value.value for name, value in stream.result().items() if not np.isnan(value.value)}
+    without = [stream.without(piece) for piece in columns()]
+    terms = {}
+    for name, value in whole.items():
+        left = np.array([numbers[name].value for numbers in without])
+        if not np.isnan(left).any():  # else all objects are in one video: others tell nothing of them
+            terms[f"{name}@{metric.protocol}"] = Terms(_pseudo_values(value, left), np.ones(len(parts)))
+    return terms
+
+
+def _pseudo_values(whole: float, left: Doubles) -> Doubles:
+    """(V,) of the number over all videos and the numbers without each."""
+    values: Doubles = len(left) * whole - (len(left) - 1) * left
+    return np.asarray(values - values.mean() + whole)
