@@ -110,14 +110,26 @@ class Grouper(Component):
         """
 
 
-class Labeler(VisionComponent):
-    """Patches and text into one embedding space.
+class AnyLabeler(VisionComponent):
+    """What every kind of labeler shares: a space in which text lies.
 
     Attributes:
-        dim: channels E of the shared space.
+        dim: channels E of the space.
     """
 
     dim: int
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed sentences.
+
+        Returns:
+            (P, E) float, rows of unit length.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no embed_text()")
+
+
+class Labeler(AnyLabeler):
+    """Patches and text into one embedding space."""
 
     @abstractmethod
     def embed_patches(self, video: Tensor) -> Tensor:

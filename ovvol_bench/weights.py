@@ -14,6 +14,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,37 @@ def sha256_of(path: Path) -> str:
         raise WeightsError(f"{path}: no such weights file.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_file(weights: str) -> Path | None:
+    """The file that a setting means, if it means one.
+
+    Args:
+        weights: a path, or PACKAGE:NAME for ``weights/NAME.safetensors`` in an installed package, as in
+            ``ovvol_plugins.pacl:shapes``: how one plugin's weights are given to another.
+
+    Raises:
+        WeightsError: if the package has no such weights; lists those it has.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    package, _, name = weights.partition(":")
+    if not name or not all(part.isidentifier() for part in package.split(".")):
+        return None
+    return resolve_weights(name, _package_folder(package, weights) / "weights")
+
+
+def _package_folder(package: str, weights: str) -> Path:
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"weights {weights!r}: no package {package!r} is installed. Expected a file, or PACKAGE:NAME."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def resolve_weights(weights: str, bundled: Path) -> Path:

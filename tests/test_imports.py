@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("files", "masks", "types", "registry", "naming.vocabulary"),
     ("ragged", "predictions", "detections", "benchmark", "components", "grids", "weights"),
-    ("naming", "data", "metrics"),
+    ("naming", "clip", "data", "metrics"),
     ("pipeline",),
     ("runs", "training", "throughput"),
     ("report", "testing"),
@@ -26,6 +26,7 @@ LAYERS = (
 
 PUBLIC = (
     "benchmark",
+    "clip",
     "components",
     "data",
     "errors",

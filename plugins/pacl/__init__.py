@@ -59,12 +59,13 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         SettingError: if settings are unknown or do not fit together.
         WeightsError: if weights can't be had or do not fit.
     """
+    from ovvol_bench.clip.files import holds_text, stored_numbers
+    from ovvol_bench.clip.pretrained import load_pretrained
+    from ovvol_bench.clip.towers import build_towers, clip_config
     from ovvol_bench.weights import read_state, resolve_weights
 
-    from .checkpoint import holds_text, load_state, stored_numbers
-    from .clip import build_towers, clip_config
+    from .checkpoint import load_state
     from .model import PaclLabeler
-    from .pretrained import load_pretrained
 
     numbers = {
         "embed_dim": embed_dim,

@@ -1,45 +1,22 @@
 """Reading and writing PACL weights: the reference's layout, and one file that holds all.
 
-Our own files hold image tower, text tower and trained part. The text tower's token embedding, by far
-the largest table of a small CLIP, is stored sparsely: the rows of the tokens that were trained, and
-their ids; the other rows are zero.
+Our own files hold image tower, text tower and trained part, in the layout of ``ovvol_bench.clip.files``.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
 from ovvol_bench import WeightsError
-from ovvol_bench.weights import State, load_strict, read_metadata, read_state, save_state
+from ovvol_bench.clip.files import TEXT, dense_tokens, holds_text, sparse_tokens, stated
+from ovvol_bench.weights import State, load_strict, read_state, save_state
 
 from .model import PaclLabeler
 
-_TEXT = "text."
-_TOKENS = "text.token_embedding.weight"
-_ROWS = "text.token_embedding.rows"
-_INDICES = "text.token_embedding.indices"
 _IMAGE_MARK = "model.class_embedding"
-_NUMBERS = "clip"
-
-
-def stored_numbers(path: Path) -> dict[str, int]:
-    """The architecture that a file written by `save_labeler` states; empty for any other file.
-
-    Raises:
-        WeightsError: if the file is missing or truncated.
-    """
-    numbers: dict[str, int] = json.loads(read_metadata(path).get(_NUMBERS, "{}"))
-    return numbers
-
-
-def holds_text(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict brings a text tower."""
-    return any(name.startswith(_TEXT) for name in state)
 
 
 def load_labeler(labeler: PaclLabeler, path: Path) -> None:
@@ -62,10 +39,10 @@ def load_state(labeler: PaclLabeler, state: State, source: Path) -> None:
             f"'module.' before it; it begins with {', '.join(list(state)[:3])}."
         )
     if holds_text(state):
-        state = _dense(state, labeler.text.vocab_size, source)
+        state = dense_tokens(state, labeler.text.vocab_size, source)
     else:
         _refuse_exact_gelu(labeler, source)
-        own = {f"{_TEXT}{name}": value for name, value in labeler.text.state_dict().items()}
+        own = {f"{TEXT}{name}": value for name, value in labeler.text.state_dict().items()}
         state = {**state, **own}
     load_strict(labeler, state, source)
 
@@ -89,29 +66,8 @@ def save_labeler(
         known_words: (vocabulary,) bool, rows of the token embedding that mean something; the others are
             left out as well. None: all.
     """
-    state = dict(labeler.state_dict())
-    table = state.pop(_TOKENS)
-    kept = table.any(dim=1) if known_words is None else table.any(dim=1) & known_words
-    indices = kept.nonzero().flatten()
-    state[_ROWS], state[_INDICES] = table[indices], indices.int()
-    numbers = json.dumps(asdict(labeler.numbers))
-    save_state(state, path, {**(metadata or {}), _NUMBERS: numbers}, half)
-
-
-def _dense(state: State, vocabulary: int, source: Path) -> State:
-    if _ROWS not in state or _INDICES not in state:
-        return state
-    rows, indices = state[_ROWS], state[_INDICES].long()
-    fits = rows.ndim == 2 and indices.shape == rows.shape[:1]
-    if not fits or (len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < vocabulary):
-        raise WeightsError(
-            f"{source}: {_ROWS} of shape {tuple(rows.shape)} and {_INDICES} of shape "
-            f"{tuple(indices.shape)} do not fit: expected (R, width) and (R), ids below {vocabulary}."
-        )
-    table = rows.new_zeros(vocabulary, rows.shape[1])
-    table[indices] = rows
-    others = {name: value for name, value in state.items() if name not in {_ROWS, _INDICES}}
-    return {**others, _TOKENS: table}
+    state = sparse_tokens(dict(labeler.state_dict()), known_words)
+    save_state(state, path, {**(metadata or {}), **stated(labeler.numbers)}, half)
 
 
 def _refuse_exact_gelu(labeler: PaclLabeler, source: Path) -> None:

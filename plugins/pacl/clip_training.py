@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovvol_bench import SettingError
+from ovvol_bench.clip.text import embed_tokens, tokenize
 from ovvol_bench.training import Batch, Draws, Examples, Losses, Optimization, Recipe, TrainingTask
 
 from .checkpoint import save_labeler
 from .distributed import anywhere, gathered
 from .model import PaclLabeler
 from .pictures import PictureExamples, Views, normalised
-from .text import embed_tokens, tokenize
 from .training import checked_labeler, short_attention
 
 _FIRST_TEMPERATURE = 0.07

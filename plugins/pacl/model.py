@@ -8,25 +8,16 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from open_clip.transformer import LayerNorm, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import LayerNorm, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from ovvol_bench import Labeler, SettingError
-from ovvol_bench.components import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from ovvol_bench.grids import GridCache
-
-from .clip import ClipTowers
-from .text import embed_tokens, tokenize
-
-PixelStatistics = Literal["clip", "imagenet"]
-_PROMPTS_AT_ONCE = 256
+from ovvol_bench import Labeler
+from ovvol_bench.clip.labeler import ClipLabeler, PixelStatistics
+from ovvol_bench.clip.towers import ClipTowers
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Embedder(nn.Module):
         return self.res(tokens) + self.main(tokens)  # type: ignore[no-any-return]
 
 
-class PaclLabeler(Labeler):
+class PaclLabeler(ClipLabeler, Labeler):
     """Patch embeddings in CLIP's text space.
 
     Only ``last_transformer``, ``ln_last`` and ``vision_emb`` train; both towers are frozen.
@@ -81,20 +72,11 @@ class PaclLabeler(Labeler):
     """
 
     def __init__(self, towers: ClipTowers, pixel_statistics: PixelStatistics = "clip") -> None:
-        super().__init__()
-        self.numbers = towers.numbers
-        self.patch_size, self.dim = self.numbers.patch_size, self.numbers.embed_dim
-        if pixel_statistics == "imagenet":
-            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
-        else:
-            self.mean, self.std = CLIP_MEAN, CLIP_STD
-        self.model: VisionTransformer = towers.image.requires_grad_(False)
-        self.text = towers.text.requires_grad_(False)
+        super().__init__(towers, pixel_statistics)
         width = self.numbers.width
         self.last_transformer = _similar_block(towers.image.transformer.resblocks[-1], width)
         self.ln_last = LayerNorm(width)
         self.vision_emb = Embedder(width, self.dim)
-        self._grids = GridCache()
 
     def embed_patches(self, video: Tensor) -> Tensor:
         """See `Labeler.embed_patches`.
@@ -103,17 +85,7 @@ class PaclLabeler(Labeler):
             SettingError: if the frames' size is no multiple of ``patch_size``.
         """
         patches = self.head(self.trunk(video.flatten(0, 1)))
-        return patches.view(*video.shape[:2], *self._grid(video), self.dim)
-
-    def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """See `Labeler.embed_text`.
-
-        Raises:
-            SettingError: if a prompt is too long.
-        """
-        tokens = tokenize(prompts).to(self.model.proj.device)
-        embedded = torch.cat([embed_tokens(self.text, part) for part in tokens.split(_PROMPTS_AT_ONCE)])
-        return F.normalize(embedded.float(), dim=-1)
+        return patches.view(*video.shape[:2], *self.grid(video), self.dim)
 
     def align(self, images: Tensor) -> Alignment:
         """Patches and whole of every image, for training; gradients reach the trained part only.
@@ -124,7 +96,7 @@ class PaclLabeler(Labeler):
         with torch.no_grad():
             tokens = self.trunk(images)
             image = self.tower_output(tokens)[:, 0].float()
-        return Alignment.of(image, self.head(tokens).unflatten(1, self._grid(images)))
+        return Alignment.of(image, self.head(tokens).unflatten(1, self.grid(images)))
 
     def trunk(self, images: Tensor) -> Tensor:
         """All of the frozen tower but its last block.
@@ -135,20 +107,11 @@ class PaclLabeler(Labeler):
         Returns:
             (B, 1 + h*w, width), class token first.
         """
-        embedded = self.model.conv1(images).flatten(2).transpose(1, 2)
-        table = self.model.positional_embedding
-        grid = table[1:].view(1, *self.model.grid_size, -1)
-        positions = self._grids.resize(grid, self._grid(images)).flatten(0, 2)
-        first = (self.model.class_embedding + table[0]).expand(len(embedded), 1, -1)
-        tokens = self.model.ln_pre(torch.cat((first, embedded + positions), dim=1))
-        for block in self.model.transformer.resblocks[:-1]:
-            tokens = block(tokens)
-        return tokens  # type: ignore[no-any-return]
+        return self.tokens(images, last_blocks=1)
 
     def tower_output(self, tokens: Tensor) -> Tensor:
         """What the frozen tower makes of the trunk's tokens: (B, 1 + h*w, E), class token first."""
-        tokens = self.model.transformer.resblocks[-1](tokens)
-        return self.model.ln_post(tokens) @ self.model.proj  # type: ignore[no-any-return]
+        return self.shared(self.model.transformer.resblocks[-1](tokens))
 
     def head(self, tokens: Tensor) -> Tensor:
         """The trunk's tokens (B, 1 + h*w, width) to trained patch embeddings (B, h*w, E)."""
@@ -160,15 +123,6 @@ class PaclLabeler(Labeler):
         from .checkpoint import load_labeler
 
         load_labeler(self, path)
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        height, width = images.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise SettingError(
-                f"pacl: frames of {height} x {width} pixels; expected multiples of "
-                f"patch_size={self.patch_size}."
-            )
-        return height // self.patch_size, width // self.patch_size
 
 
 def _similar_block(block: ResidualAttentionBlock, width: int) -> ResidualAttentionBlock:

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import torch
-from ovvol_plugins.pacl.clip import ClipNumbers, build_towers
 from ovvol_plugins.pacl.model import PaclLabeler
 from ovvol_plugins.pacl.training import Contrast, PaclTraining, contrast
 from safetensors.torch import load_file
 
+from ovvol_bench.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.naming.scores import prompt_logits
 from ovvol_bench.naming.slots import pool

@@ -3,8 +3,9 @@
 import json
 
 import torch
-from ovvol_plugins.pacl.text import tokenize
 from safetensors.torch import load_file
+
+from ovvol_bench.clip.text import tokenize
 
 
 def test_golden_tokens_of_all_prompts(golden):

@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from ovvol_plugins.pacl import build_pacl, clip_recipe
-from ovvol_plugins.pacl.clip import ClipNumbers, build_towers
 from ovvol_plugins.pacl.clip_training import Captions, ClipTraining, Matching, caption_number, match, truth
 from ovvol_plugins.pacl.model import PaclLabeler
-from ovvol_plugins.pacl.text import embed_tokens, tokenize
 
 from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
+from ovvol_bench.clip.text import embed_tokens, tokenize
+from ovvol_bench.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.weights import read_state
 

@@ -2,33 +2,17 @@
 
 import pytest
 import torch
-from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pretrained
-from ovvol_plugins.pacl.checkpoint import save_labeler, stored_numbers
-from ovvol_plugins.pacl.clip import ClipNumbers, build_towers, clip_config
+from ovvol_plugins.pacl import build_pacl, ovvol_labelers
+from ovvol_plugins.pacl.checkpoint import save_labeler
 from ovvol_plugins.pacl.model import PaclLabeler
-from ovvol_plugins.pacl.pretrained import load_pretrained
-from ovvol_plugins.pacl.text import tokenize
 from ovvol_plugins.pacl.training import alignment_loss
+from small_clip import SMALL, openai_state, small_towers
 
 from ovvol_bench import SettingError, WeightsError
+from ovvol_bench.clip.files import stored_numbers
+from ovvol_bench.clip.text import tokenize
 from ovvol_bench.components import CLIP_MEAN, IMAGENET_MEAN
 from ovvol_bench.weights import read_state, save_state
-
-SMALL = {
-    "embed_dim": 6,
-    "patch_size": 4,
-    "image_size": 12,
-    "width": 16,
-    "layers": 2,
-    "heads": 2,
-    "text_width": 8,
-    "text_layers": 1,
-    "text_heads": 2,
-}
-
-
-def small_towers(**numbers):
-    return build_towers(ClipNumbers(**{**SMALL, **numbers}).config())
 
 
 def small_labeler(seed=0, **numbers):
@@ -96,20 +80,6 @@ class TestText:
         assert torch.allclose(rows.norm(dim=1), torch.ones(2))
         assert torch.allclose(rows[1:], labeler.embed_text(["a photo of a red panda"]), atol=1e-6)
 
-    def test_long_lists_are_embedded_in_parts(self):
-        assert small_labeler().embed_text([f"number {i}" for i in range(300)]).shape == (300, 6)
-
-    def test_tokens_start_and_end_with_marks(self):
-        tokens = tokenize(["dog", "Dog "])
-        assert tokens.shape == (2, 77)
-        assert tokens[0, :4].tolist() == [49406, 1929, 49407, 0]
-        assert torch.equal(tokens[0], tokens[1])
-
-    def test_prompts_up_to_the_limit_are_read_and_longer_ones_refused(self):
-        assert tokenize(["dog " * 75])[0, -1] == 49407
-        with pytest.raises(SettingError, match=r"'dog dog.*78 tokens.*reads 77"):
-            tokenize(["cat", "dog " * 76])
-
 
 class TestTraining:
     def test_only_the_head_learns_and_the_loss_falls(self):
@@ -131,39 +101,6 @@ class TestTraining:
             loss = alignment_loss(labeler, images)
         assert loss.dtype == torch.float32
         assert torch.allclose(loss, alignment_loss(labeler, images), atol=0.05)
-
-
-class TestArchitecture:
-    def test_named_models_take_no_numbers(self):
-        with pytest.raises(SettingError, match=r"width can be set for model=custom only, not for 'ViT-B-16'"):
-            clip_config("ViT-B-16", {"width": 16})
-
-    def test_custom_models_need_all_numbers(self):
-        with pytest.raises(SettingError, match="also needs image_size, text_heads"):
-            clip_config("custom", {**SMALL, "image_size": None, "text_heads": None})
-
-    def test_settings_come_before_what_a_file_says(self):
-        config = clip_config("custom", {"width": 32}, {**SMALL, "quick_gelu": False})
-        assert config["vision_cfg"]["width"] == 32
-        assert config["quick_gelu"] is False
-
-    def test_unknown_models_get_a_suggestion(self):
-        with pytest.raises(SettingError, match="Did you mean 'ViT-B-16-quickgelu'"):
-            clip_config("ViT-B-16-quikgelu", {})
-
-    @pytest.mark.parametrize("name", ["RN50", "ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32"])
-    def test_other_families_are_refused(self, name):
-        with pytest.raises(SettingError, match=f"'{name}' is not a plain CLIP"):
-            build_towers(clip_config(name, {}), name)
-
-    @pytest.mark.parametrize("numbers", [{"width": 15}, {"image_size": 13}, {"text_heads": 3}, {"layers": 0}])
-    def test_unfit_numbers_are_refused(self, numbers):
-        with pytest.raises(SettingError, match=r"pacl: \w+="):
-            ClipNumbers(**{**SMALL, **numbers})
-
-    def test_numbers_are_read_back_from_towers(self):
-        numbers = ClipNumbers(**SMALL, quick_gelu=False)
-        assert build_towers(numbers.config()).numbers == numbers
 
 
 class TestCheckpoints:
@@ -232,23 +169,6 @@ class TestCheckpoints:
         with pytest.raises(WeightsError, match=r"1 missing from the file \(vision_emb\.res\.bias\)"):
             small_labeler().load_weights(tmp_path / "w.pth")
 
-
-def openai_state(towers):
-    """Both towers in one state dict, as OpenAI publishes it."""
-    image = {f"visual.{name}": value for name, value in towers.image.state_dict().items()}
-    numbers = {name: torch.tensor(12) for name in ("input_resolution", "context_length", "vocab_size")}
-    return {**image, **towers.text.state_dict(), **numbers, "logit_scale": torch.ones(())}
-
-
-class TestPretrained:
-    def test_from_a_file_of_both_towers(self, tmp_path):
-        source = small_towers()
-        torch.save(openai_state(source), tmp_path / "clip.pt")
-        labeler = build_pacl(model="custom", pretrained=str(tmp_path / "clip.pt"), **SMALL)
-        images, tokens = some_images(), tokenize(["a dog"])
-        assert torch.allclose(labeler.model(images), source.image(images), atol=1e-5)
-        assert torch.allclose(labeler.text(tokens), source.text(tokens), atol=1e-5)
-
     def test_the_reference_with_towers_from_a_file(self, tmp_path):
         source = small_labeler()
         torch.save(reference_state(source), tmp_path / "w.pth")
@@ -258,36 +178,3 @@ class TestPretrained:
         )
         video = some_images()[None]
         assert torch.equal(labeler.eval().embed_patches(video), source.embed_patches(video))
-
-    def test_the_other_gelu_is_refused(self, tmp_path):
-        torch.save(openai_state(small_towers()), tmp_path / "clip.pt")
-        exact = small_towers(quick_gelu=False)
-        with pytest.raises(SettingError, match=r"clip\.pt was trained with the quick GELU.*-quickgelu"):
-            load_pretrained(exact, "custom", str(tmp_path / "clip.pt"))
-        with pytest.raises(SettingError, match=r"'openai' was trained with the quick GELU.*-quickgelu"):
-            load_pretrained(exact, "ViT-B-16", "openai")
-        with pytest.raises(SettingError, match=r"exact GELU.*without '-quickgelu'"):
-            load_pretrained(small_towers(), "ViT-B-16", "laion2b_s34b_b88k")
-
-    def test_without_a_network_the_file_to_give_is_named(self, monkeypatch):
-        monkeypatch.setattr(pretrained, "_in_cache", lambda tag: None)
-        monkeypatch.setattr(pretrained, "_reachable", lambda address: False)
-        with pytest.raises(WeightsError, match=r"openai.*open_clip_model\.safetensors.*labeler\.pretrained"):
-            load_pretrained(small_towers(), "ViT-B-16-quickgelu", "openai")
-
-    def test_weights_in_the_cache_need_no_network(self, monkeypatch, tmp_path):
-        source, towers = small_towers(), small_towers()
-        torch.save(openai_state(source), tmp_path / "open_clip_model.bin")
-        monkeypatch.setattr(
-            pretrained,
-            "try_to_load_from_cache",
-            lambda repository, name: str(tmp_path / "open_clip_model.bin"),
-        )
-        monkeypatch.setattr(pretrained, "_reachable", lambda address: pytest.fail("asked the network"))
-        load_pretrained(towers, "ViT-B-16-quickgelu", "openai")
-        assert torch.equal(towers.image.proj, source.image.proj)
-
-    @pytest.mark.parametrize(("model", "hint"), [("ViT-B-16-quickgelu", "mean 'openai'"), ("custom", "none")])
-    def test_unknown_tags_are_refused(self, model, hint):
-        with pytest.raises(WeightsError, match=f"'opnai' is no file.*{hint}"):
-            load_pretrained(small_towers(), model, "opnai")

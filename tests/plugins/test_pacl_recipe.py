@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pacl_recipe
-from ovvol_plugins.pacl.clip import ClipNumbers, build_towers
 from ovvol_plugins.pacl.model import PaclLabeler
 from ovvol_plugins.pacl.pictures import Views, heat_maps, normalised, random_box
 from ovvol_plugins.pacl.training import Contrast, PaclTraining, alignment_loss, tiled, untiled
 
 from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
+from ovvol_bench.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.weights import read_metadata
 

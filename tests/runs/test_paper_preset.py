@@ -36,8 +36,9 @@ def save_grouper(path: Path) -> None:
 
 
 def save_labeler(pacl: Path, clip: Path) -> None:
-    from ovvol_plugins.pacl.clip import build_towers, clip_config
     from ovvol_plugins.pacl.model import PaclLabeler
+
+    from ovvol_bench.clip.towers import build_towers, clip_config
 
     labeler = PaclLabeler(build_towers(clip_config("ViT-B-16-quickgelu", {})))
     trained = {f"module.{k}": v for k, v in labeler.state_dict().items() if not k.startswith("text.")}

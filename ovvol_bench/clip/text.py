@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import TextTransformer
 from torch import Tensor
 
-from ovvol_bench import SettingError
+from ovvol_bench.errors import SettingError
 
 CONTEXT = 77
+_PROMPTS_AT_ONCE = 256
 
 
 def tokenize(prompts: Sequence[str]) -> Tensor:
@@ -43,7 +45,7 @@ def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
     a short prompt costs a fraction of the tower's own 77 tokens.
 
     Args:
-        tower: plain, as `clip.build_towers` makes it.
+        tower: plain, as `towers.build_towers` makes it.
         tokens: (P, 77) int64 from `tokenize`.
 
     Returns:
@@ -55,6 +57,24 @@ def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
     states = tower.transformer(states, attn_mask=tower.attn_mask[:length, :length])
     ends = tower.ln_final(states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=1)])
     return ends @ tower.text_projection  # type: ignore[no-any-return]
+
+
+def embed_sentences(tower: TextTransformer, prompts: Sequence[str]) -> Tensor:
+    """What the tower makes of sentences.
+
+    Args:
+        tower: plain, as `towers.build_towers` makes it.
+        prompts: P sentences.
+
+    Returns:
+        (P, E) float32, rows of unit length.
+
+    Raises:
+        SettingError: if a prompt is too long.
+    """
+    tokens = tokenize(prompts).to(tower.text_projection.device)
+    embedded = torch.cat([embed_tokens(tower, part) for part in tokens.split(_PROMPTS_AT_ONCE)])
+    return F.normalize(embedded.float(), dim=-1)
 
 
 @cache

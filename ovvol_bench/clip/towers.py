@@ -1,4 +1,4 @@
-"""The CLIP towers that PACL stands on, built from open_clip's classes."""
+"""The two towers of a plain CLIP, built from open_clip's classes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import open_clip
 from open_clip.transformer import TextTransformer, VisionTransformer
 
-from ovvol_bench import SettingError
-from ovvol_bench.errors import nearest
+from ovvol_bench.errors import SettingError, nearest
 
 CUSTOM = "custom"
 
@@ -45,11 +44,11 @@ class ClipNumbers:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name != "quick_gelu" and value < 1:
-                raise SettingError(f"pacl: {name}={value}; expected at least 1.")
+                raise SettingError(f"CLIP: {name}={value}; expected at least 1.")
         for name, divisor in (("image_size", "patch_size"), ("width", "heads"), ("text_width", "text_heads")):
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
-                raise SettingError(f"pacl: {name}={value} is not a multiple of {divisor}={by}.")
+                raise SettingError(f"CLIP: {name}={value} is not a multiple of {divisor}={by}.")
 
     def config(self) -> dict[str, Any]:
         """The same as a configuration of open_clip."""
@@ -120,14 +119,14 @@ def clip_config(
         known: dict[str, Any] = {**(stored or {}), **given}
         missing = [item.name for item in fields(ClipNumbers) if item.name not in {*known, "quick_gelu"}]
         if missing:
-            raise SettingError(f"pacl: model=custom also needs {', '.join(missing)}.")
+            raise SettingError(f"CLIP: model=custom also needs {', '.join(missing)}.")
         return ClipNumbers(**known).config()
     if given:
-        raise SettingError(f"pacl: {', '.join(given)} can be set for model=custom only, not for {model!r}.")
+        raise SettingError(f"CLIP: {', '.join(given)} can be set for model=custom only, not for {model!r}.")
     config = open_clip.get_model_config(model)
     if config is None:
         raise SettingError(
-            f"pacl: unknown CLIP model {model!r}.{nearest(model, open_clip.list_models())} "
+            f"CLIP: unknown CLIP model {model!r}.{nearest(model, open_clip.list_models())} "
             f"Use a name of open_clip's or model=custom."
         )
     return dict(config)
@@ -145,7 +144,7 @@ def build_towers(config: Mapping[str, Any], model: str = CUSTOM) -> ClipTowers:
     """
     if not _is_plain(config["vision_cfg"], config["text_cfg"]):
         raise SettingError(
-            f"pacl: model {model!r} is not a plain CLIP: a vision transformer with a class token, and a "
+            f"CLIP: model {model!r} is not a plain CLIP: a vision transformer with a class token, and a "
             f"text transformer over 77 of CLIP's own tokens. Use one like ViT-B-16-quickgelu."
         )
     quick_gelu = config.get("quick_gelu", False)

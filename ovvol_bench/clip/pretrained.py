@@ -13,17 +13,41 @@ import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from ovvol_bench import SettingError, WeightsError
-from ovvol_bench.errors import nearest
-from ovvol_bench.weights import load_strict, read_state
-
-from .clip import CUSTOM, ClipTowers
+from ovvol_bench.clip.files import IMAGE, TEXT, dense_tokens, holds_text, stored_numbers
+from ovvol_bench.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
+from ovvol_bench.errors import SettingError, WeightsError, nearest
+from ovvol_bench.weights import State, load_strict, read_state, weights_file
 
 # In files that hold both towers and of no use to either: the loss's scale, the numbers of the
 # architecture in OpenAI's own files.
 _NOT_NEEDED = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
 _OPENAI_MARK = "input_resolution"
+_VISUAL = "visual."
 _HUB_NAMES = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+
+
+def load_clip(model: str, pretrained: str | None) -> ClipTowers:
+    """A CLIP with its weights.
+
+    Args:
+        model: a name that open_clip knows, or ``custom`` for the one that a file of our own states.
+        pretrained: as for `load_pretrained`; None for random weights.
+
+    Raises:
+        SettingError: if settings are unknown or do not fit together.
+        WeightsError: if the weights can't be had or do not fit.
+    """
+    path = weights_file(pretrained) if pretrained is not None else None
+    stored = stored_numbers(path) if path else {}
+    if model == CUSTOM and not stored:
+        raise SettingError(
+            f"CLIP: model=custom takes its architecture from a file that states it, as `ovvol-bench train` "
+            f"writes; pretrained={pretrained!r} is none. Name a model of open_clip's, or such a file."
+        )
+    towers = build_towers(clip_config(model, {}, stored), model)
+    if pretrained is not None:
+        load_pretrained(towers, model, pretrained)
+    return towers
 
 
 def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
@@ -32,22 +56,22 @@ def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
     Args:
         towers: of the model.
         model: name of the model; ``custom`` with a file only.
-        pretrained: path of a file that holds both towers under open_clip's or OpenAI's names, or one
-            of open_clip's tags, such as ``openai``.
+        pretrained: path of a file that holds both towers under open_clip's, OpenAI's or our own names;
+            PACKAGE:NAME for one that comes with a plugin; or one of open_clip's tags, such as ``openai``.
 
     Raises:
         SettingError: if the weights were trained with the other GELU.
         WeightsError: if the weights can't be had or do not fit.
     """
-    path = Path(pretrained).expanduser()
-    if path.is_file():
+    path = weights_file(pretrained)
+    if path is not None:
         _load_both(towers, path)
         return
     tag = open_clip.get_pretrained_cfg(model, pretrained) if model != CUSTOM else {}
     if not tag:
         tags = [] if model == CUSTOM else open_clip.list_pretrained_tags_by_model(model)
         raise WeightsError(
-            f"pacl: pretrained={pretrained!r} is no file, and no tag of {model!r} in open_clip "
+            f"CLIP: pretrained={pretrained!r} is no file, and no tag of {model!r} in open_clip "
             f"({', '.join(tags) or 'it has none'}).{nearest(pretrained, tags)}"
         )
     _refuse_other_gelu(towers, tag.get("quick_gelu", False), f"pretrained={pretrained!r}")
@@ -55,7 +79,7 @@ def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
     if found is None:
         wanted = " or ".join(_hub_files(tag)) or tag.get("url")
         raise WeightsError(
-            f"pacl: the {pretrained!r} weights of {model!r} are not in open_clip's cache and could not be "
+            f"CLIP: the {pretrained!r} weights of {model!r} are not in open_clip's cache and could not be "
             f"fetched. Fetch {wanted} (Hugging Face hub) on a machine with a network and set "
             f"labeler.pretrained to that file, or set labeler.weights to a file that holds both towers."
         )
@@ -100,16 +124,26 @@ def _load_both(towers: ClipTowers, path: Path) -> None:
     state = read_state(path)
     if _OPENAI_MARK in state:
         _refuse_other_gelu(towers, True, str(path))
-    image = {name.removeprefix("visual."): v for name, v in state.items() if name.startswith("visual.")}
-    text = {name.removeprefix("text."): v for name, v in state.items() if not name.startswith("visual.")}
+    if holds_text(state) and (numbers := stored_numbers(path)):
+        _refuse_other_gelu(towers, bool(numbers.get("quick_gelu", True)), str(path))
+        state = dense_tokens(state, towers.text.vocab_size, path)
+        image, text = _under(IMAGE, state), _under(TEXT, state)
+    else:
+        image = _under(_VISUAL, state)
+        text = {name.removeprefix(TEXT): v for name, v in state.items() if not name.startswith(_VISUAL)}
     load_strict(towers.image, image, path)
     load_strict(towers.text, text, path, ignored=_NOT_NEEDED)
+
+
+def _under(prefix: str, state: State) -> State:
+    """The tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _refuse_other_gelu(towers: ClipTowers, quick: bool, what: str) -> None:
     if quick != towers.quick_gelu:
         better = "one ending in '-quickgelu'" if quick else "the one without '-quickgelu'"
         raise SettingError(
-            f"pacl: {what} was trained with the {'quick' if quick else 'exact'} GELU and the model uses "
+            f"CLIP: {what} was trained with the {'quick' if quick else 'exact'} GELU and the model uses "
             f"the other; its features would be wrong. Set labeler.model to {better}."
         )
