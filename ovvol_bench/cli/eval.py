@@ -73,7 +73,6 @@ def _eval_run(registry: Registry, folder: RunFolder, options: Mapping[str, Any],
 
 def _eval_file(registry: Registry, path: Path, options: Mapping[str, Any], style: str) -> None:
     from ovvol_bench.runs.files import without_nan
-    from ovvol_bench.runs.predictions import read_predictions
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.runs.rescore import score_file
     from ovvol_bench.runs.selection import Choice
@@ -83,7 +82,7 @@ def _eval_file(registry: Registry, path: Path, options: Mapping[str, Any], style
     usual = [Choice(part.name, part.options) for part in load_preset("shapes").metrics]
     metrics = choose_metrics(registry, usual, options)
     dataset = Choice(options["dataset"], options["settings"].get("dataset", {}))
-    scored = without_nan(score_file(read_predictions(path), dataset, registry, metrics))
+    scored = without_nan(score_file(path, dataset, registry, metrics))
     if style == "json":
         echo_json(scored)
         return

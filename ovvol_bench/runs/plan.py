@@ -18,15 +18,14 @@ from ovvol_bench.naming.prompts import build_prompts
 from ovvol_bench.naming.settings import NamingSettings, naming_settings
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
 from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import (
     LabelerWithText,
     Part,
-    build_dataset,
     build_encoder,
     build_grouper,
     build_labeler,
-    build_metrics,
 )
 from ovvol_bench.runs.results import Truth
 from ovvol_bench.runs.selection import Choice, Selection
@@ -151,9 +150,3 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
     }
     networks = (encoders, groupers, labelers)
     return Plan(selection, spec, clips, infos, *networks, metrics, naming, device)
-
-
-def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
-    """Of the first ``limit`` clips, or of all."""
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    return tuple(dataset.info(index) for index in range(count))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError
-from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.parts import build_dataset, build_metrics
-from ovvol_bench.runs.plan import clip_infos
+from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.scoring import needs_masks, score
@@ -69,21 +68,19 @@ def same_dataset(registry: Registry, spec: RunSpec) -> Dataset:
     return dataset
 
 
-def score_file(
-    predictions: Predictions, choice: Choice, registry: Registry, metrics: Sequence[Choice]
-) -> dict[str, Any]:
-    """Score predictions of any origin against a dataset.
+def score_file(path: Path, choice: Choice, registry: Registry, metrics: Sequence[Choice]) -> dict[str, Any]:
+    """Score a predictions file or folder of any origin against a dataset.
 
     Returns:
         The objects ``dataset``, ``coverage`` and ``metrics`` of a result.
 
     Raises:
-        DataError: if predictions and dataset don't belong together.
+        DataError: if the predictions can't be read, or they and the dataset don't belong together.
     """
     spec, dataset = build_dataset(registry, choice)
     built, _ = build_metrics(registry, metrics, dataset.vocabulary)
     infos = clip_infos(dataset, None)
-    coverage, values = score(predictions, infos, built)
+    coverage, values = score(read_predictions(path, needs_masks(built)), infos, built)
     return {
         "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
         "coverage": {"clips": len(infos), "done": coverage.done, "frames": coverage.frames},

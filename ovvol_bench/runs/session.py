@@ -15,15 +15,15 @@ import torch
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import build_metrics
 from ovvol_bench.runs.clock import Clock
 from ovvol_bench.runs.files import ensure_writable
 from ovvol_bench.runs.matrix import Matrix, OnError
-from ovvol_bench.runs.parts import build_metrics
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
 from ovvol_bench.runs.run import Run
-from ovvol_bench.runs.scoring import score
+from ovvol_bench.runs.scoring import needs_masks, score
 from ovvol_bench.runs.selection import Selection
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import Overwrite, RunFolder
@@ -181,7 +181,8 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
 
 def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> dict[str, Any]:
     metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
-    coverage, values = score(read_predictions(run.folder.predictions), plan.infos, metrics)
+    predictions = read_predictions(run.folder.predictions, needs_masks(metrics))
+    coverage, values = score(predictions, plan.infos, metrics)
     skipped = {**plan.dataset.skipped, **run.reasons()}
     outcome = Outcome(replace(coverage, skipped=skipped), values, timing.to_json(), gpu=plan.gpu)
     result = build_result(run.spec, plan.truth, outcome)

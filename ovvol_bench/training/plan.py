@@ -17,9 +17,10 @@ from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import CheckpointError, SettingError
 from ovvol_bench.files import write_text
 from ovvol_bench.registry import FoundRecipe, Registry
+from ovvol_bench.runs.benchmark import build_dataset, fit, part_spec
 from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.machine import core_version
-from ovvol_bench.runs.parts import build_dataset, build_encoder, check_pair, fit, part_spec
+from ovvol_bench.runs.parts import build_encoder, check_pair
 from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
 from ovvol_bench.runs.selection import Choice, with_settings
 from ovvol_bench.runs.spec import PartSpec, canonical_digest

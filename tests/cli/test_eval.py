@@ -1,12 +1,18 @@
 """``ovvol-bench eval``: results from stored predictions alone."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from synthetic_vid import synthetic, write_shards, write_tree
 
 from ovvol_bench.cli import main
+from ovvol_bench.metrics import evaluate as evaluate_predictions
+from ovvol_bench.metrics.accumulators import CorLoc
 
 RUNS = Path(__file__).parents[1] / "runs"
 PLUGIN = ["--plugin", str(RUNS / "tiny_plugin.py")]
@@ -114,3 +120,26 @@ def test_bad_input_is_one_message_and_exit_code_2(folder, evaluate, arguments, e
     done = evaluate(folder / arguments[0], *arguments[1:])
     assert done.exit_code == 2
     assert expected in done.stderr
+
+
+def test_a_file_is_scored_without_torch(tmp_path):
+    predictions, truth = synthetic(64)
+    write_shards(predictions, tmp_path / "predictions")
+    tree = write_tree(truth.values(), tmp_path / "tree")
+    dataset = ["--dataset", "imagenet-vid", "-o", f"dataset.path={tree}", "-o", f"dataset.cache={tmp_path}"]
+    arguments = ["eval", str(tmp_path / "predictions"), *dataset, "--format", "json"]
+    script = (
+        "import sys\n"
+        "from ovvol_bench.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    environment = {**os.environ, "OVVOL_PLUGINS": "metrics,data"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    scored = json.loads(done.stdout)
+    assert scored["coverage"] == {"clips": 8, "done": 8, "frames": 64}
+    own = evaluate_predictions(predictions, truth, [CorLoc("vid-reference")])
+    assert scored["metrics"]["corloc_any@vid-reference"]["value"] == own["corloc_any@vid-reference"].value

@@ -1,0 +1,68 @@
+"""Dataset and metrics of a run, built from the registry; imports no torch, so that scoring starts quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.metrics.evaluation import held_out_ids
+from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.selection import Choice
+from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.types import ClipInfo
+
+
+def build_dataset(registry: Registry, choice: Choice) -> tuple[PartSpec, Dataset]:
+    """A dataset and its spec, whose digest is the fingerprint.
+
+    Raises:
+        UnknownNameError, SettingError: if the name or a setting is wrong.
+        DataError: if it can't be read.
+    """
+    spec = part_spec(registry, "dataset", choice)
+    dataset: Dataset = registry.build("dataset", choice.name, spec.options)
+    return replace(spec, digest=dataset.fingerprint()), dataset
+
+
+def build_metrics(
+    registry: Registry, choices: Sequence[Choice], vocabulary: Vocabulary
+) -> tuple[tuple[Metric, ...], tuple[PartSpec, ...]]:
+    """Fresh metrics and their specs, in order.
+
+    A setting named ``held_out`` follows from the vocabulary unless chosen: the ids of the classes
+    that are kept out of training.
+
+    Raises:
+        UnknownNameError, SettingError: if a name or a setting is wrong.
+    """
+    follows = {"held_out": held_out_ids(vocabulary)}
+    fitted = [fit(registry, "metric", choice, follows) for choice in choices]
+    specs = tuple(part_spec(registry, "metric", choice) for choice in fitted)
+    return tuple(registry.build("metric", spec.name, spec.options) for spec in specs), specs
+
+
+def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[str, Any]) -> Choice:
+    """The choice with settings that follow from other parts, where it has them and they weren't chosen."""
+    known = {setting.name for setting in registry.settings(kind, choice.name)}
+    fitted = {key: value for key, value in follows.items() if key in known}
+    return Choice(choice.name, {**fitted, **choice.options})
+
+
+def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
+    """A part as chosen, with every setting resolved and without its digest.
+
+    Raises:
+        UnknownNameError, SettingError: if the name or a setting is wrong.
+    """
+    found = registry.find(kind, choice.name)
+    options = registry.resolve(kind, choice.name, choice.options)
+    return PartSpec(choice.name, options, found.origin, found.version)
+
+
+def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
+    """Of the first ``limit`` clips, or of all."""
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    return tuple(dataset.info(index) for index in range(count))
