@@ -37,6 +37,11 @@ def split_names(context: click.Context, parameter: click.Parameter, text: str | 
 )
 @click.option("--sort-by", metavar="NAME", help="Column that orders the rows, best first.")
 @format_option("text", "markdown", "csv", "latex", "html", "json")
+@click.option(
+    "--references",
+    type=click.Path(path_type=Path),
+    help="Print the published numbers of this folder, as results/reference, for the datasets of the tables.",
+)
 @click.option("--readme", type=click.Path(path_type=Path), help="Write the tables of this README's folder.")
 @click.option("--check", is_flag=True, help="With --readme: write nothing, exit with 1 if it is out of date.")
 def command(  # noqa: PLR0913 - one parameter an option
@@ -46,6 +51,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     columns: Sequence[str] | None,
     sort_by: str | None,
     style: str,
+    references: Path | None,
     readme: Path | None,
     check: bool,
 ) -> None:
@@ -60,7 +66,10 @@ def command(  # noqa: PLR0913 - one parameter an option
         return
     from ovvol_bench.report.tables import render
 
-    click.echo(render(_load(paths).results, columns, style, sort_by=sort_by, by=by))
+    results = _load(paths).results
+    click.echo(render(results, columns, style, sort_by=sort_by, by=by))
+    if references is not None:
+        _print_references(references, {result["dataset"]["name"] for result in results}, style)
 
 
 def _load(paths: Sequence[Path]) -> LoadedResults:
@@ -74,6 +83,18 @@ def _load(paths: Sequence[Path]) -> LoadedResults:
     if found.skipped:
         click.echo(f"{found.skipped} JSON files that hold no result were passed over", err=True)
     return found
+
+
+def _print_references(folder: Path, datasets: set[str], style: str) -> None:
+    from ovvol_bench.report.references import load_references, render_references
+
+    if style in ("csv", "json"):
+        raise SettingError(f"--references has no {style} form; expected text, markdown, latex or html")
+    found = [each for each in load_references(folder) if each["dataset"] in datasets]
+    if found:
+        click.echo("\n" + render_references(found, style))
+    else:
+        click.echo(f"no published numbers in {folder} for {', '.join(sorted(datasets))}", err=True)
 
 
 def _readme(path: Path, paths: Sequence[Path], check: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ovvol_bench.files import write_text
+from ovvol_bench.report.references import REFERENCE_FOLDER, load_references, render_references
 from ovvol_bench.report.results_files import load_results
 from ovvol_bench.report.tables import render
 
@@ -20,6 +21,15 @@ undefined. The best of a column is bold among runs over all clips. Tables hold o
 protocols each: numbers of different tables do not compare, nor do speeds of different machines.
 """
 
+_PUBLISHED = """\
+## Published numbers
+
+From `reference/*.json`, in percent as their sources print them, with the source, and whether it is the
+method's own (reported) or somebody else's run of it (re-run). A table holds what one program computed.
+Nothing here is ranked, with each other or with the results above: splits, resolutions and conventions
+differ, and one method on one dataset differs by up to 11 points between sources.
+"""
+
 
 def results_readme(folder: Path) -> str:
     """The README's text for the results in a folder.
@@ -29,7 +39,9 @@ def results_readme(folder: Path) -> str:
     """
     results = load_results([folder]).results
     body = render(results, style="markdown") if results else "No results yet."
-    return f"{_HEAD}\n{body}\n"
+    published = load_references(folder / REFERENCE_FOLDER)
+    below = f"\n{_PUBLISHED}\n{render_references(published, 'markdown')}\n" if published else ""
+    return f"{_HEAD}\n{body}\n{below}"
 
 
 def write_results_readme(folder: Path) -> Path:

@@ -123,7 +123,7 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
         document = _read_json(path)
         if named or _claims_to_be_result(document):
             results.append(parse_result(document, str(path)))
-        else:
+        elif not is_reference(document):
             skipped += 1
     return LoadedResults(_newest_only(results), skipped)
 
@@ -181,6 +181,11 @@ def _read_json(path: Path) -> object:
         raise DataError(f"{path}: not readable as JSON ({error}). Write it again, or move it away.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def is_reference(document: object) -> bool:
+    """Whether a decoded JSON document holds published numbers (see ``references``)."""
+    return isinstance(document, dict) and document.get("reference") is True
 
 
 def _claims_to_be_result(document: object) -> bool:

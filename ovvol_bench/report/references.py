@@ -1,0 +1,130 @@
+"""Published numbers, each with its source: shown beside results, never ranked with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.report.tables import Grid, render_grid
+
+REFERENCE_FOLDER = "reference"
+"""Of published numbers, in a folder of results."""
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class PublishedValue(TypedDict):
+    """A number as its source prints it, percent; ``std`` over seeds where it has one."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    value: float
+    std: NotRequired[float]
+
+
+class ReferenceRow(TypedDict):
+    """One method of one source."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    method: str
+    kind: Literal["unsupervised", "zero-shot detector", "supervised"]
+    metrics: dict[str, PublishedValue]
+    status: Literal["reported", "re-run"]
+    source: str
+    backbone: NotRequired[str]
+    slots: NotRequired[int]
+    max_objects: NotRequired[int]
+    resolution: NotRequired[str]
+    seeds: NotRequired[list[int]]
+    seeds_count: NotRequired[int]
+    note: NotRequired[str]
+
+
+class References(TypedDict):
+    """Numbers that were computed alike: one dataset, split and protocol.
+
+    ``protocol`` is one of this project's ids, or a name for the program that the source used.
+    """
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    schema: Literal[1]
+    reference: Literal[True]
+    dataset: str
+    split: str
+    protocol: str
+    note: NotRequired[str]
+    rows: list[ReferenceRow]
+
+
+_REFERENCES = TypeAdapter(References)
+
+
+def load_references(folder: Path) -> list[References]:
+    """Read all files of published numbers in a folder, by dataset, protocol and file name.
+
+    Raises:
+        DataError: if a file is malformed; names it, the first wrong field and what was expected.
+    """
+    found = [_parse(path) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda each: (each["dataset"], each["protocol"]))
+
+
+def render_references(references: Sequence[References], style: str) -> str:
+    """Lay published numbers out, a table a dataset and protocol.
+
+    Args:
+        references: from ``load_references``.
+        style: ``text``, ``markdown``, ``latex`` or ``html``.
+    """
+    return "\n\n".join(render_grid(reference_grid(each), style) for each in references)
+
+
+def reference_grid(references: References) -> Grid:
+    """The words of one table: nothing is bold, as nothing is ranked."""
+    rows = references["rows"]
+    metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    details = [name for name in ("backbone", "slots", "resolution") if any(name in row for row in rows)]
+    cells = [
+        (
+            row["method"],
+            *(_text(row["metrics"].get(name)) for name in metrics),
+            row["kind"],
+            *(str(row.get(name, "")) for name in details),
+            row["status"],
+            row["source"],
+        )
+        for row in rows
+    ]
+    notes = [references["note"]] if "note" in references else []
+    notes += [f"{row['method']}: {row['note']}" for row in rows if "note" in row]
+    where = (references["dataset"], f"split: {references['split']}", references["protocol"])
+    title = " · ".join([*where, "published, not ranked"])
+    headers = ("method", *(f"{name} %" for name in metrics), "kind", *details, "status", "source")
+    numeric = tuple(header.endswith(" %") for header in headers)
+    return Grid(title, headers, numeric, tuple(cells), tuple(dict.fromkeys(notes)))
+
+
+def _text(value: PublishedValue | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value['value']:.1f}" + (f" ± {value['std']:.1f}" if "std" in value else "")
+
+
+def _parse(path: Path) -> References:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as JSON ({error}). Write it again, or move it away.") from None
+    try:
+        return _REFERENCES.validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        raise DataError(
+            f"{path}: not a file of published numbers: field '{field}': {first['msg']}. See docs/results.md."
+        ) from None
