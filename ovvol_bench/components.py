@@ -34,7 +34,16 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Component(nn.Module, ABC):
-    """What encoders, groupers and labelers share."""
+    """What encoders, groupers and labelers share.
+
+    Attributes:
+        needs_truth: whether the component is an oracle, which answers with the truth to show what the other
+            parts can reach. The harness then calls ``encode``, ``group`` or ``embed_patches`` with a further
+            keyword ``truth``, the ``ClipInfo`` of every clip of the batch, and ``embed_text`` with the class
+            of every sentence. Results of runs with an oracle are marked and never ranked with others.
+    """
+
+    needs_truth: bool = False
 
     def load_weights(self, path: Path) -> None:
         """Load weights from a file.

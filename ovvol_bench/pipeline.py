@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ovvol_bench.components import Encoder, Grouper, Labeler, VisionComponent
+from ovvol_bench.components import Component, Encoder, Grouper, Labeler, VisionComponent
 from ovvol_bench.errors import ContractError
-from ovvol_bench.types import Clip, Features, SlotMasks
+from ovvol_bench.naming.prompts import Prompts
+from ovvol_bench.types import Clip, ClipInfo, Features, SlotMasks
 
 
 class NotFiniteError(ContractError):
@@ -64,13 +66,16 @@ def fit(video: Tensor, component: VisionComponent) -> Tensor:
     return (video - mean) / std
 
 
-def encode(encoder: Encoder, video: Tensor, name: str = "encoder") -> Features:
+def encode(
+    encoder: Encoder, video: Tensor, name: str = "encoder", truth: Sequence[ClipInfo] = ()
+) -> Features:
     """Features of a batch.
 
     Args:
         encoder: the component.
         video: (B, T, 3, H, W) in [0, 1].
         name: how errors call the component.
+        truth: of the B clips; only an encoder that ``needs_truth`` gets it.
 
     Raises:
         ContractError: if the frames don't suit the encoder, or its answer doesn't have the shape promised.
@@ -79,7 +84,7 @@ def encode(encoder: Encoder, video: Tensor, name: str = "encoder") -> Features:
     check_frames(encoder, frames, name)
     pixels = fit(video, encoder)
     rows, columns = (side // encoder.patch_size for side in pixels.shape[-2:])
-    features = encoder.encode(pixels)
+    features = encoder.encode(pixels, **_told(encoder, truth, batch, name))
     expected = (batch, frames // encoder.tubelet_size, rows, columns, encoder.dim)
     _check(features.grid, expected, f"{name}: features", "(B, S, h, w, D): patch tokens only, no class token")
     missing = sorted(encoder.maps - features.maps.keys())
@@ -89,7 +94,11 @@ def encode(encoder: Encoder, video: Tensor, name: str = "encoder") -> Features:
 
 
 def group(
-    grouper: Grouper, features: Features, draws: Sequence[Generator], name: str = "grouper"
+    grouper: Grouper,
+    features: Features,
+    draws: Sequence[Generator],
+    name: str = "grouper",
+    truth: Sequence[ClipInfo] = (),
 ) -> SlotMasks:
     """Slot masks of a batch.
 
@@ -98,13 +107,14 @@ def group(
         features: of B clips.
         draws: one generator a clip.
         name: how errors call the component.
+        truth: of the B clips; only a grouper that ``needs_truth`` gets it.
 
     Raises:
         ContractError: if the masks lack the promised shape, are negative, or don't sum to 1 over the slots.
     """
-    slots = grouper.group(features, draws)
-    masks = slots.masks
     batch, *grid = features.grid.shape[:-1]
+    slots = grouper.group(features, draws, **_told(grouper, truth, batch, name))
+    masks = slots.masks
     slot_count = masks.shape[1] if masks.ndim == 5 else -1
     _check(masks, (batch, slot_count, *grid), f"{name}: slot masks", "(B, K, S, h, w)")
     error = (masks.float().sum(1) - 1).abs().amax().item()
@@ -116,13 +126,14 @@ def group(
     return slots
 
 
-def embed(labeler: Labeler, video: Tensor, name: str = "labeler") -> Tensor:
+def embed(labeler: Labeler, video: Tensor, name: str = "labeler", truth: Sequence[ClipInfo] = ()) -> Tensor:
     """Patch embeddings of a batch.
 
     Args:
         labeler: the component.
         video: (B, T, 3, H, W) in [0, 1].
         name: how errors call the component.
+        truth: of the B clips; only a labeler that ``needs_truth`` gets it.
 
     Returns:
         (B, T, h, w, E).
@@ -132,10 +143,21 @@ def embed(labeler: Labeler, video: Tensor, name: str = "labeler") -> Tensor:
     """
     pixels = fit(video, labeler)
     rows, columns = (side // labeler.patch_size for side in pixels.shape[-2:])
-    patches = labeler.embed_patches(pixels)
+    patches = labeler.embed_patches(pixels, **_told(labeler, truth, len(video), name))
     expected = (*video.shape[:2], rows, columns, labeler.dim)
     _check(patches, expected, f"{name}: patch embeddings", "(B, T, h, w, E): no class token")
     return patches
+
+
+def embed_prompts(labeler: Labeler, prompts: Prompts) -> Tensor:
+    """(P, E) embeddings of the prompts; a labeler that ``needs_truth`` is told the class of each.
+
+    It gets ``truth`` (P,) int64: 1 to C for a foreground class, 0 for everything else.
+    """
+    if not labeler.needs_truth:
+        return labeler.embed_text(prompts.texts)
+    told: dict[str, Any] = {"truth": np.where(prompts.is_foreground, prompts.class_ids, 0)}
+    return labeler.embed_text(prompts.texts, **told)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
@@ -174,6 +196,18 @@ def check_frames(encoder: Encoder, frames: int, name: str = "encoder") -> None:
             f"{name} joins {encoder.tubelet_size} frames into a feature step, which doesn't divide the"
             f" {frames} frames of a clip. Set -o dataset.frames_per_clip to a multiple."
         )
+
+
+def _told(component: Component, truth: Sequence[ClipInfo], batch: int, name: str) -> dict[str, Any]:
+    """The further keyword that an oracle is called with."""
+    if not component.needs_truth:
+        return {}
+    if len(truth) != batch:
+        raise ContractError(
+            f"{name} is an oracle: it answers with the truth of every clip, and here there is none to tell."
+            " Choose another component."
+        )
+    return {"truth": truth}
 
 
 def _check(tensor: Tensor, expected: tuple[int, ...], what: str, axes: str) -> None:

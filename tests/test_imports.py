@@ -15,7 +15,7 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 LAYERS = (
     ("errors",),
     ("files", "masks", "types", "registry", "naming.vocabulary"),
-    ("ragged", "predictions", "detections", "benchmark", "components", "grids", "weights"),
+    ("ragged", "predictions", "detections", "benchmark", "components", "grids", "truth", "weights"),
     ("naming", "clip", "data", "metrics"),
     ("pipeline",),
     ("runs", "training", "throughput"),
@@ -34,6 +34,7 @@ PUBLIC = (
     "naming",
     "registry",
     "training",
+    "truth",
     "types",
     "weights",
 )

@@ -119,3 +119,10 @@ def test_nan_is_reported_for_the_clips_that_have_it():
     with pytest.raises(pipeline.NotFiniteError) as caught:
         pipeline.embed(answering(Colours(), "embed_patches", spoil), video)
     assert caught.value.positions == (1,)
+
+
+def test_an_oracle_that_nobody_tells_the_truth_is_named():
+    halves = Halves()
+    halves.needs_truth = True
+    with pytest.raises(ContractError, match="halves is an oracle"):
+        pipeline.group(halves, pipeline.encode(PatchMeans(), video), [], "halves")

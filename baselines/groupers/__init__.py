@@ -45,8 +45,23 @@ def build_kmeans(
     return KMeans(num_slots, normalize, restarts, iterations)
 
 
+def build_oracle(*, num_slots: int = 64) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        num_slots: slots K: the background and one an object; of more objects the smallest are left out.
+
+    Raises:
+        SettingError: if it is below 2.
+    """
+    from .oracle import Oracle
+
+    return Oracle(num_slots)
+
+
 @hookimpl
 def ovvol_groupers() -> Iterator[Entry]:
     """Register the groupers."""
     yield Entry("grid", build_grid, "equal cells, the same in every frame: no look at the video")
     yield Entry("kmeans", build_kmeans, "k-means over the features of all frames of a clip")
+    yield Entry("oracle", build_oracle, "the truth's masks on the patch grid: an upper bound, no method")

@@ -28,13 +28,17 @@ GROUPINGS = ("dataset", *COMPONENTS)
 
 
 class Shared(NamedTuple):
-    """What results must have in common for their numbers to compare."""
+    """What results must have in common for their numbers to compare.
+
+    An oracle's are no method's: they stand apart.
+    """
 
     dataset: str
     split: str
     fingerprint: str
     clips: int
     protocols: tuple[str, ...]
+    oracle: bool = False
 
     def under(self, protocols: tuple[str, ...]) -> Shared:
         """The same clips under other protocols."""
@@ -82,7 +86,8 @@ def shared_by(result: Result) -> Shared:
     dataset = result["dataset"]
     protocols = sorted({key.partition("@")[2] for key in result["metrics"]})
     clips = dataset.get("clips") or 0
-    return Shared(dataset["name"], split_of(result), dataset["fingerprint"], clips, tuple(protocols))
+    told = bool(result.get("oracle", False))  # results of earlier versions don't say: there were none
+    return Shared(dataset["name"], split_of(result), dataset["fingerprint"], clips, tuple(protocols), told)
 
 
 def make_blocks(results: Sequence[Result], query: Query) -> list[Block]:
@@ -128,7 +133,7 @@ def _make_block(results: Sequence[Result], key: tuple[Shared, str], query: Query
 
 def _title(shared: Shared, part: str, by: str) -> str:
     size = [f"{shared.clips} clips"] if shared.clips else []
-    where = [f"{by} {part}"] if part else []
+    where = [*([f"{by} {part}"] if part else []), *(["oracle: told the truth"] if shared.oracle else [])]
     name = f"{shared.dataset} {shared.split}".strip()
     return " · ".join([name, *size, *shared.protocols, f"data {shared.fingerprint[:8]}", *where])
 

@@ -20,7 +20,7 @@ from ovvol_bench.runs.draws import clip_generator
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.spec import RunSpec
-from ovvol_bench.types import Clip, Features, Localization
+from ovvol_bench.types import Clip, ClipInfo, Features, Localization
 
 Value = TypeVar("Value")
 OnError = Literal["fail", "skip"]
@@ -63,6 +63,10 @@ class Batch:
         """Ids of the clips."""
         return tuple(clip.info.id for clip in self.clips)
 
+    def infos(self, positions: Positions) -> list[ClipInfo]:
+        """Identity and truth of the clips at some positions."""
+        return [self.clips[position].info for position in positions]
+
 
 class Matrix:
     """Carries batches through every combination; a failing component ends only those that use it.
@@ -98,7 +102,8 @@ class Matrix:
     def _embed(self, name: str, batch: Batch) -> Answer[Tensor] | None:
         def work(rows: Positions) -> Tensor:
             labeler = self._plan.labelers[name].value.labeler
-            return embed(labeler, _take(batch.video, rows), f"labeler '{name}'").float()
+            video, infos = _take(batch.video, rows), batch.infos(rows)
+            return embed(labeler, video, f"labeler '{name}'", infos).float()
 
         return self._ask(("label", name), batch, range(len(batch.clips)), work)
 
@@ -115,7 +120,8 @@ class Matrix:
 
     def _encode(self, name: str, batch: Batch) -> Answer[Features] | None:
         def work(rows: Positions) -> Features:
-            return encode(self._plan.encoders[name].value, _take(batch.video, rows), f"encoder '{name}'")
+            video, infos = _take(batch.video, rows), batch.infos(rows)
+            return encode(self._plan.encoders[name].value, video, f"encoder '{name}'", infos)
 
         return self._ask(("encode", name), batch, range(len(batch.clips)), work)
 
@@ -127,8 +133,8 @@ class Matrix:
             chosen = tuple(features.positions.index(row) for row in rows)
             grids = _take(features.value.grid, chosen)
             maps = {key: _take(value, chosen) for key, value in features.value.maps.items()}
-            grouper = self._plan.groupers[encoder, name].value
-            return group(grouper, Features(grids, maps), draws, f"grouper '{name}'").masks.float()
+            grouper, given = self._plan.groupers[encoder, name].value, Features(grids, maps)
+            return group(grouper, given, draws, f"grouper '{name}'", batch.infos(rows)).masks.float()
 
         return self._ask(stage, batch, features.positions, work)
 

@@ -11,7 +11,7 @@ import torch
 from ovvol_bench.components import Component, Encoder, Grouper, Labeler
 from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.pipeline import check_frames
+from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import fit, part_spec
 from ovvol_bench.runs.selection import Choice
@@ -63,7 +63,7 @@ def _build(
         check(component)
     except Exception as error:
         return Part(spec, None, error)
-    return Part(replace(spec, digest=digest), component)
+    return Part(replace(spec, digest=digest, oracle=component.needs_truth), component)
 
 
 def build_encoder(registry: Registry, choice: Choice, frames: int, device: torch.device) -> Part[Encoder]:
@@ -128,7 +128,7 @@ def build_labeler(
         return Part(part.spec, None, part.error)
     try:
         with torch.inference_mode():
-            rows = part.built.embed_text(prompts.texts).float().cpu().numpy()
+            rows = embed_prompts(part.built, prompts).float().cpu().numpy()
         return Part(part.spec, LabelerWithText(part.built, TextBank.of(prompts, rows)))
     except Exception as error:
         return Part(part.spec, None, error)

@@ -13,7 +13,7 @@ import torch
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.naming.prompts import build_prompts
 from ovvol_bench.naming.settings import NamingSettings, naming_settings
 from ovvol_bench.pipeline import best_precision
@@ -83,7 +83,7 @@ class Plan:
     def combinations(self) -> tuple[tuple[RunSpec, Exception | None], ...]:
         """The spec of every run, with the reason if it can't run."""
         return tuple(
-            (self._spec(parts, seeds), next((part.error for part in parts if part.error), None))
+            (self._spec(parts, seeds), self._refusal(parts))
             for parts in self._parts()
             for seeds in self._seeds()
         )
@@ -91,6 +91,17 @@ class Plan:
     def _parts(self) -> Iterator[tuple[Part[Any], Part[Any], Part[Any]]]:
         for (encoder, grouper), labeler in product(self.groupers, self.labelers):
             yield self.encoders[encoder], self.groupers[encoder, grouper], self.labelers[labeler]
+
+    def _refusal(self, parts: tuple[Part[Any], ...]) -> Exception | None:
+        """Why parts can't run together on this dataset, or None."""
+        error = next((part.error for part in parts if part.error), None)
+        oracle = next((part.spec.name for part in parts if part.spec.oracle), None)
+        if error or oracle is None or all(info.truth is not None for info in self.infos):
+            return error
+        return SettingError(
+            f"'{oracle}' is an oracle: it answers with the truth, and dataset '{self.dataset_spec.name}' has"
+            " clips without. Choose another component or dataset."
+        )
 
     def _seeds(self) -> tuple[tuple[int, ...], ...]:
         """The seeds of every run: all in one with a consensus, else one each."""

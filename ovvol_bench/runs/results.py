@@ -109,6 +109,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "encoder": _part(spec.encoder),
         "grouper": _part(spec.grouper),
         "labeler": _part(spec.labeler),
+        "oracle": spec.oracle,
         "naming": dict(spec.naming),
         **_seeds(spec),
         "precision": spec.precision,

@@ -39,6 +39,7 @@ class PartSpec:
         version: of that distribution.
         digest: SHA-256 of what the settings don't show: the weights as loaded, or a dataset's
             fingerprint; None for a part without either.
+        oracle: whether it is told the truth. Not part of the identity: it follows from the name.
     """
 
     name: str
@@ -46,6 +47,7 @@ class PartSpec:
     plugin: str = ""
     version: str = ""
     digest: str | None = None
+    oracle: bool = False
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -55,7 +57,9 @@ class PartSpec:
         """
         options = {key: value for key, value in self.options.items() if key not in SAYS_WHERE}
         plugin = "file" if self.plugin.startswith("file ") else self.plugin
-        return {**asdict(self), "options": options, "plugin": plugin}
+        fields = {**asdict(self), "options": options, "plugin": plugin}
+        del fields["oracle"]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class RunSpec:
     def title(self) -> str:
         """Encoder, grouper and labeler, for humans and folder names."""
         return f"{self.encoder.name}+{self.grouper.name}+{self.labeler.name}"
+
+    @property
+    def oracle(self) -> bool:
+        """Whether a part is told the truth: an upper bound and no method."""
+        return any(part.oracle for part in (self.encoder, self.grouper, self.labeler))
 
     @property
     def id(self) -> str:

@@ -83,6 +83,7 @@ def _slot_map(encoder: Encoder, grouper: Grouper, clip: Clip, seed: int) -> tupl
     """(T, h, w) winning slot of every patch, and K."""
     device = next(encoder.parameters()).device
     with torch.inference_mode():
-        features = encode(encoder, stack([clip], device))
-        masks = group(grouper, features, [clip_generator(seed, clip.info.id, "grouper")]).masks[0]
+        features = encode(encoder, stack([clip], device), truth=[clip.info])
+        draws = [clip_generator(seed, clip.info.id, "grouper")]
+        masks = group(grouper, features, draws, truth=[clip.info]).masks[0]
         return winning_slots(masks, len(clip.frames)).cpu().numpy(), len(masks)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans as ReferenceKMeans
 
-from ovvol_bench import Features, SettingError
+from ovvol_bench import ClipInfo, Features, FrameTruth, SettingError
 from ovvol_bench.registry import load_registry
 
 
@@ -94,3 +94,42 @@ class TestKMeans:
     def test_no_clusters_are_refused(self):
         with pytest.raises(SettingError, match="num_slots=0"):
             build("kmeans", num_slots=0)
+
+
+def told(*boxes, size=(8, 10)):
+    """A clip of one box a frame and track number: boxes[frame][object]."""
+    frames = []
+    for corners in boxes:
+        count, no = len(corners), np.zeros(len(corners), bool)
+        ids = np.ones(count, np.int64), np.arange(count)
+        frames.append(
+            FrameTruth(np.array(corners, np.float32).reshape(-1, 4), *ids, no, no, np.ones(count, np.float32))
+        )
+    return ClipInfo("v/0", "v", tuple(range(len(frames))), size, tuple(frames))
+
+
+class TestOracle:
+    features = Features(torch.zeros(1, 2, 4, 5, 1))
+
+    def test_every_object_has_its_slot_in_all_frames(self):
+        info = told([[0, 0, 1, 1], [8, 6, 9, 7]], [[2, 0, 3, 1], [8, 6, 9, 7]])
+        masks = build("oracle").group(self.features, draws(0), truth=[info]).masks
+        assert masks.shape == (1, 64, 2, 4, 5)
+        slots = masks[0].argmax(0)
+        assert slots.nonzero().tolist() == [[0, 0, 0], [0, 3, 4], [1, 0, 1], [1, 3, 4]]
+        assert slots[slots > 0].tolist() == [1, 2, 1, 2]
+
+    def test_frames_of_a_step_count_together(self):
+        info = told([[0, 0, 1, 1]], [[0, 0, 1, 1]], [[8, 6, 9, 7]], [[8, 6, 9, 7]])
+        slots = build("oracle").group(self.features, draws(0), truth=[info]).masks[0].argmax(0)
+        assert slots.nonzero().tolist() == [[0, 0, 0], [1, 3, 4]]
+
+    def test_too_many_objects_lose_the_smallest(self):
+        boxes = [[0, 0, 1, 1], [4, 0, 9, 1], [0, 6, 3, 7]]
+        slots = build("oracle", num_slots=3).group(self.features, draws(0), truth=[told(boxes, boxes)])
+        rows = slots.masks[0].argmax(0)[0].tolist()
+        assert rows == [[0, 0, 1, 1, 1], [0] * 5, [0] * 5, [2, 2, 0, 0, 0]]
+
+    def test_one_slot_is_refused(self):
+        with pytest.raises(SettingError, match="num_slots=1"):
+            build("oracle", num_slots=1)

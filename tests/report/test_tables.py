@@ -185,3 +185,11 @@ def test_unknown_names_are_refused_with_the_nearest(make_result):
         render([make_result()], by="colour")
     with pytest.raises(SettingError, match="table style: got 'pdf'"):
         render([make_result()], style="pdf")
+
+
+def test_oracles_have_a_table_of_their_own(make_result):
+    text = render([make_result(), make_result(grouper="told", oracle=True)], style="markdown")
+    real, told = text.split("oracle: told the truth")
+    assert "slot_attention" in real
+    assert "| told" not in real
+    assert "slot_attention" not in told

@@ -50,9 +50,9 @@ def encoded(monkeypatch):
     batches = []
     original = matrix.encode
 
-    def counting(encoder, video, name):
+    def counting(encoder, video, name, truth):
         batches.append((name, len(video)))
-        return original(encoder, video, name)
+        return original(encoder, video, name, truth)
 
     monkeypatch.setattr(matrix, "encode", counting)
     return batches
@@ -206,6 +206,32 @@ def test_data_without_truth_gives_localizations_and_no_metrics_that_need_it(run)
     result = done_result(run(settings={"dataset": {"truth": "false"}}))
     assert result["coverage"]["done"] == 10
     assert result["metrics"] == {}
+
+
+@pytest.mark.parametrize("kind", ["encoder", "grouper", "labeler"])
+def test_an_oracle_is_told_the_truth_and_its_result_says_so(run, kind):
+    names = {kind: ["told", {"encoder": "tiny", "grouper": "randomcut", "labeler": "colours"}[kind]]}
+    told, honest = run(names=names)
+    assert told.result["status"] == honest.result["status"] == "done"
+    assert (told.result["oracle"], honest.result["oracle"]) == (True, False)
+    assert told.folder.read_spec().oracle
+
+
+def test_every_clip_gets_its_own_truth(run):
+    (finished,) = run(names={"grouper": ["told"], "labeler": ["told"]}, conduct={"batch_size": 3})
+    for each in read_predictions(finished.folder.predictions):
+        number = int(each.info.id.partition("/")[2])
+        assert (each.localization.probabilities.argmax(axis=1) == 1 + number % 2).all()
+        left = (6 + number % 8) // 8  # the patch that the true box begins in
+        assert np.flatnonzero(each.localization.slot_map[3, 0] == 0).tolist() == [left, left + 1]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "grouper", "labeler"])
+def test_an_oracle_without_truth_is_refused(run, kind, encoded):
+    (finished,) = run(names={kind: ["told"]}, settings={"dataset": {"truth": "false"}})
+    assert "'told' is an oracle" in str(finished.error)
+    assert isinstance(finished.error, SettingError)
+    assert not encoded
 
 
 def test_consensus_merges_the_seeds_into_one_run(run):

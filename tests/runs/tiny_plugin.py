@@ -78,6 +78,22 @@ class BrokenGrouper(TinyGrouper):
         raise ZeroDivisionError("the grouper fell over")
 
 
+class ToldGrouper(Grouper):
+    """Slot 0 takes the two columns of patches from the one in which the true box begins."""
+
+    needs_truth = True
+
+    def group(self, features, draws, truth=()):
+        steps, height, width = features.grid.shape[1:4]
+        masks = torch.zeros(len(truth), 2, steps, height, width)
+        for clip, info in enumerate(truth):
+            for step, frame in enumerate(info.truth):
+                left = int(frame.boxes[0, 0]) // PATCH
+                masks[clip, 0, step, :, left : left + 2] = 1
+        masks[:, 1] = 1 - masks[:, 0]
+        return SlotMasks(masks)
+
+
 class TinyLabeler(Labeler):
     patch_size = PATCH
     dim = 3
@@ -164,6 +180,40 @@ def build_broken() -> Grouper:
     return BrokenGrouper(4)
 
 
+def build_told() -> Grouper:
+    return ToldGrouper()
+
+
+class ToldEncoder(TinyEncoder):
+    needs_truth = True
+
+    def encode(self, video, truth=()):
+        self.told = [info.id for info in truth]
+        return super().encode(video)
+
+
+class ToldLabeler(TinyLabeler):
+    """Every patch is what the clip's object is."""
+
+    needs_truth = True
+
+    def embed_patches(self, video, truth=()):
+        classes = torch.tensor([info.truth[0].class_ids[0] for info in truth])
+        means = patch_means(video)
+        return torch.eye(3)[classes][:, None, None, None].expand_as(means)
+
+    def embed_text(self, prompts, truth=()):
+        return torch.eye(3)[torch.as_tensor(truth)]
+
+
+def build_told_encoder() -> Encoder:
+    return ToldEncoder(6)
+
+
+def build_told_labeler() -> Labeler:
+    return ToldLabeler()
+
+
 def build_labeler() -> Labeler:
     return TinyLabeler()
 
@@ -180,6 +230,7 @@ def ovvol_encoders():
     yield Entry("tiny", build_encoder, "patch colours, mixed")
     yield Entry("deep", build_deep, "the same with fewer channels")
     yield Entry("short", build_short, "takes two frames")
+    yield Entry("told", build_told_encoder, "is told the truth")
 
 
 @hookimpl
@@ -187,11 +238,13 @@ def ovvol_groupers():
     yield Entry("randomcut", build_grouper, "random directions in feature space")
     yield Entry("needy", build_needy, "needs keys")
     yield Entry("brokencut", build_broken, "fails")
+    yield Entry("told", build_told, "is told the truth")
 
 
 @hookimpl
 def ovvol_labelers():
     yield Entry("colours", build_labeler, "names colours")
+    yield Entry("told", build_told_labeler, "is told the truth")
 
 
 @hookimpl
