@@ -144,15 +144,25 @@ class Detections:
         masks = None if self.masks is None else tuple(self.masks[row] for row in chosen.tolist())
         return replace(self, **columns, masks=masks)
 
-    def masks_of(self, rows: Ints, size: tuple[int, int]) -> RleMasks:
-        """The masks of some detections of one video.
+    @property
+    def runs(self) -> tuple[bytes, ...]:
+        """(D,) run lengths of the masks.
 
         Raises:
             DataError: if the detections have no masks.
         """
         if self.masks is None:
             raise DataError("the predictions have boxes but no masks; expected a format with masks")
-        return RleMasks(size, tuple(self.masks[row] for row in rows.tolist()))
+        return self.masks
+
+    def masks_of(self, rows: Ints, size: tuple[int, int]) -> RleMasks:
+        """The masks of some detections of one video.
+
+        Raises:
+            DataError: if the detections have no masks.
+        """
+        runs = self.runs
+        return RleMasks(size, tuple(runs[row] for row in rows.tolist()))
 
 
 def in_order(infos: Iterable[ClipInfo]) -> list[ClipInfo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 
 class OvvolError(Exception):
@@ -56,3 +57,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def check_installed(package: str, what: str, extra: str) -> None:
+    """Refuse what needs an optional package that isn't there.
+
+    Args:
+        package: its import name.
+        what: what needs it, for the message.
+        extra: the extra of this project that installs it.
+
+    Raises:
+        SettingError: if the package is not installed.
+    """
+    if find_spec(package) is None:
+        raise SettingError(
+            f"{what} needs the package {package}, which is not installed: pip install 'ovvol-bench[{extra}]'"
+        )

@@ -161,7 +161,7 @@ def build_columns(
         truth=_truth(table, scales.repeat(predictions.frame_counts, axis=0), protocol),
         absent=int((~predictions.present).sum()),
     )
-    _check_classes(columns)
+    check_classes(columns.truth.classes, columns.scores.classes)
     return columns
 
 
@@ -177,8 +177,8 @@ def detection_columns(detections: Detections, table: TruthTable, protocol: Proto
     Raises:
         DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
     """
+    check_boxes(detections)
     frames = detections.frames
-    checked(detections.boxes, lambda row: f"detection in {frames.name(int(detections.frame[row]))}")
     video_scales = np.ones((len(frames.videos), 2))
     if protocol.space == "input":
         inputs = np.array([target_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
@@ -191,7 +191,7 @@ def detection_columns(detections: Detections, table: TruthTable, protocol: Proto
         scores=ScoreList(detections.class_ids, detections.scores, detections.classes),
         truth=_truth(table, scales, protocol),
     )
-    _check_classes(columns)
+    check_classes(columns.truth.classes, columns.scores.classes)
     return columns
 
 
@@ -257,9 +257,27 @@ def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protoco
     )
 
 
-def _check_classes(columns: Columns) -> None:
-    known = columns.scores.classes
-    wrong = columns.truth.classes[(columns.truth.classes < 1) | (columns.truth.classes > known)]
+def check_boxes(detections: Detections) -> None:
+    """Refuse boxes whose overlap is undefined.
+
+    Raises:
+        DataError: naming the frame of the first box that is inverted or not finite.
+    """
+    frames = detections.frames
+    checked(detections.boxes, lambda row: f"detection in {frames.name(int(detections.frame[row]))}")
+
+
+def check_classes(classes: Ints, known: int) -> None:
+    """Refuse true objects of classes that predictions can't name.
+
+    Args:
+        classes: (M,) of the true objects.
+        known: number of classes of the predictions.
+
+    Raises:
+        DataError: naming the first class that is not in 1 to ``known``.
+    """
+    wrong = classes[(classes < 1) | (classes > known)]
     if len(wrong):
         raise DataError(
             f"truth of class {wrong[0]}; expected 1 to {known}, the classes of the predictions. "

@@ -14,6 +14,7 @@ ProtocolName = Literal["vid-reference", "vid-devkit"]
 Unit = Literal["image", "clip", "video"]
 Groups = Literal["slots", "segments"]
 Resolution = Literal["frame", "patch"]
+IouType = Literal["box", "mask"]
 
 
 def build_corloc(
@@ -137,6 +138,21 @@ def build_slots(*, min_share: float = 0.01) -> Metric:
     return SlotDiagnostics(min_share)
 
 
+def build_coco_ap(
+    *,
+    iou_type: IouType = "box",
+    class_agnostic: bool = False,
+    labels: Literal["all", "top1"] = "all",
+    ignore_generated: bool = False,
+    backend: Literal["auto", "pycocotools", "hotcoco"] = "auto",
+) -> Metric:
+    """COCO's AP and AR, of named boxes or masks, or whatever they are called."""
+    from ovvol_bench.metrics.coco import CocoSettings
+    from ovvol_bench.metrics.detection_accumulators import CocoAP
+
+    return CocoAP(CocoSettings(iou_type, class_agnostic, ignore_generated, backend), labels)
+
+
 @hookimpl
 def ovvol_metrics() -> Iterator[Entry]:
     """Metrics of boxes and their names, of masks, and of slots."""
@@ -152,4 +168,5 @@ def ovvol_metrics() -> Iterator[Entry]:
     yield Entry("mbo", build_mbo, "mean best overlap of true masks with a group, by instance or class")
     yield Entry("miou", build_miou, "mean IoU of true masks with groups matched one to one")
     yield Entry("splits_and_merges", build_splits_and_merges, "over- and under-segmentation of true objects")
+    yield Entry("coco_ap", build_coco_ap, "COCO's average precision and recall of boxes or masks")
     yield Entry("slots", build_slots, "active slots, their entropy and stability; needs no truth")

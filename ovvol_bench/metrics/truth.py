@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.boxes import checked
 from ovvol_bench.predictions import own_frames
 from ovvol_bench.ragged import offsets_of, spans
@@ -100,6 +101,25 @@ class TruthTable:
     def truths(self) -> tuple[FrameTruth, ...]:
         """(F,) the truth of every frame, masks included."""
         return tuple(frame for info in self.infos for frame in _frames_of(info))
+
+    def runs(self, frame: int) -> RleMasks:
+        """The masks of the objects of a frame.
+
+        Raises:
+            DataError: if there are none, or they are of another number or size.
+        """
+        clip = int(np.searchsorted(np.cumsum(self.frame_counts), frame, side="right"))
+        info, truth = self.infos[clip], self.truths[frame]
+        where = f"clip '{info.id}', frame {self.frame_indices[frame]}"
+        masks = truth.runs if len(truth) else RleMasks(info.frame_size, ())
+        if masks is None:
+            raise DataError(f"{where}: the truth has no masks; expected one for every object")
+        if (len(masks), *masks.size) != (len(truth), *info.frame_size):
+            raise DataError(
+                f"{where}: true masks of shape {(len(masks), *masks.size)}; expected "
+                f"{(len(truth), *info.frame_size)}: objects, height, width of the frame"
+            )
+        return masks
 
     def select(self, clips: Ints) -> TruthTable:
         """The clips at the given positions, in that order."""

@@ -14,7 +14,7 @@ def registry():
 
 
 def test_the_metrics_are_found(registry):
-    assert {*NAMES, *MASKS, "slots"} <= set(registry.names("metric"))
+    assert {*NAMES, *MASKS, "slots", "coco_ap"} <= set(registry.names("metric"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,3 +49,14 @@ def test_a_metric_of_masks_says_what_it_compares_where(registry, name):
 def test_settings_of_masks_and_slots_reach_the_metric(registry):
     assert list(registry.build("metric", "mbo", {"of": "class"}).compute()) == ["mbo_class_clip"]
     assert registry.build("metric", "slots", {"min_share": 0.2}).min_share == 0.2
+
+
+def test_settings_of_coco_reach_the_metric(registry):
+    assert registry.build("metric", "coco_ap", {}).protocol == "coco"
+    options = {"iou_type": "mask", "class_agnostic": True, "ignore_generated": True, "backend": "pycocotools"}
+    metric = registry.build("metric", "coco_ap", options)
+    assert (metric.protocol, metric.needs_masks, metric.labels) == ("coco-mask-manual", True, "top1")
+    assert {"ap_agnostic", "ar100_agnostic"} <= set(metric.compute())
+    assert "ap_small_top1" in registry.build("metric", "coco_ap", {"labels": "top1"}).compute()
+    with pytest.raises(OvvolError, match="backend"):
+        registry.build("metric", "coco_ap", {"backend": "cuda"})
