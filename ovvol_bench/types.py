@@ -12,9 +12,9 @@ This module imports no torch: arrays of the data side are numpy, tensors are ann
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,67 @@ class FrameTruth:
 
 
 @dataclass(frozen=True)
+class FrameTable:
+    """Truth of F frames with M objects as columns, for datasets of very many frames.
+
+    Attributes:
+        offsets: (F + 1,) int64, where a frame's objects lie in the columns.
+        boxes, class_ids, track_ids, occluded, generated, motion_iou: as in ``FrameTruth``, of all frames.
+    """
+
+    offsets: Ints
+    boxes: Floats
+    class_ids: Ints
+    track_ids: Ints
+    occluded: Bools
+    generated: Bools
+    motion_iou: Floats
+
+    def __getitem__(self, frame: int) -> FrameTruth:
+        """The objects of a frame."""
+        rows = slice(self.offsets[frame], self.offsets[frame + 1])
+        return FrameTruth(
+            self.boxes[rows],
+            self.class_ids[rows],
+            self.track_ids[rows],
+            self.occluded[rows],
+            self.generated[rows],
+            self.motion_iou[rows],
+        )
+
+
+class FrameRows(Sequence[FrameTruth]):
+    """Some frames of a table: what a clip's truth can be instead of a tuple.
+
+    A frame's truth is made when it is looked at; metrics of boxes read the table itself.
+
+    Attributes:
+        table: the columns.
+        rows: (T,) frames of the table.
+    """
+
+    def __init__(self, table: FrameTable, rows: range) -> None:
+        self.table, self.rows = table, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> FrameTruth: ...
+    @overload
+    def __getitem__(self, index: slice) -> FrameRows: ...
+    def __getitem__(self, index: int | slice) -> FrameTruth | FrameRows:
+        """A frame's truth, or a part of the frames."""
+        if isinstance(index, slice):
+            return FrameRows(self.table, self.rows[index])
+        return self.table[self.rows[index]]
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[FrameTruth, ...]]]:
+        """Other processes get these frames only, not the table."""
+        return tuple, (tuple(self),)
+
+
+@dataclass(frozen=True)
 class ClipInfo:
     """A clip without its pixels: all that evaluation and bookkeeping need.
 
@@ -87,7 +148,7 @@ class ClipInfo:
     video: str
     frame_indices: tuple[int, ...]
     frame_size: tuple[int, int]
-    truth: tuple[FrameTruth, ...] | None = None
+    truth: Sequence[FrameTruth] | None = None
     context: int = 0
 
 

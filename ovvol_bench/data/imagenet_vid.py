@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ovvol_bench.data.vid_index import VidIndex, find_frames, load_index
 from ovvol_bench.data.vid_tree import VidTree, read_videos
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo
+from ovvol_bench.types import Clip, ClipInfo, FrameRows
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,9 @@ class ImageNetVid(Dataset):
     def info(self, index: int) -> ClipInfo:
         """See ``Dataset.info``; a clip's id is ``VIDEO/FRAME`` with the number of its first frame."""
         video, clip = self._clips[index]
-        rows = [self.index.frame_offsets[video] + position for position in self._settings.positions(clip)]
-        numbers = self.index.frame_numbers[rows].tolist()
+        first, places = int(self.index.frame_offsets[video]), self._settings.positions(clip)
+        rows = range(first + places.start, first + places.stop, places.step)
+        numbers = self.index.frame_numbers[rows.start : rows.stop : rows.step].tolist()
         height, width = self.index.frame_sizes[video].tolist()
         name = str(self.index.videos[video])
         return ClipInfo(
@@ -97,7 +98,7 @@ class ImageNetVid(Dataset):
             video=name,
             frame_indices=tuple(numbers),
             frame_size=(height, width),
-            truth=tuple(self.index.truth(row) for row in rows),
+            truth=FrameRows(self.index.truth, rows),
             context=clip.context,
         )
 
@@ -112,9 +113,9 @@ class ImageNetVid(Dataset):
         """See ``Dataset.fingerprint``: 32 hex digits."""
         digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
         digest.update("\n".join(self.index.videos).encode())
-        for name, column in vars(self.index).items():
-            if name != "videos":
-                digest.update(np.ascontiguousarray(column).tobytes())
+        for field in fields(VidIndex):
+            if field.name != "videos":
+                digest.update(np.ascontiguousarray(getattr(self.index, field.name)).tobytes())
         return digest.hexdigest()
 
     def training_videos(self) -> FolderVideos:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ovvol_bench.data.vid_annotations import RawAnnotations, read_annotations
 from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, FRAME_SUFFIX, ListedVideo, VidTree, file_numbers
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Bools, Floats, FrameTruth, Ints
+from ovvol_bench.types import Bools, Floats, FrameTable, Ints
 
 VERSION = "1"
 """Of the columns and of how they are made; part of the cache's key."""
@@ -83,16 +84,17 @@ class VidIndex:
         counts = zip((UNKNOWN_CLASS, NO_AREA), self.dropped.tolist(), strict=True)
         return {reason: count for reason, count in counts if count}
 
-    def truth(self, frame: int) -> FrameTruth:
-        """Objects of a frame, by its position in the frame columns."""
-        rows = slice(self.object_offsets[frame], self.object_offsets[frame + 1])
-        return FrameTruth(
-            self.boxes[rows],
-            self.class_ids[rows],
-            self.track_ids[rows],
-            self.occluded[rows],
-            self.generated[rows],
-            self.motion_iou[rows],
+    @cached_property
+    def truth(self) -> FrameTable:
+        """Objects of every frame, by its position in the frame columns."""
+        return FrameTable(
+            self.object_offsets,
+            self.boxes,
+            self.class_ids,
+            self.track_ids,
+            self.occluded,
+            self.generated,
+            self.motion_iou,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.boxes import checked
 from ovvol_bench.predictions import own_frames
 from ovvol_bench.ragged import offsets_of, spans
-from ovvol_bench.types import Bools, ClipInfo, Floats, FrameTruth, Ints
+from ovvol_bench.types import Bools, ClipInfo, Floats, FrameRows, FrameTable, FrameTruth, Ints
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class TruthTable:
             DataError: if a clip's truth has another number of frames, or a box is inverted.
         """
         own = tuple(map(own_frames, infos))
+        table = _common_table(own)
+        if table is not None:
+            return cls._of_rows(own, table)
         frames = [frame for info in own for frame in _frames_of(info)]
         return cls(
             infos=own,
@@ -57,6 +61,23 @@ class TruthTable:
             tracks=_joined([frame.track_ids for frame in frames], np.int64),
             generated=_joined([frame.generated for frame in frames], np.bool_),
             motion=_joined([frame.motion_iou for frame in frames], np.float32),
+        )
+
+    @classmethod
+    def _of_rows(cls, own: tuple[ClipInfo, ...], table: FrameTable) -> TruthTable:
+        """The columns of clips whose truth is in one table."""
+        rows = (info.truth.rows for info in own if isinstance(info.truth, FrameRows))
+        frames = np.fromiter(chain.from_iterable(rows), np.int64)
+        counts = np.diff(table.offsets)[frames]
+        objects = spans(table.offsets[frames], counts)
+        return cls(
+            infos=own,
+            counts=counts,
+            boxes=checked(table.boxes[objects], "truth"),
+            classes=table.class_ids[objects],
+            tracks=table.track_ids[objects],
+            generated=table.generated[objects],
+            motion=table.motion_iou[objects],
         )
 
     def __len__(self) -> int:
@@ -136,6 +157,14 @@ class TruthTable:
             generated=self.generated[objects],
             motion=self.motion[objects],
         )
+
+
+def _common_table(infos: Sequence[ClipInfo]) -> FrameTable | None:
+    """The table that the truth of all clips is in; None if there is no such."""
+    truths = [_frames_of(info) for info in infos]
+    table = truths[0].table if truths and isinstance(truths[0], FrameRows) else None
+    same = all(isinstance(truth, FrameRows) and truth.table is table for truth in truths)
+    return table if same else None
 
 
 def _frames_of(info: ClipInfo) -> Sequence[FrameTruth]:

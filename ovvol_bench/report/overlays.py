@@ -16,7 +16,7 @@ from ovvol_bench.predictions import ClipPrediction, own_frames, without_context
 from ovvol_bench.report.drawing import Image, fit
 from ovvol_bench.report.panels import View, panel_size, panels, sheet
 from ovvol_bench.report.videos import write_video
-from ovvol_bench.types import Clip
+from ovvol_bench.types import Clip, FrameTruth
 
 ROWS = 3
 RATE = 8.0
@@ -115,16 +115,12 @@ class _Artist:
         found = without_context(found)
         clip = self.dataset.clip(self.positions[found.info.id])
         info = own_frames(clip.info)
+        truths: Sequence[FrameTruth | None] = info.truth or [None] * len(info.frame_indices)
         names = [known.name.replace("_", " ") for known in self.dataset.vocabulary.classes]
         return [
             View(picture, index, step, found.localization, info.frame_size, truth, names)
             for step, (picture, index, truth) in enumerate(
-                zip(
-                    _pictures(clip),
-                    info.frame_indices,
-                    info.truth or [None] * len(info.frame_indices),
-                    strict=True,
-                )
+                zip(_pictures(clip), info.frame_indices, truths, strict=True)
             )
         ]
 
