@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.report.results_files import COMPONENTS, Result
 from ovvol_bench.report.rows import Row, Stat, seeds_of
+from ovvol_bench.report.statistics import Sample
 
 MISSING = "–"
 SPEED = "clips_per_s"
@@ -40,6 +41,7 @@ class NumberColumn:
         read: the number of a row.
         percent: whether a share in [0, 1] is printed as a percentage.
         higher_is_better: direction, for ranking and bold print.
+        sample: the number by video, None where a row doesn't have it so.
     """
 
     key: str
@@ -47,6 +49,7 @@ class NumberColumn:
     read: Callable[[Row], Stat]
     percent: bool
     higher_is_better: bool = True
+    sample: Callable[[Row], Sample | None] = lambda row: None
 
     def text(self, row: Row) -> str:
         """The cell: ``54.3``, ``54.3 ± 1.2`` over seeds, or a dash where undefined."""
@@ -184,7 +187,12 @@ def _metric_column(key: str, header: str, higher_is_better: bool, rows: Sequence
     stats = [row.metric(key) for row in rows]
     percent = "_per_" not in key and all(0 <= stat.mean <= 1 for stat in stats if stat.n)
     return NumberColumn(
-        key, f"{header} %" if percent else header, lambda row: row.metric(key), percent, higher_is_better
+        key,
+        f"{header} %" if percent else header,
+        lambda row: row.metric(key),
+        percent,
+        higher_is_better,
+        lambda row: row.sample(key),
     )
 
 

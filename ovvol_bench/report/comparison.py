@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.report.blocks import Block, Query, Shared, make_blocks, shared_by
-from ovvol_bench.report.columns import DEFAULT_COLUMNS, MISSING, Column, NumberColumn
+from ovvol_bench.report.columns import DEFAULT_COLUMNS, MISSING, NumberColumn, seed_text
 from ovvol_bench.report.results_files import Result
-from ovvol_bench.report.rows import Row
-from ovvol_bench.report.tables import block_grid, render_blocks, render_grid
+from ovvol_bench.report.rows import Row, group_rows, telling_settings
+from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, difference, holm
+from ovvol_bench.report.tables import Grid, render_blocks, render_grid
 
 
 def compare(
@@ -18,14 +22,18 @@ def compare(
     columns: Sequence[str] | None = None,
     style: str = "text",
     sort_by: str | None = None,
+    correct: bool = False,
 ) -> str:
-    """One row a run, best first; two runs get a third row with the first minus the second.
+    """One row a run, best first, and what the first is ahead of each other by.
+
+    Seeds of a combination are one row, unless there is only one combination: then each is a row.
 
     Args:
         results: at least two, of one dataset and the same protocols.
         columns: as for ``tables.render``, after the run's id.
-        style: as for ``tables.render``; ``csv`` and ``json`` hold the runs alone.
+        style: as for ``tables.render``; ``csv`` and ``json`` hold the differences alone.
         sort_by: column that orders the rows.
+        correct: adjust the p-values for the number of comparisons (Holm).
 
     Raises:
         OvvolError: if there are fewer than two runs, or they ran on different data or protocols.
@@ -33,10 +41,122 @@ def compare(
     """
     check_comparable(results)
     names = ["id", *(columns or DEFAULT_COLUMNS)]
-    (block,) = make_blocks(results, Query(names, sort_by, merge_seeds=False))
-    if style in ("csv", "json") or len(block.rows) != 2:
-        return render_blocks([block], style)
-    return _with_difference(block, style)
+    (block,) = make_blocks(results, Query(names, sort_by, merge_seeds=len(group_rows(results)) > 1))
+    found = compared(block, correct)
+    if style in ("csv", "json"):
+        return _for_programs(found, style)
+    return "\n\n".join([render_blocks([block], style), render_grid(_differences_grid(found, correct), style)])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number of the first row minus that of another.
+
+    Attributes:
+        pair: what tells the rows apart: names, or settings where these are equal.
+        column: the number.
+        value: the difference, NaN where a row lacks the number.
+        paired: over videos; None where a row isn't known by video or there are too few.
+        p_value: of ``paired``, perhaps adjusted.
+    """
+
+    pair: tuple[str, str]
+    column: NumberColumn
+    value: float
+    paired: Difference | None
+    p_value: float | None
+
+
+def compared(block: Block, correct: bool) -> list[Compared]:
+    """The first row of a block against each other, in every column of numbers."""
+    first, numbers = block.rows[0], [each for each in block.columns if isinstance(each, NumberColumn)]
+    found = [_compared(first, other, column, block) for other in block.rows[1:] for column in numbers]
+    if not correct:
+        return found
+    raw = [each.p_value for each in found if each.p_value is not None]
+    adjusted = iter(holm(raw))
+    return [each if each.p_value is None else replace(each, p_value=next(adjusted)) for each in found]
+
+
+def _compared(first: Row, other: Row, column: NumberColumn, block: Block) -> Compared:
+    one, two = column.sample(first), column.sample(other)
+    known = one is not None and two is not None and one.videos == two.videos
+    paired = None
+    if known and one is not None and two is not None and len(one.videos) >= LEAST_VIDEOS:
+        paired = difference(one, two)
+    value = column.read(first).mean - column.read(other).mean
+    pair = (_called(first, block), _called(other, block))
+    return Compared(pair, column, value, paired, None if paired is None else paired.p_value)
+
+
+def _called(row: Row, block: Block) -> str:
+    """A row in words: the parts in which rows differ, then settings, then the seed."""
+    names = zip(row.names, *(other.names for other in block.rows), strict=True)
+    parts = [own for own, *all_names in names if len(set(all_names)) > 1]
+    settings = telling_settings(row, block.rows)
+    return " ".join([*parts, *([settings] if settings else [])]) or seed_text(row.first)
+
+
+def _differences_grid(found: Sequence[Compared], correct: bool) -> Grid:
+    title = "first row minus the others, paired over videos"
+    headers = (
+        "difference",
+        "number",
+        "value",
+        "95% interval",
+        "P(first higher)",
+        "Holm p" if correct else "p",
+    )
+    cells = tuple(_cells(each) for each in found)
+    videos = {each.paired.interval.videos for each in found if each.paired is not None}
+    notes = [f"bootstrap over {count} videos" for count in sorted(videos)]
+    if not videos:
+        notes = [
+            f"no intervals: they need numbers by video, and at least {LEAST_VIDEOS} videos; "
+            "see ovvol-bench eval"
+        ]
+    return Grid(
+        title, (*headers[:2], *headers[2:]), (False, False, True, True, True, True), cells, tuple(notes)
+    )
+
+
+def _cells(each: Compared) -> tuple[str, ...]:
+    column, paired = each.column, each.paired
+    value = MISSING if math.isnan(each.value) else column.difference(each.value)
+    if paired is None or math.isnan(paired.interval.low):
+        return (" − ".join(each.pair), column.header, value, MISSING, MISSING, MISSING)
+    bounds = f"{column.difference(paired.interval.low)} to {column.difference(paired.interval.high)}"
+    p_value = f"{each.p_value:.3f}"
+    return (" − ".join(each.pair), column.header, value, bounds, f"{paired.first_higher:.3f}", p_value)
+
+
+def _for_programs(found: Sequence[Compared], style: str) -> str:
+    records = [_record(each) for each in found]
+    if style == "json":
+        return json.dumps(records, indent=2)
+    from pandas import DataFrame
+
+    return str(DataFrame(records).to_csv(index=False)).rstrip("\n")
+
+
+def _record(each: Compared) -> dict[str, Any]:
+    paired = each.paired
+    numbers = {
+        "difference": each.value,
+        "low": paired.interval.low if paired else math.nan,
+        "high": paired.interval.high if paired else math.nan,
+        "first_higher": paired.first_higher if paired else math.nan,
+        "p_value": math.nan if each.p_value is None else each.p_value,
+    }
+    shown = {name: None if math.isnan(value) else value for name, value in numbers.items()}
+    videos = paired.interval.videos if paired else None
+    return {
+        "first": each.pair[0],
+        "other": each.pair[1],
+        "number": each.column.key,
+        **shown,
+        "videos": videos,
+    }
 
 
 def check_comparable(results: Sequence[Result]) -> None:
@@ -71,20 +191,3 @@ def _differences(first: Result, other: Result) -> Iterator[str]:
 def _say(value: object) -> str:
     words = ", ".join(value) if isinstance(value, tuple) else str(value)[:16]
     return words or "none"
-
-
-def _with_difference(block: Block, style: str) -> str:
-    grid = block_grid(block, bold=style == "markdown")
-    first, second = block.rows
-    difference = tuple(_difference(column, first, second) for column in block.columns)
-    label = ("first − second", *difference[1:])
-    return render_grid(replace(grid, cells=(*grid.cells, label)), style)
-
-
-def _difference(column: Column, first: Row, second: Row) -> str:
-    if not isinstance(column, NumberColumn):
-        return ""
-    one, other = column.read(first), column.read(second)
-    if not (one.n and other.n):
-        return MISSING
-    return column.difference(one.mean - other.mean)

@@ -49,6 +49,20 @@ class Score(TypedDict):
     higher_is_better: NotRequired[bool]
 
 
+class TermsRecord(TypedDict):
+    """A number by video; see ``metrics.by_video.Terms``."""
+
+    sums: list[float]
+    counts: list[float]
+
+
+class VideosRecord(TypedDict):
+    """What intervals are made of: names of the videos, and the terms of every number that has them."""
+
+    names: list[str]
+    terms: dict[str, TermsRecord]
+
+
 class Coverage(TypedDict, total=False):
     """Clips asked for, clips done, and why the others were not."""
 
@@ -84,6 +98,7 @@ class Result(TypedDict):
     consensus: NotRequired[list[int] | None]
     precision: NotRequired[str]
     fidelity: NotRequired[str]
+    videos: NotRequired[VideosRecord]
     coverage: NotRequired[Coverage]
     timing: NotRequired[Timing]
     machine: NotRequired[dict[str, Any]]

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from ovvol_bench.metrics.by_video import Terms
 from ovvol_bench.report.results_files import COMPONENTS, Result, machine_label
+from ovvol_bench.report.statistics import Sample
 from ovvol_bench.runs.spec import SAYS_WHERE
 
 Settings = dict[str, str]
@@ -92,6 +96,16 @@ class Row:
     def metric(self, key: str) -> Stat:
         """A metric by its full key ``NAME@PROTOCOL``."""
         return _stat(self.done, lambda result: _value(result, key))
+
+    def sample(self, key: str) -> Sample | None:
+        """A metric by video over all seeds; None where results don't have it alike."""
+        videos = [result.get("videos") for result in self.done]
+        known = [each for each in videos if each and key in each["terms"]]
+        if not known or len(known) < len(videos) or any(each["names"] != known[0]["names"] for each in known):
+            return None
+        seeds = (each["terms"][key] for each in known)
+        terms = tuple(Terms(np.array(each["sums"]), np.array(each["counts"])) for each in seeds)
+        return Sample(tuple(known[0]["names"]), terms)
 
     def speed(self, machine: str) -> Stat:
         """Clips a second on one machine, as named by ``machine_label``."""

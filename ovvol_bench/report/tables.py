@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ovvol_bench.errors import SettingError
 from ovvol_bench.report.blocks import Block, Query, make_blocks
 from ovvol_bench.report.columns import Column, NumberColumn
+from ovvol_bench.report.honours import Honour, honours
 from ovvol_bench.report.results_files import Result
 from ovvol_bench.report.rows import Row
 
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 
 STYLES = ("text", "markdown", "csv", "latex", "html", "json")
 _TABULATE_FORMATS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
+
+# Characters for private use stand for marks until a table is laid out, as tabulate escapes what they become.
+_MARKS: dict[Honour, tuple[str, str]] = {
+    "": ("", ""),
+    "best": ("\ue000", "\ue001"),
+    "second": ("\ue002", "\ue003"),
+}
+_PRINTED = {
+    "text": ("", "", "", ""),
+    "markdown": ("**", "**", "<u>", "</u>"),
+    "latex": (r"\textbf{", "}", r"\underline{", "}"),
+    "html": ("<b>", "</b>", "<u>", "</u>"),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,8 @@ def render(
 
     Shares in [0, 1] are printed as percentages with one decimal in the styles for people; ``csv``
     and ``json`` carry the numbers as stored. Several seeds give mean ± sample standard deviation.
-    In markdown the best of a column is bold, among rows that cover every clip.
+    In markdown, LaTeX and HTML the best of a column is bold and the second underlined, where the paired
+    intervals over videos support it (see ``honours``).
 
     Args:
         results: as ``load_results`` returns them.
@@ -81,17 +96,12 @@ def render_blocks(blocks: Sequence[Block], style: str) -> str:
         return to_frame(blocks).to_csv(index=False).rstrip("\n")
     if style == "json":
         return json.dumps([record for block in blocks for record in block_records(block)], indent=2)
-    return "\n\n".join(render_grid(block_grid(block, bold=style == "markdown"), style) for block in blocks)
+    return "\n\n".join(render_grid(block_grid(block, style), style) for block in blocks)
 
 
-def block_grid(block: Block, *, bold: bool = False) -> Grid:
-    """The words of a block.
-
-    Args:
-        block: rows and columns.
-        bold: whether the best of every column of numbers stands between ``**``.
-    """
-    columns = [_column_cells(column, block.rows, bold) for column in block.columns]
+def block_grid(block: Block, style: str) -> Grid:
+    """The words of a block, for one of the styles for people; best and second are marked but in ``text``."""
+    columns = [_column_cells(column, block.rows, style != "text") for column in block.columns]
     return Grid(
         title=block.title,
         headers=tuple(column.header for column in block.columns),
@@ -114,10 +124,11 @@ def render_grid(grid: Grid, style: str) -> str:
     cells, headers = grid.cells, grid.headers
     if style == "markdown":
         cells = tuple(tuple(cell.replace("|", "\\|") for cell in row) for row in cells)
-    table = tabulate(
-        cells, headers, _TABULATE_FORMATS[style], colalign=aligns if cells else None, disable_numparse=True
-    )
-    return _FRAMES[style](grid.title, str(table), grid.notes)
+    layout = _TABULATE_FORMATS[style]
+    table = str(tabulate(cells, headers, layout, colalign=aligns if cells else None, disable_numparse=True))
+    for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
+        table = table.replace(mark, printed)
+    return _FRAMES[style](grid.title, table, grid.notes)
 
 
 def to_frame(blocks: Sequence[Block]) -> DataFrame:
@@ -158,28 +169,12 @@ def _record_cell(column: Column, row: Row) -> dict[str, Any]:
     return mean if stat.std is None else mean | {f"{column.key}_std": stat.std}
 
 
-def _column_cells(column: Column, rows: Sequence[Row], bold: bool) -> list[str]:
+def _column_cells(column: Column, rows: Sequence[Row], marked: bool) -> list[str]:
     if not isinstance(column, NumberColumn):
         return [column.read(row) for row in rows]
     texts = [column.text(row) for row in rows]
-    best = _best_mean(column, rows) if bold else None
-    return [
-        f"**{text}**" if _shows(column, row, best) else text for text, row in zip(texts, rows, strict=True)
-    ]
-
-
-def _best_mean(column: NumberColumn, rows: Sequence[Row]) -> str | None:
-    """The best mean as printed, or None where nothing is there to be better than."""
-    stats = [column.read(row) for row in rows if not row.coverage < 1]
-    means = [stat.mean for stat in stats if stat.n]
-    if len(set(means)) < 2:
-        return None
-    return column.number(max(means) if column.higher_is_better else min(means))
-
-
-def _shows(column: NumberColumn, row: Row, best: str | None) -> bool:
-    """Whether the row shows the best number: equal print, equal honour."""
-    return best is not None and not row.coverage < 1 and column.number(column.read(row).mean) == best
+    marks = (_MARKS[honour] for honour in honours(column, rows)) if marked else (("", ""),) * len(rows)
+    return [before + text + after for text, (before, after) in zip(texts, marks, strict=True)]
 
 
 def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import write_text
+
+_NUMBERS = re.compile(r"\[\s+-?\d[-+\d.eE,\s]*\]")
 
 
 def without_nan(value: Any) -> Any:
@@ -29,9 +32,12 @@ def without_nan(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: a reader, or a run that is killed, sees the old file or the new one."""
+    """Write JSON atomically: a reader, or a run that is killed, sees the old file or the new one.
+
+    A list of numbers stands in one line.
+    """
     text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text)
+    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
-from ovvol_bench.runs.scoring import needs_masks, score
+from ovvol_bench.runs.scoring import needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
@@ -41,16 +41,26 @@ def rescore_run(
     built, _ = build_metrics(registry, own if metrics is None else metrics, dataset.vocabulary)
     infos = clip_infos(dataset, spec.limit)
     predictions = read_predictions(folder.predictions, needs_masks(built))
+    videos = score_videos(predictions, infos, built)
     coverage, values = score(predictions, infos, built)
     before = folder.read_result()
     if before is None or before["status"] != "done":
         coverage = Coverage(coverage.done, coverage.frames, dataset.skipped)
         truth = Truth.of(infos, dataset.vocabulary.name)
-        return build_result(spec, truth, Outcome(coverage, values))
-    result = {**before, "metrics": values if metrics is None else {**before["metrics"], **values}}
+        return build_result(spec, truth, Outcome(coverage, values, videos=videos))
+    if metrics is not None:
+        values = {**before["metrics"], **values}
+        videos |= {"terms": {**_terms_of(before, videos["names"]), **videos["terms"]}}
+    result = {**before, "metrics": values, "videos": videos}
     with folder.claimed():
         folder.write_result(result)
     return result
+
+
+def _terms_of(result: dict[str, Any], videos: list[str]) -> dict[str, Any]:
+    """The terms that a result has for these videos."""
+    known: dict[str, Any] = result.get("videos", {})
+    return dict(known.get("terms", {})) if known.get("names") == videos else {}
 
 
 def same_dataset(registry: Registry, spec: RunSpec) -> Dataset:

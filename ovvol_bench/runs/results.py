@@ -89,6 +89,7 @@ class Outcome:
         timing: the ``timing`` object of the result.
         error: why the run failed, None if it didn't.
         gpu: name of the GPU that was used, or None.
+        videos: the ``videos`` object of the result.
     """
 
     coverage: Coverage = field(default_factory=Coverage)
@@ -96,6 +97,7 @@ class Outcome:
     timing: Mapping[str, Any] = field(default_factory=lambda: Timing().to_json())
     error: str | None = None
     gpu: str | None = None
+    videos: Mapping[str, Any] = field(default_factory=lambda: {"names": [], "terms": {}})
 
 
 def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
             "skipped": dict(outcome.coverage.skipped),
         },
         "metrics": dict(outcome.metrics),
+        "videos": dict(outcome.videos),
         "timing": dict(outcome.timing),
         "code": code_facts(),
         "machine": machine_facts(outcome.gpu),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ovvol_bench.benchmark import Metric
+from ovvol_bench.metrics.by_video import by_video
 from ovvol_bench.metrics.evaluation import evaluate
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.results import Coverage
@@ -16,6 +17,31 @@ from ovvol_bench.types import ClipInfo
 def needs_masks(metrics: Sequence[Metric]) -> bool:
     """Whether a metric may look at slots; those of boxes say that they don't."""
     return any(getattr(metric, "needs_masks", True) for metric in metrics)
+
+
+def score_videos(
+    predictions: Predictions, infos: Sequence[ClipInfo], metrics: Sequence[Metric]
+) -> dict[str, Any]:
+    """The ``videos`` object of a result: what intervals and paired comparisons are made of.
+
+    Args:
+        predictions: of some or all of the clips.
+        infos: of the clips asked for.
+        metrics: fresh ones, left so.
+
+    Returns:
+        ``names`` of the videos, and ``terms``: by number its ``sums`` and ``counts``, one a video. See
+        ``by_video``.
+    """
+    found = by_video(predictions, {info.id: info for info in infos}, _computable(metrics, infos))
+    terms = {
+        key: {
+            "sums": [round(each, 6) for each in terms.sums.tolist()],
+            "counts": terms.counts.astype(int).tolist(),
+        }
+        for key, terms in found.terms.items()
+    }
+    return {"names": list(found.videos), "terms": terms}
 
 
 def score(
@@ -36,7 +62,12 @@ def score(
         DataError: if predictions and dataset don't belong together.
     """
     coverage = Coverage(len(predictions), int(predictions.frame_counts.sum()))
-    if any(info.truth is None for info in infos):
-        metrics = [metric for metric in metrics if not getattr(metric, "needs_truth", True)]
-    values = evaluate(predictions, {info.id: info for info in infos}, metrics)
+    values = evaluate(predictions, {info.id: info for info in infos}, _computable(metrics, infos))
     return coverage, {key: asdict(value) for key, value in values.items()}
+
+
+def _computable(metrics: Sequence[Metric], infos: Sequence[ClipInfo]) -> Sequence[Metric]:
+    """The metrics that the truth is enough for."""
+    if all(info.truth is not None for info in infos):
+        return metrics
+    return [metric for metric in metrics if not getattr(metric, "needs_truth", True)]

@@ -23,7 +23,7 @@ from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
 from ovvol_bench.runs.run import Run
-from ovvol_bench.runs.scoring import needs_masks, score
+from ovvol_bench.runs.scoring import needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Selection
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import Overwrite, RunFolder
@@ -182,9 +182,12 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
 def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> dict[str, Any]:
     metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
     predictions = read_predictions(run.folder.predictions, needs_masks(metrics))
+    videos = score_videos(predictions, plan.infos, metrics)
     coverage, values = score(predictions, plan.infos, metrics)
     skipped = {**plan.dataset.skipped, **run.reasons()}
-    outcome = Outcome(replace(coverage, skipped=skipped), values, timing.to_json(), gpu=plan.gpu)
+    outcome = Outcome(
+        replace(coverage, skipped=skipped), values, timing.to_json(), gpu=plan.gpu, videos=videos
+    )
     result = build_result(run.spec, plan.truth, outcome)
     before = run.folder.read_result()
     if before and before["status"] == "done" and not run.computed:

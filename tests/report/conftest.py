@@ -11,12 +11,17 @@ SCORES = {"corloc_any": 0.543, "corloc_top1": 0.41, "detrate": 0.2, "ap50": 0.10
 
 @pytest.fixture
 def make_result():
-    """make_result(grouper=..., seed=..., scores={name: value}, **fields that replace the result's own)."""
+    """make_result(grouper=..., seed=..., scores={name: value}, **fields that replace the result's own).
+
+    ``by_video`` {name: list of values of 12 frames each} gives a metric's score and its numbers by video.
+    """
 
     def make(
         *, grouper="slot_attention", seed=0, scores=SCORES, protocol="vid-reference", speed=4.56, **fields
     ):
         error = fields.get("error")
+        by_video = fields.pop("by_video", {})
+        scores = {**scores, **{name: sum(values) / len(values) for name, values in by_video.items()}}
         spec = RunSpec(
             encoder=PartSpec("videomae"),
             grouper=PartSpec(grouper, fields.pop("options", {})),
@@ -31,7 +36,18 @@ def make_result():
             f"{name}@{protocol}": {"value": value, "count": 384, "higher_is_better": True, "notes": {}}
             for name, value in ({} if error else scores).items()
         }
-        outcome = Outcome(Coverage(done=48, frames=384), metrics, {"clips_per_s": speed}, error)
+        terms = {
+            f"{name}@{protocol}": {"sums": [12 * value for value in values], "counts": [12] * len(values)}
+            for name, values in by_video.items()
+        }
+        names = [f"video {index:02d}" for index in range(max(map(len, by_video.values()), default=0))]
+        outcome = Outcome(
+            Coverage(done=48, frames=384),
+            metrics,
+            {"clips_per_s": speed},
+            error,
+            videos={"names": names, "terms": terms},
+        )
         result = build_result(spec, Truth(48, 384, 900, "shapes"), outcome)
         return result | {"machine": MACHINE, "date": "2026-09-01T00:00:00+00:00"} | fields
 

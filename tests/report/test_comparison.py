@@ -1,11 +1,21 @@
 """Runs side by side, and runs that must not be."""
 
 import json
+import random
+import re
 
 import pytest
 
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.report.comparison import compare
+from ovvol_bench.report.statistics import holm
+
+
+def differences(text):
+    """Cells of the lower table: pair, number, value, interval, share, p."""
+    lines = text.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("first row minus"))
+    return [re.split(r"  +", line.strip()) for line in lines[start + 4 :] if line and "bootstrap" not in line]
 
 
 def test_two_runs_are_ranked_and_subtracted(make_result):
@@ -13,36 +23,73 @@ def test_two_runs_are_ranked_and_subtracted(make_result):
         make_result(scores={"ap50": 0.3}, speed=2.0),
         make_result(grouper="kmeans", scores={"ap50": 0.5}, speed=5.0),
     ]
-    lines = compare(runs, ["grouper", "ap50", "clips_per_s"]).splitlines()
-    assert [line.split()[1:4] for line in lines[4:6]] == [
+    text = compare(runs, ["grouper", "ap50", "clips_per_s"])
+    assert [line.split()[1:4] for line in text.splitlines()[4:6]] == [
         ["kmeans", "50.0", "5.00"],
         ["slot_attention", "30.0", "2.00"],
     ]
-    assert lines[6].split() == ["first", "−", "second", "+20.0", "+3.00"]
+    assert [cells[:4] for cells in differences(text)[:2]] == [
+        ["kmeans − slot_attention", "ap50 %", "+20.0", "–"],
+        ["kmeans − slot_attention", "clips_per_s", "+3.00", "–"],
+    ]
+    assert "no intervals" in text
 
 
-def test_seeds_stay_apart_and_equal_numbers_differ_by_plain_zero(make_result):
+def test_a_difference_has_an_interval_over_videos(make_result):
+    values = [0.3 + 0.1 * (index % 5) for index in range(30)]
+    runs = [
+        make_result(grouper="a", by_video={"ap50": [value + 0.05 for value in values]}),
+        make_result(grouper="b", by_video={"ap50": values}),
+    ]
+    text = compare(runs, ["ap50"])
+    assert differences(text) == [["a − b", "ap50 %", "+5.0", "+5.0 to +5.0", "1.000", "0.000"]]
+    assert "bootstrap over 30 videos" in text
+    (record,) = json.loads(compare(runs, ["ap50"], "json"))
+    assert record["low"] == pytest.approx(0.05)
+    assert (record["first"], record["other"], record["videos"]) == ("a", "b", 30)
+    assert compare(runs, ["ap50"], "csv").splitlines()[1].startswith("a,b,ap50@vid-reference,0.05")
+
+
+def test_several_comparisons_are_corrected_on_request(make_result):
+    rng = random.Random(0)
+    runs = [
+        make_result(grouper=name, by_video={"ap50": [shift + rng.gauss(0.5, 0.1) for _ in range(30)]})
+        for name, shift in (("a", 0.05), ("b", 0.0), ("c", 0.0))
+    ]
+    plain, corrected = (json.loads(compare(runs, ["ap50"], "json", correct=each)) for each in (False, True))
+    p_values = [each["p_value"] for each in plain]
+    assert [each["p_value"] for each in corrected] == pytest.approx(holm(p_values))
+    assert "Holm p" in compare(runs, ["ap50"], correct=True)
+
+
+def test_seeds_are_averaged_where_combinations_differ(make_result):
+    runs = [make_result(grouper=name, seed=seed) for name in ("a", "b") for seed in (0, 1)]
+    assert len(differences(compare(runs, ["ap50"]))) - 1 == 1
+
+
+def test_seeds_of_one_combination_stay_apart_and_differ_by_plain_zero(make_result):
     runs = [make_result(seed=0), make_result(seed=1)]
     text = compare(runs, ["ap50"])
     assert all(run["id"] in text for run in runs)
+    assert "seed 0 − seed 1" in text
     assert "+0.0" in text
     assert "-0.0" not in text
 
 
-def test_three_runs_have_no_difference(make_result):
+def test_the_first_is_compared_with_each_other(make_result):
     runs = [make_result(grouper=name) for name in ("a", "b", "c")]
-    assert "first − second" not in compare(runs)
-    assert len(json.loads(compare(runs[:2], style="json"))) == 2
+    pairs = [each["first"] + each["other"] for each in json.loads(compare(runs, ["ap50"], "json"))]
+    assert pairs == ["ab", "ac"]
 
 
 def test_what_only_one_run_has_is_not_subtracted(make_result):
     runs = [make_result(scores={"ap50": 0.3}), make_result(grouper="kmeans", scores={"ap50": None})]
-    assert compare(runs, ["ap50"]).splitlines()[6].split() == ["first", "−", "second", "–"]
+    assert differences(compare(runs, ["ap50"]))[0][2] == "–"
 
 
 def test_speeds_of_two_machines_are_not_subtracted(make_result):
     runs = [make_result(), make_result(grouper="kmeans", machine={"gpu": "H100"})]
-    assert compare(runs, ["clips_per_s"]).splitlines()[6].split() == ["first", "−", "second", "–", "–"]
+    assert [cells[2] for cells in differences(compare(runs, ["clips_per_s"]))[:2]] == ["–", "–"]
 
 
 def test_a_failed_run_can_stand_beside_a_finished_one(make_result):

@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.report.tables import STYLES, render
+from ovvol_bench.report.tables import render
 
 
 def cells_of(markdown):
@@ -86,31 +87,68 @@ def test_rows_are_ranked_by_the_asked_column_with_undefined_ones_last(make_resul
     assert order("grouper") == ["high", "low", "none"]
 
 
+def spread(mean, step=0.0, count=20):
+    """Values by video around a mean; equal differences between rows are sure, however videos vary."""
+    return [mean + 0.2 * math.sin(index) + step * math.cos(3 * index) for index in range(count)]
+
+
+def marked(results, column, style="markdown"):
+    """The groupers whose number is bold, and those whose number is underlined."""
+    _, rows = cells_of(render(results, ["grouper", column], style))
+    return [row[0] for row in rows if row[1].startswith("**")], [row[0] for row in rows if "<u>" in row[1]]
+
+
+def test_the_best_and_the_second_are_marked_where_videos_agree(make_result):
+    results = [
+        make_result(grouper=n, by_video={"ap50": spread(v)}) for n, v in (("a", 0.5), ("b", 0.4), ("c", 0.3))
+    ]
+    assert marked(results, "ap50") == (["a"], ["b"])
+    assert r"\textbf{" in render(results, ["ap50"], "latex")
+    assert r"\underline{" in render(results, ["ap50"], "latex")
+    assert "<b>" in render(results, ["ap50"], "html")
+    assert not {"\ue000", "**", "<b>"} & set(render(results, ["ap50"], "text"))
+
+
+def test_nothing_is_marked_where_videos_disagree(make_result):
+    close = [
+        make_result(grouper=n, by_video={"ap50": spread(v, s)})
+        for n, v, s in (("a", 0.5, 0.3), ("b", 0.49, -0.3))
+    ]
+    assert marked(close, "ap50") == ([], [])
+    clear = make_result(grouper="c", by_video={"ap50": spread(0.9)})
+    assert marked([*close, clear], "ap50") == (["c"], [])
+
+
+def test_nothing_is_marked_where_too_little_is_known(make_result):
+    few = [make_result(grouper=n, by_video={"ap50": spread(v, count=9)}) for n, v in (("a", 0.5), ("b", 0.4))]
+    assert marked(few, "ap50") == ([], [])
+    unknown = [make_result(grouper="a", by_video={"ap50": spread(0.5)}), make_result(grouper="b")]
+    assert marked(unknown, "ap50") == ([], [])
+
+
 def test_smaller_is_better_where_the_metric_says_so(make_result):
-    results = [make_result(grouper=name, scores={"error": value}) for name, value in (("a", 0.5), ("b", 0.1))]
+    results = [
+        make_result(grouper=n, by_video={"error": spread(v)}) for n, v in (("a", 0.5), ("b", 0.4), ("c", 0.3))
+    ]
     for result in results:
         result["metrics"]["error@vid-reference"]["higher_is_better"] = False
-    _, rows = cells_of(render(results, ["grouper", "error"], "markdown"))
-    assert rows == [["b", "**10.0**"], ["a", "50.0"]]
+    assert marked(results, "error") == (["c"], ["b"])
 
 
-def test_the_best_of_complete_runs_is_bold_and_only_in_markdown(make_result):
-    partial = make_result(
-        grouper="cut", scores={"ap50": 0.9}, coverage={"clips": 48, "done": 12, "skipped": {"decode": 36}}
-    )
-    results = [partial] + [make_result(grouper=n, scores={"ap50": v}) for n, v in (("a", 0.51), ("b", 0.5))]
-    _, rows = cells_of(render(results, ["grouper", "ap50"], "markdown"))
-    assert rows == [
-        ["cut", "90.0", "25.0 %, 36 decode"],
-        ["a", "**51.0**", "100.0 %"],
-        ["b", "50.0", "100.0 %"],
+def test_rows_that_leave_out_clips_are_not_marked(make_result):
+    cut = {"clips": 48, "done": 12, "skipped": {"decode": 36}}
+    partial = make_result(grouper="cut", by_video={"ap50": spread(0.9)}, coverage=cut)
+    results = [partial] + [
+        make_result(grouper=n, by_video={"ap50": spread(v)}) for n, v in (("a", 0.51), ("b", 0.4))
     ]
-    assert not any("**" in render(results, style=style) for style in STYLES if style != "markdown")
+    assert marked(results, "ap50") == (["a"], [])
+    _, rows = cells_of(render(results, ["grouper", "ap50"], "markdown"))
+    assert rows[0] == ["cut", "90.1", "25.0 %, 36 decode"]
 
 
-def test_one_row_or_equal_rows_have_no_best(make_result):
-    equal = [make_result(grouper=name, speed=1.0) for name in ("a", "b")]
-    assert render(equal, ["ap50", "clips_per_s"], "markdown").count("**") == 2  # the title's
+def test_equal_rows_have_no_best(make_result):
+    equal = [make_result(grouper=name, by_video={"ap50": spread(0.5)}) for name in ("a", "b")]
+    assert marked(equal, "ap50") == ([], [])
 
 
 def test_speeds_of_different_machines_never_share_a_column(make_result):
