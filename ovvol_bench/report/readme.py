@@ -15,11 +15,11 @@ _HEAD = """\
 Generated from the JSON files in this folder by `ovvol-bench table results --readme results/README.md`;
 do not edit.
 
-One file a result, `<dataset>/<encoder>+<grouper>+<labeler>/<id>.json`, with every setting, version and digest
-that it depends on. `%` columns are percentages, "±" is the sample standard deviation over seeds, a dash means
-undefined. The best of a column is bold and the second underlined where the 95% interval of the paired difference,
-over videos, to every row below excludes 0. Tables hold one dataset and one set of protocols each: numbers of
-different tables do not compare, nor do speeds of different machines.
+One file a result, `<dataset>/<encoder>+<grouper>+<labeler>/<id>.json`, with every setting, version and
+digest that it depends on. `%` columns are percentages, "±" is the sample standard deviation over seeds, a
+dash means undefined. The best of a column is bold and the second underlined where the 95% interval of the
+paired difference, over videos, to every row below excludes 0. Tables hold one dataset and one set of
+protocols each: numbers of different tables do not compare, nor do speeds of different machines.
 """
 
 _PUBLISHED = """\
