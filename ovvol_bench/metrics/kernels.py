@@ -18,8 +18,9 @@ from ovvol_bench.metrics import kernels_numpy
 VARIABLE = "OVVOL_BENCH_KERNELS"
 """Environment variable: ``numpy`` never loads numba, ``numba`` loads it with the first call."""
 
-PATIENCE = 0.6
-"""Seconds that numpy works in a process before numba is loaded, which takes about half as long."""
+PATIENCE = 2.0
+"""Seconds that numpy works in a process before numba is loaded, which takes 0.3 s (the first time on a
+machine 3 s, to compile) and 100 MB: more than all the kernels of most evaluations."""
 
 
 def chosen_kernels() -> ModuleType:

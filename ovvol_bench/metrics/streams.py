@@ -7,7 +7,7 @@ scores that can find something before it can sum: so all pieces pass twice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +97,11 @@ class PrecisionStream(Stream):
 
     def add(self, columns: Columns) -> None:
         """Add what became of the detections of a piece."""
-        piece = self._piece(columns)
-        self._total = piece if self._total is None else self._total.plus(piece)
+        elsewhere, ranges = self._piece(columns)
+        if self._total is None:
+            self._total = _Sums(elsewhere, dict(ranges))
+        else:
+            self._total.add(elsewhere, ranges)
 
     def result(self) -> Values:
         """Average precision over all pieces; undefined without any."""
@@ -111,21 +114,23 @@ class PrecisionStream(Stream):
     def without(self, columns: Columns) -> Values:
         """Average precision over all pieces but one, which was added before."""
         assert self._total is not None
-        return self._conclude(self._total.plus(self._piece(columns), -1).precision(self._steps))
+        elsewhere, ranges = self._piece(columns)
+        rest = self._total.minus(_Sums(elsewhere, dict(ranges)))
+        return self._conclude(rest.precision(self._steps))
 
-    def _piece(self, columns: Columns) -> _Sums:
+    def _piece(self, columns: Columns) -> tuple[Ints, Iterator[tuple[str, _RangeSums]]]:
+        """Detections that are no candidates, by bin, and the sums of each range when it is asked for."""
         candidates = find_candidates(columns)
         queue = queue_up(columns, candidates, min(self._thresholds), "group")
         ranking = Ranking.of(columns, candidates, self._steps)
-        ranges = {}
-        for name, motion in self._motion.items():
+
+        def sums_of(motion: MotionRange | None) -> _RangeSums:
             sought = Sought.of(columns, motion)
             outcomes = outcomes_of(columns.protocol, candidates, queue, sought, self._thresholds)
             sums = np.stack([ranking.sums(outcome) for outcome in outcomes])
-            ranges[name] = _RangeSums(
-                sums, sought.objects, sought.inside, len(columns.truth), columns.protocol
-            )
-        return _Sums(ranking.elsewhere, ranges)
+            return _RangeSums(sums, sought.objects, sought.inside, len(columns.truth), columns.protocol)
+
+        return ranking.elsewhere, ((name, sums_of(motion)) for name, motion in self._motion.items())
 
 
 @dataclass(frozen=True)
@@ -138,12 +143,18 @@ class _Sums:
     """
 
     elsewhere: Ints
-    ranges: Mapping[str, _RangeSums]
+    ranges: dict[str, _RangeSums]
 
-    def plus(self, other: _Sums, times: int = 1) -> _Sums:
-        """These sums and, once or -1 times, others."""
-        ranges = {name: each.plus(other.ranges[name], times) for name, each in self.ranges.items()}
-        return _Sums(self.elsewhere + times * other.elsewhere, ranges)
+    def add(self, elsewhere: Ints, ranges: Iterable[tuple[str, _RangeSums]]) -> None:
+        """Add a piece in place: of many bins, thresholds and ranges these arrays are most of the memory."""
+        np.add(self.elsewhere, elsewhere, out=self.elsewhere)
+        for name, piece in ranges:
+            self.ranges[name] = self.ranges[name].plus(piece, 1, self.ranges[name].sums)
+
+    def minus(self, other: _Sums) -> _Sums:
+        """These sums without others."""
+        ranges = {name: each.plus(other.ranges[name], -1) for name, each in self.ranges.items()}
+        return _Sums(self.elsewhere - other.elsewhere, ranges)
 
     def precision(self, steps: Steps) -> dict[str, list[ClassPrecision]]:
         """Average precision of every range at each threshold."""
@@ -168,10 +179,11 @@ class _RangeSums:
     total: int
     protocol: Protocol
 
-    def plus(self, other: _RangeSums, times: int) -> _RangeSums:
-        """These sums and, once or -1 times, others."""
+    def plus(self, other: _RangeSums, times: int, out: Doubles | None = None) -> _RangeSums:
+        """These sums and, once or -1 times, others; ``out`` is the array for ``sums``, None a new one."""
+        combine = np.add if times > 0 else np.subtract
         return _RangeSums(
-            self.sums + times * other.sums,
+            combine(self.sums, other.sums, out=out),
             self.objects + times * other.objects,
             self.inside + times * other.inside,
             self.total + times * other.total,
