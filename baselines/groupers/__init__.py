@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ovvol_bench import Entry, hookimpl
 
@@ -59,9 +59,157 @@ def build_oracle(*, num_slots: int = 64) -> Grouper:
     return Oracle(num_slots)
 
 
+def build_whole() -> Grouper:
+    """Build the grouper."""
+    from .whole import Whole
+
+    return Whole()
+
+
+def build_spectral(
+    *,
+    num_slots: int = 15,
+    fewest: int | None = None,
+    threshold: float = 0.0,
+    restarts: int = 10,
+    span: Literal["clip", "frame"] = "clip",
+    source: Literal["tokens", "keys"] = "tokens",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        num_slots: groups K, or the most of them.
+        fewest: choose K from so many on, by the largest gap between eigenvalues; none: always ``num_slots``.
+        threshold: cosines of patches up to it count as no edge.
+        restarts: of k-means.
+        span: group a ``clip`` at once, or every ``frame`` and link the groups.
+        source: features to group by: the encoder's ``tokens`` or its ``keys``.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+    from .spectral import Spectral
+
+    return Spectral(num_slots, fewest, threshold, restarts, span, source)
+
+
+def build_tokencut(
+    *,
+    threshold: float = 0.2,
+    span: Literal["clip", "frame"] = "clip",
+    source: Literal["tokens", "keys"] = "keys",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        threshold: patches with a larger cosine are joined.
+        span: cut a ``clip`` at once, or every ``frame``.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
+    """
+    from .tokencut import TokenCut
+
+    return TokenCut(threshold, span, source)
+
+
+def build_maskcut(
+    *,
+    objects: int = 3,
+    threshold: float = 0.15,
+    span: Literal["clip", "frame"] = "clip",
+    source: Literal["tokens", "keys"] = "keys",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        objects: rounds of cutting; each finds at most one object.
+        threshold: patches with a larger cosine are joined.
+        span: cut a ``clip`` at once, or every ``frame`` and link the objects.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
+
+    Raises:
+        SettingError: if there are no rounds.
+    """
+    from .maskcut import MaskCut
+
+    return MaskCut(objects, threshold, span, source)
+
+
+def build_lost(
+    *,
+    neighbours: int = 100,
+    span: Literal["clip", "frame"] = "frame",
+    source: Literal["tokens", "keys"] = "keys",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        neighbours: patches of smallest degree that may join the seed, for each frame.
+        span: look at every ``frame``, as published, or at a ``clip`` at once.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
+
+    Raises:
+        SettingError: if there are no neighbours.
+    """
+    from .lost import Lost
+
+    return Lost(neighbours, span, source)
+
+
+def build_found(
+    *,
+    threshold: float = 0.3,
+    span: Literal["clip", "frame"] = "frame",
+    source: Literal["tokens", "keys"] = "keys",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        threshold: cosine with the seed above which a patch is background.
+        span: look at every ``frame``, as published, or at a ``clip`` at once.
+        source: features to compare: the encoder's ``keys``, as published, or its ``tokens``.
+    """
+    from .found import Found
+
+    return Found(threshold, span, source)
+
+
+def build_agglomerative(
+    *,
+    num_slots: int = 15,
+    threshold: float = 0.12,
+    start: Literal["clusters", "patches"] = "clusters",
+    restarts: int = 3,
+    span: Literal["clip", "frame"] = "clip",
+    source: Literal["tokens", "keys"] = "tokens",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        num_slots: clusters to start from; from ``patches`` the most that are left.
+        threshold: cosine distance up to which groups are merged.
+        start: merge ``clusters`` of k-means, or single ``patches``.
+        restarts: of k-means.
+        span: group a ``clip`` at once, or every ``frame`` and link the groups.
+        source: features to group by: the encoder's ``tokens`` or its ``keys``.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+    from .agglomerative import Agglomerative
+
+    return Agglomerative(num_slots, threshold, start, restarts, span, source)
+
+
 @hookimpl
 def ovvol_groupers() -> Iterator[Entry]:
     """Register the groupers."""
+    yield Entry("agglomerative", build_agglomerative, "clusters merged while all members are alike (SOLV)")
+    yield Entry("found", build_found, "what is unlike the patch with the least attention (FOUND)")
     yield Entry("grid", build_grid, "equal cells, the same in every frame: no look at the video")
     yield Entry("kmeans", build_kmeans, "k-means over the features of all frames of a clip")
+    yield Entry("lost", build_lost, "what hangs together with the patch that is like the fewest (LOST)")
+    yield Entry("maskcut", build_maskcut, "several objects by repeated normalised cuts (MaskCut)")
     yield Entry("oracle", build_oracle, "the truth's masks on the patch grid: an upper bound, no method")
+    yield Entry("spectral", build_spectral, "normalised cut into K groups, K fixed or chosen")
+    yield Entry("tokencut", build_tokencut, "one object by a normalised cut (TokenCut)")
+    yield Entry("whole", build_whole, "one slot for everything: naming without grouping")

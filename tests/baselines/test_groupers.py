@@ -1,18 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from patch_scenes import build, draws
 from sklearn.cluster import KMeans as ReferenceKMeans
 
-from ovvol_bench import ClipInfo, Features, FrameTruth, SettingError
-from ovvol_bench.registry import load_registry
-
-
-def draws(*seeds):
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def build(name, **options):
-    return load_registry().build("grouper", name, options)
+from ovvol_bench import ClipInfo, Features, FrameTruth, SettingError, pipeline
 
 
 def features(batch=2, seed=0):
@@ -133,3 +125,56 @@ class TestOracle:
     def test_one_slot_is_refused(self):
         with pytest.raises(SettingError, match="num_slots=1"):
             build("oracle", num_slots=1)
+
+
+class TestEvery:
+    """What holds for all groupers of patches, on noise."""
+
+    NAMES = ("agglomerative", "found", "grid", "kmeans", "lost", "maskcut", "spectral", "tokencut", "whole")
+    SPANS = ("agglomerative", "found", "lost", "maskcut", "spectral", "tokencut")
+    SPANNING = tuple((name, {"span": span}) for name in SPANS for span in ("clip", "frame"))
+    CASES = (*((name, {}) for name in NAMES), *SPANNING)
+
+    @staticmethod
+    def features(device="cpu"):
+        generator = torch.Generator().manual_seed(3)
+        grid = torch.randn(2, 3, 4, 5, 8, generator=generator).to(device)
+        attention = torch.rand(2, 3, 2, 4, 5, generator=generator).to(device)
+        return Features(grid, {"keys": grid + 0.1, "attention": attention})
+
+    @pytest.mark.parametrize(("name", "options"), CASES)
+    def test_masks_of_a_clip_are_its_own(self, name, options):
+        grouper, given = build(name, **options), self.features()
+        before = given.grid.clone()
+        masks = pipeline.group(grouper, given, draws(1, 2)).masks
+        assert torch.equal(masks, grouper.group(given, draws(1, 2)).masks)
+        alone = Features(given.grid[1:], {key: value[1:] for key, value in given.maps.items()})
+        assert torch.equal(masks[1:], grouper.group(alone, draws(2)).masks)
+        assert torch.equal(given.grid, before)
+        assert grouper.max_objects <= masks.shape[1]
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_one_patch_is_enough(self, name):
+        grid = torch.randn(1, 1, 1, 1, 4)
+        given = Features(grid, {"keys": grid, "attention": torch.rand(1, 1, 2, 1, 1)})
+        assert pipeline.group(build(name), given, draws(0)).masks.sum() == 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_equal_patches_are_no_trouble(self, name):
+        grid = torch.ones(1, 2, 3, 4, 6)
+        given = Features(grid, {"keys": grid, "attention": torch.ones(1, 2, 2, 3, 4)})
+        pipeline.group(build(name), given, draws(0))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_features_of_zeros_are_no_trouble(self, name):
+        grid = torch.zeros(1, 2, 3, 4, 6)
+        given = Features(grid, {"keys": grid, "attention": torch.zeros(1, 2, 2, 3, 4)})
+        pipeline.group(build(name), given, draws(0))
+
+    @pytest.mark.gpu
+    @pytest.mark.parametrize("name", NAMES)
+    def test_devices_agree(self, name):
+        here = build(name).group(self.features(), draws(1, 2)).masks
+        there = build(name).group(self.features("cuda"), draws(1, 2)).masks
+        assert there.is_cuda
+        assert (here == there.cpu()).float().mean() > 0.99

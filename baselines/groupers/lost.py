@@ -1,0 +1,47 @@
+"""One object a clip, grown from the patch that is like the fewest others.
+
+Siméoni et al., "Localizing objects with self-supervised transformers and no labels" (LOST), BMVC 2021,
+section 3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ovvol_bench.types import Ints
+
+from .cuts import as_labels, connected
+from .patches import Patches, PatchGrouper, Source, Span, check_counts
+
+
+class Lost(PatchGrouper):
+    """Slot 1 is the object, slot 0 everything else.
+
+    A patch's degree is how many patches its features have a positive product with. The seed is the patch of
+    smallest degree; of the patches of smallest degrees those that are like the seed join it; the object is
+    where the sum of products with them is positive, and hangs together with the seed. The paper keeps the box
+    around it, which is what the harness makes of the slot.
+
+    Args:
+        neighbours: patches of smallest degree, for each frame (k).
+        span: see `PatchGrouper`.
+        source: see `PatchGrouper`.
+
+    Raises:
+        SettingError: if there are none.
+    """
+
+    def __init__(self, neighbours: int, span: Span, source: Source) -> None:
+        check_counts("lost", neighbours=neighbours)
+        super().__init__(2, span, source, fixed=1)
+        self.neighbours = neighbours
+
+    def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
+        """See `PatchGrouper.segment`; draws nothing."""
+        products = patches.tokens @ patches.tokens.T
+        order = np.argsort((products > 0).sum(axis=1), kind="stable")
+        seed, lowest = int(order[0]), order[: self.neighbours * len(patches.grid)]
+        joined = lowest[products[seed, lowest] > 0]
+        mask = products[joined].sum(axis=0) > 0
+        mask[seed] = True  # where the features are zero nothing is positive
+        return as_labels(connected(mask, seed, patches.shape))

@@ -1,0 +1,132 @@
+"""What groupers of patches share: one clip or one frame at a time, in numpy, from a generator of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator
+
+from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench.types import Bools, Floats, Ints
+
+from .linking import link_labels, unit
+
+Span = Literal["clip", "frame"]
+Source = Literal["tokens", "keys"]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of a stretch of video, N = S * h * w.
+
+    Attributes:
+        grid: (S, h, w, D) float32.
+        attention: (S, heads, h, w) float32 that the class token pays to each patch, or None.
+    """
+
+    grid: Floats
+    attention: Floats | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(S, h, w)."""
+        return self.grid.shape[:3]
+
+    @property
+    def tokens(self) -> Floats:
+        """(N, D)."""
+        return self.grid.reshape(-1, self.grid.shape[-1])
+
+    def frames(self) -> Iterator[Patches]:
+        """Every step alone."""
+        for step in range(len(self.grid)):
+            maps = None if self.attention is None else self.attention[step : step + 1]
+            yield Patches(self.grid[step : step + 1], maps)
+
+
+class PatchGrouper(Grouper):
+    """Groups the patches of one clip at a time.
+
+    Args:
+        num_slots: K.
+        span: ``clip`` groups all patches of a clip together, over space and time; ``frame`` those of every
+            frame, and links the groups by their mean features.
+        source: features to group by, ``tokens`` or the map ``keys``.
+        fixed: so many first slots mean the same in every frame and are not linked.
+    """
+
+    def __init__(self, num_slots: int, span: Span, source: Source = "tokens", fixed: int = 0) -> None:
+        super().__init__()
+        self.num_slots, self.span, self.source, self._fixed = num_slots, span, source, fixed
+        self.max_objects = num_slots - fixed
+        self.needs = frozenset() if source == "tokens" else frozenset({source})
+
+    @abstractmethod
+    def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
+        """(S, h, w) slot of every patch in [0, num_slots), of a clip or of a frame (S = 1)."""
+
+    def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
+        """See `Grouper.group`."""
+        clips = patches_of(features, self.source)
+        slots = [self._slots(clip, numpy_draws(draw)) for clip, draw in zip(clips, draws, strict=True)]
+        masks = F.one_hot(torch.from_numpy(np.stack(slots)), self.num_slots).movedim(-1, 1).float()
+        return SlotMasks(masks.to(features.grid.device))
+
+    def _slots(self, patches: Patches, rng: np.random.Generator) -> Ints:
+        if self.span == "clip":
+            return self.segment(patches, rng)
+        labels = np.concatenate([self.segment(frame, rng) for frame in patches.frames()])
+        return link_labels(labels, patches.grid, self.num_slots, self._fixed)
+
+
+def patches_of(features: Features, source: Source) -> list[Patches]:
+    """The clips of a batch, on the CPU."""
+    grid = features.grid if source == "tokens" else features.maps[source]
+    attention = features.maps.get("attention")
+    clips = grid.float().cpu().numpy()
+    if attention is None:
+        return [Patches(clip) for clip in clips]
+    return [Patches(*pair) for pair in zip(clips, attention.float().cpu().numpy(), strict=True)]
+
+
+def numpy_draws(draw: Generator) -> np.random.Generator:
+    """A numpy generator that follows from a torch one."""
+    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=draw)))
+
+
+def cosines(tokens: Floats) -> Floats:
+    """(N, N) cosines of the angles between (N, D) tokens; 0 with a token of zeros."""
+    directions = unit(tokens)
+    similarity: Floats = directions @ directions.T
+    return similarity
+
+
+def component_of(mask: Bools, seed: int) -> Bools:
+    """The part of a mask (S, h, w) that hangs together with a patch in it, by sides and over time.
+
+    Args:
+        mask: true at the seed.
+        seed: number of the patch, row-major.
+    """
+    from scipy.ndimage import label
+
+    parts, _ = label(mask)
+    connected: Bools = parts == parts.reshape(-1)[seed]
+    return connected
+
+
+def check_counts(grouper: str, **numbers: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        SettingError: names the first.
+    """
+    for name, value in numbers.items():
+        if value < 1:
+            raise SettingError(f"{grouper}: {name}={value}; expected at least 1.")
