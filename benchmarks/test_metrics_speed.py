@@ -14,6 +14,7 @@ from synthetic_vid import synthetic, write_shards
 from ovvol_bench.metrics import default_metrics, evaluate, evaluate_pieces
 from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
 from ovvol_bench.metrics.columns import build_columns
+from ovvol_bench.metrics.error_accumulators import Errors
 from ovvol_bench.metrics.protocols import PROTOCOLS
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.runs.predictions import read_pieces, read_predictions
@@ -86,3 +87,12 @@ def test_from_file_to_numbers_in_pieces(benchmark, data, folder):
         lambda: evaluate_pieces(lambda: read_pieces(folder), truth, numbers("motion")), rounds=3
     )
     assert 0 < results["ap50@vid-reference"].value < 1
+
+
+@pytest.mark.parametrize("gains", [False, True])
+def test_error_causes(benchmark, data, gains):
+    predictions, truth = data
+    metric = Errors("vid-reference", gains=gains)
+    columns = build_columns(predictions, list(truth.values()), PROTOCOLS[metric.protocol])
+    results = benchmark.pedantic(metric.score, (columns,), rounds=3)
+    assert 0 < results["right_objects"].value < 1

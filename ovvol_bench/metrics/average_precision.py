@@ -302,10 +302,15 @@ class Ranking:
         sums = [np.bincount(self.bins, each, minlength=len(self.steps)) for each in both]
         return np.stack(sums).astype(np.float64)
 
+    def totals(self, outcome: Outcome, sought: Sought) -> Doubles:
+        """(2, K) true positives and weights of false positives in each bin, of all detections."""
+        sums = self.sums(outcome)
+        sums[1] += self.elsewhere * sought.elsewhere
+        return sums
+
     def precision(self, outcome: Outcome, sought: Sought) -> ClassPrecision:
         """Average precision of every class that has objects."""
-        hits, misses = self.sums(outcome)
-        misses += self.elsewhere * sought.elsewhere
+        hits, misses = self.totals(outcome, sought)
         lowest, highest = self.steps.areas(hits, misses, sought.objects)
         values = lowest.copy()
         for class_id, order in (self.orders or {}).items():

@@ -58,6 +58,13 @@ def paired_iou(first: Floats, rows: Ints, second: Floats, others: Ints, offset: 
     return iou
 
 
+def box_areas(boxes: Floats, offset: int = 0) -> npt.NDArray[np.float64]:
+    """(N,) areas of (N, 4) boxes, with ``offset`` added to their sides."""
+    sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2] + offset
+    areas: npt.NDArray[np.float64] = sides[:, 0] * sides[:, 1]
+    return areas
+
+
 def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str]) -> Floats:
     """Boxes as (N, 4) float32.
 

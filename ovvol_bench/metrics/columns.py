@@ -17,7 +17,7 @@ from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.metrics import kernels
-from ovvol_bench.metrics.boxes import checked
+from ovvol_bench.metrics.boxes import box_areas, checked
 from ovvol_bench.metrics.protocols import Protocol
 from ovvol_bench.metrics.scores import BoxScores, ScoreList, ScoreTable
 from ovvol_bench.metrics.truth import TruthTable
@@ -54,6 +54,7 @@ class TruthColumns:
         classes: (M,) int64 in [1, C].
         ignored: (M,) bool, objects that are neither to be found nor to be missed.
         motion: (M,) float32 motion IoU, NaN where unknown.
+        table: what is known of these objects beside their boxes; None if nothing is.
     """
 
     counts: Ints
@@ -61,6 +62,7 @@ class TruthColumns:
     classes: Ints
     ignored: Bools
     motion: Floats
+    table: TruthTable | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -105,6 +107,11 @@ class Columns:
         return ~self.truth.ignored & ~self._padding(self.truth.boxes)
 
     @cached_property
+    def empty(self) -> Bools:
+        """(B,) bool, boxes that stand for none: without area, as absent segments have, or padding."""
+        return (box_areas(self.boxes, self.protocol.overlap_offset) <= 0) | self._padding(self.boxes)
+
+    @cached_property
     def best(self) -> BestOverlap:
         """The best box of every true object, whatever its class."""
         iou, box = kernels.best_boxes(
@@ -120,9 +127,13 @@ class Columns:
     def top_boxes(self) -> Columns:
         """The box with the highest foreground score of every frame (the first of equals)."""
         _, score = self.scores.top()
-        order = np.lexsort((np.arange(len(score)), -score, self.frame))
-        top = order[offsets_of(self.box_counts)[:-1][self.box_counts > 0]]
-        counts = np.minimum(self.box_counts, 1)
+        some = self.box_counts > 0
+        starts, counts = offsets_of(self.box_counts)[:-1][some], np.minimum(self.box_counts, 1)
+        if not len(starts):
+            return self
+        highest = np.repeat(np.maximum.reduceat(score, starts), self.box_counts[some])
+        equal = np.flatnonzero(score == highest)
+        top = equal[np.searchsorted(equal, starts)]
         return replace(self, box_counts=counts, boxes=self.boxes[top], scores=self.scores.keep(top))
 
     def _padding(self, boxes: Floats) -> Bools:
@@ -254,6 +265,7 @@ def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protoco
         classes=table.classes,
         ignored=table.generated & protocol.ignore_generated,
         motion=table.motion,
+        table=table,
     )
 
 

@@ -43,6 +43,16 @@ def naming_accuracy(
     return MetricValue(share["value"], share["count"], notes)
 
 
+def named(class_names: Sequence[str], class_id: int) -> dict[str, str]:
+    """The ``name`` of a class for its notes, where it is known.
+
+    Args:
+        class_names: in the order of class ids, from 1; may be empty.
+        class_id: from 0.
+    """
+    return {"name": class_names[class_id - 1]} if 1 <= class_id <= len(class_names) else {}
+
+
 def _per_class(right: Bools, classes: Ints) -> dict[str, dict[str, Any]]:
     return {str(each): _share(right[classes == each]) for each in np.unique(classes)}
 

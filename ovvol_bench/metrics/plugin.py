@@ -86,6 +86,53 @@ def build_naming_ece(
     return CalibrationError(protocol, iou_threshold, bins)
 
 
+def build_confusion(
+    *,
+    protocol: ProtocolName = "vid-reference",
+    iou_threshold: float = 0.5,
+    held_out: tuple[int, ...] = (),
+    class_names: tuple[str, ...] = (),
+) -> Metric:
+    """Confusion of the names of localized objects."""
+    from ovvol_bench.metrics.error_accumulators import Confusion
+
+    return Confusion(protocol, iou_threshold, held_out, class_names)
+
+
+def build_errors(
+    *,
+    protocol: ProtocolName = "vid-reference",
+    iou_threshold: float = 0.5,
+    touch: float = 0.1,
+    most: float = 0.5,
+    gains: bool = True,
+    class_names: tuple[str, ...] = (),
+) -> Metric:
+    """Causes of error, with what mending each would gain."""
+    from ovvol_bench.metrics.error_accumulators import Errors
+
+    return Errors(protocol, iou_threshold, touch, most, gains, class_names)
+
+
+def build_pr_curves(
+    *,
+    protocol: ProtocolName = "vid-reference",
+    iou_threshold: float = 0.5,
+    class_names: tuple[str, ...] = (),
+) -> Metric:
+    """Precision-recall curves of every class."""
+    from ovvol_bench.metrics.error_accumulators import PrecisionCurves
+
+    return PrecisionCurves(protocol, iou_threshold, class_names)
+
+
+def build_detrate_by(*, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> Metric:
+    """DetRate and CorLoc by size and motion of the objects."""
+    from ovvol_bench.metrics.error_accumulators import DetectionRateBy
+
+    return DetectionRateBy(protocol, iou_threshold)
+
+
 def build_fg_ari(
     *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
 ) -> Metric:
@@ -163,6 +210,10 @@ def ovvol_metrics() -> Iterator[Entry]:
     yield Entry("naming_accuracy", build_naming_accuracy, "share of localized objects with the right name")
     yield Entry("box_abo", build_box_abo, "mean over true objects of the best overlap with a box")
     yield Entry("naming_ece", build_naming_ece, "expected calibration error of the names' probabilities")
+    yield Entry("confusion", build_confusion, "which names localized objects get, class by class")
+    yield Entry("errors", build_errors, "why objects and boxes are wrong, and what mending that would gain")
+    yield Entry("pr_curves", build_pr_curves, "precision-recall curves of every class")
+    yield Entry("detrate_by", build_detrate_by, "share of objects met by their size and motion")
     yield Entry("fg_ari", build_fg_ari, "adjusted Rand index of groups over the points of true objects")
     yield Entry("ari", build_ari, "adjusted Rand index of groups, background included")
     yield Entry("mbo", build_mbo, "mean best overlap of true masks with a group, by instance or class")

@@ -75,17 +75,32 @@ def class_order(detections: ClassScores, frames: Ints, ties: Ties) -> Ints:
 
 
 def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float) -> float:
-    """Area under the precision-recall curve, at all recall points (VOC 2010).
+    """Area under the precision-recall curve, at all recall points (VOC 2010); see ``precision_curve``.
 
-    Precision is replaced by the best precision at any higher recall before the area is taken.
+    >>> precision_area([1, 1, 2], [0, 1, 1], 2)
+    0.8333333333333333
+    """
+    return curve_area(*precision_curve(found, wrong, positives))
+
+
+def precision_curve(
+    found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The steps of the interpolated precision-recall curve.
+
+    Precision is replaced by the best precision at any higher recall.
 
     Args:
         found: (n,) true positives up to each step of the ranking.
         wrong: (n,) false positives up to each step, fractions allowed.
         positives: objects to be found, above 0.
 
-    >>> precision_area([1, 1, 2], [0, 1, 1], 2)
-    0.8333333333333333
+    Returns:
+        (m,) ascending recall, the last 1; (m,) precision from the recall before, or 0, up to each of
+        them: 0 at recall that isn't reached.
+
+    >>> precision_curve([1, 1, 2], [0, 1, 1], 4)[0]
+    array([0.25, 0.5 , 1.  ])
     """
     hits, misses = np.asarray(found, np.float64), np.asarray(wrong, np.float64)
     # Between true positives precision only falls, so that these steps alone shape the curve.
@@ -95,5 +110,10 @@ def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float)
     precision = hits / (misses + hits + np.spacing(1))
     recall = np.concatenate([[0], hits / positives, [1]])
     envelope = np.maximum.accumulate(np.concatenate([[0], precision, [0]])[::-1])[::-1]
-    step = np.flatnonzero(recall[1:] != recall[:-1])
-    return float(np.sum((recall[step + 1] - recall[step]) * envelope[step + 1]))
+    step = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+    return recall[step], envelope[step]
+
+
+def curve_area(recall: npt.NDArray[np.float64], precision: npt.NDArray[np.float64]) -> float:
+    """Area under a curve of ``precision_curve``."""
+    return float(np.sum(np.diff(recall, prepend=0) * precision))

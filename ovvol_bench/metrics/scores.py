@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -64,8 +65,20 @@ class BoxScores(ABC):
         """(B,) best foreground class of every box (the first of equals) and its score."""
 
     @abstractmethod
-    def keep(self, boxes: Ints) -> BoxScores:
-        """The scores of some boxes, in the order given."""
+    def keep(self, boxes: Ints) -> Self:
+        """The scores of some boxes, in the order given; a box may come more than once."""
+
+    @abstractmethod
+    def renamed(self, class_ids: Ints) -> Self:
+        """The scores if each box had the best one for the class beside it, (B,)."""
+
+    @abstractmethod
+    def certain(self, class_ids: Ints) -> Self:
+        """Scores of boxes that are these classes, (N,), each higher than any of these scores."""
+
+    @abstractmethod
+    def joined(self, other: Self) -> Self:
+        """These scores, and behind them those of other boxes of the same form."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +129,33 @@ class ScoreTable(BoxScores):
         return best[self.row], score[self.row]
 
     def keep(self, boxes: Ints) -> ScoreTable:
-        """The same table with fewer boxes."""
+        """The same table with other boxes."""
         return ScoreTable(self.values, self.row[boxes])
+
+    def renamed(self, class_ids: Ints) -> ScoreTable:
+        """A row for each box, in which its class and its best class have changed scores."""
+        best, score = self.top()
+        values, rows = self.values[self.row], np.arange(len(self.row))
+        values[rows, best] = values[rows, class_ids]
+        values[rows, class_ids] = score
+        changed = ScoreTable(values, rows)
+        tied = np.flatnonzero(changed.top()[0] != class_ids)
+        values[tied, class_ids[tied]] = np.nextafter(score[tied], np.float32(np.inf))
+        return changed
+
+    def certain(self, class_ids: Ints) -> ScoreTable:
+        """A row for each box, all other classes below any score."""
+        low, high = self.values.min(initial=0) - 1, self.values.max(initial=0) + 1
+        values = np.full((len(class_ids), self.values.shape[1]), low, self.values.dtype)
+        values[np.arange(len(class_ids)), class_ids] = high
+        return ScoreTable(values, np.arange(len(class_ids)))
+
+    def joined(self, other: ScoreTable) -> ScoreTable:
+        """One table; rows that both share are kept once."""
+        if other.values is self.values:
+            return ScoreTable(self.values, np.concatenate([self.row, other.row]))
+        values = np.concatenate([self.values, other.values])
+        return ScoreTable(values, np.concatenate([self.row, other.row + len(self.values)]))
 
 
 @dataclass(frozen=True)
@@ -163,5 +201,19 @@ class ScoreList(BoxScores):
         return self.class_ids, self.values
 
     def keep(self, boxes: Ints) -> ScoreList:
-        """The list of fewer boxes."""
+        """The list of other boxes."""
         return ScoreList(self.class_ids[boxes], self.values[boxes], self.class_count)
+
+    def renamed(self, class_ids: Ints) -> ScoreList:
+        """The same scores for these classes."""
+        return ScoreList(class_ids, self.values, self.class_count)
+
+    def certain(self, class_ids: Ints) -> ScoreList:
+        """One score for all of them."""
+        high = self.values.max(initial=0) + 1
+        return ScoreList(class_ids, np.full(len(class_ids), high, self.values.dtype), self.class_count)
+
+    def joined(self, other: ScoreList) -> ScoreList:
+        """One list."""
+        class_ids = np.concatenate([self.class_ids, other.class_ids])
+        return ScoreList(class_ids, np.concatenate([self.values, other.values]), self.class_count)

@@ -88,11 +88,25 @@ class Steps:
         """
         areas = np.full((2, len(objects)), np.nan)
         for class_id in np.flatnonzero(objects).tolist():
-            own = slice(self.offsets[class_id], self.offsets[class_id + 1])
-            found, wrong = np.cumsum(hits[own][::-1][1::2]), np.cumsum(misses[own][::-1])
-            for row, upto in enumerate((wrong[1::2], wrong[:-1:2])):
+            found, *spans = self.counts_down(class_id, hits, misses)
+            for row, upto in enumerate(spans):
                 areas[row, class_id] = precision_area(found, upto, float(objects[class_id]))
         return areas
+
+    def counts_down(self, class_id: int, hits: Doubles, misses: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """Detections of a class down to each of its levels, the highest level first.
+
+        Args:
+            class_id: in [0, C].
+            hits: as for ``areas``.
+            misses: as for ``areas``.
+
+        Returns:
+            (L,) true positives; (L,) false positives, those at the level itself included, and left out.
+        """
+        own = slice(self.offsets[class_id], self.offsets[class_id + 1])
+        wrong = np.cumsum(misses[own][::-1])
+        return np.cumsum(hits[own][::-1][1::2]), wrong[1::2], wrong[:-1:2]
 
 
 def _by_class(class_ids: Ints, classes: int) -> tuple[Ints, Ints]:

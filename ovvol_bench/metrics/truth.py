@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.metrics.boxes import checked
+from ovvol_bench.metrics.boxes import box_areas, checked
 from ovvol_bench.predictions import own_frames
 from ovvol_bench.ragged import offsets_of, spans
 from ovvol_bench.types import Bools, ClipInfo, Floats, FrameRows, FrameTable, FrameTruth, Ints
@@ -141,6 +141,23 @@ class TruthTable:
                 f"{(len(truth), *info.frame_size)}: objects, height, width of the frame"
             )
         return masks
+
+    @cached_property
+    def track_keys(self) -> Ints:
+        """(M,) int64, a number for each track that no other video uses; -1 where unknown."""
+        row = {name: number for number, name in enumerate(dict.fromkeys(self.videos))}
+        video = np.array([row[name] for name in self.videos], np.int64)
+        keys = (
+            np.repeat(video, self.frame_counts)[self.frame] * (self.tracks.max(initial=0) + 1) + self.tracks
+        )
+        return np.where(self.tracks < 0, -1, keys)
+
+    @cached_property
+    def relative_sizes(self) -> npt.NDArray[np.float64]:
+        """(M,) square root of the share of its frame that each box takes, ends inclusive."""
+        areas = np.repeat(self.frame_sizes.prod(axis=1), self.frame_counts)[self.frame]
+        sizes: npt.NDArray[np.float64] = np.sqrt(box_areas(self.boxes, offset=1) / areas)
+        return sizes
 
     def select(self, clips: Ints) -> TruthTable:
         """The clips at the given positions, in that order."""

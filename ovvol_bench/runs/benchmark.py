@@ -32,13 +32,14 @@ def build_metrics(
 ) -> tuple[tuple[Metric, ...], tuple[PartSpec, ...]]:
     """Fresh metrics and their specs, in order.
 
-    A setting named ``held_out`` follows from the vocabulary unless chosen: the ids of the classes
-    that are kept out of training.
+    Settings named ``held_out`` and ``class_names`` follow from the vocabulary unless chosen: the ids of
+    the classes that are kept out of training, and the names of all.
 
     Raises:
         UnknownNameError, SettingError: if a name or a setting is wrong.
     """
-    follows = {"held_out": held_out_ids(vocabulary)}
+    names = tuple(each.name for each in vocabulary.classes)
+    follows = {"held_out": held_out_ids(vocabulary), "class_names": names}
     fitted = [fit(registry, "metric", choice, follows) for choice in choices]
     specs = tuple(part_spec(registry, "metric", choice) for choice in fitted)
     return tuple(registry.build("metric", spec.name, spec.options) for spec in specs), specs

@@ -10,6 +10,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
+from ovvol_bench.runs.files import without_nan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.scoring import needs_masks, score, score_videos
@@ -48,6 +49,7 @@ def rescore_run(
         coverage = Coverage(coverage.done, coverage.frames, dataset.skipped)
         truth = Truth.of(infos, dataset.vocabulary.name)
         return build_result(spec, truth, Outcome(coverage, values, videos=videos))
+    values = without_nan(values)
     if metrics is not None:
         values = {**before["metrics"], **values}
         videos |= {"terms": {**_terms_of(before, videos["names"]), **videos["terms"]}}

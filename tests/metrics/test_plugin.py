@@ -4,7 +4,19 @@ from ovvol_bench import Metric
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.registry import load_registry
 
-NAMES = ["box_abo", "boxes_per_frame", "corloc", "detrate", "naming_accuracy", "naming_ece", "vid_ap"]
+NAMES = [
+    "box_abo",
+    "boxes_per_frame",
+    "confusion",
+    "corloc",
+    "detrate",
+    "detrate_by",
+    "errors",
+    "naming_accuracy",
+    "naming_ece",
+    "pr_curves",
+    "vid_ap",
+]
 MASKS = ["ari", "fg_ari", "mbo", "miou", "splits_and_merges"]
 
 
