@@ -2,11 +2,12 @@
 
     python benchmarks/synthetic_vid.py FRAMES FOLDER [tree]
 
-writes ``FOLDER/predictions``, and with ``tree`` also ``FOLDER/tree``, a tree in the ILSVRC-VID layout with
-the truth as XML (its frames are empty files: they are counted, never decoded).
+writes ``FOLDER/predictions`` and ``FOLDER/truth.npz``, and with ``tree`` also ``FOLDER/tree``, a tree in
+the ILSVRC-VID layout with the truth as XML (its frames are empty files: they are counted, never decoded).
 """
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from ovvol_bench.naming.vocabulary import imagenet_vid
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.ragged import offsets_of
 from ovvol_bench.runs.predictions import PredictionWriter
-from ovvol_bench.types import ClipInfo, FrameTruth
+from ovvol_bench.types import ClipInfo, FrameTable, FrameTruth
 
 FULL, VIDEOS = 176_126, 555
 WORDS = imagenet_vid().classes
@@ -124,6 +125,15 @@ def write_shards(predictions, folder, clips=64):
     return writer.folder
 
 
+def write_truth(infos, path):
+    """All frames as the columns of a ``FrameTable``, and the ids of the clips."""
+    frames = [frame for info in infos for frame in info.truth]
+    names = [field.name for field in fields(FrameTable) if field.name != "offsets"]
+    columns = {name: np.concatenate([getattr(frame, name) for frame in frames]) for name in names}
+    offsets = offsets_of(np.array([len(frame) for frame in frames]))
+    np.savez(path, **columns, offsets=offsets, clips=[info.id for info in infos])
+
+
 def write_tree(infos, root):
     """A tree in the ILSVRC-VID layout whose clips of 8 frames are ``infos``."""
     for info in infos:
@@ -146,5 +156,6 @@ def objects_of(truth):
 if __name__ == "__main__":
     made, truth = synthetic(int(sys.argv[1]))
     write_shards(made, Path(sys.argv[2]) / "predictions")
+    write_truth(list(truth.values()), Path(sys.argv[2]) / "truth.npz")
     if "tree" in sys.argv[3:]:
         write_tree(truth.values(), Path(sys.argv[2]) / "tree")

@@ -17,7 +17,9 @@ def offsets_of(counts: Ints) -> Ints:
     >>> offsets_of(np.array([2, 0, 3]))
     array([0, 2, 2, 5])
     """
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
 
 
 def spans(starts: Ints, counts: Ints) -> Ints:
@@ -26,8 +28,10 @@ def spans(starts: Ints, counts: Ints) -> Ints:
     >>> spans(np.array([5, 0]), np.array([2, 3]))
     array([5, 6, 0, 1, 2])
     """
-    shift = starts - offsets_of(counts)[:-1]
-    return np.repeat(shift, counts) + np.arange(int(counts.sum()), dtype=np.int64)
+    ends = offsets_of(counts)
+    found = np.repeat(starts - ends[:-1], counts)
+    found += np.arange(ends[-1])
+    return found
 
 
 def all_pairs(first_counts: Ints, second_counts: Ints) -> tuple[Ints, Ints]:
