@@ -72,6 +72,12 @@ class RleMasks:
             return np.zeros((len(self), len(other)))
         return np.asarray(mask.iou(self._runs(), other._runs(), [0] * len(other)), np.float64)
 
+    def intersections(self, other: RleMasks) -> npt.NDArray[np.float64]:
+        """(M, N) pixels in common with the masks of another set of the same size."""
+        sums = self.areas()[:, None] + other.areas()
+        iou = self.iou(other)
+        return np.rint(iou * sums / (1 + iou))  # iou is shared / (sum - shared), and shared a whole number
+
     def _runs(self) -> list[dict[str, Any]]:
         return [{"size": list(self.size), "counts": counts} for counts in self.counts]
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.types import ClipInfo, FrameTruth
+from ovvol_bench.predictions import ClipPrediction
+from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 HEIGHT, WIDTH, FRAMES, CLASSES = 20, 24, 4, 3
 
@@ -25,7 +26,7 @@ def filled(box, rng):
     """The box as a mask with some pixels missing, its corners kept so that it stays the mask's box."""
     mask = np.zeros((HEIGHT, WIDTH), bool)
     x1, y1, x2, y2 = box
-    mask[y1 : y2 + 1, x1 : x2 + 1] = rng.random((y2 - y1 + 1, x2 - x1 + 1)) < 0.8
+    mask[y1 : y2 + 1, x1 : x2 + 1] = rng.random((y2 - y1 + 1, x2 - x1 + 1)) < 0.9
     mask[y1, x1] = mask[y2, x2] = True
     return mask
 
@@ -70,9 +71,9 @@ def detections_near(infos, rng, per_track_score=False):
     rows = []
     for row, truth in enumerate(truths):
         for track, class_id, box in zip(truth.track_ids, truth.class_ids, truth.boxes, strict=True):
-            if rng.random() < 0.8:
+            if rng.random() < 0.9:
                 right = class_id if rng.random() < 0.9 or per_track_score else rng.integers(1, CLASSES + 1)
-                rows.append((row, track + 10 * (rng.random() < 0.1), right, moved(box.astype(int), rng)))
+                rows.append((row, track + 10 * (rng.random() < 0.1), right, moved(box.astype(int), rng, 1)))
         if rng.random() < 0.4:
             rows.append((row, 50, 1 if per_track_score else rng.integers(1, CLASSES + 1), rectangle(rng)))
     if per_track_score:
@@ -96,4 +97,16 @@ def detections(frames, rows, scores, rng):
         np.array(tracks, np.int64),
         CLASSES,
         RleMasks.of(masks).counts if len(masks) else (),
+    )
+
+
+def own_prediction(info, rng):
+    """Boxes of two objects of the first frame in all frames, over a slot map of halves."""
+    frames = len(info.frame_indices)
+    boxes = np.tile(info.truth[0].boxes[:2], (frames, 1, 1))
+    slot_map = np.tile(np.arange(2, dtype=np.int16)[:, None], (frames, 1, 2))
+    scores = rng.dirichlet(np.ones(17), 2).astype(np.float32)
+    present = np.ones((frames, 2), bool)
+    return ClipPrediction(
+        info, (96, 128), Localization(boxes, present, scores, slot_map, np.arange(2, dtype=np.int16))
     )

@@ -59,7 +59,7 @@ class Curves:
         values: Doubles = _defined(self.precision[..., -1]).mean(axis=1)
         return values
 
-    def values(self, name: str, suffix: str = "") -> dict[str, MetricValue]:
+    def values(self, name: str, suffix: str) -> dict[str, MetricValue]:
         """COCO's twelve numbers by name: ``ap``, ``ap50``, ``ap75``, by size, and ``ar1`` and so on.
 
         Args:
@@ -103,7 +103,7 @@ class CocoSettings:
 
 
 def coco_values(
-    detections: Detections, table: TruthTable, settings: CocoSettings, name: str = "", suffix: str = ""
+    detections: Detections, table: TruthTable, settings: CocoSettings, suffix: str = ""
 ) -> dict[str, MetricValue]:
     """COCO's numbers of detections, frame by frame.
 
@@ -111,8 +111,7 @@ def coco_values(
         detections: in the frames of the table.
         table: truth of clips in order, without context frames.
         settings: what is compared.
-        name: what stands before ``ap`` and ``ar``.
-        suffix: what stands at the end.
+        suffix: what stands at the end of names.
 
     Returns:
         Twelve numbers. ``count``: classes in the mean. Notes: ``per_class``, ``cut`` (detections beyond
@@ -135,7 +134,7 @@ def coco_values(
         "cut": cut(found.frame, _categories(found, settings), settings.class_agnostic),
         "backend": backend,
     }
-    values = curves.values(name, suffix)
+    values = curves.values("", suffix)
     return {key: replace(value, notes={**value.notes, **notes}) for key, value in values.items()}
 
 
@@ -173,14 +172,17 @@ def _curves(detections: Detections, table: TruthTable, settings: CocoSettings, b
     form = _Form(truth, _results(detections, settings), "bbox" if settings.iou_type == "box" else "segm")
     with redirect_stdout(io.StringIO()):  # pycocotools reports its progress there
         evaluation = _evaluation(form, backend)
-        evaluation.params.useCats = int(not settings.class_agnostic)
+    return curves_of(evaluation, known, settings.class_agnostic)
+
+
+def curves_of(evaluation: Any, classes: Sequence[int], class_agnostic: bool) -> Curves:
+    """Run a backend's ``COCOeval`` over its K classes."""
+    evaluation.params.useCats = int(not class_agnostic)
+    with redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-    return Curves(
-        np.asarray(evaluation.eval["precision"]),
-        np.asarray(evaluation.eval["recall"]),
-        (0,) if settings.class_agnostic else tuple(known),
-    )
+    precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
+    return Curves(precision, recall, (0,) if class_agnostic else tuple(classes))
 
 
 def _evaluation(form: _Form, backend: str) -> Any:
@@ -205,7 +207,8 @@ def coco_set(contents: Mapping[str, Any]) -> Any:
 
     held = COCO()
     held.dataset = contents
-    held.createIndex()
+    with redirect_stdout(io.StringIO()):
+        held.createIndex()
     return held
 
 

@@ -9,6 +9,7 @@ from ovvol_bench.detections import Detections, Labels
 from ovvol_bench.metrics.bases import DetectionMetric
 from ovvol_bench.metrics.coco import CocoSettings, coco_values
 from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.metrics.tube_evaluation import TubeSettings, tube_values
 
 
 class CocoAP(DetectionMetric):
@@ -28,6 +29,29 @@ class CocoAP(DetectionMetric):
 
     def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
         """COCO's numbers of detections."""
-        top1 = "_top1" if self.labels == "top1" else ""
-        suffix = "_agnostic" if self.compared.class_agnostic else top1
-        return coco_values(detections, table, self.compared, suffix=suffix)
+        suffix = _suffix(self.compared.class_agnostic, self.labels)
+        return coco_values(detections, table, self.compared, suffix)
+
+
+class TubeAP(DetectionMetric):
+    """``tube_ap_UNIT``, ``tube_ap50_UNIT`` and so on; see ``tube_evaluation.tube_values``.
+
+    The protocol is ``ytvis-box`` or ``ytvis-mask``.
+    """
+
+    def __init__(self, settings: TubeSettings | None = None, labels: Labels = "all") -> None:
+        self.compared = settings or TubeSettings()
+        super().__init__(f"ytvis-{self.compared.iou_type}")
+        self.needs_masks = self.compared.iou_type == "mask"
+        self.labels = "top1" if self.compared.class_agnostic else labels
+
+    def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
+        """AP and AR of tracks."""
+        return tube_values(
+            detections, table, self.compared, _suffix(self.compared.class_agnostic, self.labels)
+        )
+
+
+def _suffix(class_agnostic: bool, labels: Labels) -> str:
+    """What tells numbers of other settings apart."""
+    return "_agnostic" if class_agnostic else "_top1" if labels == "top1" else ""

@@ -200,6 +200,20 @@ def build_coco_ap(
     return CocoAP(CocoSettings(iou_type, class_agnostic, ignore_generated, backend), labels)
 
 
+def build_tube_ap(
+    *,
+    iou_type: IouType = "box",
+    unit: Literal["clip", "video"] = "clip",
+    class_agnostic: bool = False,
+    labels: Literal["all", "top1"] = "all",
+) -> Metric:
+    """AP and AR of tracks by spatio-temporal overlap, as YouTube-VIS has it."""
+    from ovvol_bench.metrics.detection_accumulators import TubeAP
+    from ovvol_bench.metrics.tube_evaluation import TubeSettings
+
+    return TubeAP(TubeSettings(iou_type, unit, class_agnostic), labels)
+
+
 @hookimpl
 def ovvol_metrics() -> Iterator[Entry]:
     """Metrics of boxes and their names, of masks, and of slots."""
@@ -220,4 +234,5 @@ def ovvol_metrics() -> Iterator[Entry]:
     yield Entry("miou", build_miou, "mean IoU of true masks with groups matched one to one")
     yield Entry("splits_and_merges", build_splits_and_merges, "over- and under-segmentation of true objects")
     yield Entry("coco_ap", build_coco_ap, "COCO's average precision and recall of boxes or masks")
+    yield Entry("tube_ap", build_tube_ap, "AP and AR of tracks by overlap in space and time (YouTube-VIS)")
     yield Entry("slots", build_slots, "active slots, their entropy and stability; needs no truth")

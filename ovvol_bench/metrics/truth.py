@@ -123,14 +123,17 @@ class TruthTable:
         """(F,) the truth of every frame, masks included."""
         return tuple(frame for info in self.infos for frame in _frames_of(info))
 
+    def clip_of(self, frame: int) -> ClipInfo:
+        """The clip that a frame in [0, F) is in."""
+        return self.infos[int(np.searchsorted(np.cumsum(self.frame_counts), frame, side="right"))]
+
     def runs(self, frame: int) -> RleMasks:
         """The masks of the objects of a frame.
 
         Raises:
             DataError: if there are none, or they are of another number or size.
         """
-        clip = int(np.searchsorted(np.cumsum(self.frame_counts), frame, side="right"))
-        info, truth = self.infos[clip], self.truths[frame]
+        info, truth = self.clip_of(frame), self.truths[frame]
         where = f"clip '{info.id}', frame {self.frame_indices[frame]}"
         masks = truth.runs if len(truth) else RleMasks(info.frame_size, ())
         if masks is None:

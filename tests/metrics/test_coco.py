@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tracked_scenes import CLASSES, HEIGHT, WIDTH, detections, detections_near, truth_of
+from tracked_scenes import CLASSES, HEIGHT, WIDTH, detections, detections_near, own_prediction, truth_of
 
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Frames, detections_of
@@ -13,8 +13,7 @@ from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics import evaluate, evaluate_detections
 from ovvol_bench.metrics.coco import CocoSettings
 from ovvol_bench.metrics.detection_accumulators import CocoAP
-from ovvol_bench.predictions import ClipPrediction, pack
-from ovvol_bench.types import Localization
+from ovvol_bench.predictions import pack
 
 STATS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -198,18 +197,6 @@ def test_our_own_predictions_are_detections_of_every_class():
         assert evaluate_detections(found, infos, [metric])[key] == ours[key]
     assert ours["ap50@coco"].notes["detections"] == 16 * ours["ap50_top1@coco"].notes["detections"]
     assert "ap50@coco-mask" in ours
-
-
-def own_prediction(info, rng):
-    """Boxes of two objects of the first frame in all frames, over a slot map of halves."""
-    frames = len(info.frame_indices)
-    boxes = np.tile(info.truth[0].boxes[:2], (frames, 1, 1))
-    slot_map = np.tile(np.arange(2, dtype=np.int16)[:, None], (frames, 1, 2))
-    scores = rng.dirichlet(np.ones(17), 2).astype(np.float32)
-    present = np.ones((frames, 2), bool)
-    return ClipPrediction(
-        info, (96, 128), Localization(boxes, present, scores, slot_map, np.arange(2, dtype=np.int16))
-    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def registry():
 
 
 def test_the_metrics_are_found(registry):
-    assert {*NAMES, *MASKS, "slots", "coco_ap"} <= set(registry.names("metric"))
+    assert {*NAMES, *MASKS, "slots", "coco_ap", "tube_ap"} <= set(registry.names("metric"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,3 +72,12 @@ def test_settings_of_coco_reach_the_metric(registry):
     assert "ap_small_top1" in registry.build("metric", "coco_ap", {"labels": "top1"}).compute()
     with pytest.raises(OvvolError, match="backend"):
         registry.build("metric", "coco_ap", {"backend": "cuda"})
+
+
+def test_settings_of_tubes_reach_the_metric(registry):
+    metric = registry.build("metric", "tube_ap", {"iou_type": "mask", "unit": "video", "labels": "top1"})
+    assert (metric.protocol, metric.needs_masks, metric.labels) == ("ytvis-mask", True, "top1")
+    assert {"tube_ap_video_top1", "tube_ar10_video_top1"} <= set(metric.compute())
+    agnostic = registry.build("metric", "tube_ap", {"class_agnostic": True})
+    assert (agnostic.protocol, agnostic.labels) == ("ytvis-box", "top1")
+    assert "tube_ap50_clip_agnostic" in agnostic.compute()

@@ -1,0 +1,248 @@
+"""Tracks as tubes through space and time, and how much they overlap.
+
+Two tubes share, over the frames of a sample, what their boxes or masks share in each frame; a frame
+that only one of them is in counts against them (YouTube-VIS, arXiv 1905.04804, section 3.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.detections import Detections
+from ovvol_bench.errors import DataError
+from ovvol_bench.masks import RleMasks
+from ovvol_bench.metrics.coco import IouType, corner_and_size
+from ovvol_bench.metrics.segmentation import weighted_counts
+from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.ragged import all_pairs, offsets_of
+from ovvol_bench.types import Floats, Ints
+
+Doubles = npt.NDArray[np.float64]
+Unit = Literal["clip", "video"]
+
+
+@dataclass(frozen=True)
+class Tubes:
+    """N tubes made of I items, each a box or mask in one frame, in S samples: clips or videos.
+
+    Attributes:
+        of_item: (I,) int64 in [0, N).
+        sample: (N,) int64 in [0, S), ascending; in a sample in the order in which they begin.
+        classes: (N,) int64.
+        scores: (N,) float64, mean over the items.
+        volume: (N,) float64, area summed over the items.
+        area: (N,) float64, mean over the items that have one.
+        samples: S.
+    """
+
+    of_item: Ints
+    sample: Ints
+    classes: Ints
+    scores: Doubles
+    volume: Doubles
+    area: Doubles
+    samples: int
+
+    @classmethod
+    def of(cls, items: Items, samples: int, class_agnostic: bool) -> Tubes:
+        """One tube for each track (and class, unless classes play no part) of each sample."""
+        apart = np.zeros_like(items.classes) if class_agnostic else items.classes
+        key = np.stack([items.sample, items.tracks, apart])
+        _, first, inverse = np.unique(key, axis=1, return_index=True, return_inverse=True)
+        order = np.lexsort((first, items.sample[first]))
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        of_item, first = place[inverse.reshape(-1)], first[order]
+        volume = weighted_counts(of_item, items.areas, len(first))
+        shown = np.bincount(of_item[items.areas > 0], minlength=len(first))
+        return cls(
+            of_item,
+            items.sample[first],
+            items.classes[first],
+            _means(of_item, items.scores, len(first)),
+            volume,
+            volume / np.maximum(shown, 1),
+            samples,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+    @property
+    def starts(self) -> Ints:
+        """(S + 1,) where the tubes of each sample start."""
+        return offsets_of(np.bincount(self.sample, minlength=self.samples))
+
+
+@dataclass(frozen=True)
+class Items:
+    """I boxes or masks, frame by frame.
+
+    Attributes:
+        frame: (I,) int64, ascending.
+        sample: (I,) int64, ascending, the clip or video of the frame.
+        tracks: (I,) int64.
+        classes: (I,) int64.
+        scores: (I,) float64.
+        areas: (I,) float64, square pixels.
+    """
+
+    frame: Ints
+    sample: Ints
+    tracks: Ints
+    classes: Ints
+    scores: Doubles
+    areas: Doubles
+
+
+def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Items:
+    """Detections as items.
+
+    Args:
+        detections: with tracks.
+        samples: (F,) the sample of each frame.
+        iou_type: whose area counts.
+
+    Raises:
+        DataError: if a detection has no track.
+    """
+    unknown = np.flatnonzero(detections.tracks < 0)
+    if len(unknown):
+        where = detections.frames.name(int(detections.frame[unknown[0]]))
+        raise DataError(
+            f"detection in {where} has no track; expected "
+            "one for every detection. Score it without tracks, or choose a format that has them"
+        )
+    if iou_type == "box":
+        areas = _box_areas(detections.boxes)
+    else:
+        areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
+    places = (detections.frame, samples[detections.frame])
+    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas)
+
+
+def true_items(table: TruthTable, samples: Ints, iou_type: IouType) -> Items:
+    """True objects as items.
+
+    Raises:
+        DataError: if an object is of unknown track, or masks are missing or of another size.
+    """
+    unknown = np.flatnonzero(table.tracks < 0)
+    if len(unknown):
+        frame = int(table.frame[unknown[0]])
+        where = f"clip '{table.clip_of(frame).id}', frame {table.frame_indices[frame]}"
+        raise DataError(
+            f"{where}: the truth has an object of unknown track; expected a dataset that knows tracks"
+        )
+    if iou_type == "box":
+        areas = _box_areas(table.boxes)
+    else:
+        parts = [table.runs(frame).areas() for frame in range(len(table.truths))]
+        areas = np.concatenate([np.zeros(0), *parts])
+    places = (table.frame, samples[table.frame])
+    return Items(*places, table.tracks, table.classes, np.ones(len(areas)), areas)
+
+
+def check_distinct(detections: Detections, tubes: Tubes) -> None:
+    """Refuse a track that is in two places at once.
+
+    Raises:
+        DataError: naming the frame and the track.
+    """
+    key = np.stack([detections.frame, tubes.of_item])
+    _, first, counts = np.unique(key, axis=1, return_index=True, return_counts=True)
+    twice = first[counts > 1]
+    if len(twice):
+        row = int(twice.min())
+        where = detections.frames.name(int(detections.frame[row]))
+        raise DataError(
+            f"{where}: track {detections.tracks[row]} has several detections; expected one in a frame"
+        )
+
+
+def tube_overlaps(
+    detections: Detections, table: TruthTable, found: Tubes, truth: Tubes, iou_type: IouType
+) -> list[Doubles]:
+    """Intersection over union of all tubes of each sample.
+
+    Returns:
+        For each of S samples (N, M) float64, its found tubes by its true ones.
+    """
+    pairs = box_pairs(detections, table) if iou_type == "box" else mask_pairs(detections, table)
+    key = found.of_item[pairs.item] * max(len(truth), 1) + truth.of_item[pairs.thing]
+    places, inverse = np.unique(key, return_inverse=True)
+    shared = weighted_counts(inverse, pairs.shared, len(places))
+    rows, columns = np.divmod(places, max(len(truth), 1))
+    union = found.volume[rows] + truth.volume[columns] - shared
+    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    tables = []
+    bounds = np.searchsorted(rows, found.starts)
+    for sample in range(found.samples):
+        own = slice(bounds[sample], bounds[sample + 1])
+        corner, end = (np.array([each.starts[at] for each in (found, truth)]) for at in (sample, sample + 1))
+        tables.append(np.zeros(end - corner))
+        tables[-1][rows[own] - corner[0], columns[own] - corner[1]] = overlap[own]
+    return tables
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of a detection and a true object in one frame, and the area they share.
+
+    Attributes:
+        item: (P,) int64, the detection.
+        thing: (P,) int64, the true object.
+        shared: (P,) float64, square pixels.
+    """
+
+    item: Ints
+    thing: Ints
+    shared: Doubles
+
+
+def box_pairs(detections: Detections, table: TruthTable) -> Pairs:
+    """All pairs, by their boxes; ends are inclusive."""
+    item, thing = all_pairs(detections.counts, table.counts)
+    first, second = detections.boxes[item].astype(np.float64), table.boxes[thing].astype(np.float64)
+    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2]) + 1
+    return Pairs(item, thing, np.maximum(sides, 0).prod(axis=1))
+
+
+def mask_pairs(detections: Detections, table: TruthTable) -> Pairs:
+    """All pairs, by their masks; a mask that comes for several classes is compared once."""
+    item, thing = all_pairs(detections.counts, table.counts)
+    ends = np.cumsum(detections.counts)
+    shared = [np.zeros(0)]
+    for frame in np.flatnonzero((detections.counts > 0) & (table.counts > 0)).tolist():
+        truth = table.runs(frame)
+        found = detections.runs[ends[frame] - detections.counts[frame] : ends[frame]]
+        distinct = {counts: row for row, counts in enumerate(dict.fromkeys(found))}
+        areas = RleMasks(truth.size, tuple(distinct)).intersections(truth)
+        shared.append(areas[[distinct[counts] for counts in found]].ravel())
+    return Pairs(item, thing, np.concatenate(shared))
+
+
+def samples_of(table: TruthTable, unit: Unit) -> Ints:
+    """(F,) the clip or the video of each frame, numbered in order."""
+    names = table.videos if unit == "video" else range(len(table))
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.repeat(np.array([numbers[name] for name in names], np.int64), table.frame_counts)
+
+
+def _box_areas(boxes: Floats) -> Doubles:
+    areas: Doubles = corner_and_size(boxes)[:, 2:].prod(axis=1)
+    return areas
+
+
+def _means(group: Ints, values: Doubles, groups: int) -> Doubles:
+    """(G,) mean of each group's values; equal values keep all their digits, so that ties stay ties."""
+    lowest, highest = np.full(groups, np.inf), np.full(groups, -np.inf)
+    np.minimum.at(lowest, group, values)
+    np.maximum.at(highest, group, values)
+    sums, counts = weighted_counts(group, values, groups), np.bincount(group, minlength=groups)
+    means: Doubles = np.where(lowest == highest, lowest, sums / np.maximum(counts, 1))
+    return means
