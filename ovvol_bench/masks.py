@@ -53,7 +53,10 @@ class RleMasks:
         """(M,) int64 pixels of each mask."""
         from pycocotools import mask
 
-        return np.asarray(mask.area(self._runs()), np.int64).reshape(-1)
+        runs = self._runs()
+        # Of 256 masks or more pycocotools makes an error, as it writes their number into a byte.
+        parts = [mask.area(runs[start : start + 255]) for start in range(0, len(runs), 255)]
+        return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
 
     def boxes(self) -> Floats:
         """(M, 4) float32 x1, y1, x2, y2 of the outermost pixels, ends inclusive; zeros for an empty mask."""

@@ -39,3 +39,17 @@ def test_overlap_is_counted_in_pixels(pixels):
         for j, second in enumerate(pixels[::-1]):
             union = (first | second).sum()
             assert iou[i, j] == pytest.approx((first & second).sum() / union if union else 0)
+
+
+def test_areas_of_many_masks():
+    masks = np.zeros((300, 4, 5), bool)
+    masks[:, 1, :3] = True
+    masks[299] = True
+    assert RleMasks.of(masks).areas().tolist() == [3] * 299 + [20]
+
+
+def test_intersections_are_counted_in_whole_pixels():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((5, 7, 9)) < 0.5, rng.random((3, 7, 9)) < 0.5
+    expected = (first[:, None] & second[None]).sum(axis=(2, 3))
+    assert np.array_equal(RleMasks.of(first).intersections(RleMasks.of(second)), expected)
