@@ -12,7 +12,7 @@ This module imports no torch: arrays of the data side are numpy, tensors are ann
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
@@ -76,6 +76,7 @@ class FrameTable:
     Attributes:
         offsets: (F + 1,) int64, where a frame's objects lie in the columns.
         boxes, class_ids, track_ids, occluded, generated, motion_iou: as in ``FrameTruth``, of all frames.
+        masks: gives the masks of a frame, or None where the dataset has none.
     """
 
     offsets: Ints
@@ -85,6 +86,7 @@ class FrameTable:
     occluded: Bools
     generated: Bools
     motion_iou: Floats
+    masks: Callable[[int], RleMasks] | None = None
 
     def __getitem__(self, frame: int) -> FrameTruth:
         """The objects of a frame."""
@@ -96,6 +98,7 @@ class FrameTable:
             self.occluded[rows],
             self.generated[rows],
             self.motion_iou[rows],
+            None if self.masks is None else self.masks(frame),
         )
 
 

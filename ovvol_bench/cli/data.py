@@ -198,7 +198,8 @@ def inspect(path: Path, split: str, list_file: Path | None, vocabulary: str, cac
     It ends at the first mistake; 'data check' looks for them all.
     """
     from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.vid_index import describe, find_frames, load_index
+    from ovvol_bench.data.truth_index import describe
+    from ovvol_bench.data.vid_index import find_frames, load_index
     from ovvol_bench.data.vid_tree import find_tree, read_videos
     from ovvol_bench.naming.vocabulary import load_vocabulary
 

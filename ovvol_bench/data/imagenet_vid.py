@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.indexed import IndexedVideos
 from ovvol_bench.data.motion import read_motion_iou
-from ovvol_bench.data.readers import FrameFolder
-from ovvol_bench.data.sampling import ClipPlan, ClipSettings, ClipStart, plan_clips
+from ovvol_bench.data.readers import FrameFolder, FrameReader
+from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.training import FolderVideos
+from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.vid_frames import open_folder_videos
-from ovvol_bench.data.vid_index import VidIndex, find_frames, load_index
+from ovvol_bench.data.vid_index import find_frames, load_index
 from ovvol_bench.data.vid_tree import VidTree, read_videos
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo, FrameRows
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class VidSource:
     motion: Path | None = None
 
 
-class ImageNetVid(Dataset):
+class ImageNetVid(IndexedVideos):
     """Clips of an ILSVRC-VID tree with truth, which is read with its first use: training needs none.
 
     Args:
@@ -50,13 +49,12 @@ class ImageNetVid(Dataset):
     """
 
     def __init__(self, source: VidSource, vocabulary: Vocabulary, clips: ClipSettings) -> None:
-        self.vocabulary = vocabulary
+        super().__init__(vocabulary, clips)
         self._source = source
         self._tree = source.tree
-        self._settings = clips
 
     @cached_property
-    def index(self) -> VidIndex:
+    def index(self) -> TruthIndex:  # type: ignore[override]  # read by others, set by nobody
         """Truth of all videos, from the cache or from the annotations.
 
         Raises:
@@ -69,54 +67,12 @@ class ImageNetVid(Dataset):
             return index
         return replace(index, motion_iou=read_motion_iou(source.motion, np.diff(index.object_offsets)))
 
-    @cached_property
-    def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
-        """See ``Dataset.skipped``."""
-        return {**self.index.skipped, **self._plan.skipped}
-
-    @cached_property
-    def _plan(self) -> ClipPlan:
-        return plan_clips(self.index.lengths.tolist(), self._settings)
-
-    @property
-    def _clips(self) -> tuple[tuple[int, ClipStart], ...]:
-        return self._plan.clips
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``; a clip's id is ``VIDEO/FRAME`` with the number of its first frame."""
-        video, clip = self._clips[index]
-        first, places = int(self.index.frame_offsets[video]), self._settings.positions(clip)
-        rows = range(first + places.start, first + places.stop, places.step)
-        numbers = self.index.frame_numbers[rows.start : rows.stop : rows.step].tolist()
-        height, width = self.index.frame_sizes[video].tolist()
+    def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
+        """See ``IndexedVideos.frames``."""
         name = str(self.index.videos[video])
-        return ClipInfo(
-            id=f"{name}/{numbers[0]:06d}",
-            video=name,
-            frame_indices=tuple(numbers),
-            frame_size=(height, width),
-            truth=FrameRows(self.index.truth, rows),
-            context=clip.context,
-        )
-
-    def clip(self, index: int) -> Clip:
-        """See ``Dataset.clip``."""
-        info = self.info(index)
-        files = [self._tree.frame(info.video, number) for number in info.frame_indices]
-        reader = FrameFolder(files, info.frame_size)
-        return Clip(info, reader.read(range(len(files)), self._settings.input_size(info.frame_size)))
-
-    def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``: 32 hex digits."""
-        digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
-        digest.update("\n".join(self.index.videos).encode())
-        for field in fields(VidIndex):
-            if field.name != "videos":
-                digest.update(np.ascontiguousarray(getattr(self.index, field.name)).tobytes())
-        return digest.hexdigest()
+        files = [self._tree.frame(name, number) for number in self.index.frame_numbers[list(rows)].tolist()]
+        height, width = self.index.frame_sizes[video].tolist()
+        return FrameFolder(files, (height, width))
 
     def training_videos(self) -> FolderVideos:
         """All frames of the videos, see ``vid_frames``; annotations are not read."""

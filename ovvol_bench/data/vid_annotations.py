@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -14,9 +13,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
 from ovvol_bench.data.progress import with_progress
+from ovvol_bench.data.truth_rows import RawAnnotations
 from ovvol_bench.errors import DataError
 
 Job = tuple[Path, Sequence[int]]
@@ -40,31 +39,6 @@ _USUAL_FILE = re.compile(
 _FILES_A_CHUNK = 2000
 _WORTH_PROCESSES = 20_000  # files; fewer are read in less time than processes take to start
 _MOST_PROCESSES = 8
-
-
-@dataclass(frozen=True)
-class RawAnnotations:
-    """What F files say, unchecked against image and vocabulary.
-
-    Attributes:
-        sizes: (F, 2) height and width, 0 where a file has none.
-        counts: (F,) objects a file.
-        objects: (M, 8) float64 in file order: class id (0 if not in the vocabulary), xmin, ymin, xmax,
-            ymax, track id (-1 if none), occluded, generated.
-    """
-
-    sizes: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
-    objects: npt.NDArray[np.float64]
-
-    @classmethod
-    def joined(cls, parts: Sequence[RawAnnotations]) -> RawAnnotations:
-        """Parts one after the other."""
-        return cls(
-            np.concatenate([part.sizes for part in parts]),
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([part.objects for part in parts]),
-        )
 
 
 def read_annotations(

@@ -5,6 +5,7 @@
     ROOT/Data/VID/SPLIT/VIDEO/000000.JPEG          frames, numbered from 0
     ROOT/Annotations/VID/SPLIT/VIDEO/000000.xml    truth of a frame
     ROOT/ImageSets/VID/SPLIT.txt                   lists
+    ROOT/Masks/VID/SPLIT/VIDEO/000000.png          masks of a frame's objects; "data make shapes" writes them
 
 Lists come in four layouts, told apart by their lines:
 
@@ -40,12 +41,15 @@ class VidTree:
         annotations: the same for XML files.
         lists: holds list files.
         split: ``train``, ``val`` or another folder in ``frames``.
+        masks: the same as ``frames`` for PNG files, 0 where no object is, else 1 + track id; not all trees
+            have it.
     """
 
     frames: Path
     annotations: Path
     lists: Path
     split: str
+    masks: Path | None = None
 
     def frame(self, video: str, number: int) -> Path:
         """Path of a frame."""
@@ -73,10 +77,10 @@ def tree_at(root: Path, split: str) -> VidTree | None:
     for base in (root, root / "ILSVRC", root / "ILSVRC2015"):
         for inner in ("VID", ""):
             if (base / "Data" / inner / split).is_dir():
-                frames, annotations, lists = (
-                    base / part / inner for part in ("Data", "Annotations", "ImageSets")
+                frames, annotations, lists, masks = (
+                    base / part / inner for part in ("Data", "Annotations", "ImageSets", "Masks")
                 )
-                return VidTree(frames, annotations, lists, split)
+                return VidTree(frames, annotations, lists, split, masks if (masks / split).is_dir() else None)
     return None
 
 

@@ -10,7 +10,7 @@ from scipy.io import savemat
 from ovvol_bench.data.imagenet_vid import restrict
 from ovvol_bench.data.plugin import build_imagenet_vid
 from ovvol_bench.data.sampling import TOO_SHORT
-from ovvol_bench.data.vid_index import NO_AREA, UNKNOWN_CLASS
+from ovvol_bench.data.truth_index import NO_AREA, UNKNOWN_CLASS
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.naming.vocabulary import imagenet_vid
 

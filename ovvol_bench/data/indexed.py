@@ -1,0 +1,145 @@
+"""What datasets with truth in columns share: clips, their ids and truth, and a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import fields
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.benchmark import Dataset, TrainingVideos
+from ovvol_bench.data.readers import FrameReader
+from ovvol_bench.data.sampling import ClipPlan, ClipSettings, ClipStart, plan_clips
+from ovvol_bench.data.truth_index import TruthIndex
+from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.types import Clip, ClipInfo, FrameRows
+
+
+class IndexedVideos(Dataset):
+    """Clips of the videos of an index.
+
+    Args:
+        vocabulary: that the index's classes refer to.
+        clips: how clips are cut and resized.
+
+    Attributes:
+        index: truth of all videos.
+        annotated: whether there is truth at all.
+    """
+
+    index: TruthIndex
+    annotated: bool = True
+
+    def __init__(self, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+        self.vocabulary = vocabulary
+        self._settings = clips
+
+    @abstractmethod
+    def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
+        """A reader of some frames of one video.
+
+        Args:
+            video: position in the index.
+            rows: of the frames, positions in the index's frame columns.
+        """
+
+    @cached_property
+    def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
+        """See ``Dataset.skipped``."""
+        return {**self.index.skipped, **self._plan.skipped}
+
+    @cached_property
+    def _plan(self) -> ClipPlan:
+        return plan_clips(self.index.lengths.tolist(), self._settings)
+
+    @property
+    def _clips(self) -> tuple[tuple[int, ClipStart], ...]:
+        return self._plan.clips
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def info(self, index: int) -> ClipInfo:
+        """See ``Dataset.info``; a clip's id is ``VIDEO/FRAME`` with the number of its first frame."""
+        video, clip = self._clips[index]
+        rows = self._rows(video, clip)
+        numbers = self.index.frame_numbers[rows.start : rows.stop : rows.step].tolist()
+        height, width = self.index.frame_sizes[video].tolist()
+        name = str(self.index.videos[video])
+        return ClipInfo(
+            id=f"{name}/{numbers[0]:06d}",
+            video=name,
+            frame_indices=tuple(numbers),
+            frame_size=(height, width),
+            truth=FrameRows(self.index.truth, rows) if self.annotated else None,
+            context=clip.context,
+        )
+
+    def clip(self, index: int) -> Clip:
+        """See ``Dataset.clip``."""
+        info = self.info(index)
+        video, clip = self._clips[index]
+        reader = self.frames(video, self._rows(video, clip))
+        size = self._settings.input_size(info.frame_size)
+        return Clip(info, reader.read(range(len(info.frame_indices)), size))
+
+    def fingerprint(self) -> str:
+        """See ``Dataset.fingerprint``: 32 hex digits."""
+        digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
+        digest.update("\n".join(self.index.videos).encode())
+        for field in fields(TruthIndex):
+            if field.name != "videos":
+                digest.update(np.ascontiguousarray(getattr(self.index, field.name)).tobytes())
+        return digest.hexdigest()
+
+    def without_truth(self) -> Self:
+        """The same videos without any object: little to send to other processes."""
+        light = copy(self)
+        light.index = self.index.with_classes(np.zeros(len(self.vocabulary.names), np.int64))
+        return light
+
+    def _rows(self, video: int, clip: ClipStart) -> range:
+        first, places = int(self.index.frame_offsets[video]), self._settings.positions(clip)
+        return range(first + places.start, first + places.stop, places.step)
+
+
+class IndexedTraining(TrainingVideos):
+    """All frames of the videos of an index, to train on.
+
+    Args:
+        dataset: that reads them.
+    """
+
+    def __init__(self, dataset: IndexedVideos) -> None:
+        self._dataset = dataset.without_truth()
+
+    def __len__(self) -> int:
+        return len(self._dataset.index.videos)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingVideos.name``."""
+        return str(self._dataset.index.videos[index])
+
+    def length(self, index: int) -> int:
+        """See ``TrainingVideos.length``."""
+        return int(self._dataset.index.lengths[index])
+
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``TrainingVideos.frames``."""
+        first = int(self._dataset.index.frame_offsets[index])
+        rows = [first + position for position in positions]
+        return self._dataset.frames(index, rows).stored(range(len(rows)))
+
+    def fingerprint(self) -> str:
+        """Hash of names and frame numbers."""
+        columns = self._dataset.index
+        digest = hashlib.sha256("\n".join(columns.videos.tolist()).encode())
+        digest.update(columns.frame_offsets.tobytes())
+        digest.update(columns.frame_numbers.tobytes())
+        return digest.hexdigest()

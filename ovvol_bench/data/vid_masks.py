@@ -1,0 +1,80 @@
+"""Masks of an ILSVRC-VID tree that has them: one PNG a frame, 0 where no object is, else 1 + track id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.data.progress import with_progress
+from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames
+from ovvol_bench.errors import DataError
+from ovvol_bench.masks import RleMasks
+from ovvol_bench.types import Ints
+
+MASK_SUFFIX = ".png"
+
+
+def read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -> list[bytes]:
+    """Run lengths of the masks of all objects.
+
+    Args:
+        root: that the videos' names start from.
+        videos: in the order of ``raw``.
+        raw: objects of all frames, with track ids.
+
+    Raises:
+        DataError: if a file is missing, no label image or of another size than annotated, or an object has
+            no track id; names the file.
+    """
+    files = [
+        root / video.name / f"{number:06d}{MASK_SUFFIX}"
+        for video in videos
+        for number in video.numbers.tolist()
+    ]
+    shown = with_progress(files, len(files), "reading masks", lambda _: 1)
+    return [runs for frame, file in enumerate(shown) for runs in _frame_masks(file, raw, frame)]
+
+
+def _frame_masks(file: Path, raw: RawAnnotations, frame: int) -> Iterator[bytes]:
+    start, end = raw.object_offsets[frame : frame + 2].tolist()
+    tracks = raw.objects[start:end, 5].astype(np.int64)
+    if (tracks < 0).any():
+        raise DataError(
+            f"Mask {file} has objects without a trackid: expected one a pixel value can stand for. Annotate "
+            "tracks, or take the folder of masks away."
+        )
+    labels = read_labels(file)
+    size = tuple(raw.sizes[frame].tolist())
+    if any(size) and labels.shape != size:
+        raise DataError(
+            f"Mask {file} is {labels.shape[0]} x {labels.shape[1]} pixels (height x width); expected "
+            f"{size[0]} x {size[1]}, as annotated. Make the masks again."
+        )
+    return iter(label_runs(labels, tracks + 1))
+
+
+def read_labels(file: Path) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 pixel values of a PNG of one channel.
+
+    Raises:
+        DataError: if the file is missing, no image, or has more than one channel of 8 bits.
+    """
+    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    if labels is None:
+        state = "is not a readable image" if file.exists() else "does not exist"
+        raise DataError(f"Mask {file} {state}. Make the masks again, or take their folder away.")
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DataError(
+            f"Mask {file} has pixels of {labels.dtype} {labels.shape[2:]}: expected one channel of 8 bits, 0 for "
+            "the background, else a number an object."
+        )
+    return np.asarray(labels, np.uint8)
+
+
+def label_runs(labels: npt.NDArray[np.uint8], numbers: Ints) -> tuple[bytes, ...]:
+    """Run lengths of the masks of some pixel values of (H, W)."""
+    return RleMasks.of(labels[None] == numbers[:, None, None]).counts if len(numbers) else ()
