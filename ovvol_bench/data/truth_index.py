@@ -125,7 +125,7 @@ class TruthIndex:
         return replace(self, **moved, **self._object_columns(objects))
 
     def list_hash(self) -> str:
-        """8 hex digits: two lists of the same videos, in the same order and of the same lengths, share them."""
+        """8 hex digits that lists of the same videos in the same order, of the same lengths, share."""
         pairs = list(zip(self.videos.tolist(), self.lengths.tolist(), strict=True))
         return hashlib.blake2b(repr(pairs).encode(), digest_size=4).hexdigest()
 
@@ -162,7 +162,7 @@ def mask_columns(masks: Sequence[bytes] | None) -> tuple[npt.NDArray[np.uint8], 
 
 
 def describe(index: TruthIndex, vocabulary: Vocabulary) -> dict[str, int | str]:
-    """What an index holds: videos and their list's hash, frames, objects, objects a class, objects left out."""
+    """What an index holds: videos and their list's hash, frames, objects by class, objects left out."""
     by_class = np.bincount(index.class_ids, minlength=len(vocabulary.names))
     return {
         "videos": len(index.videos),

@@ -69,8 +69,8 @@ def read_labels(file: Path) -> npt.NDArray[np.uint8]:
         raise DataError(f"Mask {file} {state}. Make the masks again, or take their folder away.")
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise DataError(
-            f"Mask {file} has pixels of {labels.dtype} {labels.shape[2:]}: expected one channel of 8 bits, 0 for "
-            "the background, else a number an object."
+            f"Mask {file} has pixels of {labels.dtype} {labels.shape[2:]}: expected one channel of 8 bits, 0 "
+            "for the background, else a number an object."
         )
     return np.asarray(labels, np.uint8)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -134,6 +135,25 @@ def test_rendered_and_written_datasets_are_equal(tmp_path, monkeypatch):
         for one, other in zip(written.info(index).truth, rendered.info(index).truth, strict=True):
             for field in ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou"):
                 assert np.array_equal(getattr(one, field), getattr(other, field)), field
+            assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_masks_of_a_written_tree_are_checked(tmp_path):
+    list(write_split(tmp_path, "val", 1))
+    settings = {"path": tmp_path, "split": "val", "cache": str(tmp_path / "cache")}
+    before = build_shapes(**settings).fingerprint()
+    file = tmp_path / "Masks/VID/val/shapes_val_00000000/000003.png"
+    cv2.imwrite(str(file), np.zeros((96, 128), np.uint8))
+    assert build_shapes(**settings).fingerprint() != before, "the cache follows the masks"
+    cv2.imwrite(str(file), np.zeros((96, 120), np.uint8))
+    with pytest.raises(DataError, match=r"000003\.png is 96 x 120 pixels .* expected 96 x 128"):
+        len(build_shapes(**settings))
+    cv2.imwrite(str(file), np.zeros((96, 128, 3), np.uint8))
+    with pytest.raises(DataError, match=r"000003\.png has pixels of uint8 .* expected one channel"):
+        len(build_shapes(**settings))
+    file.unlink()
+    with pytest.raises(DataError, match=r"000003\.png does not exist"):
+        len(build_shapes(**settings))
 
 
 def test_unwritable_folder_is_one_clear_error(tmp_path):
