@@ -85,6 +85,15 @@ class Vocabulary:
         """Class ids by the dataset's own keys, for the classes that have one."""
         return {item.code: i for i, item in enumerate(self.classes, 1) if item.code is not None}
 
+    def class_of(self, name: str) -> int:
+        """Class id of a name or synonym, in any spelling; 0 if no class has it.
+
+        >>> Vocabulary("zoo", (ForegroundClass("red_panda", ("lesser panda",)),)).class_of("Lesser_Panda")
+        1
+        """
+        names = ({_key(word) for word in (item.name, *item.synonyms)} for item in self.classes)
+        return next((i for i, words in enumerate(names, 1) if _key(name) in words), 0)
+
 
 def spoken(name: str) -> str:
     """A name as it is read aloud: no underscores.
