@@ -16,7 +16,7 @@ LAYERS = (
     ("errors",),
     ("files", "masks", "types", "registry", "naming.vocabulary"),
     ("ragged", "predictions", "detections", "benchmark", "components", "grids", "truth", "weights"),
-    ("naming", "clip", "data", "metrics"),
+    ("naming", "clip", "data", "metrics", "formats"),
     ("pipeline",),
     ("runs", "training", "throughput"),
     ("report", "testing"),
@@ -187,7 +187,9 @@ def test_plugins_do_not_import_each_other():
     assert not wrong, "\n".join(map(str, wrong))
 
 
-@pytest.mark.parametrize("part", ["registry", "metrics", "errors", "types", "naming.vocabulary", "benchmark"])
+@pytest.mark.parametrize(
+    "part", ["registry", "metrics", "formats", "errors", "types", "naming.vocabulary", "benchmark"]
+)
 def test_some_parts_import_no_torch_at_all(part):
     wrong = [found for found in of_core(part) if starts(found.target, *TORCH) and not found.for_types]
     assert not wrong, "\n".join(map(str, wrong))

@@ -1,0 +1,142 @@
+"""Lists of JSON objects to columns and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.files import replacing
+from ovvol_bench.formats.faults import Faults
+from ovvol_bench.types import Ints
+
+Columns = TypeVar("Columns")
+
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def load(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        DataError: if it can't be read, or ends too early.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: can't be read as JSON ({error}). Was it cut off? Write it again") from error
+
+
+def load_list(path: Path, what: str) -> list[Any]:
+    """The content of a JSON file that is a list.
+
+    Args:
+        path: of the file.
+        what: its entries are, for the message.
+
+    Raises:
+        DataError: if it can't be read or holds something else.
+    """
+    entries = load(path)
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: expected a list of {what}, found a JSON {type(entries).__name__}")
+    return entries
+
+
+def columns_of(
+    entries: Sequence[Any], read: Callable[[Sequence[Any]], Columns], faults: Faults, expected: str
+) -> tuple[Columns, Ints]:
+    """Columns of the entries that have the form they should.
+
+    Args:
+        entries: objects of a file.
+        read: makes columns of entries; KeyError, TypeError or ValueError where one has another form.
+        faults: gets the others.
+        expected: the form, for the message.
+
+    Returns:
+        Columns, and the position of each entry that is in them.
+
+    Raises:
+        DataError: naming the first malformed entry, unless faults are skipped.
+    """
+    try:
+        return read(entries), np.arange(len(entries))
+    except _UNREADABLE:
+        formed = np.array([_is_formed(entry, read) for entry in entries], np.bool_)
+    if not formed.all():
+        first = int(np.argmin(formed))
+        faults.found(
+            "malformed entry",
+            np.flatnonzero(~formed),
+            f"expected {expected}, found {json.dumps(entries[first])[:200]}",
+        )
+    good = np.flatnonzero(formed)
+    return read([entries[row] for row in good.tolist()]), good
+
+
+def integers(entries: Iterable[Mapping[str, Any]], key: str, missing: int | None = None) -> Ints:
+    """(E,) int64 of one field.
+
+    Args:
+        entries: objects.
+        key: of the field.
+        missing: stands where there is none; None: there must be one.
+
+    Raises:
+        KeyError: if an entry lacks the field.
+        ValueError: if a value is no whole number.
+    """
+    values = [entry[key] if missing is None else entry.get(key, missing) for entry in entries]
+    column = np.array(values) if values else np.zeros(0, np.int64)
+    if column.ndim != 1 or column.dtype.kind not in "iuf" or (column != np.trunc(column)).any():
+        raise ValueError(f"{key}: expected whole numbers")
+    return column.astype(np.int64)
+
+
+def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write a JSON list atomically, an entry a line.
+
+    Raises:
+        SettingError: if the folder can't be made or written to.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(_list(entries))
+        file.write("\n")
+
+
+def write_lists(path: Path, lists: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Write a JSON object of lists atomically, an entry a line.
+
+    Raises:
+        SettingError: if the folder can't be made or written to.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for number, (name, entries) in enumerate(lists.items()):
+            file.write(f"{',' if number else '{'}\n{json.dumps(name)}: ")
+            file.writelines(_list(entries))
+        file.write("\n}\n")
+
+
+def _list(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    yield "["
+    for number, entry in enumerate(entries):
+        yield ",\n" if number else "\n"
+        yield _line(entry)
+    yield "\n]"
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False, allow_nan=False)
+
+
+def _is_formed(entry: Any, read: Callable[[Sequence[Any]], object]) -> bool:
+    try:
+        read([entry])
+    except _UNREADABLE:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""The formats by name: which one a file is in, and what each can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovvol_bench.detections import Detections
+from ovvol_bench.errors import DataError, UnknownNameError, nearest
+from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.faults import OnError, Report
+
+Read = Callable[[Path, Content, OnError], tuple[Detections, Report]]
+Write = Callable[[Detections, Content, Path], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format of detections.
+
+    Attributes:
+        name: as typed after ``--format``.
+        suffix: of its files; empty for a folder.
+        boxes: how it states boxes.
+        lost: what of detections it can't hold, each in a few words.
+        read: from a file, see the format's module.
+        write: to a file, see the format's module.
+    """
+
+    name: str
+    suffix: str
+    boxes: str
+    lost: tuple[str, ...]
+    read: Read
+    write: Write
+
+
+_FRAMES = "which frames were looked at and have nothing"
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format(coco.NAME, ".json", "x, y, width, height", (_FRAMES,), coco.read, coco.write),
+        Format(coco_vid.NAME, ".json", "x, y, width, height", (), coco_vid.read, coco_vid.write),
+        Format(
+            youtube_vis.NAME,
+            ".json",
+            "of the masks",
+            (_FRAMES, "boxes beside the masks", "scores of single frames", "numbers of tracks"),
+            youtube_vis.read,
+            youtube_vis.write,
+        ),
+        Format(
+            vid_devkit.NAME,
+            ".txt",
+            "xmin ymin xmax ymax, ends inclusive",
+            (_FRAMES, "tracks", "masks"),
+            vid_devkit.read,
+            vid_devkit.write,
+        ),
+        Format(mot.NAME, "", "left, top, width, height", (_FRAMES, "masks"), mot.read, mot.write),
+    )
+}
+
+_HEAD = 1 << 20
+"""Bytes that are looked at to tell a format."""
+
+
+def format_of(name: str) -> Format:
+    """The format with a name.
+
+    Raises:
+        UnknownNameError: if there is none.
+    """
+    if name not in FORMATS:
+        raise UnknownNameError(
+            f"unknown format '{name}'.{nearest(name, FORMATS)} Formats: {', '.join(FORMATS)}"
+        )
+    return FORMATS[name]
+
+
+def detect(path: Path) -> Format:
+    """The format of a file, from how it begins.
+
+    Raises:
+        DataError: if it can't be read or could be several.
+    """
+    try:
+        name = _folder(path) if path.is_dir() else _file(path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
+    if name is None:
+        raise DataError(
+            f"{path}: can't tell its format. Say it with --input-format: {', '.join(FORMATS)}. "
+            "See docs/formats.md"
+        )
+    return FORMATS[name]
+
+
+def _folder(path: Path) -> str | None:
+    return mot.NAME if any(path.rglob("*.txt")) else None
+
+
+def _file(path: Path) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+    if head[:1] in ("[", "{"):
+        return _json(head)
+    first = head.split("\n", 1)[0]
+    if first.count(",") >= len(mot.LAYOUT.names) - 1:
+        return mot.NAME
+    return vid_devkit.NAME if len(first.split()) == len(vid_devkit.LAYOUT.names) else None
+
+
+def _json(head: str) -> str | None:
+    if head.startswith("{"):
+        return coco_vid.NAME if any(f'"{name}"' in head for name in coco_vid.LISTS) else None
+    if '"segmentations"' in head and '"image_id"' not in head:
+        return youtube_vis.NAME
+    return coco.NAME if '"image_id"' in head and '"segmentations"' not in head else None

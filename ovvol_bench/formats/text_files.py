@@ -1,0 +1,132 @@
+"""Lines of numbers to columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.detections import Doubles
+from ovvol_bench.errors import DataError
+from ovvol_bench.files import replacing
+from ovvol_bench.formats.faults import Faults, Rows
+from ovvol_bench.types import Ints
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a line holds.
+
+    Attributes:
+        names: of the columns that it must have.
+        most: columns that it may have.
+        comma: whether numbers stand between commas, or else between blanks.
+    """
+
+    names: tuple[str, ...]
+    most: int
+    comma: bool = False
+
+
+def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> tuple[Doubles, Ints, int]:
+    """A table of numbers.
+
+    Args:
+        path: of a text file.
+        layout: of its lines.
+        faults: gets lines that have another.
+        first: number of the file's line 0 among the entries.
+
+    Returns:
+        (E, most) float64, NaN in columns that a line doesn't have; (E,) number of each line; and how many
+        lines the file has, blank ones left out.
+
+    Raises:
+        DataError: if the file can't be read, or naming the first malformed line, unless faults are skipped.
+    """
+    table = _quickly(path, layout)
+    if table is not None:
+        return table, first + np.arange(1, len(table) + 1), len(table)
+    return _line_by_line(path, layout, faults, first)
+
+
+def whole(rows: Rows, table: Doubles, column: int, name: str) -> Ints:
+    """(E,) int64 of a column; entries that have no whole number there are refused."""
+    values = table[:, column]
+    good = np.isfinite(values) & (values == np.trunc(values)) & (np.abs(values) < 2**53)
+    rows.refuse(~good, "malformed entry", lambda row: f"{name} {values[row]:g}; expected a whole number")
+    return np.where(good, values, -1).astype(np.int64)
+
+
+def write_numbers(path: Path, columns: Sequence[npt.NDArray[Any]], separator: str) -> None:
+    """Write one line for each row, atomically, with as many digits as it takes to read the same again.
+
+    Raises:
+        SettingError: if the folder can't be made or written to.
+    """
+    lines = map(separator.join, zip(*map(_shortest, columns), strict=True))
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _shortest(column: npt.NDArray[Any]) -> list[str]:
+    """The shortest text of each number, whole ones without a point."""
+    return [text.removesuffix(".0") for text in column.astype(str).tolist()]
+
+
+def _quickly(path: Path, layout: Layout) -> Doubles | None:
+    """The table of a file without a blank or malformed line, else None."""
+    from pyarrow import ArrowInvalid, csv, float64
+
+    try:
+        with path.open("rb") as file:
+            columns = len(_parts(file.readline().decode(), layout))
+        names = list(map(str, range(columns)))
+        table = csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=names),
+            csv.ParseOptions(delimiter="," if layout.comma else " ", ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, float64()), null_values=[]),
+        )
+    except (ArrowInvalid, ValueError, OSError):
+        return None
+    if not len(layout.names) <= columns <= layout.most:
+        return None
+    numbers = np.full((len(table), layout.most), np.nan)
+    for place, column in enumerate(table.columns):
+        numbers[:, place] = column.to_numpy()
+    return numbers
+
+
+def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tuple[Doubles, Ints, int]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read as text ({error})") from error
+    parsed = [(number, _numbers(line, layout)) for number, line in enumerate(lines, 1) if line.strip()]
+    bad = [number for number, numbers in parsed if numbers is None]
+    if bad:
+        what = f"'{lines[bad[0] - 1][:100]}'; expected {len(layout.names)} to {layout.most} numbers"
+        form = ("," if layout.comma else " ").join(layout.names)
+        faults.found("malformed entry", first + np.array(bad), f"{what}, {form}")
+    good = [(number, numbers) for number, numbers in parsed if numbers is not None]
+    table = np.array([numbers for _, numbers in good], np.float64).reshape(-1, layout.most)
+    return table, first + np.array([number for number, _ in good], np.int64), len(parsed)
+
+
+def _numbers(line: str, layout: Layout) -> list[float] | None:
+    try:
+        numbers = [float(part) for part in _parts(line, layout)]
+    except ValueError:
+        return None
+    if not len(layout.names) <= len(numbers) <= layout.most:
+        return None
+    return numbers + [float("nan")] * (layout.most - len(numbers))
+
+
+def _parts(line: str, layout: Layout) -> list[str]:
+    return line.split("," if layout.comma else None)

@@ -1,0 +1,52 @@
+"""The text that the ILSVRC-VID development kit scores, one box a line, ends inclusive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ovvol_bench.detections import Detections
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.entries import Entries, detections_from, known_classes, known_frames
+from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
+from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_numbers
+
+NAME = "vid-devkit"
+LAYOUT = Layout(("frame_index", "class_id", "confidence", "xmin", "ymin", "xmax", "ymax"), most=7)
+
+
+def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
+    """Read lines ``frame_index class_id confidence xmin ymin xmax ymax``, blank lines left out.
+
+    Raises:
+        DataError: naming the first line with a fault, see ``entries.detections_from``.
+    """
+    faults = Faults(lambda at: f"{path}, line {at}", on_error)
+    table, at, count = read_numbers(path, LAYOUT, faults)
+    rows = Rows(at, faults)
+    frames, classes = (whole(rows, table, column, LAYOUT.names[column]) for column in (0, 1))
+    entries = Entries(
+        rows,
+        known_frames(rows, content, frames),
+        table[:, 3:7],
+        known_classes(rows, content, classes),
+        table[:, 2],
+        np.full(len(table), -1),
+    )
+    return detections_from(entries, content, NAME, count)
+
+
+def write(detections: Detections, content: Content, path: Path) -> None:
+    """Write detections in the order of the frames; tracks and masks are lost.
+
+    Raises:
+        DataError: if a frame or class has no number.
+    """
+    columns = (
+        content.frame_numbers[detections.frame],
+        content.class_numbers[detections.class_ids],
+        detections.scores,
+        *detections.boxes.T,
+    )
+    write_numbers(path, columns, " ")
