@@ -15,7 +15,19 @@ import click
 from ovvol_bench.cli.common import plugin_option, registry_from
 from ovvol_bench.errors import OvvolError
 
-COMMANDS = ("run", "train", "eval", "table", "compare", "overlay", "data", "plugins", "show")
+COMMANDS = (
+    "run",
+    "train",
+    "eval",
+    "table",
+    "compare",
+    "overlay",
+    "reproduce",
+    "results",
+    "data",
+    "plugins",
+    "show",
+)
 """The harness's own commands in the order of ``--help``; each is a module of the same name."""
 
 

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.runs.spec import sealed
 
 SCHEMA = 1
 COMPONENTS = ("encoder", "grouper", "labeler")
@@ -103,6 +104,9 @@ class Result(TypedDict):
     timing: NotRequired[Timing]
     machine: NotRequired[dict[str, Any]]
     date: NotRequired[str | None]
+    limit: NotRequired[int | None]
+    scoring: NotRequired[list[dict[str, Any]]]
+    digest: NotRequired[str]
 
 
 _RESULT = TypeAdapter(Result)
@@ -136,11 +140,34 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
     skipped = 0
     for path, named in _json_files(paths):
         document = _read_json(path)
-        if named or _claims_to_be_result(document):
+        if named or claims_to_be_result(document):
             results.append(parse_result(document, str(path)))
         elif not is_reference(document):
             skipped += 1
     return LoadedResults(_newest_only(results), skipped)
+
+
+def result_documents(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], Result]]:
+    """Every result of ``load_results``, copies included, as its file has it and checked.
+
+    Raises:
+        DataError: as ``load_results``.
+    """
+    for path, named in _json_files(paths):
+        document = _read_json(path)
+        if named or claims_to_be_result(document):
+            result = parse_result(document, str(path))
+            assert isinstance(document, dict)
+            yield document, result
+
+
+def read_result(path: Path) -> Result:
+    """Read one result file.
+
+    Raises:
+        DataError: if it can't be read, is malformed, of a newer schema, or was edited.
+    """
+    return parse_result(_read_json(path), str(path))
 
 
 def parse_result(document: object, source: str) -> Result:
@@ -159,9 +186,20 @@ def parse_result(document: object, source: str) -> Result:
             f"{source}: field 'schema': got {schema}, this version reads up to {SCHEMA}. Update ovvol-bench."
         )
     try:
-        return _RESULT.validate_python(document)
+        result = _RESULT.validate_python(document)
     except ValidationError as error:
         raise DataError(_explain(error, source)) from None
+    _check_digest(document, source)
+    return result
+
+
+def _check_digest(document: object, source: str) -> None:
+    assert isinstance(document, dict)
+    if "digest" in document and sealed(document)["digest"] != document["digest"]:
+        raise DataError(
+            f"{source}: field 'digest' differs from the content: the file was edited after it was written. "
+            "Results are never edited; score the run again with `ovvol-bench eval`, or run it again."
+        )
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -203,7 +241,8 @@ def is_reference(document: object) -> bool:
     return isinstance(document, dict) and document.get("reference") is True
 
 
-def _claims_to_be_result(document: object) -> bool:
+def claims_to_be_result(document: object) -> bool:
+    """Whether a decoded JSON document looks like a result, be it a broken one."""
     return isinstance(document, dict) and {"schema", "status"} <= document.keys()
 
 

@@ -55,8 +55,7 @@ def rescore_run(
         videos |= {"terms": {**_terms_of(before, videos["names"]), **videos["terms"]}}
     result = {**before, "metrics": values, "videos": videos}
     with folder.claimed():
-        folder.write_result(result)
-    return result
+        return folder.write_result(result)
 
 
 def _terms_of(result: dict[str, Any], videos: list[str]) -> dict[str, Any]:

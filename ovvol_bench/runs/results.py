@@ -117,6 +117,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "precision": spec.precision,
         "fidelity": spec.fidelity,
         "limit": spec.limit,
+        "scoring": [{"name": metric.name, "options": dict(metric.options)} for metric in spec.metrics],
         "coverage": {
             "clips": truth.clips,
             "done": outcome.coverage.done,

@@ -174,7 +174,7 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
     if not run.failure and not run.done:
         run.failure = DataError(f"none of {len(plan.infos)} clips could be localized: {dict(run.reasons())}")
     result = _failed(plan, run.spec, run.failure) if run.failure else _done(plan, run, timing, registry)
-    run.folder.write_result(result)
+    result = run.folder.write_result(result)
     registry.hook.ovvol_run_finished(result=result)
     return Finished(result, run.folder, run.failure)
 

@@ -28,6 +28,12 @@ def canonical_digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sealed(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result with its ``digest``, the hash of all else in it: who edits it by hand breaks it."""
+    content = {name: value for name, value in result.items() if name != "digest"}
+    return {**content, "digest": canonical_digest(content)}
+
+
 @dataclass(frozen=True)
 class PartSpec:
     """One component of a run.

@@ -11,8 +11,8 @@ from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import claimed
-from ovvol_bench.runs.files import read_json, write_json
-from ovvol_bench.runs.spec import SCHEMA, RunSpec
+from ovvol_bench.runs.files import read_json, without_nan, write_json
+from ovvol_bench.runs.spec import SCHEMA, RunSpec, sealed
 
 
 class Overwrite(StrEnum):
@@ -109,6 +109,12 @@ class RunFolder:
         """The result, or None before there is one."""
         return read_json(self.result_file) if self.result_file.exists() else None
 
-    def write_result(self, result: dict[str, Any]) -> None:
-        """Write ``result.json`` atomically."""
-        write_json(self.result_file, result)
+    def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Write ``result.json`` atomically.
+
+        Returns:
+            What was written: the result with the digest of its content.
+        """
+        written = sealed(without_nan(result))
+        write_json(self.result_file, written)
+        return written

@@ -52,7 +52,7 @@ def invoke(*arguments: str):
 def test_help_lists_the_commands():
     result = invoke("--help")
     assert result.exit_code == 0
-    assert "plugins  List the installed components" in result.output
+    assert "List the installed components" in result.output
 
 
 def test_the_version_is_that_of_the_distribution():

@@ -1,0 +1,77 @@
+"""Whether a folder of results is in order: schema, digests, places, and the README made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ovvol_bench.errors import DataError
+from ovvol_bench.report.readme import readme_is_stale
+from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
+from ovvol_bench.report.results_files import COMPONENTS, Result, read_result, result_documents
+from ovvol_bench.runs.files import write_json
+
+
+def problems(folder: Path) -> Iterator[str]:
+    """What is wrong in a folder of results, a line each; nothing if it is in order.
+
+    Every JSON file must be a result with the digest of its content, at
+    ``<dataset>/<encoder>+<grouper>+<labeler>/<id>.json``, or published numbers in ``reference/``; the README
+    must say what they say.
+
+    Raises:
+        DataError: if the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give the folder of the results, as in: results")
+    found = list(_of_results(folder))
+    yield from found
+    if not found and readme_is_stale(folder):
+        readme = folder / "README.md"
+        yield f"{readme} is out of date. Run: ovvol-bench table {folder} --readme {readme}"
+
+
+def _of_results(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*.json")):
+        if path.parent != folder / REFERENCE_FOLDER:
+            yield from _of_result(path, folder)
+    try:
+        load_references(folder / REFERENCE_FOLDER)
+    except DataError as error:
+        yield str(error)
+
+
+def _of_result(path: Path, folder: Path) -> Iterator[str]:
+    try:
+        result = read_result(path)
+    except DataError as error:
+        yield str(error)
+        return
+    if "digest" not in result:
+        yield f"{path}: field 'digest' is missing; expected a result as `ovvol-bench run` writes it"
+    place = place_of(result)
+    if path.relative_to(folder) != place:
+        yield f"{path}: expected at {folder / place}, by its content"
+
+
+def place_of(result: Result) -> Path:
+    """Where a result belongs in a folder of results."""
+    parts = "+".join(result[kind]["name"] for kind in COMPONENTS)  # type: ignore[literal-required]
+    return Path(result["dataset"]["name"], parts, f"{result['id']}.json")
+
+
+def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
+    """Copy finished results to their places in a folder; one that is there is replaced.
+
+    Yields:
+        The path of each, as it is written.
+
+    Raises:
+        DataError: if a path holds no result, or a result is malformed.
+    """
+    for document, result in result_documents(runs):
+        if result["status"] == "done":
+            path = folder / place_of(result)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, document)
+            yield path
