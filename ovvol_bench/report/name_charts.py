@@ -1,0 +1,153 @@
+"""Charts of names: which is taken for which, and precision at every recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.report.charts import BLUE, LIGHT, WIDTH, Heading, chart, paint, percent, shortened
+from ovvol_bench.report.drawing import FAINT, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Doubles = npt.NDArray[np.float64]
+
+MOST_NUMBERS = 20
+"""A matrix of up to so many classes has room for numbers."""
+
+MOST_CURVES = 41
+"""So many classes have a panel, those with the highest AP."""
+
+
+def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
+    """A heat map: of the localized objects of a class, the share that gets each name.
+
+    Args:
+        notes: of ``naming_balanced``.
+        subject: second line of the heading.
+    """
+    rows = sorted(notes["rows"], key=int)
+    columns = sorted({name for cells in notes["rows"].values() for name in (*cells,)} | set(rows), key=int)
+    counts = np.array([[notes["rows"][row].get(name, 0) for name in columns] for row in rows], float)
+    counts = counts.reshape(len(rows), len(columns))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    localized = [
+        f"{int(sum(row)):,} of {notes['sought'][name]:,}" for row, name in zip(counts, rows, strict=True)
+    ]
+    words = [f"{each}  {n}" for each, n in zip(_words(notes, rows), localized, strict=True)]
+    height = 2.0 + 0.3 * max(len(rows), 3)
+    heading = Heading("Names of localized objects, % of each true class", subject)
+    with chart(height, heading) as (figure, (axes,)):
+        axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        axes.set_xticks(
+            range(len(columns)), _words(notes, columns), rotation=40, ha="right", rotation_mode="anchor"
+        )
+        axes.set_yticks(range(len(rows)), words)
+        starred = any(word.endswith("*") for word in _words(notes, columns))
+        axes.set_xlabel("named as" + ("   (* kept out of training)" if starred else ""))
+        axes.set_ylabel("true class, localized of all")
+        axes.tick_params(length=0)
+        _grid(axes, shares.shape)
+        if len(columns) <= MOST_NUMBERS:
+            _numbers(axes, shares)
+        _outline(axes, rows, columns)
+    return figure
+
+
+def _words(notes: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
+    """Names of classes, those that no part was trained on with a star."""
+    held_out = {str(each) for each in notes["held_out"]}
+    names = shortened([notes["class_names"].get(each, f"class {each}") for each in ids])
+    return [f"{name} *" if each in held_out else name for each, name in zip(ids, names, strict=True)]
+
+
+def _grid(axes: Axes, shape: tuple[int, ...]) -> None:
+    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
+    axes.grid(which="minor", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _numbers(axes: Axes, shares: Doubles) -> None:
+    for row, column in np.argwhere(shares > 0).tolist():
+        share = shares[row, column]
+        color = "white" if share > 0.55 else paint(INK)
+        text = percent(share) if share >= 0.005 else "<1"
+        axes.annotate(text, (column, row), ha="center", va="center", size=8, color=color)
+
+
+def _outline(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """A frame around the cells whose name is right."""
+    from matplotlib.patches import Rectangle
+
+    for row, name in enumerate(rows):
+        corner = (columns.index(name) - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=paint(INK), linewidth=1.1))
+
+
+def curves_chart(notes: Mapping[str, Any], subject: str) -> Figure:
+    """Precision-recall curves: the mean over classes, then a panel a class, best first.
+
+    Args:
+        notes: of ``pr_curves``.
+        subject: second line of the heading.
+    """
+    classes = sorted(notes["per_class"].items(), key=lambda item: (-item[1]["ap"], int(item[0])))
+    curves = [_padded(each["precision"]) for _, each in classes]
+    mean = np.mean(curves, axis=0) if curves else np.zeros(101)
+    precision = float(np.mean([each["ap"] for _, each in classes])) if classes else None
+    panels = [("mean of classes", precision, mean)]
+    panels += [
+        (each.get("name", f"class {number}"), each["ap"], curve)
+        for (number, each), curve in zip(classes[:MOST_CURVES], curves, strict=False)
+    ]
+    down, across = _shape(len(panels))
+    left_out = len(classes) - len(panels) + 1
+    title = "Precision at every recall" + (f" ({left_out} classes of lower AP not shown)" if left_out else "")
+    height = 1.1 + down * (0.5 + 0.7 * WIDTH / across)
+    with chart(height, Heading(title, subject), down, across, sharex=True, sharey=True) as (figure, axes):
+        for panel, (name, value, curve) in zip(axes, panels, strict=False):
+            _curve_panel(panel, curve, mean)
+            panel.set_title(f"{shortened([name], 19)[0]}\nAP {percent(value, 1)}", fontsize=8.5)
+        for panel in axes[len(panels) :]:
+            panel.set_axis_off()
+        for panel in axes[max(len(panels) - across, 0) : len(panels)]:
+            panel.tick_params(labelbottom=True)
+        figure.supxlabel("recall, %", size=9)
+        figure.supylabel("precision, %", size=9)
+    return figure
+
+
+def _shape(panels: int) -> tuple[int, int]:
+    """Rows and columns of 4 to 7 panels that leave the fewest places empty.
+
+    >>> _shape(13), _shape(16), _shape(3)
+    ((2, 7), (4, 4), (1, 3))
+    """
+    across = min(range(7, 3, -1), key=lambda width: -panels % width) if panels > 4 else panels
+    return -(-panels // across), across
+
+
+def _padded(precision: Sequence[float]) -> Doubles:
+    """(101,) a stored curve, 0 where it doesn't reach."""
+    return np.array([*precision, *[0.0] * (101 - len(precision))])
+
+
+def _curve_panel(axes: Axes, curve: Doubles, mean: Doubles) -> None:
+    recall = np.arange(101)
+    axes.plot(recall, 100 * mean, color=paint(LIGHT), linewidth=1)
+    axes.fill_between(recall, 100 * curve, color=paint(BLUE), alpha=0.15, linewidth=0)
+    axes.plot(recall, 100 * curve, color=paint(BLUE), linewidth=1.4)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 104)
+    axes.set_xticks([0, 50, 100])
+    axes.set_yticks([0, 50, 100])
+    axes.grid(linewidth=0.7)
+    axes.tick_params(labelsize=8, color=paint(FAINT))
