@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections, Labels
+from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.bases import DetectionMetric
 from ovvol_bench.metrics.coco import CocoSettings, coco_values
+from ovvol_bench.metrics.tracking import TrackingSettings, tracking_values
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tube_evaluation import TubeSettings, tube_values
 
@@ -50,6 +53,41 @@ class TubeAP(DetectionMetric):
         return tube_values(
             detections, table, self.compared, _suffix(self.compared.class_agnostic, self.labels)
         )
+
+
+class Tracking(DetectionMetric):
+    """``hota_UNIT``, ``deta``, ``assa``, ``loca``, ``idf1``, ``mota``; see ``tracking.tracking_values``.
+
+    The protocol is ``mot-box`` or ``mot-mask``. There is no ranking, so that each box counts once, under its
+    best class.
+    """
+
+    numbers: ClassVar[Sequence[str]] = ("hota", "deta", "assa", "loca", "idf1", "mota")
+
+    def __init__(self, settings: TrackingSettings | None = None) -> None:
+        self.compared = settings or TrackingSettings()
+        if not 0 < self.compared.iou_threshold <= 1:
+            raise SettingError(
+                f"iou_threshold is {self.compared.iou_threshold}; expected above 0 and at most 1"
+            )
+        super().__init__(f"mot-{self.compared.iou_type}")
+        self.needs_masks = self.compared.iou_type == "mask"
+
+    def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
+        """The numbers of detections."""
+        compared, parts = self.compared, [""]
+        parts += ["agnostic"] if compared.class_agnostic else []
+        parts += ["classes"] if compared.average == "classes" else []
+        parts += [f"min{compared.min_score:g}"] if compared.min_score > 0 else []
+        parts += [f"iou{round(100 * compared.iou_threshold)}"] if compared.iou_threshold != 0.5 else []
+        return tracking_values(detections, table, compared, self.numbers, "_".join(parts))
+
+
+class IdSwitches(Tracking):
+    """``id_switches_UNIT``: how often the track that follows an object changes."""
+
+    higher_is_better = False
+    numbers = ("id_switches",)
 
 
 def _suffix(class_agnostic: bool, labels: Labels) -> str:

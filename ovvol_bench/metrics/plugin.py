@@ -214,6 +214,39 @@ def build_tube_ap(
     return TubeAP(TubeSettings(iou_type, unit, class_agnostic), labels)
 
 
+def build_tracking(
+    *,
+    iou_type: IouType = "box",
+    unit: Literal["clip", "video"] = "clip",
+    class_agnostic: bool = False,
+    min_score: float = 0.0,
+    iou_threshold: float = 0.5,
+    average: Literal["detections", "classes"] = "detections",
+) -> Metric:
+    """HOTA, DetA, AssA, LocA, IDF1 and MOTA."""
+    from ovvol_bench.metrics.detection_accumulators import Tracking
+    from ovvol_bench.metrics.tracking import TrackingSettings
+
+    return Tracking(
+        TrackingSettings(iou_type, unit, class_agnostic, min_score, iou_threshold, average),
+    )
+
+
+def build_id_switches(
+    *,
+    iou_type: IouType = "box",
+    unit: Literal["clip", "video"] = "clip",
+    class_agnostic: bool = False,
+    min_score: float = 0.0,
+    iou_threshold: float = 0.5,
+) -> Metric:
+    """Identity switches."""
+    from ovvol_bench.metrics.detection_accumulators import IdSwitches
+    from ovvol_bench.metrics.tracking import TrackingSettings
+
+    return IdSwitches(TrackingSettings(iou_type, unit, class_agnostic, min_score, iou_threshold))
+
+
 @hookimpl
 def ovvol_metrics() -> Iterator[Entry]:
     """Metrics of boxes and their names, of masks, and of slots."""
@@ -235,4 +268,6 @@ def ovvol_metrics() -> Iterator[Entry]:
     yield Entry("splits_and_merges", build_splits_and_merges, "over- and under-segmentation of true objects")
     yield Entry("coco_ap", build_coco_ap, "COCO's average precision and recall of boxes or masks")
     yield Entry("tube_ap", build_tube_ap, "AP and AR of tracks by overlap in space and time (YouTube-VIS)")
+    yield Entry("tracking", build_tracking, "HOTA, IDF1, MOTA of tracks, through the package trackeval")
+    yield Entry("id_switches", build_id_switches, "how often the track of an object changes")
     yield Entry("slots", build_slots, "active slots, their entropy and stability; needs no truth")

@@ -26,7 +26,9 @@ def registry():
 
 
 def test_the_metrics_are_found(registry):
-    assert {*NAMES, *MASKS, "slots", "coco_ap", "tube_ap"} <= set(registry.names("metric"))
+    assert {*NAMES, *MASKS, "slots", "coco_ap", "tube_ap", "tracking", "id_switches"} <= set(
+        registry.names("metric")
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,3 +83,14 @@ def test_settings_of_tubes_reach_the_metric(registry):
     agnostic = registry.build("metric", "tube_ap", {"class_agnostic": True})
     assert (agnostic.protocol, agnostic.labels) == ("ytvis-box", "top1")
     assert "tube_ap50_clip_agnostic" in agnostic.compute()
+
+
+def test_settings_of_tracking_reach_the_metric(registry):
+    pytest.importorskip("trackeval", reason="the extra 'tracking' is not installed")
+    options = {"iou_type": "mask", "unit": "video", "min_score": 0.3, "average": "classes"}
+    metric = registry.build("metric", "tracking", options)
+    assert (metric.protocol, metric.needs_masks, metric.labels) == ("mot-mask", True, "top1")
+    assert {"hota_video_classes_min0.3", "idf1_video_classes_min0.3"} <= set(metric.compute())
+    switches = registry.build("metric", "id_switches", {"class_agnostic": True})
+    assert list(switches.compute()) == ["id_switches_clip_agnostic"]
+    assert not switches.higher_is_better
