@@ -202,9 +202,13 @@ class Metric(ABC):
         higher_is_better: direction, for ranking and bold print.
         averages: whether each number is a mean over its ``count``, so that the numbers of videos make that
             of all of them; such metrics get intervals.
+        needs: what predictions and truth must hold beside boxes: ``classes``, ``probabilities`` (scores in
+            [0, 1]), ``tracks``, ``masks``, ``true masks``, ``true tracks``. ``--metrics all`` leaves out what
+            lacks them.
     """
 
     protocol: str
+    needs: frozenset[str] = frozenset()
     higher_is_better: ClassVar[bool] = True
     averages: ClassVar[bool] = False
 

@@ -130,16 +130,17 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def echo_table(rows: Sequence[Mapping[str, object]]) -> None:
+def echo_table(rows: Sequence[Mapping[str, object]], style: str = "text") -> None:
     """Print rows as aligned columns, headed by the keys of the first row; nothing for no rows.
 
     Missing values (None) are shown as an empty cell.
     """
     from tabulate import tabulate
 
+    forms = {"text": "simple", "markdown": "github"}
     if rows:
         cells = [[_cell(value) for value in row.values()] for row in rows]
-        click.echo(tabulate(cells, headers=list(rows[0]), tablefmt="simple", disable_numparse=True))
+        click.echo(tabulate(cells, headers=list(rows[0]), tablefmt=forms[style], disable_numparse=True))
 
 
 def _cell(value: object) -> str:

@@ -23,74 +23,128 @@ from ovvol_bench.errors import SettingError
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
     from ovvol_bench.runs.selection import Choice
-    from ovvol_bench.runs.store import RunFolder
 
 
 @click.command()
 @click.argument("predictions", metavar="RUN|FILE", type=click.Path(exists=True, path_type=Path))
-@click.option("--metrics", metavar="NAME,...", callback=split_names, help="By default those of the run.")
+@click.option("--truth", metavar="DATASET", help="What a FILE is scored against; a RUN knows its own.")
+@click.option(
+    "--metrics",
+    metavar="all|NAME,...",
+    callback=split_names,
+    help="By default those of the run. all: every metric that fits what predictions and truth hold.",
+)
 @click.option("--protocol", help="Conventions for all metrics, as in vid-devkit.")
-@click.option("--dataset", metavar="NAME", help="Of a FILE's predictions; a RUN knows its own.")
+@click.option("--input-format", metavar="NAME", help="Of a FILE, where it doesn't say. See docs/formats.md.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What can't be scored: refuse it, or leave it out and count it.",
+)
+@click.option(
+    "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write the result there."
+)
 @settings_option
 @format_option("text", "markdown", "json")
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, predictions: Path, style: str, **options: Any) -> None:
-    """Score predictions against the truth of their dataset.
+    """Score predictions against the truth of a dataset, without any model.
 
     RUN is a run folder: its result.json is written anew; metrics and protocols that are named are
-    added to it. FILE is a predictions file or folder of any origin, in the form of docs/predictions.md.
+    added to it. FILE is a file or folder of predictions of any program: this project's own form, COCO
+    results, COCO-VID, YouTube-VIS results, the VID devkit's text or MOT text.
     """
     from ovvol_bench.runs.store import RunFolder
 
     registry, folder = registry_from(context), RunFolder(predictions)
-    if folder.spec_file.is_file():
-        _eval_run(registry, folder, options, style)
-    else:
-        _eval_file(registry, predictions, options, style)
-
-
-def _eval_run(registry: Registry, folder: RunFolder, options: Mapping[str, Any], style: str) -> None:
-    from ovvol_bench.report.results_files import parse_result
-    from ovvol_bench.report.tables import render
-    from ovvol_bench.runs.rescore import rescore_run
-    from ovvol_bench.runs.selection import Choice
-
-    if options["dataset"] or "dataset" in options["settings"]:
-        raise SettingError(f"{folder.path} is a run and knows its dataset; drop --dataset and -o dataset.*")
-    chosen = None
-    if options["metrics"] or options["protocol"] or options["settings"]:
-        own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]
-        chosen = choose_metrics(registry, own, options)
-    result = rescore_run(folder, registry, chosen)
-    if not folder.complete:
-        click.echo("The run was cut off: these are the clips so far, and no result was written.", err=True)
+    is_run = folder.spec_file.is_file()
+    score = _score_run if is_run else _score_file
+    result, left_out = score(registry, predictions, options)
+    if options["output"]:
+        write_outputs(result, options["output"])
     if style == "json":
         echo_json(result)
     else:
-        click.echo(render([parse_result(result, str(folder.result_file))], None, style))
+        (_show_run if is_run else _show_file)(result, style)
+    for name, reason in left_out.items():
+        click.echo(f"left out: {reason if name in reason else f'{name}: {reason}'}", err=True)
 
 
-def _eval_file(registry: Registry, path: Path, options: Mapping[str, Any], style: str) -> None:
+def write_outputs(result: Mapping[str, Any], output: Path) -> None:
+    """Write what came of an evaluation."""
+    from ovvol_bench.runs.files import write_json
+
+    write_json(output, result)
+    click.echo(f"written: {output}", err=True)
+
+
+def _score_run(
+    registry: Registry, path: Path, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    from ovvol_bench.runs.fitting import Wanted
+    from ovvol_bench.runs.rescore import rescore_run
+    from ovvol_bench.runs.selection import Choice
+    from ovvol_bench.runs.store import RunFolder
+
+    if options["truth"] or "dataset" in options["settings"]:
+        raise SettingError(f"{path} is a run and knows its dataset; drop --truth and -o dataset.*")
+    folder, wanted = RunFolder(path), None
+    if options["metrics"] or options["protocol"] or options["settings"]:
+        own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]
+        wanted = Wanted(tuple(choose_metrics(registry, own, options)), _is_lenient(options))
+    result, left_out = rescore_run(folder, registry, wanted)
+    if not folder.complete:
+        click.echo("The run was cut off: these are the clips so far, and no result was written.", err=True)
+    return result, left_out
+
+
+def _score_file(
+    registry: Registry, path: Path, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, str]]:
     from ovvol_bench.runs.files import without_nan
+    from ovvol_bench.runs.fitting import Wanted
     from ovvol_bench.runs.presets import load_preset
-    from ovvol_bench.runs.rescore import score_file
+    from ovvol_bench.runs.score_files import Source, score_file
     from ovvol_bench.runs.selection import Choice
 
-    if not options["dataset"]:
-        raise SettingError(f"{path} is no run folder; say what its truth is with --dataset NAME")
+    if not options["truth"]:
+        raise SettingError(f"{path} is no run folder; say what its truth is with --truth DATASET")
     usual = [Choice(part.name, part.options) for part in load_preset("shapes").metrics]
-    metrics = choose_metrics(registry, usual, options)
-    dataset = Choice(options["dataset"], options["settings"].get("dataset", {}))
-    scored = without_nan(score_file(path, dataset, registry, metrics))
-    if style == "json":
-        echo_json(scored)
-        return
-    echo_table(
-        [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in scored["metrics"].items()]
-    )
-    coverage = scored["coverage"]
-    click.echo(f"\n{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames")
+    wanted = Wanted(tuple(choose_metrics(registry, usual, options)), _is_lenient(options))
+    truth = Choice(options["truth"], options["settings"].get("dataset", {}))
+    source = Source(path, options["input_format"], options["on_error"])
+    result = without_nan(score_file(source, truth, registry, wanted))
+    return result, result["left_out"]
+
+
+def _is_lenient(options: Mapping[str, Any]) -> bool:
+    """Whether metrics that don't fit are left out: unless they were named one by one."""
+    return options["metrics"] in (None, ["all"]) or options["on_error"] == "skip"
+
+
+def _show_run(result: Mapping[str, Any], style: str) -> None:
+    from ovvol_bench.report.results_files import parse_result
+    from ovvol_bench.report.tables import render
+
+    click.echo(render([parse_result(result, "result.json")], None, style))
+
+
+def _show_file(result: Mapping[str, Any], style: str) -> None:
+    rows = [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in result["metrics"].items()]
+    echo_table(rows, style)
+    coverage = result["coverage"]
+    if "done" in coverage:
+        click.echo(f"\n{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames")
+    else:
+        click.echo(
+            f"\n{coverage['detections']} detections in {coverage['frames_with_detections']} of "
+            f"{coverage['frames']} frames, {coverage['entries']} entries read"
+        )
+    for reason, count in coverage.get("skipped", {}).items():
+        click.echo(f"skipped: {count} x {reason}")
 
 
 def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping[str, Any]) -> list[Choice]:
@@ -113,6 +167,8 @@ def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping
             f"-o {foreign[0]}.*: scoring runs no {foreign[0]}; only metric and dataset settings count"
         )
     names = options["metrics"] or ()
+    if list(names) == ["all"]:
+        names = list(dict.fromkeys([*(choice.name for choice in usual), *registry.names("metric")]))
     chosen = [choice for choice in usual if not names or choice.name in names]
     chosen += [Choice(name) for name in names if name not in {choice.name for choice in usual}]
     protocol = {"protocol": options["protocol"]} if options["protocol"] else {}

@@ -61,6 +61,8 @@ class DetectionRate(ColumnMetric):
 class VidAP(ColumnMetric):
     """``ap50`` (by the threshold), ``ap50_fast`` and so on; see ``average_precision.vid_ap``."""
 
+    needs = frozenset({"classes"})
+
     def __init__(
         self,
         protocol: str,
@@ -114,6 +116,7 @@ class NamingAccuracy(ColumnMetric):
     """``naming_accuracy``; see ``naming.naming_accuracy``."""
 
     averages = True
+    needs = frozenset({"classes"})
 
     def __init__(self, protocol: str, iou_threshold: float = 0.5, held_out: Sequence[int] = ()) -> None:
         super().__init__(protocol, iou_threshold)

@@ -27,6 +27,7 @@ class CocoAP(DetectionMetric):
         mask = "-mask" if self.compared.iou_type == "mask" else ""
         super().__init__(f"coco{mask}{'-manual' if self.compared.ignore_generated else ''}")
         self.needs_masks = bool(mask)
+        self.needs = frozenset() if self.compared.class_agnostic else frozenset({"classes"})
         # A box that comes once for every class would only be a duplicate where classes play no part.
         self.labels = "top1" if self.compared.class_agnostic else labels
 
@@ -46,6 +47,8 @@ class TubeAP(DetectionMetric):
         self.compared = settings or TubeSettings()
         super().__init__(f"ytvis-{self.compared.iou_type}")
         self.needs_masks = self.compared.iou_type == "mask"
+        classes = frozenset() if self.compared.class_agnostic else frozenset({"classes"})
+        self.needs = classes | {"tracks", "true tracks"}
         self.labels = "top1" if self.compared.class_agnostic else labels
 
     def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:

@@ -17,6 +17,8 @@ from ovvol_bench.metrics.errors import error_causes
 class Errors(ColumnMetric):
     """``right_objects`` and ``right_boxes``; see ``errors.error_causes``."""
 
+    needs = frozenset({"classes"})
+
     def __init__(
         self,
         protocol: str,
@@ -40,6 +42,8 @@ class Errors(ColumnMetric):
 class Confusion(ColumnMetric):
     """``naming_balanced``; see ``confusion.confusion``."""
 
+    needs = frozenset({"classes"})
+
     def __init__(
         self,
         protocol: str,
@@ -58,6 +62,8 @@ class Confusion(ColumnMetric):
 
 class PrecisionCurves(ColumnMetric):
     """``pr_curves``; see ``curves.precision_curves``."""
+
+    needs = frozenset({"classes"})
 
     def __init__(self, protocol: str, iou_threshold: float = 0.5, class_names: Sequence[str] = ()) -> None:
         super().__init__(protocol, iou_threshold)

@@ -29,6 +29,7 @@ class CalibrationError(ColumnMetric):
     """``naming_ece``; see ``calibration.calibration_error``."""
 
     higher_is_better = False
+    needs = frozenset({"classes", "probabilities"})
 
     def __init__(self, protocol: str, iou_threshold: float = 0.5, bins: int = 15) -> None:
         super().__init__(protocol, iou_threshold)

@@ -106,6 +106,7 @@ class MaskMetric(TableMetric):
     ) -> None:
         super().__init__()
         self.protocol = f"{groups}-{resolution}"
+        self.needs = frozenset({"true masks"} if unit == "image" else {"true masks", "true tracks"})
         self.unit = unit
         self._groups: Groups = groups
         self._resolution: Resolution = resolution
@@ -177,6 +178,8 @@ class MeanBestOverlap(MaskMetric):
         super().__init__(groups, resolution, unit)
         self.of = of
         self.identity = "class" if of == "class" else "track"
+        if of == "class":
+            self.needs = frozenset({"true masks"})
 
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
         """Mean best overlap of the tables that show an object."""

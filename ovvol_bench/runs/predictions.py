@@ -31,6 +31,7 @@ __all__ = [
     "PredictionWriter",
     "Predictions",
     "broken_shards",
+    "is_own",
     "read_pieces",
     "read_predictions",
     "to_parquet",
@@ -105,6 +106,11 @@ def read_predictions(path: Path, masks: bool = True) -> Predictions:
     if not files:
         raise DataError(f"{path}: no predictions; expected a folder with *{SUFFIX} files")
     return concatenate([read_shard(file, masks) for file in files]).in_order()
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file or folder is named as those of this format are."""
+    return bool(_shards(path)) if path.is_dir() else path.suffix in (SUFFIX, ".parquet")
 
 
 def read_pieces(folder: Path, frames: int = 4096) -> Iterator[Predictions]:

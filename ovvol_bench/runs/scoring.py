@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from ovvol_bench.benchmark import Metric
 from ovvol_bench.metrics.by_video import by_video
 from ovvol_bench.metrics.evaluation import evaluate
-from ovvol_bench.predictions import Predictions
+from ovvol_bench.predictions import ClipPrediction, Predictions, own_frames
 from ovvol_bench.runs.results import Coverage
 from ovvol_bench.types import ClipInfo
 
@@ -42,6 +45,30 @@ def score_videos(
         for key, terms in found.terms.items()
     }
     return {"names": list(found.videos), "terms": terms}
+
+
+def usable(predictions: Predictions, infos: Sequence[ClipInfo]) -> tuple[Predictions, dict[str, int]]:
+    """The clips of predictions that can be scored, and how many can't, by reason."""
+    truth = {info.id: own_frames(info) for info in infos}
+    reasons = [_unusable(clip, truth.get(clip.info.id)) for clip in predictions.without_masks()]
+    kept = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
+    return predictions.select(kept), dict(Counter(filter(None, reasons)))
+
+
+def _unusable(clip: ClipPrediction, truth: ClipInfo | None) -> str | None:
+    """Why a clip can't be scored, or None."""
+    info, found = clip.info, clip.localization
+    if truth is None:
+        return "unknown clip"
+    if (truth.video, truth.frame_indices, truth.frame_size) != (
+        info.video,
+        info.frame_indices,
+        info.frame_size,
+    ):
+        return "clip of other frames"
+    if not (np.isfinite(found.boxes).all() and np.isfinite(found.probabilities).all()):
+        return "not a number"
+    return "inverted box" if (found.boxes[..., 2:] < found.boxes[..., :2]).any() else None
 
 
 def score(

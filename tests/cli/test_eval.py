@@ -74,14 +74,29 @@ def stored_direction():
 
 
 def test_foreign_predictions_are_scored_against_a_dataset(folder, evaluate):
-    done = evaluate(folder / "predictions", "--dataset", "squares", "--metrics", "corloc", "--format", "json")
+    done = evaluate(folder / "predictions", "--truth", "squares", "--metrics", "corloc", "--format", "json")
     assert done.exit_code == 0, done.output
     scored = json.loads(done.stdout)
     assert scored["coverage"] == {"clips": 10, "done": 10, "frames": 40}
     key = "corloc_any@vid-reference"
     assert scored["metrics"][key]["value"] == stored(folder)["metrics"][key]["value"]
-    table = evaluate(folder / "predictions", "--dataset", "squares")
+    table = evaluate(folder / "predictions", "--truth", "squares")
     assert "10 of 10 clips, 40 frames" in table.output
+
+
+def test_clips_that_cannot_be_scored_are_counted(folder, evaluate):
+    arguments = (folder / "predictions", "--truth", "squares", "-o", "dataset.clips=7", "--metrics", "corloc")
+    done = evaluate(*arguments, "--on-error", "skip", "--format", "json")
+    assert done.exit_code == 0, done.output
+    coverage = json.loads(done.stdout)["coverage"]
+    assert coverage == {"clips": 7, "done": 7, "frames": 28, "skipped": {"unknown clip": 3}}
+    assert "skipped: 3 x unknown clip" in evaluate(*arguments, "--on-error", "skip").stdout
+
+
+def test_metrics_that_do_not_fit_a_run_are_left_out_on_demand(folder, evaluate):
+    done = evaluate(folder, "--metrics", "corloc,fg_ari", "--on-error", "skip")
+    assert done.exit_code == 0, done.output
+    assert "left out: metric 'fg_ari' needs true masks" in done.stderr
 
 
 def test_a_run_that_was_cut_off_is_scored_and_not_finished(folder, evaluate):
@@ -107,10 +122,11 @@ def test_changed_data_are_refused(folder, evaluate):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["predictions"], "say what its truth is with --dataset"),
-        (["predictions", "--dataset", "squares", "-o", "encoder.dim=3"], "scoring runs no encoder"),
-        (["predictions", "--dataset", "squares", "-o", "dataset.clips=3"], "is not in the dataset"),
-        ([".", "--dataset", "squares"], "knows its dataset"),
+        (["predictions"], "say what its truth is with --truth"),
+        (["predictions", "--truth", "squares", "-o", "encoder.dim=3"], "scoring runs no encoder"),
+        (["predictions", "--truth", "squares", "-o", "dataset.clips=3"], "is not in the dataset"),
+        ([".", "--truth", "squares"], "knows its dataset"),
+        ([".", "--metrics", "fg_ari"], "'fg_ari' needs true masks: dataset 'squares' has none. Leave it out"),
         ([".", "--metrics", "corlok"], "Did you mean 'corloc'?"),
         ([".", "--protocol", "vid"], "protocol"),
         (["nothing"], "does not exist"),
@@ -126,7 +142,7 @@ def test_a_file_is_scored_without_torch(tmp_path):
     predictions, truth = synthetic(64)
     write_shards(predictions, tmp_path / "predictions")
     tree = write_tree(truth.values(), tmp_path / "tree")
-    dataset = ["--dataset", "imagenet-vid", "-o", f"dataset.path={tree}", "-o", f"dataset.cache={tmp_path}"]
+    dataset = ["--truth", "imagenet-vid", "-o", f"dataset.path={tree}", "-o", f"dataset.cache={tmp_path}"]
     arguments = ["eval", str(tmp_path / "predictions"), *dataset, "--format", "json"]
     script = (
         "import sys\n"

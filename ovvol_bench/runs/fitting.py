@@ -1,0 +1,119 @@
+"""Which metrics fit what predictions and truth hold; the others are refused or left out with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.detections import Detections
+from ovvol_bench.errors import SettingError
+from ovvol_bench.formats.faults import Report
+from ovvol_bench.metrics.bases import ColumnMetric, DetectionMetric
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import build_metrics
+from ovvol_bench.runs.selection import Choice
+from ovvol_bench.types import ClipInfo
+
+Lacks = Mapping[str, str]
+"""What is missing, of the words of ``Metric.needs``, ``slots`` and ``true boxes``, and why it is."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The metrics to compute.
+
+    Attributes:
+        choices: in order.
+        lenient: whether those that don't fit are left out, or refused.
+    """
+
+    choices: tuple[Choice, ...]
+    lenient: bool
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What came of fitting metrics.
+
+    Attributes:
+        metrics: fresh ones that fit.
+        left_out: name to reason.
+    """
+
+    metrics: tuple[Metric, ...]
+    left_out: Mapping[str, str]
+
+
+def fitting(registry: Registry, dataset: Dataset, wanted: Wanted, lacks: Lacks) -> Fitting:
+    """The metrics that can be computed.
+
+    Raises:
+        UnknownNameError: if a metric isn't installed.
+        SettingError: if a setting is wrong, or a metric doesn't fit and is not to be left out.
+    """
+    built, _ = build_metrics(registry, wanted.choices, dataset.vocabulary)
+    reasons = [
+        _misfit(choice.name, metric, lacks) for choice, metric in zip(wanted.choices, built, strict=True)
+    ]
+    left_out = {choice.name: why for choice, why in zip(wanted.choices, reasons, strict=True) if why}
+    if left_out and not wanted.lenient:
+        raise SettingError(f"{next(iter(left_out.values()))}. Leave it out of --metrics")
+    return Fitting(tuple(metric for metric, why in zip(built, reasons, strict=True) if not why), left_out)
+
+
+def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:
+    """What the truth of a dataset lacks.
+
+    Args:
+        infos: of the clips asked for.
+        name: of the dataset.
+    """
+    bare = next((info for info in infos if info.truth is None), None)
+    if bare is not None:
+        reason = f"clip '{bare.id}' of dataset '{name}' has no truth"
+        return dict.fromkeys(("true boxes", "true masks", "true tracks"), reason)
+    frames = [frame for info in infos for frame in info.truth or () if len(frame)]
+    lacks = {}
+    if any(frame.masks is None for frame in frames):
+        lacks["true masks"] = f"dataset '{name}' has none"
+    if any((frame.track_ids < 0).any() for frame in frames):
+        lacks["true tracks"] = f"dataset '{name}' doesn't know the tracks of all objects"
+    return lacks
+
+
+def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[str, str]:
+    """What detections of a file lack.
+
+    Args:
+        found: in the file.
+        report: of reading it.
+        name: of the file.
+    """
+    lacks = {"slots": f"files in the format {report.format} have none"}
+    if len(found) and not (found.class_ids > 0).any():
+        lacks["classes"] = f"{name} names none"
+    if (found.tracks < 0).any():
+        lacks["tracks"] = f"{name} has boxes without a track"
+    if found.masks is None:
+        lacks["masks"] = f"{name} has none"
+    if report.scores_outside:
+        others = f" ({report.scores_outside} such entries)" if report.scores_outside > 1 else ""
+        lacks["probabilities"] = f"expected scores between 0 and 1; {report.first_outside}{others}"
+    return lacks
+
+
+def _misfit(name: str, metric: Metric, lacks: Lacks) -> str | None:
+    """Why a metric can't be computed, or None."""
+    missing = [need for need in _needs(metric) if need in lacks]
+    return f"metric '{name}' needs {missing[0]}: {lacks[missing[0]]}" if missing else None
+
+
+def _needs(metric: Metric) -> list[str]:
+    """Everything that must be there for a metric, what says most first."""
+    needs = [] if isinstance(metric, ColumnMetric | DetectionMetric) else ["slots"]
+    if getattr(metric, "needs_truth", True):
+        needs.append("true boxes")
+    if isinstance(metric, DetectionMetric) and metric.needs_masks:
+        needs += ["masks", "true masks"]
+    return needs + sorted(metric.needs)

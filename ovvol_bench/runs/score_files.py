@@ -1,0 +1,133 @@
+"""Files of any program against the truth of a dataset: what was found, what was left out, and the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.detections import Frames, in_order
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.faults import OnError
+from ovvol_bench.formats.registry import detect, format_of
+from ovvol_bench.metrics.evaluation import evaluate_detections
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import build_dataset, clip_infos
+from ovvol_bench.runs.fitting import (
+    Fitting,
+    Lacks,
+    Wanted,
+    fitting,
+    lacks_of_detections,
+    lacks_of_truth,
+)
+from ovvol_bench.runs.predictions import is_own, read_predictions
+from ovvol_bench.runs.scoring import needs_masks, score, usable
+from ovvol_bench.runs.selection import Choice
+from ovvol_bench.types import ClipInfo
+
+Fit = Callable[[Lacks], Fitting]
+
+OWN = "ovvol-bench"
+"""The name of this project's own format, docs/predictions.md."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A predictions file.
+
+    Attributes:
+        path: of the file or folder.
+        format: name of its format; None to tell it from the file.
+        on_error: ``fail`` refuses the file at the first fault, ``skip`` leaves out such entries.
+    """
+
+    path: Path
+    format: str | None = None
+    on_error: OnError = "fail"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the file is in this project's own format."""
+        return self.format == OWN or (self.format is None and is_own(self.path))
+
+
+def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted) -> dict[str, Any]:
+    """Score a predictions file or folder of any origin against a dataset.
+
+    Returns:
+        The objects ``dataset``, ``coverage`` and ``metrics`` of a result; ``left_out``, metric to reason; and
+        ``file``: its ``name``, ``format`` and ``sha256`` (of a folder, of its files' names and digests).
+
+    Raises:
+        DataError: if the file can't be read, or it and the dataset don't belong together.
+        SettingError: if a metric doesn't fit and is not to be left out.
+    """
+    spec, dataset = build_dataset(registry, truth)
+    infos, fit = clip_infos(dataset, None), partial(fitting, registry, dataset, wanted)
+    lacks = lacks_of_truth(infos, spec.name)
+    scored = (
+        _score_own(source, infos, fit, lacks)
+        if source.is_own
+        else _score_detections(source, dataset, infos, fit, lacks)
+    )
+    return {
+        "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
+        "coverage": {"clips": len(infos), **scored.coverage},
+        "metrics": scored.metrics,
+        "left_out": dict(scored.left_out),
+        "file": {"name": source.path.name, "format": scored.format, "sha256": digest_of(source.path)},
+    }
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of its files' names and digests."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {digest_of(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What came of a file; the fields are those of ``score_file``'s objects."""
+
+    format: str
+    coverage: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    left_out: Mapping[str, str]
+
+
+def _score_own(source: Source, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks) -> _Scored:
+    found = fit(lacks)
+    predictions = read_predictions(source.path, needs_masks(found.metrics))
+    skipped: dict[str, int] = {}
+    if source.on_error == "skip":
+        predictions, skipped = usable(predictions, infos)
+    coverage, metrics = score(predictions, infos, found.metrics)
+    counts = {"done": coverage.done, "frames": coverage.frames}
+    return _Scored(OWN, counts | ({"skipped": skipped} if skipped else {}), metrics, found.left_out)
+
+
+def _score_detections(
+    source: Source, dataset: Dataset, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
+) -> _Scored:
+    form = format_of(source.format) if source.format else detect(source.path)
+    content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
+    detections, report = form.read(source.path, content, source.on_error)
+    found = fit({**lacks_of_detections(detections, report, str(source.path)), **lacks})
+    values = evaluate_detections(detections, in_order(infos), found.metrics)
+    coverage = {
+        "frames": len(detections.frames),
+        "frames_with_detections": int((detections.counts > 0).sum()),
+        "detections": len(detections),
+        "entries": report.entries,
+        "skipped": dict(report.dropped),
+    }
+    return _Scored(form.name, coverage, {key: asdict(value) for key, value in values.items()}, found.left_out)

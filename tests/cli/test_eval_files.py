@@ -1,0 +1,158 @@
+"""``ovvol-bench eval FILE``: files of any program against the truth of a dataset."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ovvol_bench.cli import main
+from ovvol_bench.data.shapes.dataset import Shapes
+from ovvol_bench.detections import Detections, Frames, in_order
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.registry import FORMATS
+
+DATASET = ["--truth", "shapes", "-o", "dataset.split=val", "-o", "dataset.videos=2"]
+
+
+@pytest.fixture(scope="module")
+def content():
+    return Content.of(Shapes("val", videos=2))
+
+
+@pytest.fixture(scope="module")
+def perfect(content):
+    """The truth as detections, all surely right."""
+    dataset = Shapes("val", videos=2)
+    infos = in_order(dataset.info(index) for index in range(len(dataset)))
+    truths = [truth for info in infos for truth in info.truth]
+    counts = [len(truth) for truth in truths]
+    return Detections(
+        Frames.of(infos),
+        np.repeat(np.arange(len(truths)), counts),
+        np.concatenate([truth.boxes for truth in truths]),
+        np.concatenate([truth.class_ids for truth in truths]),
+        np.ones(sum(counts)),
+        np.concatenate([truth.track_ids for truth in truths]),
+        content.classes,
+        tuple(counts for truth in truths for counts in truth.runs.counts),
+    )
+
+
+@pytest.fixture
+def evaluate(monkeypatch):
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    return lambda path, *options: CliRunner().invoke(main, ["eval", str(path), *DATASET, *map(str, options)])
+
+
+@pytest.fixture
+def written(tmp_path, perfect, content):
+    def write(name, changed=perfect):
+        path = tmp_path / f"found-{name}{FORMATS[name].suffix}"
+        FORMATS[name].write(changed, content, path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_perfect_predictions_of_any_format_score_one(written, evaluate, name):
+    path = written(name)
+    done = evaluate(path, "--metrics", "corloc,vid_ap", "--protocol", "vid-devkit", "--format", "json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["metrics"]["ap50@vid-devkit"]["value"] == 1
+    assert result["metrics"]["corloc_any@vid-devkit"]["value"] == 1
+    assert result["file"]["format"] == name
+    assert result["coverage"]["frames"] == 48
+    if path.is_file():
+        assert result["file"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_all_means_what_the_file_holds(written, evaluate):
+    done = evaluate(written("vid-devkit"), "--metrics", "all", "--format", "json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert (
+        result["left_out"]["fg_ari"]
+        == "metric 'fg_ari' needs slots: files in the format vid-devkit have none"
+    )
+    assert "has boxes without a track" in result["left_out"]["tube_ap"]
+    assert "corloc" not in result["left_out"]
+    assert "left out: metric 'tube_ap' needs tracks" in done.stderr
+    assert {"ap50@vid-reference", "ap@coco", "naming_ece@vid-reference"} <= result["metrics"].keys()
+    tracked = json.loads(evaluate(written("mot"), "--metrics", "all", "--format", "json").stdout)
+    assert "tube_ap" not in tracked["left_out"]
+
+
+def test_the_table_says_what_was_read(written, evaluate, perfect):
+    done = evaluate(written("coco"))
+    assert f"{len(perfect)} detections in 48 of 48 frames, {len(perfect)} entries read" in done.stdout
+    assert "corloc_any" in done.stdout
+
+
+def test_the_result_is_written(written, evaluate, tmp_path):
+    output = tmp_path / "new/result.json"
+    done = evaluate(written("coco"), "--metrics", "corloc", "--output", output)
+    assert done.exit_code == 0, done.output
+    assert json.loads(output.read_text())["metrics"].keys() == {
+        "corloc_any@vid-reference",
+        "corloc_top1@vid-reference",
+    }
+
+
+def test_faults_are_refused_or_counted(written, evaluate):
+    path = written("vid-devkit")
+    path.write_text(path.read_text() + "999 1 0.5 1 2 3 4\n1 99 0.5 1 2 3 4\n")
+    done = evaluate(path)
+    assert done.exit_code == 2
+    assert "unknown frame number 999; the dataset has 1 to 48" in done.stderr
+    assert done.stdout == ""
+    done = evaluate(path, "--on-error", "skip", "--format", "json")
+    assert json.loads(done.stdout)["coverage"]["skipped"] == {"unknown frame": 1, "unknown class": 1}
+    assert "skipped: 1 x unknown class" in evaluate(path, "--on-error", "skip").stdout
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [
+        ("fg_ari", "metric 'fg_ari' needs slots"),
+        ("tube_ap", "metric 'tube_ap' needs tracks"),
+        ("naming_ece", "line 1: score 2"),
+    ],
+)
+def test_a_named_metric_that_does_not_fit_is_an_error(evaluate, tmp_path, metric, reason):
+    path = tmp_path / "odd.txt"
+    path.write_text("1 1 2 1 2 3 4\n2 1 3 1 2 3 4\n")
+    done = evaluate(path, "--metrics", metric)
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    done = evaluate(path, "--metrics", f"corloc,{metric}", "--on-error", "skip")
+    assert done.exit_code == 0
+    assert reason in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.json", "[]", "can't tell its format. Say it with --input-format"),
+        ("a.json", '[{"image_id": 1, "cat', "Was it cut off?"),
+        ("a.json", '[{"video_id": 1, "segmentations": "x"}]', "entry 0: expected an object with video_id"),
+    ],
+)
+def test_bad_files_are_one_message(evaluate, tmp_path, name, text, expected):
+    path = tmp_path / name
+    path.write_text(text)
+    done = evaluate(path)
+    assert done.exit_code == 2
+    assert expected in done.stderr
+
+
+def test_the_format_can_be_said(evaluate, tmp_path):
+    path = tmp_path / "nothing.json"
+    path.write_text("[]")
+    done = evaluate(path, "--input-format", "coco", "--format", "json")
+    assert json.loads(done.stdout)["coverage"]["detections"] == 0
+    done = evaluate(path, "--input-format", "cocoa")
+    assert "Did you mean 'coco'?" in done.stderr
