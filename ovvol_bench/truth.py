@@ -1,4 +1,4 @@
-"""The truth of a clip on a patch grid: what oracles answer with, and what no method can beat on that grid."""
+"""The truth of a clip on a patch grid: what oracles answer with."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 LAYERS = (
     ("errors",),
     ("files", "masks", "types", "registry", "naming.vocabulary"),
-    ("ragged", "predictions", "detections", "benchmark", "components", "grids", "truth", "weights"),
+    ("ragged", "predictions", "detections", "benchmark", "components", "grids", "hub", "truth", "weights"),
     ("naming", "clip", "data", "metrics", "formats"),
     ("pipeline",),
     ("runs", "training", "throughput"),
@@ -31,6 +31,7 @@ PUBLIC = (
     "data",
     "errors",
     "grids",
+    "hub",
     "naming",
     "registry",
     "training",

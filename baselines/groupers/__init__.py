@@ -209,7 +209,9 @@ def ovvol_groupers() -> Iterator[Entry]:
     yield Entry("kmeans", build_kmeans, "k-means over the features of all frames of a clip")
     yield Entry("lost", build_lost, "what hangs together with the patch that is like the fewest (LOST)")
     yield Entry("maskcut", build_maskcut, "several objects by repeated normalised cuts (MaskCut)")
-    yield Entry("oracle", build_oracle, "the truth's masks on the patch grid: an upper bound, no method")
+    yield Entry(
+        "oracle", build_oracle, "the truth's masks on the patch grid: shows what the grid allows, no method"
+    )
     yield Entry("spectral", build_spectral, "normalised cut into K groups, K fixed or chosen")
     yield Entry("tokencut", build_tokencut, "one object by a normalised cut (TokenCut)")
     yield Entry("whole", build_whole, "one slot for everything: naming without grouping")

@@ -1,4 +1,8 @@
-"""The truth's own masks on the patch grid: what no grouper can beat on that grid."""
+"""The truth's own masks on the patch grid: no hard assignment of patches agrees with more pixels.
+
+Box metrics that forgive further boxes (CorLoc of any box) may come out higher with more slots: a slot of
+border patches can fit a box better than the patches that an object has most of.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -43,7 +44,8 @@ def _echo_settings(factory: Callable[..., Any], settings: Sequence[Setting]) -> 
 
 
 def _documentation(factory: Callable[..., Any]) -> str:
-    return inspect.cleandoc(factory.__doc__ or "")  # its own, not a base class's
+    own = factory.func if isinstance(factory, partial) else factory
+    return inspect.cleandoc(own.__doc__ or "")  # its own, not a base class's
 
 
 def _described(found: Found, settings: Sequence[Setting], recipes: Sequence[FoundRecipe]) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
@@ -16,6 +13,7 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from ovvol_bench.clip.files import IMAGE, TEXT, dense_tokens, holds_text, stored_numbers
 from ovvol_bench.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
 from ovvol_bench.errors import SettingError, WeightsError, nearest
+from ovvol_bench.hub import reachable
 from ovvol_bench.weights import State, load_strict, read_state, weights_file
 
 # In files that hold both towers and of no use to either: the loss's scale, the numbers of the
@@ -102,22 +100,12 @@ def _in_cache(tag: Mapping[str, Any]) -> Path | None:
 
 def _fetched(tag: Mapping[str, Any]) -> Path | None:
     # Asked first: without a network the hub's client would retry for most of a minute.
-    if not _reachable(tag.get("url") or constants.ENDPOINT):
+    if not reachable(tag.get("url") or constants.ENDPOINT):
         return None
     try:
         return Path(open_clip.download_pretrained(dict(tag)))
     except (RuntimeError, OSError):
         return None
-
-
-def _reachable(address: str) -> bool:
-    """Whether a server's name resolves; behind a proxy names need not, so that it is taken to."""
-    if getproxies():
-        return True
-    try:
-        return bool(socket.getaddrinfo(urlsplit(address).hostname, None))
-    except OSError:
-        return False
 
 
 def _load_both(towers: ClipTowers, path: Path) -> None:

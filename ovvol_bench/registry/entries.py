@@ -26,12 +26,15 @@ class Entry:
         recipes: ways to train the component by name, the usual one first; for encoders, groupers and
             labelers. Each takes a ``TrainingTask`` as its only positional argument and returns a
             ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
+        argument: the setting that users may give with the name, as in ``timm:vit_small_patch16_224``; None
+            if there is none.
     """
 
     name: str
     factory: Callable[..., Any]
     summary: str
     recipes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    argument: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from ovvol_bench.errors import PluginError, UnknownNameError, nearest
+from ovvol_bench.errors import PluginError, SettingError, UnknownNameError, nearest
 from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
 from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
-from ovvol_bench.registry.vetting import listed_by, new_manager
+from ovvol_bench.registry.vetting import check_argument, listed_by, new_manager
 
 
 class Broken(NamedTuple):
@@ -111,16 +111,24 @@ class Registry:
     def find(self, kind: str, name: str) -> Found:
         """Look a component up.
 
+        Args:
+            kind: one of `KINDS`.
+            name: of the component; NAME:VALUE gives the entry's ``argument`` with it.
+
         Raises:
             UnknownNameError: if no plugin has the name; plugins that failed to load are mentioned.
             PluginError: if several plugins take the name.
+            SettingError: if the component takes no argument, or the value is none that a folder can have.
         """
+        name, colon, value = name.partition(":")
         found = self._found.get((kind, name), [])
         if not found:
             raise UnknownNameError(self._unknown(kind, name))
         if len(found) > 1:
             conflict = Conflict(kind, name, tuple(found))
             raise PluginError(f"{conflict}. Uninstall one, or leave one out with {RESTRICT}.")
+        if colon:
+            check_argument(kind, found[0].entry, value)
         return found[0]
 
     def settings(self, kind: str, name: str) -> list[Setting]:
@@ -141,11 +149,11 @@ class Registry:
         Raises:
             SettingError: if a setting is unknown, missing or has a wrong value.
         """
-        return self._settings_of(kind, name).json_values(options)
+        return self._settings_of(kind, name).json_values(self._with_argument(kind, name, options))
 
     def build(self, kind: str, name: str, options: Mapping[str, object]) -> Any:
         """Build a component, with settings as for `resolve`."""
-        values = self._settings_of(kind, name).values(options)
+        values = self._settings_of(kind, name).values(self._with_argument(kind, name, options))
         return self.find(kind, name).entry.factory(**values)
 
     def recipe(self, kind: str, name: str, recipe: str | None = None) -> FoundRecipe:
@@ -173,6 +181,17 @@ class Registry:
                 f"Recipes: {', '.join(recipes)}."
             )
         return FoundRecipe(recipe, recipes[recipe], f"show {kind} {name}")
+
+    def _with_argument(self, kind: str, name: str, options: Mapping[str, object]) -> Mapping[str, object]:
+        """Settings, with the one that NAME:VALUE gives."""
+        argument, value = self.find(kind, name).entry.argument, name.partition(":")[2]
+        if argument is None or not value:
+            return options
+        if options.get(argument, value) != value:
+            raise SettingError(
+                f"{kind} '{name}' is set to {argument}={options[argument]} as well. Give one of the two."
+            )
+        return {**options, argument: value}
 
     def _settings_of(self, kind: str, name: str) -> SettingsOf:
         return SettingsOf(kind, name, self.settings(kind, name))

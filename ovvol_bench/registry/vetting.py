@@ -9,7 +9,7 @@ from typing import Any
 
 import pluggy
 
-from ovvol_bench.errors import PluginError, nearest
+from ovvol_bench.errors import PluginError, SettingError, nearest
 from ovvol_bench.registry import hookspecs
 from ovvol_bench.registry.discovery import Source
 from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
@@ -90,11 +90,28 @@ def _checked(kind: str, item: object) -> Entry:
     if not callable(item.factory):
         raise PluginError(f"{kind} '{item.name}': the factory is {item.factory!r}; expected a function.")
     try:
-        read_settings(item.factory)
+        settings = {setting.name for setting in read_settings(item.factory)}
     except PluginError as error:
         raise PluginError(f"{kind} '{item.name}': {error}") from error
+    if item.argument is not None and item.argument not in settings:
+        raise PluginError(f"{kind} '{item.name}': its argument '{item.argument}' is none of its settings.")
     _check_recipes(kind, item)
     return item
+
+
+def check_argument(kind: str, entry: Entry, value: str) -> None:
+    """Refuse what stands after the colon of NAME:VALUE if the component takes nothing or it is no name.
+
+    Raises:
+        SettingError: says which.
+    """
+    if entry.argument is None:
+        raise SettingError(f"{kind} '{entry.name}' takes nothing after a colon, got ':{value}'.")
+    if not _NAME.fullmatch(value):
+        raise SettingError(
+            f"{kind} '{entry.name}:{value}': expected letters, digits, '_', '-' and '.' after the colon, as"
+            f" names become folders. Set anything else with -o {kind}.{entry.argument}=VALUE."
+        )
 
 
 def _check_recipes(kind: str, entry: Entry) -> None:

@@ -111,7 +111,7 @@ class RunSpec:
 
     @property
     def oracle(self) -> bool:
-        """Whether a part is told the truth: an upper bound and no method."""
+        """Whether a part is told the truth, which no method is."""
         return any(part.oracle for part in (self.encoder, self.grouper, self.labeler))
 
     @property

@@ -105,7 +105,7 @@ class TestPretrained:
 
     def test_without_a_network_the_file_to_give_is_named(self, monkeypatch):
         monkeypatch.setattr(pretrained, "_in_cache", lambda tag: None)
-        monkeypatch.setattr(pretrained, "_reachable", lambda address: False)
+        monkeypatch.setattr(pretrained, "reachable", lambda address: False)
         with pytest.raises(WeightsError, match=r"openai.*open_clip_model\.safetensors.*labeler\.pretrained"):
             load_pretrained(small_towers(), "ViT-B-16-quickgelu", "openai")
 
@@ -117,7 +117,7 @@ class TestPretrained:
             "try_to_load_from_cache",
             lambda repository, name: str(tmp_path / "open_clip_model.bin"),
         )
-        monkeypatch.setattr(pretrained, "_reachable", lambda address: pytest.fail("asked the network"))
+        monkeypatch.setattr(pretrained, "reachable", lambda address: pytest.fail("asked the network"))
         load_pretrained(towers, "ViT-B-16-quickgelu", "openai")
         assert torch.equal(towers.image.proj, source.image.proj)
 

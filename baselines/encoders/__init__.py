@@ -1,0 +1,146 @@
+"""Encoders to beat: one file a method; the vision transformers of timm are one, with a table of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ovvol_bench import Entry, hookimpl
+
+if TYPE_CHECKING:
+    from ovvol_bench import Encoder
+
+MODELS = {
+    "clip": ("vit_base_patch16_clip_quickgelu_224.openai", "CLIP ViT-B/16, the image tower"),
+    "dino": ("vit_small_patch16_224.dino", "DINO ViT-S/16"),
+    "dinov2": ("vit_base_patch14_dinov2.lvd142m", "DINOv2 ViT-B/14"),
+    "mae": ("vit_base_patch16_224.mae", "MAE ViT-B/16"),
+}
+"""The model of timm that each name stands for, and what it is."""
+
+
+def build_timm(  # noqa: PLR0913 - keywords are the settings
+    *,
+    model: str,
+    weights: str | None = None,
+    pretrained: bool = True,
+    patch_size: int | None = None,
+    dim: int | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+) -> Encoder:
+    """Build the encoder.
+
+    Args:
+        model: a plain vision transformer of timm, with or without the tag of its weights.
+        weights: path of a file, .safetensors or PyTorch's, with timm's names or those of DINO, DINOv2, MAE or
+            CLIP as published; None: see ``pretrained``.
+        pretrained: without ``weights``: take timm's published weights from the hub's cache or the network;
+            false: random weights.
+        patch_size: side of a patch, pixels; none: the model's own. Weights of another size are resampled.
+        dim: width of the transformer; none: the model's own.
+        depth: number of blocks; none: the model's own.
+        heads: attention heads; none: the model's own.
+
+    Raises:
+        SettingError: if timm has no such model, or it isn't a plain transformer.
+        WeightsError: if the weights can't be had, read, or do not fit.
+    """
+    from .vit import build_transformer, local_file, published_file
+
+    sizes = {"patch_size": patch_size, "embed_dim": dim, "depth": depth, "num_heads": heads}
+    encoder = build_transformer(model, sizes)
+    if weights is not None:
+        encoder.load_weights(local_file(weights))
+    elif pretrained:
+        encoder.load_weights(published_file(encoder))
+    return encoder
+
+
+def build_pixels(*, patch_size: int = 16, position_weight: float = 1.0) -> Encoder:
+    """Build the encoder.
+
+    Args:
+        patch_size: side of a patch, pixels.
+        position_weight: factor of row and column beside colour; 0 leaves colour alone.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+    from .pixels import Pixels
+
+    return Pixels(patch_size, position_weight)
+
+
+def build_random(  # noqa: PLR0913 - keywords are the settings
+    *,
+    seed: int = 0,
+    patch_size: int = 16,
+    dim: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    position_frames: int = 16,
+    position_grid: int = 14,
+    final_norm: bool = False,
+) -> Encoder:
+    """Build a VideoMAE whose weights are random.
+
+    Args:
+        seed: of the weights.
+        patch_size: side of a patch, pixels.
+        dim: width of the transformer.
+        depth: number of blocks.
+        heads: attention heads.
+        position_frames: longest clip, frames.
+        position_grid: side of the square grid of patches that positions are made for.
+        final_norm: apply a LayerNorm after the last block.
+
+    Raises:
+        SettingError: if the sizes do not fit together.
+    """
+    import torch
+
+    from ovvol_bench.registry import load_registry
+
+    options = {
+        "patch_size": patch_size,
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "position_frames": position_frames,
+        "position_grid": position_grid,
+        "final_norm": final_norm,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder: Encoder = load_registry(only=("videomae",)).build("encoder", "videomae", options)
+    return encoder
+
+
+def build_oracle(*, patch_size: int = 16, dim: int = 64) -> Encoder:
+    """Build the encoder.
+
+    Args:
+        patch_size: side of a patch, pixels.
+        dim: channels.
+
+    Raises:
+        SettingError: if a number is below 1.
+    """
+    from .oracle import Oracle
+
+    return Oracle(patch_size, dim)
+
+
+@hookimpl
+def ovvol_encoders() -> Iterator[Entry]:
+    """Register the encoders."""
+    for name, (model, what) in MODELS.items():
+        yield Entry(name, partial(build_timm, model=model), f"{what}, frame by frame")
+    yield Entry(
+        "oracle", build_oracle, "features made from the truth: shows what a grouper can do, no method"
+    )
+    yield Entry("pixels", build_pixels, "mean colour and place of every patch: no learning")
+    yield Entry("random", build_random, "VideoMAE with random weights")
+    yield Entry("timm", build_timm, "any vision transformer of timm, as timm:NAME", argument="model")

@@ -1,0 +1,50 @@
+"""Colour and position of patches: what groupers find without any learned feature.
+
+The space in which Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", PAMI
+2012, section 3, cluster pixels, with mean RGB of a patch for the CIELAB colour of a pixel.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovvol_bench import Encoder, Features, SettingError
+
+
+class Pixels(Encoder):
+    """Mean red, green and blue of a patch, then the row and column of its middle, all in [-1, 1].
+
+    Args:
+        patch_size: side of a patch, pixels.
+        position_weight: factor of row and column; 0 leaves colour alone.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+
+    tubelet_size, dim = 1, 5
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self, patch_size: int, position_weight: float) -> None:
+        super().__init__()
+        if patch_size < 1:
+            raise SettingError(f"pixels: patch_size={patch_size}; expected at least 1.")
+        if position_weight < 0:
+            raise SettingError(f"pixels: position_weight={position_weight:g}; expected at least 0.")
+        self.patch_size, self.position_weight = patch_size, position_weight
+
+    def encode(self, video: Tensor) -> Features:
+        """See `Encoder.encode`."""
+        colours = F.avg_pool2d(video.flatten(0, 1).float(), self.patch_size).movedim(1, -1)
+        frames, height, width, _ = colours.shape
+        places = torch.meshgrid(_middles(height), _middles(width), indexing="ij")
+        positions = self.position_weight * torch.stack(places, dim=-1).to(colours)
+        grid = torch.cat([colours, positions.expand(frames, -1, -1, -1)], dim=-1)
+        return Features(grid.unflatten(0, video.shape[:2]))
+
+
+def _middles(cells: int) -> Tensor:
+    """(cells,) middles of equal cells of [-1, 1]."""
+    return (2 * torch.arange(cells) + 1) / cells - 1
