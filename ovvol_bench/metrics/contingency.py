@@ -7,6 +7,7 @@ one table: a frame, a clip or a video.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -17,11 +18,12 @@ import numpy.typing as npt
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.masks import nearest_cells
 from ovvol_bench.predictions import ClipPrediction
-from ovvol_bench.types import Bools, FrameTruth, Ints, Localization
+from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints, Localization
 
 Resolution = Literal["frame", "patch"]
 Groups = Literal["slots", "segments"]
 Identity = Literal["frame", "track", "class"]
+GroupMap = npt.NDArray[np.int16] | npt.NDArray[np.int64]
 
 BACKGROUND = 0
 """Row of the points that no true object covers."""
@@ -140,24 +142,97 @@ def clip_table(clip: ClipPrediction, groups: Groups, resolution: Resolution, ide
         ContractError: if the slot map doesn't fit the clip or its slots.
         DataError: if masks are missing or of another size, or a track is unknown.
     """
-    found, truth = clip.localization, clip.info.truth or ()
+    found = clip.localization
     check_slots(clip)
-    if len(truth) != len(found.slot_map):
-        raise DataError(
-            f"clip '{clip.info.id}': truth of {len(truth)} frames; expected {len(found.slot_map)}"
-        )
     columns = len(found) if groups == "segments" else len(found.segment_of_slot)
+    return frames_table(true_frames(clip.info), _group_map(found, groups), columns, resolution, identity)
+
+
+@dataclass(frozen=True)
+class TrueFrame:
+    """The true objects of one frame and where they are, for messages.
+
+    Attributes:
+        clip: that the frame is in.
+        index: position of the frame in the video.
+        objects: in it.
+    """
+
+    clip: ClipInfo
+    index: int
+    objects: FrameTruth
+
+    def __str__(self) -> str:
+        return f"clip '{self.clip.id}', frame {self.index}"
+
+    def masks(self) -> Bools:
+        """(M, H, W) masks of the objects."""
+        masks = self.objects.pixels
+        if masks is None:
+            raise DataError(f"{self}: the truth has no masks; expected one for every object")
+        expected = (len(self.objects), *self.clip.frame_size)
+        if masks.shape != expected:
+            raise DataError(
+                f"{self}: true masks of shape {masks.shape}; expected {expected}: objects, height, width of "
+                "the frame"
+            )
+        return masks
+
+    def names(self, identity: Identity) -> Ints:
+        """(M + 1,) what each label of the frame is called in the tables."""
+        if identity == "frame":
+            return np.arange(len(self.objects) + 1)
+        if identity == "class":
+            return np.concatenate([[BACKGROUND], self.objects.class_ids])
+        if (self.objects.track_ids < 0).any():
+            raise DataError(
+                f"clip '{self.clip.id}': the truth has objects of unknown track, so their masks can't be "
+                "joined over frames. Score images instead: -o metric.unit=image"
+            )
+        return np.concatenate([[BACKGROUND], self.objects.track_ids + 1])
+
+
+def true_frames(clip: ClipInfo) -> list[TrueFrame]:
+    """The frames of a clip.
+
+    Raises:
+        DataError: if there is truth of another number of frames.
+    """
+    truth = clip.truth or ()
+    if len(truth) != len(clip.frame_indices):
+        raise DataError(f"clip '{clip.id}': truth of {len(truth)} frames; expected {len(clip.frame_indices)}")
+    return [TrueFrame(clip, *each) for each in zip(clip.frame_indices, truth, strict=True)]
+
+
+def frames_table(
+    frames: Sequence[TrueFrame],
+    maps: Iterable[GroupMap],
+    columns: int,
+    resolution: Resolution,
+    identity: Identity,
+) -> ClipTable:
+    """Count the points that true objects and groups share in some frames of one video.
+
+    Args:
+        frames: at least one.
+        maps: for each frame (h, w), the group in [0, ``columns``) of each patch, or ``DROPPED``.
+        columns: number of groups.
+        resolution: see ``clip_table``.
+        identity: see ``clip_table``.
+
+    Raises:
+        DataError: if masks are missing or of another size, or a track is unknown.
+    """
     cells, shared, unseen = [], 0, 0
-    for frame, (objects, patches) in enumerate(zip(truth, _group_map(found, groups), strict=True)):
-        masks = _masks(clip, frame, objects)
-        labels, members = _same_size(masks, patches, resolution)
+    for number, (frame, patches) in enumerate(zip(frames, maps, strict=True)):
+        labels, members = _same_size(frame.masks(), patches, resolution)
         rows, group, points = _table(labels, members, columns)
-        names = _names(clip, objects, identity)
-        cells.append(np.stack([np.full_like(rows, frame), names[rows], group, points]))
+        names = frame.names(identity)
+        cells.append(np.stack([np.full_like(rows, number), names[rows], group, points]))
         shared += int((labels == _SHARED).sum())
-        unseen += len(objects) - len(np.unique(rows[rows > BACKGROUND]))
-    overlaps = Overlaps.of(np.concatenate(cells, axis=1), len(truth))
-    return ClipTable(clip.info.video, overlaps, columns, shared, unseen)
+        unseen += len(frame.objects) - len(np.unique(rows[rows > BACKGROUND]))
+    overlaps = Overlaps.of(np.concatenate(cells, axis=1), len(frames))
+    return ClipTable(frames[0].clip.video, overlaps, columns, shared, unseen)
 
 
 def check_slots(clip: ClipPrediction) -> None:
@@ -204,9 +279,7 @@ def _group_map(found: Localization, groups: Groups) -> npt.NDArray[np.int16]:
     return found.slot_map if groups == "slots" else found.segment_of_slot[found.slot_map]
 
 
-def _same_size(
-    masks: Bools, patches: npt.NDArray[np.int16], resolution: Resolution
-) -> tuple[Ints, npt.NDArray[np.int16]]:
+def _same_size(masks: Bools, patches: GroupMap, resolution: Resolution) -> tuple[Ints, GroupMap]:
     """Label map of the truth and map of the groups, point by point."""
     (height, width), (rows, columns) = masks.shape[1:], patches.shape
     if resolution == "patch":
@@ -216,7 +289,7 @@ def _same_size(
     return label_map(masks), patches[nearest_cells(rows, height)[:, None], nearest_cells(columns, width)]
 
 
-def _table(labels: Ints, members: npt.NDArray[np.int16], columns: int) -> tuple[Ints, Ints, Ints]:
+def _table(labels: Ints, members: GroupMap, columns: int) -> tuple[Ints, Ints, Ints]:
     """Row, column and points of a frame's non-zero cells."""
     counted = labels != _SHARED
     width = columns + 1
@@ -224,36 +297,6 @@ def _table(labels: Ints, members: npt.NDArray[np.int16], columns: int) -> tuple[
     cells = np.flatnonzero(counts)
     rows, group = np.divmod(cells, width)
     return rows, group + DROPPED, counts[cells]
-
-
-def _names(clip: ClipPrediction, objects: FrameTruth, identity: Identity) -> Ints:
-    """(M + 1,) what each label of a frame is called in the tables."""
-    if identity == "frame":
-        return np.arange(len(objects) + 1)
-    if identity == "class":
-        return np.concatenate([[BACKGROUND], objects.class_ids])
-    if (objects.track_ids < 0).any():
-        raise DataError(
-            f"clip '{clip.info.id}': the truth has objects of unknown track, so their masks can't be joined "
-            "over frames. Score images instead: -o metric.unit=image"
-        )
-    return np.concatenate([[BACKGROUND], objects.track_ids + 1])
-
-
-def _masks(clip: ClipPrediction, frame: int, objects: FrameTruth) -> Bools:
-    masks = objects.pixels
-    if masks is None:
-        raise DataError(
-            f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: the truth has no masks; "
-            "expected one for every object"
-        )
-    expected = (len(objects), *clip.info.frame_size)
-    if masks.shape != expected:
-        raise DataError(
-            f"clip '{clip.info.id}', frame {clip.info.frame_indices[frame]}: true masks of shape "
-            f"{masks.shape}; expected {expected}: objects, height, width of the frame"
-        )
-    return masks
 
 
 def _numbered(*keys: Ints) -> Ints:

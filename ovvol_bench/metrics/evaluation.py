@@ -20,6 +20,7 @@ from ovvol_bench.metrics.accumulators import (
 )
 from ovvol_bench.metrics.bases import ClipMetric, ColumnMetric, DetectionMetric
 from ovvol_bench.metrics.columns import Columns, build_columns, detection_columns
+from ovvol_bench.metrics.mask_accumulators import MaskMetric
 from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
@@ -83,7 +84,7 @@ def evaluate_detections(
     columns: dict[str, Columns] = {}
 
     def score(metric: Metric) -> Mapping[str, MetricValue]:
-        if not isinstance(metric, ColumnMetric | DetectionMetric):
+        if not isinstance(metric, ColumnMetric | DetectionMetric | MaskMetric):
             raise SettingError(
                 f"metric {type(metric).__name__} looks at slots, which detections don't have; leave it out "
                 "or score a run or a predictions file of this project's"
@@ -91,6 +92,8 @@ def evaluate_detections(
         _check_truth(metric, table)
         if isinstance(metric, DetectionMetric):
             return metric.score(detections, table)
+        if isinstance(metric, MaskMetric):
+            return metric.score_detections(detections, table)
         if metric.protocol not in columns:
             columns[metric.protocol] = detection_columns(detections, table, protocol_of(metric.protocol))
         return metric.score(columns[metric.protocol])
@@ -191,7 +194,7 @@ def _columns(
     return columns[metric.protocol]
 
 
-def _check_truth(metric: ClipMetric, table: TruthTable) -> None:
+def _check_truth(metric: ClipMetric | MaskMetric, table: TruthTable) -> None:
     for info in table.bare:
         metric.check_truth(info)
 

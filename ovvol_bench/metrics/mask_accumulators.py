@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError, SettingError
 from ovvol_bench.metrics.contingency import (
     DROPPED,
@@ -22,6 +24,7 @@ from ovvol_bench.metrics.contingency import (
     check_slots,
     clip_table,
 )
+from ovvol_bench.metrics.detection_masks import Unit, detection_tables
 from ovvol_bench.metrics.segmentation import (
     Doubles,
     adjusted_rand_index,
@@ -29,10 +32,9 @@ from ovvol_bench.metrics.segmentation import (
     matched_overlaps,
 )
 from ovvol_bench.metrics.slots import SlotUsage, company, pieces, slot_usage
+from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import ClipPrediction, without_context
 from ovvol_bench.types import ClipInfo, Localization
-
-Unit = Literal["image", "clip", "video"]
 
 
 class TableMetric(Metric):
@@ -115,22 +117,56 @@ class MaskMetric(TableMetric):
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
         """The metric's numbers: (S,) values by table, NaN where undefined."""
 
+    def check_truth(self, clip: ClipInfo) -> None:
+        """Refuse a clip without truth.
+
+        Raises:
+            DataError: if it has none.
+        """
+        if clip.truth is None:
+            raise DataError(
+                f"clip '{clip.id}' has no truth; {self.name} needs a dataset with true masks, as shapes has"
+            )
+
     def record(self, clip: ClipPrediction) -> ClipTable:
         """The clip's tables."""
-        if clip.info.truth is None:
-            raise DataError(
-                f"clip '{clip.info.id}' has no truth; {self.name} needs a dataset with true masks, as shapes "
-                "has"
+        self.check_truth(clip.info)
+        with self._named():
+            return clip_table(clip, self._groups, self._resolution, self._row)
+
+    def score_detections(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
+        """The metric's numbers on the masks of another program's detections.
+
+        Raises:
+            SettingError: if the metric is of slots or patches, which detections don't have.
+            DataError: if masks or tracks are missing, or masks are of another size.
+        """
+        if self.protocol != "segments-frame":
+            raise SettingError(
+                f"{self.name} under {self.protocol} looks at slot maps, which detections don't have. Score "
+                "their masks: -o metric.groups=segments -o metric.resolution=frame"
             )
-        identity = "frame" if self.unit == "image" and self.identity == "track" else self.identity
-        try:
-            return clip_table(clip, self._groups, self._resolution, identity)
-        except DataError as error:
-            raise DataError(f"{self.name}: {error}") from error
+        with self._named():
+            return self._conclude(list(detection_tables(detections, table, self.unit, self._row)))
 
     def compute(self) -> Mapping[str, MetricValue]:
         """Means over images, clips or videos that show an object; NaN where there is none."""
-        tables = self.in_order()
+        return self._conclude(self.in_order())
+
+    @property
+    def _row(self) -> Identity:
+        """What makes a row of this unit's tables."""
+        return "frame" if self.unit == "image" and self.identity == "track" else self.identity
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the data say which metric needs it."""
+        try:
+            yield
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from error
+
+    def _conclude(self, tables: Sequence[ClipTable]) -> Mapping[str, MetricValue]:
         overlaps = join(tables, self.unit)
         objects = np.bincount(overlaps.foreground().row_sample, minlength=overlaps.samples)
         notes = {

@@ -110,6 +110,21 @@ def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Ite
     Raises:
         DataError: if a detection has no track.
     """
+    check_tracks(detections)
+    if iou_type == "box":
+        areas = _box_areas(detections.boxes)
+    else:
+        areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
+    places = (detections.frame, samples[detections.frame])
+    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas)
+
+
+def check_tracks(detections: Detections) -> None:
+    """Refuse detections without tracks.
+
+    Raises:
+        DataError: naming the frame of the first.
+    """
     unknown = np.flatnonzero(detections.tracks < 0)
     if len(unknown):
         where = detections.frames.name(int(detections.frame[unknown[0]]))
@@ -117,12 +132,6 @@ def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Ite
             f"detection in {where} has no track; expected "
             "one for every detection. Score it without tracks, or choose a format that has them"
         )
-    if iou_type == "box":
-        areas = _box_areas(detections.boxes)
-    else:
-        areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
-    places = (detections.frame, samples[detections.frame])
-    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas)
 
 
 def true_items(table: TruthTable, samples: Ints, iou_type: IouType) -> Items:
