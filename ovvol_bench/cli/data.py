@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ovvol_bench.cli.common import echo_json, echo_table, format_option
+from ovvol_bench.cli.common import (
+    Settings,
+    echo_json,
+    echo_table,
+    format_option,
+    plugin_option,
+    registry_from,
+    settings_option,
+)
+from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ovvol_bench.benchmark import Dataset
     from ovvol_bench.data.check import Checked
     from ovvol_bench.data.prepare import Outcome
 
 _FEW = 5  # problems that are printed; files hold them all
 
 Split = Literal["train", "val", "test"]
+VID = "imagenet-vid"
 
 
 @click.group("data")
@@ -117,6 +128,35 @@ def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) ->
         raise click.exceptions.Exit(2)
 
 
+@command.group()
+def convert() -> None:
+    """Turn what other programs store into what datasets here read."""
+
+
+@convert.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--split", default="validation", show_default=True, help="train, validation or test.")
+@click.option("--videos", type=click.IntRange(1), help="Only the first so many.")
+def movi(source: str, out: Path, split: str, videos: int | None) -> None:
+    """Write a split of MOVi into OUT/SPLIT, a folder of PNG files a video.
+
+    SOURCE is the folder of one version as tensorflow-datasets stores it, local or not, such as
+    gs://kubric-public/tfds/movi_e/256x256/1.0.0. Videos that are there are kept. Needs
+    tensorflow-datasets; reading what it writes does not.
+    """
+    from itertools import islice
+
+    from ovvol_bench.data.movi_convert import read_examples, write_examples
+    from ovvol_bench.data.progress import with_progress
+
+    count, examples = read_examples(source, split)
+    total = min(count, videos or count)
+    written = write_examples(islice(examples, total), out / split)
+    done = sum(1 for _ in with_progress(written, total, "converting", lambda _: 1))
+    click.echo(f"{done} videos are in {out / split}")
+
+
 @command.command()
 @click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", default="val", show_default=True, help="Folder in Data/VID, or name of the list.")
@@ -183,29 +223,57 @@ def _echo_check_json(checked: Checked, split: str, official: Mapping[str, int]) 
 
 
 @command.command()
-@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--split", default="val", show_default=True, help="Folder in Data/VID.")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--dataset", default=VID, show_default=True, help="Name of the dataset that is at PATH.")
+@click.option("--split", help="Part of the dataset; its own default, or val for imagenet-vid.")
 @click.option(
     "--list", "list_file", type=click.Path(path_type=Path), help="Text file, one video or frame a line."
 )
-@click.option(
-    "--vocabulary", default="imagenet-vid", show_default=True, help="Built-in name, or a .yaml file."
-)
+@click.option("--vocabulary", help="Built-in name, or a .yaml file; the dataset's own by default.")
 @click.option("--cache", help="Folder for parsed annotations; the user's cache folder by default.")
-def inspect(path: Path, split: str, list_file: Path | None, vocabulary: str, cache: str | None) -> None:
-    """Print what an ILSVRC-VID tree at PATH contains, as evaluation reads it.
+@plugin_option
+@settings_option
+@click.pass_context
+def inspect(
+    context: click.Context, /, path: Path, dataset: str, settings: Settings, **given: Path | str | None
+) -> None:
+    """Print what a dataset at PATH contains, as evaluation reads it: a tree, a JSON file, a folder.
 
-    It ends at the first mistake; 'data check' looks for them all.
+    It ends at the first mistake; 'data check' looks for them all in an ILSVRC-VID tree.
     """
+    options = {name.removesuffix("_file"): value for name, value in given.items() if value is not None}
+    if dataset == VID:
+        _inspect_tree(path, options)
+        return
+    options |= {"path": path, **settings.get("dataset", {})}
+    _inspect_indexed(dataset, registry_from(context).build("dataset", dataset, options))
+
+
+def _inspect_indexed(name: str, dataset: Dataset) -> None:
+    from ovvol_bench.data.indexed import IndexedVideos
+    from ovvol_bench.data.truth_index import describe
+
+    if not isinstance(dataset, IndexedVideos):
+        raise SettingError(f"dataset '{name}' has no index to look into: its clips are read one by one.")
+    words = dataset.vocabulary
+    truth = "" if dataset.annotated else ", without truth"
+    click.echo(f"dataset {name}, vocabulary '{words.name}' of {len(words.classes)} classes{truth}")
+    rows = {**describe(dataset.index, words), "clips": len(dataset)}
+    rows |= {f"left out: {reason}": count for reason, count in dataset.skipped.items()}
+    echo_table([{"what": what, "count": count} for what, count in rows.items()])
+
+
+def _inspect_tree(path: Path, options: Mapping[str, Any]) -> None:
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.truth_index import describe
     from ovvol_bench.data.vid_index import find_frames, load_index
     from ovvol_bench.data.vid_tree import find_tree, read_videos
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
-    tree, words = find_tree(path, split), load_vocabulary(vocabulary)
-    listed = read_videos(tree, list_file)
-    index = load_index(tree, find_frames(tree, listed.videos), words, cache_folder(cache))
+    split = options.get("split", "val")
+    tree, words = find_tree(path, split), load_vocabulary(options.get("vocabulary", VID))
+    listed = read_videos(tree, options.get("list"))
+    index = load_index(tree, find_frames(tree, listed.videos), words, cache_folder(options.get("cache")))
     source = "none, all folders are read" if listed.source is None else f"{listed.source} ({listed.layout})"
     click.echo(f"split {split}, list: {source}")
     echo_table([{"what": what, "count": count} for what, count in describe(index, words).items()])

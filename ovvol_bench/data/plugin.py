@@ -173,12 +173,132 @@ def build_shapes(  # noqa: PLR0913 - settings
     return ImageNetVid(source, shapes_vocabulary(), clips)
 
 
+def build_youtube_vis(  # noqa: PLR0913 - settings
+    *,
+    path: Path,
+    frames: Path | None = None,
+    split: str = "all",
+    vocabulary: str | None = None,
+    masks: bool = True,
+    frames_per_clip: int = 8,
+    sampling: Literal["all", "reference"] = "all",
+    stride: int = 1,
+    short_side: int = 224,
+    multiple: int = 16,
+    cache: str | None = None,
+) -> Dataset:
+    """YouTube-VIS 2019 or 2021, or any JSON of its format: boxes, masks and tracks.
+
+    Args:
+        path: the JSON file, or the folder of the archive, whose training file is taken.
+        frames: folder that the file names start from; none: JPEGImages near the JSON. Scoring needs none.
+        split: all, videosaur-train, videosaur-val, videocutler, or a .txt file with a video a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the year's or the JSON's.
+        masks: whether to read masks.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.youtube_vis import YoutubeVisSource, open_youtube_vis
+
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
+    source = YoutubeVisSource(path, cache_folder(cache), frames, masks)
+    return open_youtube_vis(source, split, vocabulary, clips)
+
+
+def build_coco_vid(  # noqa: PLR0913 - settings
+    *,
+    path: Path,
+    frames: Path | None = None,
+    split: str = "all",
+    vocabulary: str | None = None,
+    masks: bool = True,
+    box_ends: Literal["auto", "exclusive", "inclusive"] = "auto",
+    frames_per_clip: int = 8,
+    sampling: Literal["all", "reference"] = "all",
+    stride: int = 1,
+    short_side: int = 224,
+    multiple: int = 16,
+    cache: str | None = None,
+) -> Dataset:
+    """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
+
+    Args:
+        path: the JSON file.
+        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
+        split: all, or a .txt file with a video a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
+            exactly the JSON's names, else those.
+        masks: whether to read masks.
+        box_ends: whether x + width is the last column inside a box (inclusive) or one past it (exclusive);
+            auto: inclusive if annotations have "generated", as ImageNet-VID's that MMTracking converted.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.coco_vid import CocoVidSource, open_coco_vid
+    from ovvol_bench.data.sampling import ClipSettings
+
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
+    source = CocoVidSource(path, cache_folder(cache), frames, box_ends, masks)
+    return open_coco_vid(source, split, vocabulary, clips)
+
+
+def build_movi(  # noqa: PLR0913 - settings
+    *,
+    path: Path,
+    split: str = "validation",
+    list: Path | None = None,
+    vocabulary: str | None = None,
+    frames_per_clip: int = 8,
+    sampling: Literal["all", "reference"] = "all",
+    stride: int = 1,
+    short_side: int = 224,
+    multiple: int = 16,
+    cache: str | None = None,
+) -> Dataset:
+    """MOVi as folders, which "ovvol-bench data convert movi" writes: boxes, masks and tracks.
+
+    Args:
+        path: folder that holds a folder a split.
+        split: name of the folder with a folder a video.
+        list: .txt file with a video a line; none: all.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the categories of the videos.
+        frames_per_clip: frames in a clip; MOVi has 24 a video.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for truth read from the masks; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.movi import MoviSource, open_movi
+    from ovvol_bench.data.sampling import ClipSettings
+
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
+    return open_movi(MoviSource(path, split, cache_folder(cache), list), vocabulary, clips)
+
+
 @hookimpl
 def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
+    yield Entry(
+        "coco-vid", build_coco_vid, "a JSON in COCO's format for videos, as of MMTracking, with truth"
+    )
     yield Entry("imagenet-vid", build_imagenet_vid, "ImageNet-VID, or any tree in its layout, with truth")
     yield Entry(
         "image-folder", build_image_folder, "images in a folder a class, such as ImageNet-1k, without truth"
     )
+    yield Entry("movi", build_movi, "MOVi as folders of frames and masks, converted from tfds, with truth")
     yield Entry("shapes", build_shapes, "rendered videos of textured objects that move and hide each other")
     yield Entry("videos", build_videos, "a video file or a folder of them, without truth")
+    yield Entry("youtube-vis", build_youtube_vis, "YouTube-VIS 2019 or 2021, with boxes, masks and tracks")

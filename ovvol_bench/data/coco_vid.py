@@ -1,0 +1,186 @@
+"""Dataset ``coco-vid``: videos in COCO's format as MMTracking extends it, converted ImageNet-VID too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ovvol_bench.data.json_files import FLAG, LIST, TEXT, WHOLE, JsonFile, Section, box_problem
+from ovvol_bench.data.json_videos import (
+    CROWD_CLASS,
+    Annotations,
+    Categories,
+    JsonVideos,
+    Objects,
+    index_of_objects,
+    load_annotations,
+    where_dense,
+)
+from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.truth_rows import VideoFrames
+from ovvol_bench.data.video_splits import split_rows
+from ovvol_bench.data.vocabularies import choose_vocabulary
+from ovvol_bench.types import Ints
+
+BoxEnds = Literal["auto", "exclusive", "inclusive"]
+
+
+@dataclass(frozen=True)
+class CocoVidSource:
+    """Where everything lies, and how it is meant.
+
+    Attributes:
+        path: the JSON file.
+        cache: folder of the cache.
+        frames: folder that the file's names start from; None: the file's own.
+        box_ends: whether ``x + width`` is the last column inside (``inclusive``, as where ImageNet-VID was
+            converted with ``width = xmax - xmin``) or one past it (``exclusive``, as in COCO). ``auto``:
+            inclusive where annotations have ``generated``, which only that conversion writes.
+        masks: whether to read masks; else boxes only.
+    """
+
+    path: Path
+    cache: Path
+    frames: Path | None = None
+    box_ends: BoxEnds = "auto"
+    masks: bool = True
+
+
+def open_coco_vid(
+    source: CocoVidSource, split: str, vocabulary: str | None, clips: ClipSettings
+) -> JsonVideos:
+    """Open all videos of a file, or those that a list names.
+
+    Args:
+        source: where everything lies.
+        split: ``all``, or a text file, see ``video_splits``.
+        vocabulary: see ``choose_vocabulary``.
+        clips: how clips are cut and resized.
+
+    Raises:
+        DataError: if the file is missing or malformed; names the entry.
+    """
+    form = f"coco-vid box_ends={source.box_ends} masks={source.masks}"
+    parse = partial(parse_coco_vid, source=source)
+    everything = load_annotations(source.path, source.cache, parse, form)
+    rows = split_rows(split, everything.index.videos.tolist(), {}, source.path)
+    words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), source.path.name)
+    return JsonVideos(everything.of_videos(rows), source.frames or source.path.parent, words, class_of, clips)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The ``images`` of a file: V videos that have any, F images in the videos' order.
+
+    Attributes:
+        section: of the file.
+        order: (F,) entries, by video and then by ``frame_id``.
+        videos: (F,) position of each image's video among all of the file, in ``order``.
+        numbers: (F,) ``frame_id`` of each, in ``order``.
+        sizes: (F, 2) height and width, in ``order``.
+    """
+
+    section: Section
+    order: list[int]
+    videos: Ints
+    numbers: Ints
+    sizes: Ints
+
+    @classmethod
+    def of(cls, file: JsonFile, videos: Section, video_row_of: dict[int, int]) -> _Images:
+        section = file.section("images")
+        rows = section.rows("video_id", videos, video_row_of)
+        numbers = section.column("frame_id", WHOLE)
+        sizes = list(zip(section.column("height", WHOLE), section.column("width", WHOLE), strict=True))
+        order = sorted(range(len(rows)), key=lambda entry: (rows[entry], numbers[entry]))
+        for before, entry in pairwise(order):
+            if rows[before] == rows[entry] and numbers[before] == numbers[entry]:
+                section.refuse(entry, f"its video has another image of frame_id {numbers[entry]}")
+        for entry, (number, size) in enumerate(zip(numbers, sizes, strict=True)):
+            if number < 0 or min(size) < 1:
+                section.refuse(
+                    entry, f"frame_id {number}, height and width {size}; expected 0 and 1 at least"
+                )
+        return cls(
+            section,
+            order,
+            np.array([rows[entry] for entry in order], np.int64),
+            np.array([numbers[entry] for entry in order], np.int64),
+            np.array([sizes[entry] for entry in order], np.int64).reshape(-1, 2),
+        )
+
+    def column(self, values: Sequence[Any]) -> list[Any]:
+        """Values of all entries, in ``order``."""
+        return [values[entry] for entry in self.order]
+
+
+def parse_coco_vid(file: JsonFile, source: CocoVidSource) -> Annotations:
+    """Columns of a file.
+
+    A frame's position in its video is ``frame_id``, a track is ``instance_id`` (-1 or none: unknown).
+    ``occluded`` and ``generated`` count where they are 1 or true.
+
+    Args:
+        file: to read.
+        source: how it is meant.
+
+    Raises:
+        DataError: if something is missing, unknown or repeated; names the entry.
+    """
+    listed, categories = file.section("videos"), Categories.of(file)
+    video_ids, names = listed.ids(), listed.column("name", TEXT)
+    listed.require_unique("name", names)
+    images = _Images.of(file, listed, {number: row for row, number in enumerate(video_ids)})
+    objects = Objects(file.section("annotations", optional=True))
+    image_ids = images.column(images.section.ids())
+    _gather(objects, images, image_ids, categories, source)
+    there, starts = np.unique(images.videos, return_index=True)
+    parts = np.split(images.numbers, starts[1:]) if len(there) else []
+    videos = [VideoFrames(names[row], part) for row, part in zip(there.tolist(), parts, strict=True)]
+    return Annotations(
+        index=where_dense(index_of_objects(videos, images.sizes, objects), parts),
+        files=np.array(images.column(images.section.column("file_name", TEXT))),
+        video_ids=np.array(video_ids, np.int64)[there],
+        frame_ids=np.array(image_ids, np.int64),
+        category_ids=np.array(categories.ids, np.int64),
+        category_names=np.array(categories.names),
+        counts=np.array([len(objects.section) > 0, len(names) - len(there)], np.int64),
+    )
+
+
+def _gather(
+    objects: Objects, images: _Images, image_ids: list[int], categories: Categories, source: CocoVidSource
+) -> None:
+    section = objects.section
+    section.ids()
+    place_of = {number: place for place, number in enumerate(image_ids)}
+    frames = section.rows("image_id", images.section, place_of)
+    classes = section.rows("category_id", categories.section, categories.row_of)
+    crowds = section.column("iscrowd", FLAG, 0)
+    tracks = section.column("instance_id", WHOLE, -1)
+    occluded, generated = (section.column(name, FLAG, 0) for name in ("occluded", "generated"))
+    boxes = section.column("bbox", LIST)
+    end = 0 if _inclusive(section, source.box_ends) else 1
+    sizes = [(height, width) for height, width in images.sizes.tolist()]
+    for entry, (frame, box) in enumerate(zip(frames, boxes, strict=True)):
+        if problem := box_problem(box):
+            section.refuse(entry, f"bbox {problem}")
+        x, y, width, height = box
+        class_id = CROWD_CLASS if crowds[entry] else classes[entry] + 1
+        corners = (x, y, x + width - end, y + height - end)
+        flags = (occluded[entry] == 1, generated[entry] == 1)
+        segmentation = section.entries[entry].get("segmentation") if source.masks else None
+        mask = objects.mask(entry, segmentation, sizes[frame], "segmentation")
+        objects.add(entry, frame, (class_id, *corners, tracks[entry], *flags), mask)
+
+
+def _inclusive(section: Section, box_ends: BoxEnds) -> bool:
+    if box_ends == "auto":
+        return any("generated" in entry for entry in section.entries)
+    return box_ends == "inclusive"

@@ -1,0 +1,188 @@
+"""Annotation files in JSON, checked field by field: a mistake is told with the file and the entry."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ovvol_bench.errors import DataError
+
+_MISSING = object()
+_WORDS = {int: "a whole number", float: "a number", str: "text", list: "a list", bool: "true or false"}
+NUMBER = (int, float)
+WHOLE = (int,)
+FLAG = (int, bool)
+TEXT = (str,)
+LIST = (list,)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One list of a file, such as ``videos``.
+
+    Attributes:
+        path: of the file.
+        name: of the list.
+        entries: its items, mappings all.
+    """
+
+    path: Path
+    name: str
+    entries: Sequence[Mapping[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def column(self, field: str, kinds: tuple[type, ...], default: Any = _MISSING) -> list[Any]:
+        """A field of every entry.
+
+        Args:
+            field: its name.
+            kinds: what its values may be, exactly.
+            default: for entries without it; not given: it must be there.
+
+        Raises:
+            DataError: if an entry lacks it or has something else there; names the entry.
+        """
+        values = [entry.get(field, default) for entry in self.entries]
+        for row, value in enumerate(values):
+            if type(value) not in kinds and value is not default:
+                self.refuse(row, f"{field} is {_shown(value)}; expected {_expected(kinds)}")
+            if value is _MISSING:
+                self.refuse(row, f"{field} is missing; expected {_expected(kinds)}")
+        return values
+
+    def ids(self) -> list[int]:
+        """The entries' ids.
+
+        Raises:
+            DataError: if an entry has none, or one is used twice.
+        """
+        ids: list[int] = self.column("id", WHOLE)
+        self.require_unique("id", ids)
+        return ids
+
+    def require_unique(self, field: str, values: Sequence[Any]) -> None:
+        """Check that no value of a field is there twice.
+
+        Raises:
+            DataError: if one is; names the second entry.
+        """
+        seen = set()
+        for row, value in enumerate(values):
+            if value in seen:
+                self.refuse(row, f"the {field} {_shown(value)} is used twice; expected every {field} once")
+            seen.add(value)
+
+    def rows(self, field: str, of: Section, row_of: Mapping[int, int]) -> list[int]:
+        """Which entry of another list a field of every entry points to.
+
+        Args:
+            field: its name, such as ``video_id``.
+            of: the other list.
+            row_of: position of every id of the other list.
+
+        Raises:
+            DataError: if there is no such entry; names both.
+        """
+        targets = self.column(field, WHOLE)
+        for row, target in enumerate(targets):
+            if target not in row_of:
+                self.refuse(row, f"{field} {target} is none of the ids in '{of.name}'")
+        return [row_of[target] for target in targets]
+
+    def refuse(self, row: int, problem: str) -> NoReturn:
+        """Raise a ``DataError`` about an entry.
+
+        Args:
+            row: position of the entry.
+            problem: what is wrong and what was expected, without a full stop.
+        """
+        number = self.entries[row].get("id")
+        called = f" (id {number})" if number is not None else ""
+        raise DataError(
+            f"{self.path}: {self.name}[{row}]{called}: {problem}. Correct or leave out the entry."
+        )
+
+
+@dataclass(frozen=True)
+class JsonFile:
+    """A parsed file whose top level is a mapping.
+
+    Attributes:
+        path: of the file.
+        content: the mapping.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def section(self, name: str, optional: bool = False) -> Section:
+        """One of its lists.
+
+        Args:
+            name: of the list.
+            optional: whether it may be missing or null, which reads as empty.
+
+        Raises:
+            DataError: if it is missing or anything but a list of mappings.
+        """
+        entries = self.content.get(name)
+        if entries is None and optional:
+            entries = []
+        if not isinstance(entries, list):
+            known = ", ".join(sorted(map(str, self.content))) or "nothing"
+            raise DataError(
+                f"{self.path}: '{name}' is {_shown(entries)}; expected a list. The file has: {known}. Is it "
+                "the annotation file, and of this format?"
+            )
+        for row, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                raise DataError(f"{self.path}: {name}[{row}] is {_shown(entry)}; expected fields with names.")
+        return Section(self.path, name, entries)
+
+
+def read_json(path: Path) -> JsonFile:
+    """Parse a file.
+
+    Raises:
+        DataError: if it is missing, cut off or no JSON, or its top level is no mapping.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read ({error.strerror}). Set path to the annotation file."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is no valid JSON ({error}). The file may be cut off: download or write it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: the top level is {_shown(content)}; expected fields with names, 'videos' among them. "
+            "Is it a file of results? Those are read by 'ovvol-bench eval'."
+        )
+    return JsonFile(path, content)
+
+
+def box_problem(box: Any) -> str | None:
+    """What is wrong with ``[x, y, width, height]``, or None."""
+    if not isinstance(box, list) or len(box) != 4 or not all(type(value) in NUMBER for value in box):
+        return f"is {_shown(box)}; expected [x, y, width, height]"
+    if not all(map(math.isfinite, box)) or box[2] < 0 or box[3] < 0:
+        return f"is {_shown(box)}; expected finite numbers and no negative width or height"
+    return None
+
+
+def _expected(kinds: tuple[type, ...]) -> str:
+    return " or ".join(_WORDS[kind] for kind in kinds)
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, default=repr)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,321 @@
+"""Dataset ``movi``: rendered videos of Kubric's MOVi sets, as folders.
+
+::
+
+    ROOT/SPLIT/VIDEO/frames/000000.png ...           or video.npy: (T, H, W, 3) uint8 RGB
+    ROOT/SPLIT/VIDEO/segmentations/000000.png ...    or segmentations.npy: (T, H, W) or (T, H, W, 1) uint8,
+                                                     0 background, else 1 + the instance
+    ROOT/SPLIT/VIDEO/instances.json                  optional: {"category": [name or null of every instance]}
+
+``.npz`` files are read too if they hold one array. Boxes are those of the masks, so they and the flags
+of other files are not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.data.cache import load_columns, store_columns
+from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
+from ovvol_bench.data.json_files import read_json
+from ovvol_bench.data.progress import with_progress
+from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
+from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.truth_index import TruthIndex
+from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
+from ovvol_bench.data.vid_masks import label_runs, read_labels
+from ovvol_bench.data.video_splits import split_rows
+from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.masks import RleMasks
+from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.types import Ints
+
+VERSION = "1"
+"""Of the columns and of how they are made; part of the cache's key."""
+
+VIDEO, FRAMES, SEGMENTATIONS, INSTANCES = "video", "frames", "segmentations", "instances.json"
+PNG = ".png"
+_ARRAYS = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class MoviSource:
+    """Where everything lies.
+
+    Attributes:
+        path: holds a folder a split.
+        split: that is read.
+        cache: folder of the cache.
+        list_file: names of the videos to read, one a line; None: all.
+    """
+
+    path: Path
+    split: str
+    cache: Path
+    list_file: Path | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder of videos."""
+        return self.path / self.split
+
+
+def open_movi(source: MoviSource, vocabulary: str | None, clips: ClipSettings) -> Movi:
+    """Open a split.
+
+    Args:
+        source: where everything lies.
+        vocabulary: see ``choose_vocabulary``.
+        clips: how clips are cut and resized.
+
+    Raises:
+        DataError: if the folder is missing or has no video, or a file is missing or malformed; names it.
+    """
+    root = source.root
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is no folder: expected a folder a video. Convert MOVi with 'ovvol-bench data convert "
+            "movi', and set dataset.path and dataset.split."
+        )
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    split = "all" if source.list_file is None else str(source.list_file)
+    rows = split_rows(split, names, {}, root)
+    index, categories = load_movi(root, [names[row] for row in rows], source.cache)
+    words, class_of = choose_vocabulary(vocabulary, categories, "movi")
+    return Movi(root, index.with_classes(class_of), words, clips)
+
+
+class Movi(IndexedVideos):
+    """Clips of the videos of a folder.
+
+    Args:
+        root: holds a folder a video.
+        index: truth, from ``load_movi``, with classes of the vocabulary.
+        vocabulary: that the classes refer to.
+        clips: how clips are cut and resized.
+    """
+
+    def __init__(self, root: Path, index: TruthIndex, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+        super().__init__(vocabulary, clips)
+        self.index = index
+        self._root = root
+
+    def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
+        """See ``IndexedVideos.frames``."""
+        folder = self._root / str(self.index.videos[video])
+        positions = self.index.frame_numbers[list(rows)].tolist()
+        height, width = self.index.frame_sizes[video].tolist()
+        if (folder / FRAMES).is_dir():
+            files = [folder / FRAMES / f"{position:06d}{PNG}" for position in positions]
+            return FrameFolder(files, (height, width))
+        return ArrayFrames(folder, positions, (height, width))
+
+    def training_videos(self) -> IndexedTraining:
+        """All frames of the videos."""
+        return IndexedTraining(self)
+
+
+class ArrayFrames(FrameReader):
+    """Some frames of a video that is one array.
+
+    Args:
+        folder: of the video.
+        positions: of the frames in the array.
+        frame_size: (height, width), pixels.
+
+    Raises:
+        DecodeError: if there is no such array, or it has another shape.
+    """
+
+    def __init__(self, folder: Path, positions: Sequence[int], frame_size: tuple[int, int]) -> None:
+        self.frame_count, self.frame_size = len(positions), frame_size
+        self._positions = positions
+        try:
+            self._video = _array(folder, VIDEO, f"a folder {FRAMES} of PNG files")
+        except DataError as error:
+            raise DecodeError(str(error)) from error
+        shape, last = self._video.shape, max(positions)
+        right = len(shape) == 4 and shape[0] > last and shape[1:] == (*frame_size, 3)
+        if not right or self._video.dtype != np.uint8:
+            raise DecodeError(
+                f"{folder / VIDEO} is of {self._video.dtype} {shape}; expected uint8, at least {last + 1} "
+                f"frames of {(*frame_size, 3)} (height, width, RGB). Convert the video again."
+            )
+
+    def images(self, indices: Sequence[int]) -> Iterator[Image]:
+        """See ``FrameReader.images``."""
+        return (np.asarray(self._video[self._positions[index]]) for index in indices)
+
+
+def load_movi(root: Path, names: Sequence[str], cache: Path) -> tuple[TruthIndex, list[str]]:
+    """Truth of videos: from the cache, or from the masks and then into the cache.
+
+    Args:
+        root: holds a folder a video.
+        names: of the videos.
+        cache: folder of the cache; its key hashes names, sizes and times of change of all files read.
+
+    Returns:
+        The index and the names of the categories; class ids are positions in these, from 1.
+
+    Raises:
+        DataError: if a file is missing or malformed; names it.
+    """
+    stamps = [(name, _stamps(root / name)) for name in names]
+    source = repr((VERSION, os.fspath(root.absolute()), stamps))
+    key = f"movi-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
+    columns = load_columns(cache, key)
+    if columns is None:
+        shown = with_progress(names, len(names), "reading masks", lambda _: 1)
+        columns = _columns([_read_video(root / name) for name in shown])
+        store_columns(cache, key, columns)
+    index = TruthIndex(**{field.name: columns[field.name] for field in fields(TruthIndex)})
+    return index, columns["categories"].tolist()
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of change of what truth is read from."""
+    inner = folder / SEGMENTATIONS
+    paths = [folder / INSTANCES, *(folder / f"{SEGMENTATIONS}{suffix}" for suffix in _ARRAYS)]
+    paths += sorted(inner.iterdir()) if inner.is_dir() else []
+    stats = [(path.name, path.stat()) for path in paths if path.exists()]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+
+@dataclass(frozen=True)
+class _Video:
+    """Truth of one video: per frame the numbers of the instances that show, and their masks."""
+
+    name: str
+    size: tuple[int, int]
+    shown: list[list[int]]
+    runs: list[bytes]
+    categories: list[str | None] | None
+
+    def category(self, instance: int) -> str:
+        """What an instance is called; ``object`` where nothing is known."""
+        name = self.categories[instance] if self.categories is not None else None
+        return OBJECT if name is None else name
+
+
+def _read_video(folder: Path) -> _Video:
+    labels = list(_labels(folder))
+    categories = _categories(folder / INSTANCES)
+    shown = [(np.unique(frame)[np.unique(frame) > 0] - 1).tolist() for frame in labels]
+    most = max((max(frame, default=-1) for frame in shown), default=-1)
+    if categories is not None and most >= len(categories):
+        raise DataError(
+            f"{folder / SEGMENTATIONS} has the value {most + 1}, but {INSTANCES} has {len(categories)} "
+            "categories; expected 1 + the position of an instance. Convert the video again."
+        )
+    runs = [
+        run
+        for frame, instances in zip(labels, shown, strict=True)
+        for run in label_runs(frame, np.array(instances, np.int64) + 1)
+    ]
+    height, width = labels[0].shape
+    return _Video(folder.name, (height, width), shown, runs, categories)
+
+
+def _labels(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """(H, W) uint8 of every frame; at least one, of one size."""
+    inner = folder / SEGMENTATIONS
+    if not inner.is_dir():
+        yield from _label_array(folder)
+        return
+    count = sum(1 for path in inner.iterdir() if path.suffix == PNG)
+    if not count:
+        raise DataError(f"{inner} has no {PNG} files: expected one a frame. Convert the video again.")
+    first = read_labels(inner / f"{0:06d}{PNG}")
+    yield first
+    for number in range(1, count):
+        file = inner / f"{number:06d}{PNG}"
+        frame = read_labels(file)
+        if frame.shape != first.shape:
+            raise DataError(
+                f"Mask {file} is {frame.shape} (height, width); expected {first.shape} as the first."
+            )
+        yield frame
+
+
+def _label_array(folder: Path) -> npt.NDArray[np.uint8]:
+    labels = _array(folder, SEGMENTATIONS, f"a folder {SEGMENTATIONS} of PNG files")
+    flat = labels[..., 0] if labels.ndim == 4 and labels.shape[-1] == 1 else labels
+    if flat.ndim != 3 or flat.dtype != np.uint8 or not flat.size:
+        raise DataError(
+            f"{folder / SEGMENTATIONS} is of {labels.dtype} {labels.shape}; expected uint8 (frames, height, "
+            "width) or (frames, height, width, 1). Convert the video again."
+        )
+    return np.asarray(flat, np.uint8)
+
+
+def _array(folder: Path, name: str, instead: str) -> npt.NDArray[Any]:
+    """The array of ``name.npy``, mapped, or the one in ``name.npz``."""
+    path = next(
+        (folder / f"{name}{suffix}" for suffix in _ARRAYS if (folder / f"{name}{suffix}").exists()), None
+    )
+    if path is None:
+        raise DataError(
+            f"{folder} has neither {name}.npy nor {name}.npz nor {instead}. Convert the video again."
+        )
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            return stored
+        with stored:
+            (only,) = stored.files
+            return np.asarray(stored[only])
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} can't be read ({error}): expected one numpy array. Convert the video again."
+        ) from error
+
+
+def _categories(path: Path) -> list[str | None] | None:
+    """Names of the instances' categories, None where one has none; None without a file."""
+    if not path.exists():
+        return None
+    categories = read_json(path).content.get("category")
+    if categories is None:
+        return None
+    if not isinstance(categories, list) or not all(name is None or type(name) is str for name in categories):
+        raise DataError(f"{path}: category is no list of names; expected text or null for every instance.")
+    return categories
+
+
+def _columns(videos: Sequence[_Video]) -> dict[str, Any]:
+    shown = [frame for video in videos for frame in video.shown]
+    named = [
+        (video.category(instance), instance)
+        for video in videos
+        for frame in video.shown
+        for instance in frame
+    ]
+    categories = sorted({name for name, _ in named}) or [OBJECT]
+    row_of = {name: row for row, name in enumerate(categories, 1)}
+    rows = np.zeros((len(named), 8))
+    rows[:, 0] = [row_of[name] for name, _ in named]
+    rows[:, 5] = [instance for _, instance in named]
+    boxes = [RleMasks(video.size, tuple(video.runs)).boxes() for video in videos if video.runs]
+    rows[:, 1:5] = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
+    lengths: Ints = np.array([len(video.shown) for video in videos], np.int64)
+    raw = RawAnnotations(
+        np.repeat(np.array([video.size for video in videos], np.int64), lengths, axis=0),
+        np.array([len(frame) for frame in shown], np.int64),
+        rows,
+        [run for video in videos for run in video.runs],
+    )
+    index = build_index(
+        [VideoFrames(video.name, np.arange(len(video.shown))) for video in videos], raw, lambda _: (0, 0)
+    )
+    return {**asdict(index), "categories": np.array(categories)}
