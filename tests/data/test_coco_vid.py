@@ -154,10 +154,16 @@ def broken(part: str, row: int, **values: Any) -> dict[str, Any]:
         (broken("annotations", 1, image_id=7), r"annotations\[1\] \(id 1\): image_id 7 is none of the ids"),
         (broken("annotations", 1, category_id=7), r"annotations\[1\] \(id 1\): category_id 7 is none"),
         (broken("annotations", 1, id=0), r"annotations\[1\] \(id 0\): the id 0 is used twice"),
-        (broken("annotations", 1, bbox=[0, 0, 5]), r"annotations\[1\] \(id 1\): bbox is \[0, 0, 5\]; expected"),
+        (
+            broken("annotations", 1, bbox=[0, 0, 5]),
+            r"annotations\[1\] \(id 1\): bbox is \[0, 0, 5\]; expected",
+        ),
         (broken("annotations", 1, bbox=None), r"annotations\[1\] \(id 1\): bbox is nothing; expected a list"),
         (broken("images", 1, video_id=7), r"images\[1\] \(id 102\): video_id 7 is none"),
-        (broken("images", 1, frame_id=3), r"images\[1\] \(id 102\): its video has another image of frame_id 3"),
+        (
+            broken("images", 1, frame_id=3),
+            r"images\[1\] \(id 102\): its video has another image of frame_id 3",
+        ),
         (broken("images", 1, frame_id=-1), r"images\[1\] \(id 102\): frame_id -1"),
         (broken("images", 1, id=103), r"images\[1\] \(id 103\): the id 103 is used twice"),
         (broken("images", 1, height=41), r"frame size changes within 1 videos, first: val/dog"),
