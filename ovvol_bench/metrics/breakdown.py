@@ -55,10 +55,15 @@ def _value(columns: Columns, iou_threshold: float, bins: Mapping[str, Bools]) ->
 
 def _bin(columns: Columns, hit: Bools, inside: Bools) -> dict[str, Any]:
     sought, met = columns.sought & inside, hit & inside
-    objects, frames = int(sought.sum()), len(np.unique(columns.truth.frame[sought]))
+    objects, frames = int(sought.sum()), _frames(columns, sought)
     return {
         "objects": objects,
         "met": int(met.sum()) / objects if objects else NAN,
         "frames": frames,
-        "corloc": len(np.unique(columns.truth.frame[met])) / frames if frames else NAN,
+        "corloc": _frames(columns, met) / frames if frames else NAN,
     }
+
+
+def _frames(columns: Columns, objects: Bools) -> int:
+    """The number of frames that some of the objects are in."""
+    return int(np.count_nonzero(np.bincount(columns.truth.frame[objects])))
