@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 @click.option(
     "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write the result there."
 )
+@click.option(
+    "--pictures",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Draw error causes, gains, confusion, curves, sizes and speeds there; adds the metrics for them.",
+)
 @settings_option
 @format_option("text", "markdown", "json")
 @plugin_option
@@ -63,8 +69,7 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
     is_run = folder.spec_file.is_file()
     score = _score_run if is_run else _score_file
     result, left_out = score(registry, predictions, options)
-    if options["output"]:
-        write_outputs(result, options["output"])
+    write_outputs(result, options["output"], options["pictures"])
     if style == "json":
         echo_json(result)
     else:
@@ -73,12 +78,25 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
         click.echo(f"left out: {reason if name in reason else f'{name}: {reason}'}", err=True)
 
 
-def write_outputs(result: Mapping[str, Any], output: Path) -> None:
-    """Write what came of an evaluation."""
-    from ovvol_bench.runs.files import write_json
+def write_outputs(result: Mapping[str, Any], output: Path | None, pictures: Path | None) -> None:
+    """Write what came of an evaluation, and draw it.
 
-    write_json(output, result)
-    click.echo(f"written: {output}", err=True)
+    Raises:
+        SettingError: if a file can't be written.
+        DataError: if there is nothing to draw.
+    """
+    written = []
+    if output:
+        from ovvol_bench.runs.files import write_json
+
+        write_json(output, result)
+        written.append(output)
+    if pictures:
+        from ovvol_bench.report.pictures import write_pictures
+
+        written += write_pictures(result, pictures)
+    for path in written:
+        click.echo(f"written: {path}", err=True)
 
 
 def _score_run(
@@ -92,7 +110,7 @@ def _score_run(
     if options["truth"] or "dataset" in options["settings"]:
         raise SettingError(f"{path} is a run and knows its dataset; drop --truth and -o dataset.*")
     folder, wanted = RunFolder(path), None
-    if options["metrics"] or options["protocol"] or options["settings"]:
+    if any(options[name] for name in ("metrics", "protocol", "settings", "pictures")):
         own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]
         wanted = Wanted(tuple(choose_metrics(registry, own, options)), _is_lenient(options))
     result, left_out = rescore_run(folder, registry, wanted)
@@ -153,7 +171,7 @@ def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping
     Args:
         registry: knows which metric has which setting.
         usual: what is computed, and how, unless the options say otherwise.
-        options: ``metrics``, ``protocol`` and ``settings`` of the command line.
+        options: ``metrics``, ``protocol``, ``settings`` and ``pictures`` of the command line.
 
     Raises:
         UnknownNameError, SettingError: if a metric isn't installed or none has a setting.
@@ -171,5 +189,9 @@ def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping
         names = list(dict.fromkeys([*(choice.name for choice in usual), *registry.names("metric")]))
     chosen = [choice for choice in usual if not names or choice.name in names]
     chosen += [Choice(name) for name in names if name not in {choice.name for choice in usual}]
+    if options["pictures"]:
+        from ovvol_bench.report.pictures import METRICS
+
+        chosen += [Choice(name) for name in METRICS if name not in {choice.name for choice in chosen}]
     protocol = {"protocol": options["protocol"]} if options["protocol"] else {}
     return with_settings(registry, "metric", chosen, protocol | typed.get("metric", {}))

@@ -93,6 +93,24 @@ def test_clips_that_cannot_be_scored_are_counted(folder, evaluate):
     assert "skipped: 3 x unknown clip" in evaluate(*arguments, "--on-error", "skip").stdout
 
 
+def test_pictures_are_drawn_of_a_run_and_of_a_file(folder, evaluate, tmp_path):
+    before = stored(folder)["metrics"]
+    kinds = ("errors", "gains", "confusion", "curves", "rates")
+    done = evaluate(folder, "--pictures", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {f"{k}@vid-reference.png" for k in kinds}
+    assert f"written: {tmp_path / 'run' / 'errors@vid-reference.png'}" in done.stderr
+    after = stored(folder)["metrics"]
+    assert {key: after[key] for key in before} == before
+    assert "right_objects@vid-reference" in after
+
+    arguments = (folder / "predictions", "--truth", "squares", "--protocol", "vid-devkit")
+    done = evaluate(*arguments, "--pictures", tmp_path / "file", "--metrics", "corloc", "--format", "json")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "file").iterdir()} == {f"{k}@vid-devkit.png" for k in kinds}
+    assert "corloc_any@vid-devkit" in json.loads(done.stdout)["metrics"]
+
+
 def test_metrics_that_do_not_fit_a_run_are_left_out_on_demand(folder, evaluate):
     done = evaluate(folder, "--metrics", "corloc,fg_ari", "--on-error", "skip")
     assert done.exit_code == 0, done.output

@@ -8,7 +8,10 @@ import pytest
 from column_scenes import BOTH, SEEDS, random_columns, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_vid import synthetic
 
+from ovvol_bench.detections import Frames, detections_of, in_order
+from ovvol_bench.metrics import evaluate, evaluate_detections
 from ovvol_bench.metrics.average_precision import class_precision
 from ovvol_bench.metrics.breakdown import detection_rate_by
 from ovvol_bench.metrics.causes import Cause, Rules, explain
@@ -203,6 +206,16 @@ def test_tracks_have_the_cause_of_most_frames_and_the_best_cause(protocol):
     assert {cause: n for cause, n in tracks["best"].items() if n} == {"right": 2, "wrong_name": 1}
     assert tracks["unknown"] == 1
     assert (value.count, value.value) == (8, 4 / 8)
+
+
+def test_other_programs_detections_have_the_causes_that_ours_would_have():
+    predictions, truth = synthetic(160)
+    predictions, infos = predictions.in_order(), in_order(truth.values())
+    own = evaluate(predictions, truth, [Errors("vid-devkit", gains=False)])
+    detections = detections_of(predictions, Frames.of(infos))
+    foreign = evaluate_detections(detections, infos, [Errors("vid-devkit", gains=False)])
+    assert own["right_objects@vid-devkit"].notes["causes"]["wrong_name"] > 0
+    assert foreign == own
 
 
 @BOTH
