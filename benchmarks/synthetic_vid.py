@@ -128,7 +128,7 @@ def write_shards(predictions, folder, clips=64):
 def write_truth(infos, path):
     """All frames as the columns of a ``FrameTable``, and the ids of the clips."""
     frames = [frame for info in infos for frame in info.truth]
-    names = [field.name for field in fields(FrameTable) if field.name != "offsets"]
+    names = [field.name for field in fields(FrameTable) if field.name not in ("offsets", "masks")]
     columns = {name: np.concatenate([getattr(frame, name) for frame in frames]) for name in names}
     offsets = offsets_of(np.array([len(frame) for frame in frames]))
     np.savez(path, **columns, offsets=offsets, clips=[info.id for info in infos])
