@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "train",
     "eval",
+    "export",
     "table",
     "compare",
     "overlay",

@@ -1,0 +1,49 @@
+"""``ovvol-bench export``: a run's predictions in the formats of other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ovvol_bench.cli.common import plugin_option, registry_from
+from ovvol_bench.errors import DataError
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="coco, coco-vid, youtube-vis, vid-devkit or mot; see docs/formats.md.",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["top1", "all"]),
+    default="top1",
+    show_default=True,
+    help="Each box under its best class, or once for every class.",
+)
+@click.option("--masks", is_flag=True, help="Also write masks, nearest neighbour at the frame's size.")
+@click.option("--link", is_flag=True, help="Join the tracks of consecutive clips by class and overlap.")
+@plugin_option
+@click.pass_context
+def command(context: click.Context, /, run: Path, out: Path, name: str, **options: Any) -> None:
+    """Write a run's predictions to OUT, a file, or for mot a folder.
+
+    RUN is a run folder. A segment of a clip is a track; with --link it goes on in the next clip.
+    """
+    from ovvol_bench.formats.registry import format_of
+    from ovvol_bench.runs.export import Export, export_run
+    from ovvol_bench.runs.store import RunFolder
+
+    export, folder = Export(format_of(name), **options), RunFolder(run)
+    if not folder.spec_file.is_file():
+        raise DataError(f"{run} is not a run folder: it has no {folder.spec_file.name}. See: ovvol-bench run")
+    count = export_run(folder, registry_from(context), export, out)
+    click.echo(f"{out}: {count} detections, {name}")
+    click.echo(f"not in the file: {', '.join(export.lost())}", err=True)

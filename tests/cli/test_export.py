@@ -1,0 +1,113 @@
+"""``ovvol-bench export``: what a run found, as files of other programs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ovvol_bench.cli import main
+
+RUNS = Path(__file__).parents[1] / "runs"
+PLUGIN = ["--plugin", str(RUNS / "tiny_plugin.py")]
+DATASET = ["-o", "dataset.split=val", "-o", "dataset.videos=2"]
+ENV = {"OVVOL_PLUGINS": "metrics,data"}
+FILES = {
+    "coco": "found.json",
+    "coco-vid": "found.json",
+    "youtube-vis": "found.json",
+    "vid-devkit": "found.txt",
+    "mot": "found",
+}
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)), env=ENV)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    done = invoke(
+        "run", "--preset", RUNS / "tiny.yaml", *PLUGIN, "--dataset", "shapes", *DATASET, "--output", root
+    )
+    assert done.exit_code == 0, done.output
+    return next(root.rglob("result.json")).parent
+
+
+@pytest.fixture
+def export(folder, tmp_path):
+    def export(name, *options):
+        out = tmp_path / "-".join([name, *options]) / FILES[name]
+        done = invoke("export", folder, out, "--format", name, *options, *PLUGIN)
+        assert done.exit_code == 0, done.output
+        return out, done
+
+    return export
+
+
+def scored(path, *options):
+    done = invoke("eval", path, "--truth", "shapes", *DATASET, *options, "--format", "json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_scores_the_same_after_its_export(folder, export, name):
+    """Under vid-devkit, where absent segments don't count and boxes are compared in original pixels."""
+    out, done = export(name, *(["--masks"] if name == "youtube-vis" else []), "--labels", "all")
+    assert f"detections, {name}" in done.stdout
+    asked = ("--metrics", "corloc,vid_ap", "--protocol", "vid-devkit")
+    ours = json.loads(invoke("eval", folder, *asked, "--format", "json", *PLUGIN).stdout)["metrics"]
+    theirs = scored(out, *asked)["metrics"]
+    for key in ("corloc_any@vid-devkit", "ap50@vid-devkit", "ap50_fast@vid-devkit"):
+        assert theirs[key]["value"] == pytest.approx(ours[key]["value"], abs=1e-12)
+
+
+def test_what_is_lost_is_said(export):
+    _, done = export("vid-devkit")
+    assert "not in the file: slots, probabilities of all classes but the best" in done.stderr
+    assert "tracks, masks" in done.stderr
+    _, done = export("coco", "--labels", "all")
+    assert "probabilities" not in done.stderr
+    assert "masks (kept with --masks)" in done.stderr
+    _, done = export("coco-vid", "--masks")
+    assert "masks" not in done.stderr
+
+
+def test_links_make_fewer_tracks(export):
+    def tracks(*options):
+        out, _ = export("coco", *options)
+        return {(entry["video_id"], entry["track_id"]) for entry in json.loads(out.read_text())}
+
+    assert 0 < len(tracks("--link")) < len(tracks())
+
+
+def test_all_metrics_of_a_run(folder, export):
+    """Metrics of masks, tracks and slots fit our own form, and what doesn't fit is said."""
+    done = invoke("eval", folder, "--metrics", "all", "--format", "json", *PLUGIN)
+    assert done.exit_code == 0, done.output
+    ours = json.loads(done.stdout)["metrics"]
+    assert {"fg_ari_clip@slots-frame", "ap50@vid-reference", "ap@coco"} <= ours.keys()
+    assert "left out" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--format", "cocoa"], "unknown format 'cocoa'. Did you mean 'coco'?"),
+        (["--format", "youtube-vis"], "there are none. Add --masks"),
+        ([], "Missing option '--format'"),
+    ],
+)
+def test_bad_input_is_one_message(folder, tmp_path, arguments, expected):
+    done = invoke("export", folder, tmp_path / "out.json", *arguments, *PLUGIN)
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_runs_are_exported(tmp_path):
+    done = invoke("export", tmp_path, tmp_path / "out.json", "--format", "coco")
+    assert done.exit_code == 2
+    assert "is not a run folder" in done.stderr
