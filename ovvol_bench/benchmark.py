@@ -203,8 +203,8 @@ class Metric(ABC):
         averages: whether each number is a mean over its ``count``, so that the numbers of videos make that
             of all of them; such metrics get intervals.
         needs: what predictions and truth must hold beside boxes: ``classes``, ``probabilities`` (scores in
-            [0, 1]), ``tracks``, ``masks``, ``true masks``, ``true tracks``. ``--metrics all`` leaves out what
-            lacks them.
+            [0, 1]), ``tracks``, ``masks``, ``slots``, ``true masks``, ``true tracks``. ``--metrics all``
+            leaves out the metrics that lack something.
     """
 
     protocol: str

@@ -27,7 +27,7 @@ class CocoAP(DetectionMetric):
         mask = "-mask" if self.compared.iou_type == "mask" else ""
         super().__init__(f"coco{mask}{'-manual' if self.compared.ignore_generated else ''}")
         self.needs_masks = bool(mask)
-        self.needs = frozenset() if self.compared.class_agnostic else frozenset({"classes"})
+        self.needs = _needs(self.compared.class_agnostic)
         # A box that comes once for every class would only be a duplicate where classes play no part.
         self.labels = "top1" if self.compared.class_agnostic else labels
 
@@ -47,8 +47,7 @@ class TubeAP(DetectionMetric):
         self.compared = settings or TubeSettings()
         super().__init__(f"ytvis-{self.compared.iou_type}")
         self.needs_masks = self.compared.iou_type == "mask"
-        classes = frozenset() if self.compared.class_agnostic else frozenset({"classes"})
-        self.needs = classes | {"tracks", "true tracks"}
+        self.needs = _needs(self.compared.class_agnostic) | {"tracks", "true tracks"}
         self.labels = "top1" if self.compared.class_agnostic else labels
 
     def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
@@ -75,6 +74,7 @@ class Tracking(DetectionMetric):
             )
         super().__init__(f"mot-{self.compared.iou_type}")
         self.needs_masks = self.compared.iou_type == "mask"
+        self.needs = _needs(self.compared.class_agnostic) | {"tracks", "true tracks"}
 
     def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
         """The numbers of detections."""
@@ -96,3 +96,7 @@ class IdSwitches(Tracking):
 def _suffix(class_agnostic: bool, labels: Labels) -> str:
     """What tells numbers of other settings apart."""
     return "_agnostic" if class_agnostic else "_top1" if labels == "top1" else ""
+
+
+def _needs(class_agnostic: bool) -> frozenset[str]:
+    return frozenset() if class_agnostic else frozenset({"classes"})

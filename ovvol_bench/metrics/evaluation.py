@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from ovvol_bench.naming.vocabulary import Vocabulary
 
 
+OF_DETECTIONS = (ColumnMetric, DetectionMetric, MaskMetric)
+"""The kinds of metric that score other programs' detections."""
+
+
 def evaluate(
     predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable, metrics: Sequence[Metric]
 ) -> dict[str, MetricValue]:
@@ -84,7 +88,7 @@ def evaluate_detections(
     columns: dict[str, Columns] = {}
 
     def score(metric: Metric) -> Mapping[str, MetricValue]:
-        if not isinstance(metric, ColumnMetric | DetectionMetric | MaskMetric):
+        if not isinstance(metric, OF_DETECTIONS):
             raise SettingError(
                 f"metric {type(metric).__name__} looks at slots, which detections don't have; leave it out "
                 "or score a run or a predictions file of this project's"

@@ -108,10 +108,17 @@ class MaskMetric(TableMetric):
     ) -> None:
         super().__init__()
         self.protocol = f"{groups}-{resolution}"
-        self.needs = frozenset({"true masks"} if unit == "image" else {"true masks", "true tracks"})
         self.unit = unit
         self._groups: Groups = groups
         self._resolution: Resolution = resolution
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # read by others, set by nobody
+        """See ``Metric``; ``slots`` beside, where the groups aren't segments in pixels."""
+        tracks = {"tracks"} if self.unit != "image" else set()
+        rows = {"true tracks"} if self._row == "track" else set()
+        slots = set() if self.protocol == "segments-frame" else {"slots"}
+        return frozenset({"masks", "true masks"} | tracks | rows | slots)
 
     @abstractmethod
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
@@ -214,8 +221,6 @@ class MeanBestOverlap(MaskMetric):
         super().__init__(groups, resolution, unit)
         self.of = of
         self.identity = "class" if of == "class" else "track"
-        if of == "class":
-            self.needs = frozenset({"true masks"})
 
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
         """Mean best overlap of the tables that show an object."""
@@ -254,6 +259,7 @@ class SlotDiagnostics(TableMetric):
     """
 
     averages = True
+    needs = frozenset({"slots"})
     needs_truth: ClassVar[bool] = False
 
     def __init__(self, min_share: float = 0.01) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
 from ovvol_bench.formats.faults import Report
-from ovvol_bench.metrics.bases import ColumnMetric, DetectionMetric
+from ovvol_bench.metrics.bases import DetectionMetric
+from ovvol_bench.metrics.evaluation import OF_DETECTIONS
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.benchmark import build_metrics
+from ovvol_bench.runs.benchmark import build_metrics, fit
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.types import ClipInfo
 
 Lacks = Mapping[str, str]
-"""What is missing, of the words of ``Metric.needs``, ``slots`` and ``true boxes``, and why it is."""
+"""What is missing, of the words of ``Metric.needs`` and ``true boxes``, and why it is."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ def fitting(registry: Registry, dataset: Dataset, wanted: Wanted, lacks: Lacks) 
     if left_out and not wanted.lenient:
         raise SettingError(f"{next(iter(left_out.values()))}. Leave it out of --metrics")
     return Fitting(tuple(metric for metric, why in zip(built, reasons, strict=True) if not why), left_out)
+
+
+def of_segments(registry: Registry, wanted: Wanted) -> Wanted:
+    """The metrics with masks of detections in place of slots, unless chosen otherwise."""
+    return replace(
+        wanted,
+        choices=tuple(fit(registry, "metric", each, {"groups": "segments"}) for each in wanted.choices),
+    )
 
 
 def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:
@@ -111,9 +120,9 @@ def _misfit(name: str, metric: Metric, lacks: Lacks) -> str | None:
 
 def _needs(metric: Metric) -> list[str]:
     """Everything that must be there for a metric, what says most first."""
-    needs = [] if isinstance(metric, ColumnMetric | DetectionMetric) else ["slots"]
-    if getattr(metric, "needs_truth", True):
-        needs.append("true boxes")
+    needs = ["true boxes"] if getattr(metric, "needs_truth", True) else []
+    if not isinstance(metric, OF_DETECTIONS):
+        needs.append("slots")
     if isinstance(metric, DetectionMetric) and metric.needs_masks:
         needs += ["masks", "true masks"]
     return needs + sorted(metric.needs)

@@ -24,6 +24,7 @@ from ovvol_bench.runs.fitting import (
     fitting,
     lacks_of_detections,
     lacks_of_truth,
+    of_segments,
 )
 from ovvol_bench.runs.predictions import is_own, read_predictions
 from ovvol_bench.runs.scoring import needs_masks, score, usable
@@ -68,6 +69,7 @@ def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted
         SettingError: if a metric doesn't fit and is not to be left out.
     """
     spec, dataset = build_dataset(registry, truth)
+    wanted = wanted if source.is_own else of_segments(registry, wanted)
     infos, fit = clip_infos(dataset, None), partial(fitting, registry, dataset, wanted)
     lacks = lacks_of_truth(infos, spec.name)
     scored = (

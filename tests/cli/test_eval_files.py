@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,16 +75,29 @@ def test_all_means_what_the_file_holds(written, evaluate):
     done = evaluate(written("vid-devkit"), "--metrics", "all", "--format", "json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert (
-        result["left_out"]["fg_ari"]
-        == "metric 'fg_ari' needs slots: files in the format vid-devkit have none"
-    )
-    assert "has boxes without a track" in result["left_out"]["tube_ap"]
-    assert "corloc" not in result["left_out"]
+    left_out = result["left_out"]
+    assert left_out["slots"] == "metric 'slots' needs slots: files in the format vid-devkit have none"
+    assert "'fg_ari' needs masks" in left_out["fg_ari"]
+    assert "has boxes without a track" in left_out["tube_ap"]
+    assert "corloc" not in left_out
     assert "left out: metric 'tube_ap' needs tracks" in done.stderr
     assert {"ap50@vid-reference", "ap@coco", "naming_ece@vid-reference"} <= result["metrics"].keys()
+
+
+def test_tracks_and_masks_bring_their_metrics(written, evaluate):
     tracked = json.loads(evaluate(written("mot"), "--metrics", "all", "--format", "json").stdout)
-    assert "tube_ap" not in tracked["left_out"]
+    assert tracked["left_out"].keys() >= {"fg_ari", "slots"}
+    assert not tracked["left_out"].keys() & {"tube_ap", "tracking", "hota"}
+    masked = json.loads(evaluate(written("coco"), "--metrics", "all", "--format", "json").stdout)
+    assert masked["left_out"].keys() == {"slots"}
+    assert masked["metrics"]["fg_ari_clip@segments-frame"]["value"] == 1
+
+
+def test_boxes_without_names_have_no_metrics_of_names(written, evaluate, perfect):
+    path = written("mot", replace(perfect, class_ids=np.zeros(len(perfect), np.int64)))
+    result = json.loads(evaluate(path, "--metrics", "all", "--format", "json").stdout)
+    assert "needs classes" in result["left_out"]["vid_ap"]
+    assert result["metrics"]["detrate@vid-reference"]["value"] == 1
 
 
 def test_the_table_says_what_was_read(written, evaluate, perfect):
@@ -117,7 +131,8 @@ def test_faults_are_refused_or_counted(written, evaluate):
 @pytest.mark.parametrize(
     ("metric", "reason"),
     [
-        ("fg_ari", "metric 'fg_ari' needs slots"),
+        ("fg_ari", "metric 'fg_ari' needs masks"),
+        ("slots", "metric 'slots' needs slots"),
         ("tube_ap", "metric 'tube_ap' needs tracks"),
         ("naming_ece", "line 1: score 2"),
     ],
