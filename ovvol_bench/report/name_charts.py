@@ -59,10 +59,19 @@ def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
     return figure
 
 
+def class_words(name: str | None, class_id: str) -> str:
+    """A class in words.
+
+    >>> class_words("giant_panda", "13"), class_words(None, "13")
+    ('giant panda', 'class 13')
+    """
+    return name.replace("_", " ") if name else f"class {class_id}"
+
+
 def _words(notes: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
     """Names of classes, those that no part was trained on with a star."""
     held_out = {str(each) for each in notes["held_out"]}
-    names = shortened([notes["class_names"].get(each, f"class {each}") for each in ids])
+    names = shortened([class_words(notes["class_names"].get(each), each) for each in ids])
     return [f"{name} *" if each in held_out else name for each, name in zip(ids, names, strict=True)]
 
 
@@ -105,7 +114,7 @@ def curves_chart(notes: Mapping[str, Any], subject: str) -> Figure:
     precision = float(np.mean([each["ap"] for _, each in classes])) if classes else None
     panels = [("mean of classes", precision, mean)]
     panels += [
-        (each.get("name", f"class {number}"), each["ap"], curve)
+        (class_words(each.get("name"), number), each["ap"], curve)
         for (number, each), curve in zip(classes[:MOST_CURVES], curves, strict=False)
     ]
     down, across = _shape(len(panels))
@@ -126,12 +135,13 @@ def curves_chart(notes: Mapping[str, Any], subject: str) -> Figure:
 
 
 def _shape(panels: int) -> tuple[int, int]:
-    """Rows and columns of 4 to 7 panels that leave the fewest places empty.
+    """Rows and columns, 4 to 7 of these, that leave the fewest places empty.
 
-    >>> _shape(13), _shape(16), _shape(3)
-    ((2, 7), (4, 4), (1, 3))
+    >>> _shape(13), _shape(8), _shape(31), _shape(3)
+    ((2, 7), (2, 4), (5, 7), (1, 3))
     """
-    across = min(range(7, 3, -1), key=lambda width: -panels % width) if panels > 4 else panels
+    fewest = 4 if panels <= 12 else 5
+    across = min(range(7, fewest - 1, -1), key=lambda width: -panels % width) if panels > 4 else panels
     return -(-panels // across), across
 
 

@@ -47,7 +47,7 @@ def write_pictures(result: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def subject(result: Mapping[str, Any], protocol: str) -> str:
-    """Dataset and split, protocol, how much was scored, and the method where it is known."""
+    """Dataset and split, protocol, how much was scored, and the method, or else the file, if known."""
     dataset, coverage = result["dataset"], result.get("coverage", {})
     split = (dataset.get("options") or {}).get("split")
     amount = [
@@ -56,6 +56,7 @@ def subject(result: Mapping[str, Any], protocol: str) -> str:
         if unit in coverage
     ]
     method = " + ".join(result[part]["name"] for part in COMPONENTS if part in result)
+    method = method or result.get("file", {}).get("name", "")
     known = [f"{dataset['name']} {split}" if split else dataset["name"], protocol, ", ".join(amount), method]
     return "   ·   ".join(each for each in known if each)
 
