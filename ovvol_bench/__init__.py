@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset, Metric, MetricValue
-    from ovvol_bench.components import Encoder, Grouper, Labeler
+    from ovvol_bench.components import Encoder, Grouper, GuidedLabeler, Labeler, SlotLabeler
     from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
     from ovvol_bench.naming.vocabulary import Vocabulary
     from ovvol_bench.registry import Entry, hookimpl
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
-    "ovvol_bench.components": ["Encoder", "Grouper", "Labeler"],
+    "ovvol_bench.components": ["Encoder", "Grouper", "GuidedLabeler", "Labeler", "SlotLabeler"],
     "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
     "ovvol_bench.naming.vocabulary": ["Vocabulary"],
     "ovvol_bench.registry": ["Entry", "hookimpl"],
@@ -28,7 +28,7 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - grouped by role
-    "Encoder", "Grouper", "Labeler", "Dataset", "Metric",
+    "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
     "Entry", "hookimpl",
     "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
     "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",

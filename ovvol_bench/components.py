@@ -17,13 +17,16 @@ from ovvol_bench.benchmark import Dataset, Metric, MetricValue
 from ovvol_bench.types import Features, SlotMasks
 
 __all__ = [
+    "AnyLabeler",
     "Component",
     "Dataset",
     "Encoder",
     "Grouper",
+    "GuidedLabeler",
     "Labeler",
     "Metric",
     "MetricValue",
+    "SlotLabeler",
     "VisionComponent",
 ]
 
@@ -124,17 +127,20 @@ class AnyLabeler(VisionComponent):
 
     Attributes:
         dim: channels E of the space.
+        needs_classes: whether ``embed_text`` is called with a further keyword ``classes``, the name of the
+            class that each sentence speaks of, None for background words.
     """
 
     dim: int
+    needs_classes: bool = False
 
+    @abstractmethod
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """Embed sentences.
 
         Returns:
             (P, E) float, rows of unit length.
         """
-        raise NotImplementedError(f"{type(self).__name__} gives no embed_text()")
 
 
 class Labeler(AnyLabeler):
@@ -151,10 +157,43 @@ class Labeler(AnyLabeler):
             (B, T, h, w, E) float; not normalised, so that long vectors weigh more in a sum.
         """
 
+
+class GuidedLabeler(AnyLabeler):
+    """Patches and text into one embedding space, with the help of the run's encoder.
+
+    It works once on every encoder of a matrix, where a `Labeler` works once in all.
+    """
+
     @abstractmethod
-    def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """Embed sentences.
+    def embed_patches(self, video: Tensor, features: Features) -> Tensor:
+        """Embed every patch of every frame.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised with ``mean`` and ``std``.
+            features: the encoder's, of the same clips: a grid (B, S, h, w, D), T a multiple of S.
 
         Returns:
-            (P, E) float, rows of unit length.
+            (B, T, h, w, E) float on the features' grid; not normalised.
+        """
+
+
+class SlotLabeler(AnyLabeler):
+    """Whole slots and text into one embedding space.
+
+    It works once on every grouping of a matrix, where a `Labeler` works once in all.
+    """
+
+    @abstractmethod
+    def embed_slots(self, video: Tensor, slots: Tensor, num_slots: int) -> Tensor:
+        """Embed the slots of every clip.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised with ``mean`` and ``std``.
+            slots: (B, T, h, w) int64 slot of every patch of the grouping, in [0, K); the grid covers the
+                whole frame and is not the labeler's own.
+            num_slots: K.
+
+        Returns:
+            (B, K, E) float; not normalised: where slots are united their vectors are added. Zeros for slots
+            without a patch.
         """

@@ -15,7 +15,16 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from ovvol_bench.components import Component, Encoder, Grouper, Labeler, VisionComponent
+from ovvol_bench.components import (
+    AnyLabeler,
+    Component,
+    Encoder,
+    Grouper,
+    GuidedLabeler,
+    Labeler,
+    SlotLabeler,
+    VisionComponent,
+)
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.prompts import Prompts
 from ovvol_bench.types import Clip, ClipInfo, Features, SlotMasks
@@ -149,14 +158,75 @@ def embed(labeler: Labeler, video: Tensor, name: str = "labeler", truth: Sequenc
     return patches
 
 
-def embed_prompts(labeler: Labeler, prompts: Prompts) -> Tensor:
-    """(P, E) embeddings of the prompts; a labeler that ``needs_truth`` is told the class of each.
+def embed_guided(
+    labeler: GuidedLabeler,
+    video: Tensor,
+    features: Features,
+    name: str = "labeler",
+    truth: Sequence[ClipInfo] = (),
+) -> Tensor:
+    """Patch embeddings of a batch by a labeler that an encoder guides.
 
-    It gets ``truth`` (P,) int64: 1 to C for a foreground class, 0 for everything else.
+    Args:
+        labeler: the component.
+        video: (B, T, 3, H, W) in [0, 1].
+        features: of the same clips.
+        name: how errors call the component.
+        truth: of the B clips; only a labeler that ``needs_truth`` gets it.
+
+    Returns:
+        (B, T, h, w, E) on the features' grid.
+
+    Raises:
+        ContractError: if the answer doesn't have that shape.
     """
-    if not labeler.needs_truth:
-        return labeler.embed_text(prompts.texts)
-    told: dict[str, Any] = {"truth": np.where(prompts.is_foreground, prompts.class_ids, 0)}
+    patches = labeler.embed_patches(fit(video, labeler), features, **_told(labeler, truth, len(video), name))
+    expected = (*video.shape[:2], *features.grid.shape[2:4], labeler.dim)
+    _check(patches, expected, f"{name}: patch embeddings", "(B, T, h, w, E) on the grid of the features")
+    return patches
+
+
+def embed_slots(
+    labeler: SlotLabeler,
+    video: Tensor,
+    grouping: tuple[Tensor, int],
+    name: str = "labeler",
+    truth: Sequence[ClipInfo] = (),
+) -> Tensor:
+    """Slot embeddings of a batch.
+
+    Args:
+        labeler: the component.
+        video: (B, T, 3, H, W) in [0, 1].
+        grouping: (B, T, h, w) int64 slot of every patch, and the number K of slots.
+        name: how errors call the component.
+        truth: of the B clips; only a labeler that ``needs_truth`` gets it.
+
+    Returns:
+        (B, K, E).
+
+    Raises:
+        ContractError: if the answer doesn't have that shape.
+    """
+    slots, count = grouping
+    told = _told(labeler, truth, len(video), name)
+    embedded = labeler.embed_slots(fit(video, labeler), slots, count, **told)
+    _check(embedded, (len(video), count, labeler.dim), f"{name}: slot embeddings", "(B, K, E)")
+    return embedded
+
+
+def embed_prompts(labeler: AnyLabeler, prompts: Prompts) -> Tensor:
+    """(P, E) embeddings of the prompts; a labeler that needs it is told the class of each.
+
+    One that ``needs_truth`` gets ``truth`` (P,) int64: 1 to C for a foreground class, 0 for everything else;
+    one that ``needs_classes`` gets ``classes``, P names, None for background words.
+    """
+    told: dict[str, Any] = {}
+    if labeler.needs_truth:
+        told["truth"] = np.where(prompts.is_foreground, prompts.class_ids, 0)
+    if labeler.needs_classes:
+        classes = zip(prompts.class_ids, prompts.is_foreground, strict=True)
+        told["classes"] = [prompts.class_names[class_id] if named else None for class_id, named in classes]
     return labeler.embed_text(prompts.texts, **told)
 
 

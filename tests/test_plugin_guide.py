@@ -104,7 +104,9 @@ def test_every_hook_is_explained():
     assert [name for name in hooks if name not in GUIDE] == []
 
 
-@pytest.mark.parametrize("kind", ["Encoder", "Grouper", "Labeler", "Dataset", "Metric"])
+@pytest.mark.parametrize(
+    "kind", ["Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric"]
+)
 def test_the_table_gives_the_real_signatures(kind):
     base = getattr(ovvol_bench, kind)
     for name in base.__abstractmethods__:

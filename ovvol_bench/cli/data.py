@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -277,3 +278,26 @@ def _inspect_tree(path: Path, options: Mapping[str, Any]) -> None:
     source = "none, all folders are read" if listed.source is None else f"{listed.source} ({listed.layout})"
     click.echo(f"split {split}, list: {source}")
     echo_table([{"what": what, "count": count} for what, count in describe(index, words).items()])
+
+
+@command.command()
+@click.argument("name", metavar="DATASET")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
+@settings_option
+@plugin_option
+@click.pass_context
+def frequencies(context: click.Context, name: str, output: Path | None, settings: Settings) -> None:
+    """Count the true boxes of DATASET by class, as in -o dataset.split=train; labeler 'prior' reads them."""
+    from ovvol_bench.data.frequencies import class_frequencies
+    from ovvol_bench.files import write_text
+
+    if others := sorted(settings.keys() - {"dataset"}):
+        raise SettingError(
+            f"-o {others[0]}: only settings of the dataset count here, as -o dataset.split=train."
+        )
+    counts = class_frequencies(registry_from(context).build("dataset", name, settings.get("dataset", {})))
+    if output is None:
+        echo_json(counts)
+    else:
+        write_text(output, json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
+        click.echo(f"{sum(counts.values()):,} boxes of {len(counts)} classes: {output}")

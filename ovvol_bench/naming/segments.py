@@ -13,13 +13,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.errors import SettingError
+from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence, Group, merge_alike, merge_overlapping
 from ovvol_bench.naming.prompts import TextBank
 from ovvol_bench.naming.scores import Doubles, best_names, prompt_logits
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.types import Bools, Floats, Ints
 
 Offset = tuple[int, int, int]
-Group = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -127,27 +128,53 @@ def _first_agreeing_pair(pooled: Doubles, touches: Bools, text: TextBank) -> tup
 
 
 def group_slots(
-    slot_map: npt.NDArray[np.integer], pooled: Floats, text: TextBank, settings: NamingSettings
+    slot_map: npt.NDArray[np.integer],
+    pooled: Floats,
+    text: TextBank,
+    settings: NamingSettings,
+    evidence: Evidence = NO_EVIDENCE,
 ) -> list[Group]:
-    """Slots that make up each segment: background dropped, neighbours of one name united.
+    """Slots that make up each segment: background dropped, slots of one object united.
 
     Args:
         slot_map: (T, h, w) slot of every patch, in [0, K).
         pooled: (K, E) sums of patch embeddings of every slot.
         text: prompts.
         settings: which steps to take.
+        evidence: what mergers look at beside that.
 
     Returns:
         N groups of slot ids, ascending by their lowest slot. Slots that win nowhere are in none.
+
+    Raises:
+        SettingError: if the merger in use needs evidence that there is none of.
     """
     slots = np.unique(slot_map)
     if settings.filter_background:
         slots = slots[judge_slots(pooled[slots], text, settings).kept]
-    if settings.merge == "none":
-        return [(int(slot),) for slot in slots]
-    touches = touching(slot_map, len(pooled), settings.neighbours)[np.ix_(slots, slots)]
-    groups = merge_same_name(pooled[slots], touches, text)
+    if settings.merge == "same_name":
+        touches = touching(slot_map, len(pooled), settings.neighbours)[np.ix_(slots, slots)]
+        groups = merge_same_name(pooled[slots], touches, text)
+    else:
+        groups = _merge_unnamed(slots, pooled, settings, evidence)
     return [tuple(slots[list(group)].tolist()) for group in groups]
+
+
+def _merge_unnamed(slots: Ints, pooled: Floats, settings: NamingSettings, evidence: Evidence) -> list[Group]:
+    """Groups of positions in ``slots``, by mergers that look at no name."""
+    threshold = settings.threshold
+    if settings.merge == "none" or threshold is None:
+        return [(position,) for position in range(len(slots))]
+    if settings.merge == "features":
+        features = pooled if settings.merge_features == "labeler" else evidence.features
+        return merge_alike(_known(features, "the encoder's features")[slots], threshold)
+    return merge_overlapping(_known(evidence.overlap, "soft masks")[np.ix_(slots, slots)], threshold)
+
+
+def _known(values: Floats | None, what: str) -> Floats:
+    if values is None:
+        raise SettingError(f"naming.merge needs {what}, which are not at hand here. Choose another merging.")
+    return values
 
 
 def segments_by_slot(groups: Sequence[Group], num_slots: int) -> npt.NDArray[np.int16]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.naming.vocabulary import template_problem
+
+_THRESHOLDS = {"features": 0.12, "overlap": 0.7}
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,13 @@ class NamingSettings:
             foreground logit is not positive.
         keep_one: where that would drop every slot, keep the one with the highest foreground logit,
             so that every clip yields a segment.
-        merge: ``same_name`` unites touching slots that share their best class with their union;
-            ``none`` makes every slot a segment of its own.
+        merge: which slots are one segment. ``same_name``: touching ones that share their best class with
+            their union. ``features``: those alike, by complete linkage on cosine distance. ``overlap``: those
+            active on the same patches, and what overlaps with them in turn. ``none``: every slot is one.
+        merge_threshold: of ``features`` the largest distance within a segment, of ``overlap`` the IoU to
+            exceed; in [0, 2] and [0, 1]. None: 0.12 (SOLV) and 0.7 (SSync).
+        merge_features: of ``features`` what is compared: the ``labeler``'s embeddings of the slots, or the
+            ``encoder``'s features.
         neighbours: which patches touch. ``full``: the 26 around a patch in space and time.
             ``reference``: only those at offsets 0 or +1 along frame, row and column, so that
             anti-diagonals don't connect.
@@ -35,7 +42,9 @@ class NamingSettings:
     temperature: float = 100.0
     filter_background: bool = True
     keep_one: bool = True
-    merge: Literal["same_name", "none"] = "same_name"
+    merge: Literal["same_name", "none", "features", "overlap"] = "same_name"
+    merge_threshold: float | None = None
+    merge_features: Literal["labeler", "encoder"] = "labeler"
     neighbours: Literal["full", "reference"] = "full"
     use_synonyms: bool = True
     raw_names: bool = False
@@ -45,8 +54,25 @@ class NamingSettings:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise SettingError(f"naming.temperature: expected a number above 0, got {self.temperature}.")
+        most = 2 if self.merge == "features" else 1
+        if self.merge_threshold is not None and not 0 <= self.merge_threshold <= most:
+            raise SettingError(
+                f"naming.merge_threshold={self.merge_threshold}: expected a number from 0 to {most} for "
+                f"naming.merge={self.merge}."
+            )
         if self.templates is not None and (problem := template_problem(self.templates)):
             raise SettingError(f"naming.templates: {problem}")
+
+    @property
+    def threshold(self) -> float | None:
+        """``merge_threshold`` as it is used; None where no merger has one."""
+        if self.merge_threshold is not None:
+            return self.merge_threshold
+        return _THRESHOLDS.get(self.merge)
+
+    def as_used(self) -> NamingSettings:
+        """The same with the threshold in use, for results to say."""
+        return replace(self, merge_threshold=self.threshold)
 
 
 REFERENCE = NamingSettings(

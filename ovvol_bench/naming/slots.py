@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovvol_bench.errors import ContractError
+from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
 from ovvol_bench.naming.prompts import TextBank
 from ovvol_bench.naming.scores import Doubles, name_probabilities
 from ovvol_bench.naming.segments import group_slots, segments_by_slot
@@ -33,9 +34,11 @@ def name_clip(
 
     Raises:
         ContractError: if masks or patches are not finite, or their frames don't fit.
+        SettingError: if slots are to be united by the encoder's features, which are not known here.
     """
     slots = winning_slots(masks, frames=len(patches))
-    return name_slots(slots, len(masks), patches, text, settings, frame_size)
+    pooled = pool_slots(slots, len(masks), patches)
+    return name_pooled(slots, pooled, text, settings, frame_size, gather_evidence(settings, slots, masks))
 
 
 def name_slots(
@@ -58,18 +61,83 @@ def name_slots(
 
     Raises:
         ContractError: if patches are not finite, or their frames don't fit.
+        SettingError: if slots are to be united by what is not known here.
     """
-    members = slots == torch.arange(num_slots, device=slots.device)[:, None, None, None]
-    pooled: Floats = pool(members, patches).cpu().numpy()
-    if not np.isfinite(pooled).all():
+    return name_pooled(slots, pool_slots(slots, num_slots, patches), text, settings, frame_size)
+
+
+def name_pooled(
+    slots: Tensor,
+    pooled: Tensor,
+    text: TextBank,
+    settings: NamingSettings,
+    frame_size: tuple[int, int],
+    evidence: Evidence = NO_EVIDENCE,
+) -> Localization:
+    """Localize and name the objects of a clip whose slots have embeddings.
+
+    Args:
+        slots: (T, h, w) int64 slot of every patch, in [0, K).
+        pooled: (K, E) embedding of every slot, of any length.
+        text: prompts of the vocabulary.
+        settings: conventions.
+        frame_size: (height, width) of the original frames in pixels.
+        evidence: what slots may be united by, beside their embeddings.
+
+    Raises:
+        ContractError: if embeddings are not finite.
+        SettingError: if the merger in use needs evidence that there is none of.
+    """
+    sums: Floats = pooled.float().cpu().numpy()
+    if not np.isfinite(sums).all():
         raise ContractError("The labeler's patch embeddings hold NaN or infinite values.")
     slot_map = slots.cpu().numpy().astype(np.int16)
-    groups = group_slots(slot_map, pooled, text, settings)
-    segment_of_slot = segments_by_slot(groups, num_slots)
+    groups = group_slots(slot_map, sums, text, settings, evidence)
+    segment_of_slot = segments_by_slot(groups, len(sums))
     boxes, present = segment_boxes(segment_of_slot[slot_map], len(groups), frame_size)
-    sums = pool_segments(pooled, segment_of_slot, len(groups))
-    probabilities = name_probabilities(sums, text, settings.temperature).astype(np.float32)
+    united = pool_segments(sums, segment_of_slot, len(groups))
+    probabilities = name_probabilities(united, text, settings.temperature).astype(np.float32)
     return Localization(boxes, present, probabilities, slot_map, segment_of_slot)
+
+
+def gather_evidence(
+    settings: NamingSettings, slots: Tensor, masks: Tensor | None = None, features: Tensor | None = None
+) -> Evidence:
+    """What the merger in use looks at, as far as it is known.
+
+    A slot is active on a patch if it has more than an even share of it, 1 / K: several slots can then be
+    active on one patch. Masks that are all or nothing never overlap.
+
+    Args:
+        settings: says which merger.
+        slots: (T, h, w) int64 slot of every patch.
+        masks: (K, S, h, w) soft assignment; None for a consensus of several.
+        features: (S, h, w, D) of the encoder.
+    """
+    if settings.merge == "overlap" and masks is not None:
+        active = (masks.float() > 1 / len(masks)).flatten(1).float()
+        both = active @ active.T
+        sizes = active.sum(dim=1)
+        return Evidence(overlap=(both / (sizes[:, None] + sizes - both).clamp(min=1)).cpu().numpy())
+    if settings.merge == "features" and settings.merge_features == "encoder" and features is not None:
+        every_frame = features.repeat_interleave(len(slots) // len(features), dim=0)
+        return Evidence(features=pool_slots(slots, int(slots.max()) + 1, every_frame).cpu().numpy())
+    return NO_EVIDENCE
+
+
+def pool_slots(slots: Tensor, num_slots: int, patches: Tensor) -> Tensor:
+    """Sums of patch embeddings over the patches that each slot wins; see `pool`.
+
+    Args:
+        slots: (T, h, w) int64 slot of every patch, in [0, K).
+        num_slots: K.
+        patches: (T, h', w', E).
+
+    Returns:
+        (K, E) float32.
+    """
+    members = slots == torch.arange(num_slots, device=slots.device)[:, None, None, None]
+    return pool(members, patches)
 
 
 def winning_slots(masks: Tensor, frames: int) -> Tensor:

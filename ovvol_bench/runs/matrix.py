@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ovvol_bench.components import GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.consensus import consensus
-from ovvol_bench.naming.slots import name_slots, winning_slots
-from ovvol_bench.pipeline import NotFiniteError, autocast, embed, encode, group, stack
+from ovvol_bench.naming.slots import gather_evidence, name_pooled, pool_slots, winning_slots
+from ovvol_bench.pipeline import (
+    NotFiniteError,
+    autocast,
+    embed,
+    embed_guided,
+    embed_slots,
+    encode,
+    group,
+    stack,
+)
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.clock import Clock, Stage
 from ovvol_bench.runs.draws import clip_generator
@@ -68,6 +78,23 @@ class Batch:
         return [self.clips[position].info for position in positions]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was made of a batch on the way to naming, with one encoder.
+
+    Attributes:
+        batch: the clips.
+        features: of the encoder.
+        slots: masks by stage, one a grouper and seed; failed ones are missing.
+        patches: embeddings by labeler, of those that embed patches; None where they failed.
+    """
+
+    batch: Batch
+    features: Answer[Features]
+    slots: Mapping[Stage, Answer[Tensor]]
+    patches: Mapping[str, Answer[Tensor] | None]
+
+
 class Matrix:
     """Carries batches through every combination; a failing component ends only those that use it.
 
@@ -93,25 +120,51 @@ class Matrix:
         """Localize clips of one frame size and length with every combination that needs them."""
         with torch.inference_mode():
             batch = Batch(clips, stack(clips, self._plan.device))
-            patches = {name: self._embed(name, batch) for name in self._plan.labelers}
+            patches = {name: self._embed(name, batch) for name in self._named(Labeler)}
             for encoder in self._plan.encoders:
-                slots = dict(self._slots(encoder, batch))
+                features = self._encode(encoder, batch)
+                if features is None:
+                    continue
+                guided = {
+                    name: self._guide(name, encoder, batch, features) for name in self._named(GuidedLabeler)
+                }
+                seen = Seen(
+                    batch, features, dict(self._slots(encoder, batch, features)), {**patches, **guided}
+                )
                 for run in self._users(("encode", encoder), batch):
-                    self._name(run, batch, slots, patches[run.spec.labeler.name])
+                    self._name(run, seen)
+
+    def _named(self, kind: type[Any]) -> list[str]:
+        """Names of the labelers of one kind."""
+        parts = self._plan.labelers.items()
+        return [name for name, part in parts if part.built and isinstance(part.built.labeler, kind)]
 
     def _embed(self, name: str, batch: Batch) -> Answer[Tensor] | None:
         def work(rows: Positions) -> Tensor:
-            labeler = self._plan.labelers[name].value.labeler
+            labeler = cast(Labeler, self._plan.labelers[name].value.labeler)
             video, infos = _take(batch.video, rows), batch.infos(rows)
             return embed(labeler, video, f"labeler '{name}'", infos).float()
 
         return self._ask(("label", name), batch, range(len(batch.clips)), work)
 
-    def _slots(self, encoder: str, batch: Batch) -> Iterator[tuple[Stage, Answer[Tensor]]]:
-        """The masks of every grouper and seed on one encoder's features, which are kept no longer."""
-        features = self._encode(encoder, batch)
-        if features is None:
-            return
+    def _guide(
+        self, name: str, encoder: str, batch: Batch, features: Answer[Features]
+    ) -> Answer[Tensor] | None:
+        """Patch embeddings of a labeler that looks at an encoder's features."""
+
+        def work(rows: Positions) -> Tensor:
+            labeler = cast(GuidedLabeler, self._plan.labelers[name].value.labeler)
+            video, infos = _take(batch.video, rows), batch.infos(rows)
+            return embed_guided(
+                labeler, video, features_of(features, rows), f"labeler '{name}'", infos
+            ).float()
+
+        return self._ask(("label", name, encoder), batch, features.positions, work)
+
+    def _slots(
+        self, encoder: str, batch: Batch, features: Answer[Features]
+    ) -> Iterator[tuple[Stage, Answer[Tensor]]]:
+        """The masks of every grouper and seed on one encoder's features."""
         stages = dict.fromkeys(stage for run in self._runs for stage in run.group_stages)
         for stage in stages:
             answer = self._group(stage, batch, features) if stage[1] == encoder else None
@@ -130,45 +183,65 @@ class Matrix:
 
         def work(rows: Positions) -> Tensor:
             draws = [clip_generator(int(seed), batch.ids[row], name) for row in rows]
-            chosen = tuple(features.positions.index(row) for row in rows)
-            grids = _take(features.value.grid, chosen)
-            maps = {key: _take(value, chosen) for key, value in features.value.maps.items()}
-            grouper, given = self._plan.groupers[encoder, name].value, Features(grids, maps)
+            grouper, given = self._plan.groupers[encoder, name].value, features_of(features, rows)
             return group(grouper, given, draws, f"grouper '{name}'", batch.infos(rows)).masks.float()
 
         return self._ask(stage, batch, features.positions, work)
 
-    def _name(
-        self, run: Run, batch: Batch, slots: Mapping[Stage, Answer[Tensor]], patches: Answer[Tensor] | None
-    ) -> None:
+    def _name(self, run: Run, seen: Seen) -> None:
         """Name the slots of every clip that the run lacks and that no component failed on."""
-        if patches is None or not all(stage in slots for stage in run.group_stages):
+        if not all(stage in seen.slots for stage in run.group_stages):
             return
-        answers = [slots[stage] for stage in run.group_stages]
-        for position, clip in enumerate(batch.clips):
-            failed = any(position not in answer.positions for answer in (patches, *answers))
+        for position, clip in enumerate(seen.batch.clips):
+            if run.failure:
+                return
+            failed = any(position not in seen.slots[stage].positions for stage in run.group_stages)
             if failed or not run.needs(clip.info.id):
                 continue
-            masks = [answer.of(position) for answer in answers]
-            localization = self._localize(run, clip, masks, patches.of(position))
-            if localization is None:
-                return
-            run.add(clip.info, localization)
-            self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip.info)
+            localization = self._localize(run, seen, position)
+            if localization is not None:
+                run.add(clip.info, localization)
+                self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip.info)
 
-    def _localize(
-        self, run: Run, clip: Clip, masks: Sequence[Tensor], patches: Tensor
-    ) -> Localization | None:
-        text = self._plan.labelers[run.spec.labeler.name].value.text
+    def _localize(self, run: Run, seen: Seen, position: int) -> Localization | None:
+        """The localization of one clip; None if a component failed on it or naming fails the run."""
+        naming, text = self._plan.naming, self._plan.labelers[run.spec.labeler.name].value.text
+        clip, named = seen.batch.clips[position], ("name", run.spec.id)
+        masks = [seen.slots[stage].of(position) for stage in run.group_stages]
         try:
-            with self._clock.measure(("name", run.spec.id)):
-                slot_map, count = merge_seeds(run.spec, clip.info.id, masks, len(clip.frames))
-                slot_map = slot_map.to(patches.device)
-                found = name_slots(slot_map, count, patches, text, self._plan.naming, clip.info.frame_size)
+            with self._clock.measure(named):
+                slots, count = merge_seeds(run.spec, clip.info.id, masks, len(clip.frames))
+                slots = slots.to(self._plan.device)
+            pooled = self._pooled(run, seen, position, (slots, count))
+            if pooled is None:
+                return None
+            with self._clock.measure(named):
+                soft = masks[0] if run.spec.consensus is None else None
+                features = features_of(seen.features, (position,)).grid[0]
+                evidence = gather_evidence(naming, slots, soft, features)
+                found = name_pooled(slots, pooled, text, naming, clip.info.frame_size, evidence)
                 return replace(found, input_size=input_size(clip))
         except Exception as error:
             run.failure = error
             return None
+
+    def _pooled(self, run: Run, seen: Seen, position: int, grouping: tuple[Tensor, int]) -> Tensor | None:
+        """(K, E) what the run's labeler makes of each slot of a clip; None if it failed on the clip."""
+        name, (slots, count) = run.spec.labeler.name, grouping
+        labeler = self._plan.labelers[name].value.labeler
+        if not isinstance(labeler, SlotLabeler):
+            patches = seen.patches[name]
+            if patches is None or position not in patches.positions:
+                return None
+            with self._clock.measure(("name", run.spec.id)):
+                return pool_slots(slots, count, patches.of(position))
+
+        def work(rows: Positions) -> Tensor:
+            video, infos = _take(seen.batch.video, rows), seen.batch.infos(rows)
+            return embed_slots(labeler, video, (slots[None], count), f"labeler '{name}'", infos).float()
+
+        answer = self._ask(run.label_stages[2], seen.batch, (position,), work)
+        return answer.of(position) if answer else None
 
     def _ask(
         self, stage: Stage, batch: Batch, positions: Sequence[int], work: Work[Value]
@@ -230,6 +303,13 @@ def merge_seeds(spec: RunSpec, clip_id: str, masks: Sequence[Tensor], frames: in
     seed = clip_generator(spec.seeds[0], clip_id, "consensus").initial_seed() % 2**32
     groups = consensus(maps, *spec.consensus, seed=seed)
     return torch.from_numpy(groups), int(groups.max()) + 1
+
+
+def features_of(features: Answer[Features], rows: Sequence[int]) -> Features:
+    """The features of the clips at some positions of the batch."""
+    chosen = tuple(features.positions.index(row) for row in rows)
+    maps = {key: _take(value, chosen) for key, value in features.value.maps.items()}
+    return Features(_take(features.value.grid, chosen), maps)
 
 
 def input_size(clip: Clip) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from ovvol_bench.components import Component, Encoder, Grouper, Labeler
+from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
@@ -45,7 +45,7 @@ class Part(Generic[Built]):
 class LabelerWithText:
     """A labeler and what it makes of the dataset's prompts."""
 
-    labeler: Labeler
+    labeler: AnyLabeler
     text: TextBank
 
 
@@ -122,8 +122,12 @@ def check_pair(name: str, encoder: Encoder, choice: Choice, grouper: Grouper) ->
 def build_labeler(
     registry: Registry, choice: Choice, prompts: Prompts, device: torch.device
 ) -> Part[LabelerWithText]:
-    """A labeler on the device, and its embeddings of the prompts."""
-    part: Part[Labeler] = _build(registry, "labeler", choice, device, lambda labeler: None)
+    """A labeler on the device, and its embeddings of the prompts.
+
+    A setting named ``num_classes`` follows from the vocabulary unless chosen.
+    """
+    choice = fit(registry, "labeler", choice, {"num_classes": prompts.num_classes})
+    part: Part[AnyLabeler] = _build(registry, "labeler", choice, device, lambda labeler: None)
     if part.built is None:
         return Part(part.spec, None, part.error)
     try:

@@ -116,7 +116,7 @@ class Plan:
             labeler=labeler.spec,
             dataset=self.dataset_spec,
             vocabulary=canonical_digest(asdict(self.dataset.vocabulary)),
-            naming=json.loads(json.dumps(asdict(self.naming))),
+            naming=json.loads(json.dumps(asdict(self.naming.as_used()))),
             metrics=self.metrics,
             seeds=seeds,
             consensus=self.selection.consensus,
@@ -143,6 +143,11 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
         DataError: if the dataset can't be read or has no clips.
     """
     naming = naming_settings(selection.naming)
+    if selection.consensus and naming.merge == "overlap":
+        raise SettingError(
+            "naming.merge=overlap looks at soft masks, and a consensus of several seeds has none."
+            " Choose another merging, or drop --consensus."
+        )
     spec, clips = build_dataset(registry, dataset)
     _, metrics = build_metrics(registry, selection.metrics, clips.vocabulary)
     infos = clip_infos(clips, selection.limit)

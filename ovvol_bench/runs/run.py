@@ -48,13 +48,19 @@ class Run:
         return tuple(("group", encoder, grouper, str(seed)) for seed in self.spec.seeds)
 
     @property
+    def label_stages(self) -> tuple[Stage, Stage, Stage]:
+        """Of its labeler: alone, on the encoder's features, on this run's slots; its kind has one of them."""
+        label = ("label", self.spec.labeler.name)
+        return label, (*label, self.spec.encoder.name), (*label, self.spec.id, "slots")
+
+    @property
     def stages(self) -> frozenset[Stage]:
         """Every stage that it needs, shared ones included."""
         return frozenset(
             {
                 ("decode",),
                 ("encode", self.spec.encoder.name),
-                ("label", self.spec.labeler.name),
+                *self.label_stages,
                 ("name", self.spec.id),
                 *self.group_stages,
             }

@@ -11,7 +11,7 @@ from typing import Any
 from ovvol_bench.errors import DataError
 
 SCHEMA = 1
-SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list", "cache"})
+SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list", "cache", "frequencies"})
 """Settings that say where content lies. Its digest counts towards a run's identity, its place does not."""
 
 

@@ -133,3 +133,26 @@ def test_check_gives_json(prepared):
     assert report["counts"] == {"videos": 2, "frames": 48}
     assert report["official"]["videos"] == 555
     assert (report["layout"], report["problems"]) == ("prepared videos", [])
+
+
+def test_frequencies_are_the_boxes_of_each_class(tmp_path):
+    from ovvol_bench.data.shapes.dataset import Shapes
+
+    arguments = ["data", "frequencies", "shapes", "-o", "dataset.split=val", "-o", "dataset.videos=3"]
+    result = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "counts.json")])
+    assert result.exit_code == 0, result.output
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    assert list(counts) == [item.name for item in shapes_vocabulary().classes]
+    dataset = Shapes(split="val", videos=3)
+    frames = [
+        frame for i in range(len(dataset)) for frame in dataset.info(i).truth[dataset.info(i).context :]
+    ]
+    assert sum(counts.values()) == sum(map(len, frames)) > 0
+    printed = CliRunner().invoke(main, arguments)
+    assert json.loads(printed.output) == counts
+
+
+def test_frequencies_take_settings_of_the_dataset_alone():
+    result = CliRunner().invoke(main, ["data", "frequencies", "shapes", "-o", "labeler.weights=none"])
+    assert result.exit_code == 2
+    assert "-o labeler: only settings of the dataset count here" in result.output

@@ -111,6 +111,56 @@ def test_a_matrix_takes_one_pass(run, encoded):
     assert len(encoded) == 4
 
 
+def test_labelers_work_as_often_as_what_they_look_at_differs(run, monkeypatch):
+    """One of patches once, a guided one once an encoder, one of slots once a grouping: clips all the same."""
+    asked = {name: [] for name in ("embed", "embed_guided", "embed_slots")}
+    for name, calls in asked.items():
+        own = getattr(matrix, name)
+
+        def counting(labeler, video, *others, own=own, calls=calls):
+            calls.append(len(video))
+            return own(labeler, video, *others)
+
+        monkeypatch.setattr(matrix, name, counting)
+    names = {"encoder": ["tiny", "deep"], "labeler": ["colours", "guided", "slots"]}
+    finished = run(names=names, seeds=(0, 1))
+    assert [each.result["status"] for each in finished] == ["done"] * 12
+    assert {name: sum(calls) for name, calls in asked.items()} == {
+        "embed": 10,
+        "embed_guided": 20,
+        "embed_slots": 40,
+    }
+    assert all(each.result["timing"]["seconds"]["label"] > 0 for each in finished)
+
+
+@pytest.mark.parametrize("labeler", ["guided", "slots"])
+def test_kinds_of_labelers_go_through_one_naming(run, labeler):
+    (one,) = run(names={"labeler": ["colours"]})
+    (other,) = run(names={"labeler": [labeler]})
+    assert values(one.result) == values(other.result)
+
+
+def test_a_clip_that_slots_have_no_answer_for_can_be_left_out(run):
+    names, settings = {"labeler": ["slots", "colours"]}, {"labeler": {"fails_at": "3"}}
+    failed, other = run("fail", names=names, settings=settings)
+    assert "slot embeddings hold NaN" in str(failed.error)
+    assert other.result["status"] == "done"
+    skipping, _ = run("skip", names=names, settings=settings, conduct={"on_error": "skip"})
+    assert skipping.result["coverage"]["skipped"]["answer holds NaN or infinity"] == 1
+    assert skipping.result["coverage"]["done"] == 9
+
+
+@pytest.mark.parametrize("naming", [{"merge": "overlap"}, {"merge": "features", "merge_features": "encoder"}])
+def test_mergers_have_what_they_look_at(run, naming):
+    result = done_result(run(settings={"naming": naming}))
+    assert result["naming"]["merge_threshold"] == {"overlap": 0.7, "features": 0.12}[naming["merge"]]
+
+
+def test_a_consensus_has_no_soft_masks_to_merge_by(run):
+    with pytest.raises(SettingError, match=r"naming\.merge=overlap looks at soft masks"):
+        run(settings={"naming": {"merge": "overlap"}}, seeds=(0, 1), consensus=(2, 4))
+
+
 def test_a_matrix_gives_what_single_runs_give(run):
     together = run(names={"encoder": ["tiny", "deep"]}, seeds=(0, 1))
     alone = run("alone", names={"encoder": ["deep"]}, seeds=(1,))

@@ -15,11 +15,14 @@ from ovvol_bench import (
     Features,
     FrameTruth,
     Grouper,
+    GuidedLabeler,
     Labeler,
+    SlotLabeler,
     SlotMasks,
     Vocabulary,
     hookimpl,
 )
+from ovvol_bench.components import AnyLabeler
 from ovvol_bench.naming.vocabulary import ForegroundClass
 
 PATCH = 8
@@ -94,13 +97,12 @@ class ToldGrouper(Grouper):
         return SlotMasks(masks)
 
 
-class TinyLabeler(Labeler):
+class Colours(AnyLabeler):
+    """A space of colours, for labelers of any kind."""
+
     patch_size = PATCH
     dim = 3
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-
-    def embed_patches(self, video):
-        return patch_means(video) - 0.4
 
     def embed_text(self, prompts):
         rows = torch.tensor([self.colour(prompt) for prompt in prompts]) - 0.4
@@ -111,6 +113,34 @@ class TinyLabeler(Labeler):
             if name in prompt:
                 return colour
         return (0.3, 0.3, 0.3)
+
+
+class TinyLabeler(Colours, Labeler):
+    def embed_patches(self, video):
+        return patch_means(video) - 0.4
+
+
+class TinyGuided(Colours, GuidedLabeler):
+    """Colours on the grid of the encoder's features."""
+
+    def embed_patches(self, video, features):
+        assert video.shape[1] % features.grid.shape[1] == 0
+        assert features.grid.shape[2:4] == (video.shape[3] // PATCH, video.shape[4] // PATCH)
+        return patch_means(video) - 0.4
+
+
+class TinySlots(Colours, SlotLabeler):
+    """The sum of each slot's colours; NaN at one of its calls."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.calls, self.fails_at = 0, fails_at
+
+    def embed_slots(self, video, slots, num_slots):
+        self.calls += 1
+        members = (slots[:, None] == torch.arange(num_slots)[:, None, None, None]).float()
+        sums = torch.einsum("bkthw,bthwe->bke", members, patch_means(video) - 0.4)
+        return sums * torch.nan if self.calls == self.fails_at else sums
 
 
 class TinyClips(Dataset):
@@ -214,6 +244,14 @@ def build_told_labeler() -> Labeler:
     return ToldLabeler()
 
 
+def build_guided() -> GuidedLabeler:
+    return TinyGuided()
+
+
+def build_slots(*, fails_at: int = -1) -> SlotLabeler:
+    return TinySlots(fails_at)
+
+
 def build_labeler() -> Labeler:
     return TinyLabeler()
 
@@ -244,6 +282,8 @@ def ovvol_groupers():
 @hookimpl
 def ovvol_labelers():
     yield Entry("colours", build_labeler, "names colours")
+    yield Entry("guided", build_guided, "names colours, looks at features")
+    yield Entry("slots", build_slots, "names colours of slots")
     yield Entry("told", build_told_labeler, "is told the truth")
 
 

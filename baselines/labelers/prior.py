@@ -1,0 +1,101 @@
+"""Every slot is named by how frequent classes are: what naming is worth without a look at the video."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ovvol_bench import DataError, Labeler, SettingError
+from ovvol_bench.naming.vocabulary import spoken
+
+_LEAST = -0.99
+
+
+def read_frequencies(path: Path) -> dict[str, float]:
+    """How often classes occur.
+
+    Args:
+        path: a JSON file, {class name: count}.
+
+    Raises:
+        DataError: if it can't be read or holds anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no JSON file ({error}). Expected {{class name: count}}.") from None
+    numbers = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
+        raise DataError(f"{path}: expected {{class name: count}} with counts of 0 or more.")
+    return {str(name): float(number) for name, number in content.items()}
+
+
+class Prior(Labeler):
+    """All patches are alike; the cosine between them and a class grows with the class's frequency.
+
+    At the ``temperature`` that naming uses, probabilities are the frequencies. Background words come last.
+
+    Args:
+        frequencies: counts by class name, a class that isn't there has none; None: all classes alike.
+        temperature: of naming.
+
+    Raises:
+        SettingError: if the temperature isn't above 0.
+    """
+
+    patch_size = 16
+    dim = 2
+    needs_classes = True
+
+    def __init__(self, frequencies: Mapping[str, float] | None = None, temperature: float = 100.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise SettingError(f"labeler.temperature={temperature}: expected a number above 0.")
+        self._counts = frequencies and {_key(name): count for name, count in frequencies.items()}
+        self._temperature = temperature
+        listed = json.dumps(self._counts, sort_keys=True).encode()
+        # As a buffer, what the file says counts towards a run's identity.
+        self.register_buffer("frequencies", torch.tensor(list(listed), dtype=torch.uint8))
+
+    def embed_patches(self, video: Tensor) -> Tensor:
+        """See `Labeler.embed_patches`."""
+        height, width = (side // self.patch_size for side in video.shape[-2:])
+        patch = video.new_tensor([1.0, 0.0])
+        return patch.expand(*video.shape[:2], height, width, 2).clone()
+
+    def embed_text(self, prompts: Sequence[str], classes: Sequence[str | None] = ()) -> Tensor:
+        """See `Labeler.embed_text`; ``classes`` as `AnyLabeler.needs_classes` has it.
+
+        Raises:
+            SettingError: if the frequencies are of none of the classes.
+        """
+        shares = [self._count(name) for name in classes]
+        largest = max(shares, default=0.0)
+        if not largest > 0:
+            raise SettingError(
+                "prior: the frequencies are of none of the dataset's classes. Set labeler.frequencies to a "
+                "file {class name: count} for this vocabulary."
+            )
+        cosines = [
+            -1.0 if name is None else self._cosine(share / largest)
+            for name, share in zip(classes, shares, strict=True)
+        ]
+        first = torch.tensor(cosines)
+        return torch.stack([first, (1 - first.square()).clamp(min=0).sqrt()], dim=1)
+
+    def _count(self, name: str | None) -> float:
+        if name is None:
+            return 0.0
+        return 1.0 if self._counts is None else self._counts.get(_key(name), 0.0)
+
+    def _cosine(self, share: float) -> float:
+        return max(_LEAST, 1 + math.log(share) / self._temperature) if share > 0 else _LEAST
+
+
+def _key(name: str) -> str:
+    return spoken(name).casefold()
