@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ovvol_bench.ragged import offsets_of, spans
+from ovvol_bench.ragged import offsets_of
 from ovvol_bench.types import Ints
 
 Size = tuple[int, int]
@@ -18,8 +19,9 @@ _BITS, _SIGN, _MORE = (
     16,
     32,
 )  # 5 bits of a number, the highest its sign in the last group; then whether more follow
-_WIDEST = 40  # bits of the largest number that is told from larger ones
-_CHUNK = 4096
+_LONGEST = 8  # groups of the largest number that is told from larger ones
+_VALID = bytes(range(_FIRST, _LAST + 1))
+_CHUNK = 512  # masks that are checked at once, as many as stay in a processor's cache
 
 
 def run_lengths(segmentation: Any, size: Size) -> bytes:
@@ -47,7 +49,7 @@ def run_lengths(segmentation: Any, size: Size) -> bytes:
 
 def _checked(counts: str) -> bytes:
     runs = counts.encode()
-    if not runs or min(runs) < _FIRST or max(runs) > _LAST:
+    if not runs or runs.translate(None, _VALID):
         raise ValueError("has counts that are no compressed run lengths")
     return runs
 
@@ -97,17 +99,25 @@ def _totals(masks: Sequence[bytes]) -> Ints:
     A number is stored in groups of 5 bits, lowest first, and from the fourth on as the difference from
     the number two before; so a number counts as often as there are numbers of its kind behind it.
     """
-    digits = np.frombuffer(b"".join(masks), np.uint8).astype(np.int64) - _FIRST
+    digits = np.frombuffer(b"".join(masks), np.uint8) - np.uint8(_FIRST)
     last = digits & _MORE == 0
     ends = np.cumsum(np.fromiter(map(len, masks), np.int64, len(masks)))
     last[ends - 1] = True  # of a mask that is cut off: no number reaches into the next mask
     stops = np.flatnonzero(last)
-    starts = np.concatenate([[0], stops[:-1] + 1])
-    place = _BITS * (np.arange(len(digits)) - np.repeat(starts, stops - starts + 1))
-    numbers = np.add.reduceat((digits & (_MORE - 1)) << np.minimum(place, _WIDEST), starts)
-    negative = digits[stops] & _SIGN > 0
-    numbers -= np.where(negative, np.int64(1) << np.minimum(place[stops] + _BITS, _WIDEST), 0)
+    numbers = _numbers((digits & (_MORE - 1)).astype(np.int8), stops)
     counts = np.diff(np.searchsorted(stops, ends - 1, side="right"), prepend=0)
-    order = spans(np.zeros_like(counts), counts)
-    weights = np.where(order == 0, 1, (np.repeat(counts, counts) - 1 - order) // 2 + 1)
+    behind = np.repeat(offsets_of(counts)[1:], counts) - np.arange(len(numbers))
+    weights = (behind + 1) // 2
+    weights[offsets_of(counts)[:-1]] = 1
     return np.add.reduceat(numbers * weights, offsets_of(counts)[:-1])
+
+
+def _numbers(groups: npt.NDArray[np.int8], stops: Ints) -> Ints:
+    """Numbers whose highest groups of bits are at ``stops``, each with the sign of its highest bit."""
+    highest = groups[stops]
+    numbers = highest.astype(np.int64) - np.where(highest & _SIGN, _SIGN * 2, 0)
+    lengths = np.diff(stops, prepend=-1)
+    for place in range(1, min(int(lengths.max(initial=0)), _LONGEST)):
+        longer = np.flatnonzero(lengths > place)
+        numbers[longer] = (numbers[longer] << _BITS) + groups[stops[longer] - place]
+    return numbers

@@ -135,13 +135,23 @@ class TruthIndex:
         return replace(self, object_offsets=offsets, **self._object_columns(rows))
 
     def _object_columns(self, rows: Ints) -> dict[str, Any]:
+        if np.array_equal(rows, np.arange(len(self.boxes))):
+            return {}
         names = ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou")
         columns = {name: getattr(self, name)[rows] for name in names}
         if not self.has_masks:
             return columns
-        lengths = np.diff(self.mask_offsets)[rows]
-        runs = self.mask_runs[spans(self.mask_offsets[rows], lengths)]
-        return {**columns, "mask_runs": runs, "mask_offsets": offsets_of(lengths)}
+        return {
+            **columns,
+            "mask_runs": self._runs_of(rows),
+            "mask_offsets": offsets_of(np.diff(self.mask_offsets)[rows]),
+        }
+
+    def _runs_of(self, rows: Ints) -> npt.NDArray[np.uint8]:
+        """``mask_runs`` of some objects; neighbours are copied together, for there can be gigabytes."""
+        blocks = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+        parts = [self.mask_runs[self.mask_offsets[b[0]] : self.mask_offsets[b[-1] + 1]] for b in blocks]
+        return np.concatenate([np.zeros(0, np.uint8), *parts])
 
     def _masks(self, frame: int) -> RleMasks:
         video = int(np.searchsorted(self.frame_offsets, frame, side="right")) - 1
