@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +46,9 @@ class Cause(IntEnum):
         return self.name.lower()
 
 
+_AT_ONCE = 1 << 20
+"""Pairs that are looked at together, about."""
+
 UNRELATED = Cause.MISSED
 """What a pair comes to if box and object have nothing to do with each other."""
 
@@ -77,7 +82,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Pairs:
-    """P pairs of a box and a true object of one frame, box by box.
+    """P pairs of a box and a true object of one frame that overlap, box by box.
 
     Empty boxes and padding of the truth are in no pair.
 
@@ -97,16 +102,27 @@ class Pairs:
 
     @classmethod
     def of(cls, columns: Columns) -> Pairs:
-        """All pairs of columns; overlap as for CorLoc, DetRate and naming."""
+        """The pairs of columns, some frames at a time; overlap as for CorLoc, DetRate and naming."""
+        ends = np.cumsum(columns.box_counts * columns.truth.counts)
+        cuts = np.searchsorted(ends, np.arange(0, ends[-1], _AT_ONCE)) if len(ends) else ends
+        spans = pairwise(np.unique([0, *cuts, len(columns)]).tolist())
+        parts = [cls._of_frames(columns, slice(*span)) for span in spans]
+        nothing = cls._of_frames(columns, slice(0, 0))
+        return cls(*map(np.concatenate, zip(*map(_fields, [nothing, *parts]), strict=True)))
+
+    @classmethod
+    def _of_frames(cls, columns: Columns, frames: slice) -> Pairs:
         truth, offset = columns.truth, columns.protocol.overlap_offset
-        box, true = all_pairs(columns.box_counts, truth.counts)
-        real = ~columns.empty[box] & (columns.sought | truth.ignored)[true]
-        box, true = box[real], true[real]
+        box, true = all_pairs(columns.box_counts[frames], truth.counts[frames])
+        box += columns.box_counts[: frames.start].sum()
+        true += truth.counts[: frames.start].sum()
         iou = paired_iou(truth.boxes, true, columns.boxes, box, offset)
+        real = (iou > 0) & ~columns.empty[box] & (columns.sought | truth.ignored)[true]
+        box, true, iou = box[real], true[real], iou[real]
         shared = _shared(columns.boxes, box, truth.boxes, true, offset)
-        areas = box_areas(columns.boxes, offset)[box], box_areas(truth.boxes, offset)[true]
         of_box, of_object = (
-            np.divide(shared, area, out=np.zeros_like(shared), where=area > 0) for area in areas
+            shared / box_areas(boxes[rows], offset)
+            for boxes, rows in ((columns.boxes, box), (truth.boxes, true))
         )
         return cls(box, true, iou, of_box, of_object)
 
@@ -217,6 +233,10 @@ def best_of_objects(explanation: Explanation, some: Ints) -> Ints:
     order = some[np.lexsort((some, -pairs.iou[some], -score, true))]
     chosen: Ints = order[np.diff(pairs.true[order], prepend=-1) != 0]
     return chosen
+
+
+def _fields(pairs: Pairs) -> tuple[npt.NDArray[Any], ...]:
+    return pairs.box, pairs.true, pairs.iou, pairs.of_box, pairs.of_object
 
 
 def _shared(first: Floats, rows: Ints, second: Floats, others: Ints, offset: int) -> Doubles:

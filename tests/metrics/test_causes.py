@@ -1,5 +1,7 @@
 """Every object and every box has one cause: as plain words have it, and on scenes drawn by hand."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from column_scenes import BOTH, SEEDS, random_columns, scene
@@ -157,6 +159,16 @@ def test_everything_has_exactly_one_cause_of_its_kind(protocol, seed, rules):
     assert set(boxes) <= {cause.label for cause in OF_BOXES}
     sought = [cause for cause in objects if cause != "ignored"]
     assert len(sought) == columns.sought.sum()
+
+
+@BOTH
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, pairs=st.integers(1, 9))
+def test_frames_may_be_looked_at_in_any_portions(protocol, seed, pairs):
+    columns = random_columns(seed, protocol)
+    with patch("ovvol_bench.metrics.causes._AT_ONCE", pairs):
+        in_portions = causes(columns)
+    assert in_portions == causes(columns)
 
 
 @BOTH
