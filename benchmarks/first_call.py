@@ -43,7 +43,7 @@ def measure(folder, extent, form):
     start = perf_counter()
     import numpy as np
 
-    from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+    from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, Extent, VidAP
     from ovvol_bench.metrics.evaluation import evaluate, evaluate_pieces
     from ovvol_bench.metrics.truth import TruthTable
     from ovvol_bench.runs.predictions import read_pieces, read_predictions
@@ -74,7 +74,7 @@ def measure(folder, extent, form):
     shards, name = folder / "predictions", "vid-reference"
     for call in ("first", "second", "third"):
         metrics = [
-            VidAP(name, motion=extent != "ap50", sweep=extent == "sweep"),
+            VidAP(name, extent=Extent(motion=extent != "ap50", sweep=extent == "sweep")),
             CorLoc(name),
             DetectionRate(name),
         ]

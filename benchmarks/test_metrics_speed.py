@@ -12,7 +12,7 @@ import pytest
 from synthetic_vid import synthetic, write_shards
 
 from ovvol_bench.metrics import default_metrics, evaluate, evaluate_pieces
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, Extent, VidAP
 from ovvol_bench.metrics.columns import build_columns
 from ovvol_bench.metrics.error_accumulators import Errors
 from ovvol_bench.metrics.protocols import PROTOCOLS
@@ -35,7 +35,7 @@ def folder(data, tmp_path_factory):
 
 def numbers(extent):
     name = "vid-reference"
-    precision = VidAP(name, motion=extent != "ap50", sweep=extent == "sweep")
+    precision = VidAP(name, extent=Extent(motion=extent != "ap50", sweep=extent == "sweep"))
     return [precision, CorLoc(name), DetectionRate(name)]
 
 
@@ -54,7 +54,7 @@ def test_vid_ap_of_the_reference(benchmark, data, ties):
     predictions, truth = data
     protocol = PROTOCOLS["vid-reference"]
     columns = build_columns(predictions, list(truth.values()), protocol)
-    metric = VidAP(protocol.name, ties=ties, motion=False)
+    metric = VidAP(protocol.name, ties=ties, extent=Extent(motion=False))
     results = benchmark.pedantic(metric.score, (columns,), rounds=3)
     assert 0 < results["ap50"].value < 1
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.average_precision import SWEEP, motion_ranges, name_values, vid_ap
+from ovvol_bench.metrics.average_precision import SWEEP, ClassPrecision, name_values, object_ranges, vid_ap
 from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import boxes_per_frame, corloc, detection_rate
@@ -58,29 +59,45 @@ class DetectionRate(ColumnMetric):
         )
 
 
+@dataclass(frozen=True)
+class Extent:
+    """Which values of AP are computed, beside that of all objects at one threshold.
+
+    Attributes:
+        motion: those of the protocol's motion ranges.
+        sizes: those of COCO's ranges of size.
+        sweep: the means over the thresholds .5 to .95.
+        class_agnostic: as if there were one class.
+    """
+
+    motion: bool = True
+    sizes: bool = False
+    sweep: bool = False
+    class_agnostic: bool = False
+
+
 class VidAP(ColumnMetric):
     """``ap50`` (by the threshold), ``ap50_fast`` and so on; see ``average_precision.vid_ap``."""
-
-    needs = frozenset({"classes"})
 
     def __init__(
         self,
         protocol: str,
         iou_threshold: float = 0.5,
         ties: Ties = "group",
-        motion: bool = True,
         held_out: Sequence[int] = (),
-        sweep: bool = False,
+        extent: Extent | None = None,
     ) -> None:
         super().__init__(protocol, iou_threshold)
         self.ties = ties
-        self.motion = motion
         self.held_out = tuple(held_out)
-        self.sweep = sweep
+        self.extent = extent or Extent()
+        self.needs = frozenset() if self.extent.class_agnostic else frozenset({"classes"})
+        self._ranges = object_ranges(self._conventions, self.extent.motion, self.extent.sizes)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """Average precision on columns."""
-        return vid_ap(columns, self.iou_threshold, self.ties, self.motion, self.held_out, self.sweep)
+        settings = (self.iou_threshold, self.ties, self._ranges, self.held_out, self.extent.sweep)
+        return self._marked(vid_ap(self._view(columns), *settings))
 
     def stream(self) -> PrecisionStream:
         """Average precision piece by piece; equal scores can't have an order then."""
@@ -89,12 +106,19 @@ class VidAP(ColumnMetric):
                 f"ties={self.ties} can't be computed piece by piece; read all predictions at once, or set "
                 "ties=group"
             )
-        thresholds = [self.iou_threshold, *(SWEEP if self.sweep else ())]
-        return PrecisionStream(
-            motion_ranges(self._conventions, self.motion),
-            thresholds,
-            lambda results: name_values(results, self.iou_threshold, self.held_out),
-        )
+        thresholds = [self.iou_threshold, *(SWEEP if self.extent.sweep else ())]
+
+        def conclude(results: Mapping[str, Sequence[ClassPrecision]]) -> Mapping[str, MetricValue]:
+            return self._marked(name_values(results, self.iou_threshold, self.held_out))
+
+        return PrecisionStream(self._ranges, thresholds, self._view, conclude)
+
+    def _view(self, columns: Columns) -> Columns:
+        return columns.nameless() if self.extent.class_agnostic else columns
+
+    def _marked(self, values: Mapping[str, MetricValue]) -> Mapping[str, MetricValue]:
+        suffix = "_agnostic" if self.extent.class_agnostic else ""
+        return {f"{name}{suffix}": value for name, value in values.items()}
 
 
 class BoxesPerFrame(ColumnMetric):

@@ -1,4 +1,4 @@
-"""VID AP: average precision of named boxes, of every class and by motion.
+"""VID AP: average precision of named boxes, of every class, by motion and by size.
 
 Average precision depends only on how many detections rank before each true positive. So boxes are
 never repeated for their classes: detections in frames without truth of their class are counted by
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
-from ovvol_bench.metrics.protocols import MotionRange, Protocol
+from ovvol_bench.metrics.protocols import SIZES, ObjectRange, Protocol
 from ovvol_bench.metrics.ranking import Ties, class_order, precision_area
 from ovvol_bench.metrics.steps import Doubles, Steps
 from ovvol_bench.types import Bools, Ints
@@ -50,7 +50,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True)
 class Sought:
-    """Which of M true objects are looked for, for one motion range.
+    """Which of M true objects are looked for, for one range of motion or size.
 
     Attributes:
         ignored: (M,) bool, objects that are neither to be found nor to be missed.
@@ -67,10 +67,12 @@ class Sought:
     objects: Ints
 
     @classmethod
-    def of(cls, columns: Columns, motion: MotionRange | None) -> Sought:
-        """What a protocol makes of a motion range; None for all objects."""
+    def of(cls, columns: Columns, chosen: ObjectRange | None) -> Sought:
+        """What a protocol makes of a range; None for all objects."""
         truth = columns.truth
-        inside = np.ones(len(truth), np.bool_) if motion is None else motion.contains(truth.motion)
+        inside = np.ones(len(truth), np.bool_)
+        if chosen is not None:
+            inside = chosen.contains(getattr(truth, chosen.column))
         ignored = truth.ignored | ~inside
         shared = columns.protocol.unmatched == "shared"
         weight = elsewhere_weight(columns.protocol, int(inside.sum()), len(truth))
@@ -96,7 +98,7 @@ def class_precision(
     columns: Columns,
     iou_threshold: float = 0.5,
     ties: Ties = "group",
-    motion: Sequence[MotionRange | None] = (None,),
+    ranges: Sequence[ObjectRange | None] = (None,),
 ) -> list[ClassPrecision]:
     """Average precision of every class.
 
@@ -107,33 +109,33 @@ def class_precision(
         columns: of F frames.
         iou_threshold: in (0, 1].
         ties: what to do with equal scores.
-        motion: which objects to look for; None for all.
+        ranges: which objects to look for; None for all.
 
     Returns:
-        One for each entry of ``motion``.
+        One for each entry of ``ranges``.
     """
-    return [results[0] for results in precision_by_threshold(columns, [iou_threshold], ties, motion)]
+    return [results[0] for results in precision_by_threshold(columns, [iou_threshold], ties, ranges)]
 
 
 def precision_by_threshold(
     columns: Columns,
     thresholds: Sequence[float],
     ties: Ties = "group",
-    motion: Sequence[MotionRange | None] = (None,),
+    ranges: Sequence[ObjectRange | None] = (None,),
 ) -> list[list[ClassPrecision]]:
     """Average precision of every class at several thresholds, as ``class_precision``.
 
     Overlaps, ranks and orders are taken once for all of them.
 
     Returns:
-        For each entry of ``motion`` one for each threshold.
+        For each entry of ``ranges`` one for each threshold.
     """
     candidates = find_candidates(columns)
     queue = queue_up(columns, candidates, min(thresholds), ties)
     steps = Steps.of(candidates.class_id[queue], candidates.score[queue], columns.scores.classes)
     ranking = Ranking.of(columns, candidates, steps, ties)
     results = []
-    for each in motion:
+    for each in ranges:
         sought = Sought.of(columns, each)
         outcomes = outcomes_of(columns.protocol, candidates, queue, sought, thresholds)
         results.append([ranking.precision(outcome, sought) for outcome in outcomes])
@@ -144,17 +146,18 @@ def vid_ap(
     columns: Columns,
     iou_threshold: float = 0.5,
     ties: Ties = "group",
-    motion: bool = True,
+    ranges: Mapping[str, ObjectRange | None] | None = None,
     held_out: Sequence[int] = (),
     sweep: bool = False,
 ) -> dict[str, MetricValue]:
-    """Mean average precision over classes, of all objects and of those in each motion range.
+    """Mean average precision over classes, of all objects and of those in each range of motion or size.
 
     Args:
-        columns: of F frames; the protocol says which motion ranges there are.
+        columns: of F frames.
         iou_threshold: in (0, 1].
         ties: what to do with equal scores.
-        motion: whether to look at motion ranges.
+        ranges: which objects to look for, None for all, by the suffix of their numbers; by default all
+            objects and the protocol's motion ranges.
         held_out: class ids that no part was trained on, reported apart.
         sweep: whether to add the means over the thresholds .5, .55 to .95, as COCO has them.
 
@@ -164,15 +167,18 @@ def vid_ap(
         ``per_class``, ``objects`` and ``tie_span``, the values with false and with true positives
         first among equal scores; of a sweep also ``by_threshold``.
     """
-    ranges = motion_ranges(columns.protocol, motion)
+    ranges = object_ranges(columns.protocol) if ranges is None else ranges
     thresholds = [iou_threshold, *(SWEEP if sweep else ())]
     results = precision_by_threshold(columns, thresholds, ties, list(ranges.values()))
     return name_values(dict(zip(ranges, results, strict=True)), iou_threshold, held_out)
 
 
-def motion_ranges(protocol: Protocol, motion: bool) -> dict[str, MotionRange | None]:
-    """All objects and, if asked for, the motion ranges of a protocol, by the suffix of their numbers."""
-    return {"": None, **({f"_{each.name}": each for each in protocol.motion} if motion else {})}
+def object_ranges(
+    protocol: Protocol, motion: bool = True, sizes: bool = False
+) -> dict[str, ObjectRange | None]:
+    """All objects and, if asked for, the ranges of motion and size, by the suffix of their numbers."""
+    chosen: list[ObjectRange] = [*(protocol.motion if motion else ()), *(SIZES if sizes else ())]
+    return {"": None, **{f"_{each.name}": each for each in chosen}}
 
 
 def name_values(

@@ -67,6 +67,11 @@ class TruthColumns:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def areas(self) -> npt.NDArray[np.float64]:
+        """(M,) square pixels of each object's box in the original frame, ends inclusive."""
+        return box_areas(self.boxes if self.table is None else self.table.boxes, offset=1)
+
     @cached_property
     def frame(self) -> Ints:
         """(M,) frame of each object."""
@@ -123,6 +128,14 @@ class Columns:
             self.protocol.overlap_offset,
         )
         return BestOverlap(iou, box)
+
+    def nameless(self) -> Columns:
+        """The same as if there were one class: each box once, with its best foreground score."""
+        _, score = self.scores.top()
+        scores = ScoreList(np.ones(len(score), np.int64), score, 1)
+        return replace(
+            self, scores=scores, truth=replace(self.truth, classes=np.ones_like(self.truth.classes))
+        )
 
     def top_boxes(self) -> Columns:
         """The box with the highest foreground score of every frame (the first of equals)."""

@@ -64,6 +64,7 @@ class Tracking(DetectionMetric):
     best class.
     """
 
+    package: ClassVar[str] = "trackeval"
     numbers: ClassVar[Sequence[str]] = ("hota", "deta", "assa", "loca", "idf1", "mota")
 
     def __init__(self, settings: TrackingSettings | None = None) -> None:

@@ -36,19 +36,22 @@ def build_detrate(*, protocol: ProtocolName = "vid-reference", iou_threshold: fl
     return DetectionRate(protocol, iou_threshold)
 
 
-def build_vid_ap(
+def build_vid_ap(  # noqa: PLR0913 - a setting each
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
     ties: Literal["group", "reference", "earlier", "later"] = "group",
     motion: bool = True,
+    sizes: bool = False,
     held_out: tuple[int, ...] = (),
     sweep: bool = False,
+    class_agnostic: bool = False,
 ) -> Metric:
-    """VID AP, with motion ranges; with a sweep also the mean over the thresholds .5 to .95."""
-    from ovvol_bench.metrics.accumulators import VidAP
+    """VID AP, by motion and size; with a sweep also the mean over the thresholds .5 to .95."""
+    from ovvol_bench.metrics.accumulators import Extent, VidAP
 
-    return VidAP(protocol, iou_threshold, ties, motion, held_out, sweep)
+    extent = Extent(motion, sizes, sweep, class_agnostic)
+    return VidAP(protocol, iou_threshold, ties, held_out, extent)
 
 
 def build_boxes_per_frame(*, protocol: ProtocolName = "vid-reference") -> Metric:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ovvol_bench.errors import UnknownNameError, nearest
 from ovvol_bench.types import Bools, Floats
@@ -21,6 +22,7 @@ class MotionRange:
         open_low, open_high: whether a bound itself is outside.
     """
 
+    column: ClassVar[str] = "motion"
     name: str
     low: float
     high: float
@@ -33,6 +35,34 @@ class MotionRange:
         below = motion_iou < self.high if self.open_high else motion_iou <= self.high
         inside: Bools = np.logical_and(above, below)
         return inside
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """True objects by the area of their box in the original frame, as COCO parts them.
+
+    Attributes:
+        name: suffix of the metric, for example ``area_small``.
+        low, high: bounds of the area, square pixels; the upper one is outside.
+    """
+
+    column: ClassVar[str] = "areas"
+    name: str
+    low: float
+    high: float
+
+    def contains(self, areas: npt.NDArray[np.float64]) -> Bools:
+        """Which objects are in the range."""
+        inside: Bools = (areas >= self.low) & (areas < self.high)
+        return inside
+
+
+SIZES: tuple[SizeRange, ...] = (
+    SizeRange("area_small", 0, 32**2),
+    SizeRange("area_medium", 32**2, 96**2),
+    SizeRange("area_large", 96**2, float("inf")),
+)
+ObjectRange = MotionRange | SizeRange
 
 
 @dataclass(frozen=True)

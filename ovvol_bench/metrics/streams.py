@@ -24,7 +24,7 @@ from ovvol_bench.metrics.average_precision import (
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import FrameHits
 from ovvol_bench.metrics.matching import find_candidates, queue_up
-from ovvol_bench.metrics.protocols import MotionRange, Protocol
+from ovvol_bench.metrics.protocols import ObjectRange, Protocol
 from ovvol_bench.metrics.steps import Doubles, Steps
 from ovvol_bench.types import Ints
 
@@ -70,20 +70,23 @@ class HitStream(Stream):
 
 
 class PrecisionStream(Stream):
-    """Average precision of all objects and of motion ranges, at some thresholds."""
+    """Average precision of all objects and of ranges of them, at some thresholds."""
 
     def __init__(
         self,
-        motion: Mapping[str, MotionRange | None],
+        ranges: Mapping[str, ObjectRange | None],
         thresholds: Sequence[float],
+        view: Callable[[Columns], Columns],
         conclude: Callable[[Mapping[str, Sequence[ClassPrecision]]], Values],
     ) -> None:
-        self._motion, self._thresholds, self._conclude = motion, thresholds, conclude
+        self._ranges, self._thresholds, self._conclude = ranges, thresholds, conclude
+        self._view = view
         self._steps = Steps(())
         self._total: _Sums | None = None
 
     def survey(self, columns: Columns) -> None:
         """Collect the scores that can find something."""
+        columns = self._view(columns)
         candidates = find_candidates(columns)
         near = candidates.best >= np.float32(min(self._thresholds))
         steps = Steps.of(candidates.class_id[near], candidates.score[near], columns.scores.classes)
@@ -97,7 +100,7 @@ class PrecisionStream(Stream):
 
     def add(self, columns: Columns) -> None:
         """Add what became of the detections of a piece."""
-        elsewhere, ranges = self._piece(columns)
+        elsewhere, ranges = self._piece(self._view(columns))
         if self._total is None:
             self._total = _Sums(elsewhere, dict(ranges))
         else:
@@ -109,12 +112,12 @@ class PrecisionStream(Stream):
             return self._conclude(self._total.precision(self._steps))
         nothing = np.full(1, np.nan)
         undefined = ClassPrecision(nothing, nothing, nothing, np.zeros(1, np.int64))
-        return self._conclude({name: [undefined] * len(self._thresholds) for name in self._motion})
+        return self._conclude({name: [undefined] * len(self._thresholds) for name in self._ranges})
 
     def without(self, columns: Columns) -> Values:
         """Average precision over all pieces but one, which was added before."""
         assert self._total is not None
-        elsewhere, ranges = self._piece(columns)
+        elsewhere, ranges = self._piece(self._view(columns))
         rest = self._total.minus(_Sums(elsewhere, dict(ranges)))
         return self._conclude(rest.precision(self._steps))
 
@@ -124,13 +127,13 @@ class PrecisionStream(Stream):
         queue = queue_up(columns, candidates, min(self._thresholds), "group")
         ranking = Ranking.of(columns, candidates, self._steps)
 
-        def sums_of(motion: MotionRange | None) -> _RangeSums:
-            sought = Sought.of(columns, motion)
+        def sums_of(chosen: ObjectRange | None) -> _RangeSums:
+            sought = Sought.of(columns, chosen)
             outcomes = outcomes_of(columns.protocol, candidates, queue, sought, self._thresholds)
             sums = np.stack([ranking.sums(outcome) for outcome in outcomes])
             return _RangeSums(sums, sought.objects, sought.inside, len(columns.truth), columns.protocol)
 
-        return ranking.elsewhere, ((name, sums_of(motion)) for name, motion in self._motion.items())
+        return ranking.elsewhere, ((name, sums_of(chosen)) for name, chosen in self._ranges.items())
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class _Sums:
 
     Attributes:
         elsewhere: (K,) int64, detections of each bin that are no candidates.
-        ranges: the candidates, by the suffix of each motion range.
+        ranges: the candidates, by the suffix of each range.
     """
 
     elsewhere: Ints
@@ -163,7 +166,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _RangeSums:
-    """What became of the detections of some pieces, for one motion range and T thresholds.
+    """What became of the detections of some pieces, for one range and T thresholds.
 
     Attributes:
         sums: (T, 2, K) true positives and weights of false positives of candidates, by bin.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.detections import Detections
@@ -115,6 +116,9 @@ def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[st
 def _misfit(name: str, metric: Metric, lacks: Lacks) -> str | None:
     """Why a metric can't be computed, or None."""
     missing = [need for need in _needs(metric) if need in lacks]
+    package = getattr(metric, "package", None)
+    if not missing and package and not find_spec(package):
+        return f"metric '{name}' needs the package {package}, which is not installed"
     return f"metric '{name}' needs {missing[0]}: {lacks[missing[0]]}" if missing else None
 
 

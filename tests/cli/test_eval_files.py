@@ -93,6 +93,15 @@ def test_tracks_and_masks_bring_their_metrics(written, evaluate):
     assert masked["metrics"]["fg_ari_clip@segments-frame"]["value"] == 1
 
 
+def test_metrics_of_packages_that_are_missing_are_left_out(written, evaluate, monkeypatch):
+    monkeypatch.setattr("ovvol_bench.runs.fitting.find_spec", lambda name: None)
+    path = written("mot")
+    result = json.loads(evaluate(path, "--metrics", "all", "--format", "json").stdout)
+    assert result["left_out"]["tracking"] == (
+        "metric 'tracking' needs the package trackeval, which is not installed"
+    )
+
+
 def test_boxes_without_names_have_no_metrics_of_names(written, evaluate, perfect):
     path = written("mot", replace(perfect, class_ids=np.zeros(len(perfect), np.int64)))
     result = json.loads(evaluate(path, "--metrics", "all", "--format", "json").stdout)

@@ -174,9 +174,9 @@ def test_numba_can_be_asked_for(monkeypatch):
 def test_thresholds_together_are_what_they_are_alone(seed):
     columns = random_columns(seed)
     thresholds, motion = [0.75, 0.5, 0.9], [None, *columns.protocol.motion]
-    together = precision_by_threshold(columns, thresholds, motion=motion)
+    together = precision_by_threshold(columns, thresholds, ranges=motion)
     for position, threshold in enumerate(thresholds):
-        alone = precision_by_threshold(columns, [threshold], motion=motion)
+        alone = precision_by_threshold(columns, [threshold], ranges=motion)
         for one, other in zip(together, alone, strict=True):
             np.testing.assert_allclose(one[position].values, other[0].values, rtol=0, atol=1e-12)
             np.testing.assert_array_equal(one[position].objects, other[0].objects)

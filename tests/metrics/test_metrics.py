@@ -15,6 +15,7 @@ from ovvol_bench.metrics.accumulators import (
     BoxesPerFrame,
     CorLoc,
     DetectionRate,
+    Extent,
     NamingAccuracy,
     VidAP,
 )
@@ -153,17 +154,17 @@ def test_unknown_motion_is_in_no_range(protocol):
     got = values(VidAP(protocol), (found((BOX, 1, 0.9)), truth((BOX, 1))))
     assert got["ap50"].value == pytest.approx(1)
     assert all(math.isnan(got[f"ap50_{name}"].value) for name in ("fast", "medium", "slow"))
-    assert list(values(VidAP(protocol, motion=False))) == ["ap50"]
+    assert list(values(VidAP(protocol, extent=Extent(motion=False)))) == ["ap50"]
 
 
 @BOTH
 def test_the_span_of_ties_stands_beside_the_value(protocol):
     pairs = [(found((BOX, 1, 0.5)), truth((BOX, 1))), (found((FAR, 1, 0.5)), truth((BOX, 1)))]
-    grouped = values(VidAP(protocol, motion=False), *pairs)["ap50"]
+    grouped = values(VidAP(protocol, extent=Extent(motion=False)), *pairs)["ap50"]
     assert grouped.value == pytest.approx(0.25)
     assert grouped.notes["tie_span"] == pytest.approx([0.25, 0.5])
-    earlier = values(VidAP(protocol, ties="earlier", motion=False), *pairs)["ap50"]
-    later = values(VidAP(protocol, ties="later", motion=False), *pairs)["ap50"]
+    earlier = values(VidAP(protocol, ties="earlier", extent=Extent(motion=False)), *pairs)["ap50"]
+    later = values(VidAP(protocol, ties="later", extent=Extent(motion=False)), *pairs)["ap50"]
     assert (earlier.value, later.value) == pytest.approx((0.5, 0.25))
     assert earlier.notes["tie_span"] == pytest.approx([0.25, 0.5])
 
@@ -293,14 +294,14 @@ def test_settings_out_of_range_are_refused():
 
 def test_other_thresholds_have_other_names():
     assert list(CorLoc("vid-devkit", iou_threshold=0.75).compute()) == ["corloc_any_75"]
-    assert list(VidAP("vid-devkit", iou_threshold=0.75, motion=False).compute()) == ["ap75"]
+    assert list(VidAP("vid-devkit", iou_threshold=0.75, extent=Extent(motion=False)).compute()) == ["ap75"]
 
 
 @BOTH
 def test_a_sweep_is_the_mean_over_thresholds(protocol):
     near = (12.0, 10.0, 31.0, 29.0)
     pairs = [(found((near, 1, 0.9), (FAR, 2, 0.8)), truth((BOX, 1), (FAR, 2), motion=[0.5, 0.95]))]
-    got = values(VidAP(protocol, sweep=True), *pairs)
+    got = values(VidAP(protocol, extent=Extent(sweep=True)), *pairs)
     assert list(got)[4:] == ["ap50_95", "ap50_95_fast", "ap50_95_medium", "ap50_95_slow"]
     for name in ("", "_fast", "_slow"):
         swept = got[f"ap50_95{name}"]

@@ -12,9 +12,14 @@ from ovvol_bench.metrics.accumulators import (
     BoxesPerFrame,
     CorLoc,
     DetectionRate,
+    Extent,
     NamingAccuracy,
     VidAP,
 )
+from ovvol_bench.metrics.average_precision import class_precision
+from ovvol_bench.metrics.columns import build_columns
+from ovvol_bench.metrics.protocols import SizeRange, protocol_of
+from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 CLASSES = 2
@@ -90,6 +95,7 @@ class Thing:
     label: int = 0
     ignored: bool = False
     motion: float = math.nan
+    area: float = 0.0
 
 
 def slow_iou(first, second, offset):
@@ -128,8 +134,9 @@ def slow_frames(clips, protocol):
                     truth.boxes, truth.class_ids, truth.generated, truth.motion_iou, strict=True
                 )
             ]
-            for each in objects:
+            for each, (x1, y1, x2, y2) in zip(objects, truth.boxes.tolist(), strict=True):
                 each.ignored = each.ignored and not reference
+                each.area = (x2 - x1 + 1) * (y2 - y1 + 1)
             frames.append((found, objects))
     return frames
 
@@ -220,16 +227,22 @@ def slow_weight(each, targets, iou, ignored, protocol):
 
 def slow_ap(clips, protocol, motion=None):
     """Mean AP and AP of every class; equal scores are one step."""
+    if motion is None:
+        return slow_ap_within(clips, protocol, lambda each: True)
+    return slow_ap_within(clips, protocol, lambda each: MOTION[protocol][motion](float(f"{each.motion:.6f}")))
+
+
+def slow_ap_within(clips, protocol, inside):
+    """The same of the objects that a range holds."""
     frames = slow_frames(clips, protocol)
     everything = [each for _, objects in frames for each in objects]
-    inside = MOTION[protocol][motion] if motion else lambda m: True
 
     def ignored(target):
-        return target.ignored or not inside(float(f"{target.motion:.6f}"))
+        return target.ignored or not inside(target)
 
     elsewhere = 1
     if protocol == "vid-reference" and everything:
-        elsewhere = sum(inside(float(f"{each.motion:.6f}")) for each in everything) / len(everything) or 1
+        elsewhere = sum(map(inside, everything)) / len(everything) or 1
     result = {}
     for label in range(1, CLASSES + 1):
         positives = sum(each.label == label and not ignored(each) for each in everything)
@@ -263,6 +276,40 @@ def computed(metric, clips):
 
 def same(got, wanted):
     return got == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_average_precision_by_size_equals_the_slow_one(protocol, seed):
+    """Sizes are those of the original frame, whichever frame a protocol compares in."""
+    clips = sorted(random_clips(seed), key=lambda clip: (clip[1].video, clip[1].frame_indices))
+    ranges = [SizeRange("small", 0, 16), SizeRange("medium", 16, 36), SizeRange("large", 36, math.inf)]
+    predictions = pack([ClipPrediction(info, found.input_size, found) for found, info in clips])
+    columns = build_columns(predictions, [info for _, info in clips], protocol_of(protocol))
+    for each, got in zip(ranges, class_precision(columns, ranges=ranges), strict=True):
+        mean, _ = slow_ap_within(clips, protocol, lambda thing, own=each: own.low <= thing.area < own.high)
+        assert same(got.mean, mean)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_without_classes_each_box_comes_once_with_its_best_score(protocol, seed):
+    clips = random_clips(seed)
+    got = computed(VidAP(protocol, extent=Extent(class_agnostic=True)), clips)
+    assert list(got) == [f"ap50{each}_agnostic" for each in ("", "_fast", "_medium", "_slow")]
+    for name, value in computed(VidAP(protocol), [nameless(clip) for clip in clips]).items():
+        assert same(got[f"{name}_agnostic"].value, value.value)
+
+
+def nameless(clip):
+    """The clip with one class for everything."""
+    found, info = clip
+    best = found.probabilities[:, 1:].max(axis=1)
+    truth = tuple(replace(frame, class_ids=np.ones(len(frame), np.int64)) for frame in info.truth)
+    scores = np.stack([np.zeros_like(best), best], axis=1)
+    return replace(found, probabilities=scores), replace(info, truth=truth)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -94,3 +94,11 @@ def test_settings_of_tracking_reach_the_metric(registry):
     switches = registry.build("metric", "id_switches", {"class_agnostic": True})
     assert list(switches.compute()) == ["id_switches_clip_agnostic"]
     assert not switches.higher_is_better
+
+
+def test_vid_ap_by_size_and_without_classes(registry):
+    options = {"motion": False, "sizes": True, "class_agnostic": True, "protocol": "vid-devkit"}
+    metric = registry.build("metric", "vid_ap", options)
+    names = [f"ap50{size}_agnostic" for size in ("", "_area_small", "_area_medium", "_area_large")]
+    assert list(metric.compute()) == names
+    assert metric.needs == frozenset()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics import evaluate, evaluate_pieces
-from ovvol_bench.metrics.accumulators import BoxesPerFrame, CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.accumulators import BoxesPerFrame, CorLoc, DetectionRate, Extent, VidAP
 from ovvol_bench.metrics.protocols import PROTOCOLS
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
@@ -58,7 +58,8 @@ def random_clips(seed):
 def metrics():
     for protocol in PROTOCOLS:
         yield from (CorLoc(protocol), CorLoc(protocol, "top1"), DetectionRate(protocol))
-        yield VidAP(protocol, sweep=True, held_out=(2,))
+        yield VidAP(protocol, extent=Extent(sweep=True, sizes=True), held_out=(2,))
+        yield VidAP(protocol, extent=Extent(class_agnostic=True))
 
 
 def in_pieces(clips, cuts):
