@@ -74,7 +74,7 @@ def _boxes(entries: Sequence[Mapping[str, Any]], masks: Segmentations | None) ->
     if masks is None:
         return _corners([entry["bbox"] for entry in entries])
     own = np.array([entry.get("bbox") is not None for entry in entries], np.bool_)
-    bare = ~own & np.array([counts is None for counts in masks.counts], np.bool_)
+    bare = ~own & masks.missing
     if bare.any():
         raise KeyError("bbox")
     boxes = np.zeros((len(entries), 4)) if own.all() else mask_boxes(masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,18 @@ class Segmentations:
 
     counts: tuple[bytes | None, ...]
     sizes: Ints
+
+    @cached_property
+    def missing(self) -> Bools:
+        """(E,) whether an entry has no mask."""
+        return np.array([counts is None for counts in self.counts], np.bool_)
+
+    @cached_property
+    def broken(self) -> Bools:
+        """(E,) whether run lengths are there that don't add up to their size."""
+        pixels = covered([counts or b"" for counts in self.counts])
+        wrong: Bools = ~self.missing & (pixels != self.sizes.prod(axis=1))
+        return wrong
 
 
 @dataclass(frozen=True)
@@ -216,9 +229,10 @@ def _check_repeats(entries: Entries) -> None:
 
 
 def _check_masks(entries: Entries, masks: Segmentations, content: Content) -> None:
-    missing = np.array([counts is None for counts in masks.counts], np.bool_)
     entries.rows.refuse(
-        missing, "no mask", lambda row: "no segmentation, though other entries have one; expected all or none"
+        masks.missing,
+        "no mask",
+        lambda row: "no segmentation, though other entries have one; expected all or none",
     )
     sizes = content.sizes(entries.frame)
     entries.rows.refuse(
@@ -227,20 +241,12 @@ def _check_masks(entries: Entries, masks: Segmentations, content: Content) -> No
         lambda row: f"mask of {_size(masks.sizes[row])} pixels; expected the frame's {_size(sizes[row])}",
     )
     entries.rows.refuse(
-        broken(masks),
+        masks.broken,
         "broken mask",
         lambda row: (
             f"the run lengths of the mask don't add up to {_size(sizes[row])} pixels; expected COCO's"
         ),
     )
-
-
-def broken(masks: Segmentations) -> Bools:
-    """(E,) whether run lengths are there that don't add up to their size."""
-    pixels = covered([counts or b"" for counts in masks.counts])
-    there = np.array([counts is not None for counts in masks.counts], np.bool_)
-    wrong: Bools = there & (pixels != masks.sizes.prod(axis=1))
-    return wrong
 
 
 def _size(size: Ints) -> str:
@@ -256,7 +262,7 @@ def _listed(numbers: Iterable[int], most: int = 6) -> str:
 def mask_boxes(masks: Segmentations) -> Doubles:
     """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive; NaN where there is no pixel or mask."""
     boxes = np.full((len(masks.counts), 4), np.nan)
-    sound = np.array([bool(counts) for counts in masks.counts], np.bool_) & ~broken(masks)
+    sound = np.array([bool(counts) for counts in masks.counts], np.bool_) & ~masks.broken
     for height, width in np.unique(masks.sizes[sound], axis=0).tolist():
         rows = np.flatnonzero(sound & (masks.sizes == (height, width)).all(axis=1))
         found = RleMasks((height, width), tuple(masks.counts[row] or b"" for row in rows.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,10 +26,15 @@ def load(path: Path) -> Any:
     Raises:
         DataError: if it can't be read, or ends too early.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # it would look again and again at millions of objects that are all in use
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: can't be read as JSON ({error}). Was it cut off? Write it again") from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def load_list(path: Path, what: str) -> list[Any]:

@@ -16,7 +16,6 @@ from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import (
     Entries,
     Segmentations,
-    broken,
     detections_from,
     known_classes,
     known_positions,
@@ -69,7 +68,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     owner, index, masks = _shown(tracks, known.tracks)
     boxes = mask_boxes(masks)
     rows = Rows(at[owner] * _TRACK + index + 1, faults)
-    rows.good &= broken(masks) | np.isfinite(boxes[:, 0])  # a mask without pixels shows nothing
+    rows.good &= masks.broken | np.isfinite(boxes[:, 0])  # a mask without pixels shows nothing
     frame = known_positions(rows, content, known.videos[owner], index)
     columns = (boxes, known.class_ids[owner], tracks.scores[owner], at[owner], masks)
     return detections_from(Entries(rows, frame, *columns), content, NAME, len(entries))
