@@ -171,6 +171,18 @@ def weights_file(weights: str) -> Path | None:
     return resolve_weights(name, _package_folder(package, weights) / "weights")
 
 
+def local_weights(weights: str) -> Path:
+    """The file that a ``weights`` setting means, as for `weights_file`.
+
+    Raises:
+        WeightsError: if there is none.
+    """
+    path = weights_file(weights)
+    if path is None:
+        raise WeightsError(f"weights={weights!r}: no such file, and no PACKAGE:NAME of weights in a package.")
+    return path
+
+
 def _package_folder(package: str, weights: str) -> Path:
     try:
         spec = find_spec(package)

@@ -18,7 +18,7 @@ LAYERS = (
     ("ragged", "predictions", "detections", "benchmark", "components", "grids", "hub", "truth", "weights"),
     ("naming", "clip", "data", "metrics", "formats"),
     ("pipeline",),
-    ("runs", "training", "throughput"),
+    ("runs", "training", "slots", "throughput"),
     ("report", "testing"),
     ("cli", "__main__"),
 )
@@ -34,6 +34,7 @@ PUBLIC = (
     "hub",
     "naming",
     "registry",
+    "slots",
     "training",
     "truth",
     "types",

@@ -47,12 +47,14 @@ def build_timm(  # noqa: PLR0913 - keywords are the settings
         SettingError: if timm has no such model, or it isn't a plain transformer.
         WeightsError: if the weights can't be had, read, or do not fit.
     """
-    from .vit import build_transformer, local_file, published_file
+    from ovvol_bench.weights import local_weights
+
+    from .vit import build_transformer, published_file
 
     sizes = {"patch_size": patch_size, "embed_dim": dim, "depth": depth, "num_heads": heads}
     encoder = build_transformer(model, sizes)
     if weights is not None:
-        encoder.load_weights(local_file(weights))
+        encoder.load_weights(local_weights(weights))
     elif pretrained:
         encoder.load_weights(published_file(encoder))
     return encoder

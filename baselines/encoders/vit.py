@@ -21,7 +21,7 @@ from torch import Tensor
 from ovvol_bench import Encoder, Features, SettingError, WeightsError
 from ovvol_bench.errors import nearest
 from ovvol_bench.hub import hub_file
-from ovvol_bench.weights import load_strict, read_state, weights_file
+from ovvol_bench.weights import load_strict, read_state
 
 # Parts of published files that features have no use for: classifiers and projections, decoders of masked
 # patches.
@@ -142,16 +142,4 @@ def published_file(encoder: FrameTransformer) -> Path:
             f" {repository}/{_HUB_FILE} (Hugging Face hub) on a machine with a network and set"
             " -o encoder.weights=FILE, or -o encoder.pretrained=false for random weights."
         )
-    return path
-
-
-def local_file(weights: str) -> Path:
-    """The file that a ``weights`` setting means.
-
-    Raises:
-        WeightsError: if there is none.
-    """
-    path = weights_file(weights)
-    if path is None:
-        raise WeightsError(f"weights={weights!r}: no such file, and no PACKAGE:NAME of weights in a package.")
     return path

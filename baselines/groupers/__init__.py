@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ovvol_bench import Entry, hookimpl
+from ovvol_bench.slots import slot_attention_recipe
 
 if TYPE_CHECKING:
     from ovvol_bench import Grouper
@@ -200,10 +202,84 @@ def build_agglomerative(
     return Agglomerative(num_slots, threshold, start, restarts, span, source)
 
 
+def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
+    *,
+    weights: str | None = None,
+    num_slots: int = 7,
+    slot_dim: int = 256,
+    feature_dim: int = 768,
+    frames: int = 8,
+    iterations: int = 3,
+    decoder_dim: int = 2048,
+    decoder_layers: int = 3,
+    position_grid: int = 14,
+    masks: Literal["decoder", "attention"] = "decoder",
+) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        weights: path of a file from its training, or PACKAGE:NAME; none: random.
+        num_slots: slots; at most so many objects are found in a clip.
+        slot_dim: channels of a slot.
+        feature_dim: channels of the encoder's features.
+        frames: time steps of the clips that it is trained on; others may be grouped.
+        iterations: rounds of attention.
+        decoder_dim: hidden width of the decoder.
+        decoder_layers: hidden layers of the decoder.
+        position_grid: side of the square grid that the decoder's positions are stored for.
+        masks: of the ``decoder``, as published, or the last iteration's ``attention``.
+
+    Raises:
+        SettingError: if a number is below 1.
+        WeightsError: if the weights can't be read or do not fit.
+    """
+    from ovvol_bench.slots.model import SlotAttentionSettings
+    from ovvol_bench.weights import local_weights
+
+    from .dinosaur import Dinosaur
+
+    settings = SlotAttentionSettings(
+        num_slots=num_slots,
+        slot_dim=slot_dim,
+        feature_dim=feature_dim,
+        frames=frames,
+        iterations=iterations,
+        decoder_dim=decoder_dim,
+        decoder_layers=decoder_layers,
+        position_grid=position_grid,
+        masks=masks,
+    )
+    grouper = Dinosaur(settings)
+    if weights is not None:
+        grouper.load_weights(local_weights(weights))
+    return grouper
+
+
+dinosaur_recipe = partial(
+    slot_attention_recipe,
+    sizes=("224x224",),
+    strides=(1,),
+    clips_per_video=1,
+    decoded_frames=1,
+    batch_size=64,
+    epochs=300,
+    learning_rate=4e-4,
+    warmup_steps=10_000,
+    decay_steps=100_000,
+)
+"""The recipe of slot attention with the numbers of the paper: single frames, Adam, half-life 100k steps."""
+
+
 @hookimpl
 def ovvol_groupers() -> Iterator[Entry]:
     """Register the groupers."""
     yield Entry("agglomerative", build_agglomerative, "clusters merged while all members are alike (SOLV)")
+    yield Entry(
+        "dinosaur",
+        build_dinosaur,
+        "slot attention of every frame, the slots linked (DINOSAUR)",
+        recipes={"dinosaur": dinosaur_recipe},
+    )
     yield Entry("found", build_found, "what is unlike the patch with the least attention (FOUND)")
     yield Entry("grid", build_grid, "equal cells, the same in every frame: no look at the video")
     yield Entry("kmeans", build_kmeans, "k-means over the features of all frames of a clip")

@@ -4,8 +4,9 @@ import json
 import math
 
 import torch
-from ovvol_plugins.slot_attention.training import learning_rate_factor
 from torch import nn
+
+from ovvol_bench.slots.training import learning_rate_factor
 
 
 def schedule(folder):

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
-from ovvol_plugins.slot_attention.recipe import ReconstructionLoss
-from ovvol_plugins.slot_attention.training import reconstruction_loss, slots_used
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 from safetensors.torch import load_file
+
+from ovvol_bench.slots.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_bench.slots.recipe import ReconstructionLoss
+from ovvol_bench.slots.training import reconstruction_loss, slots_used
 
 
 def load_case(folder):

@@ -27,8 +27,9 @@ def save_encoder(path: Path) -> None:
 
 
 def save_grouper(path: Path) -> None:
-    from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
     from ovvol_plugins.videomae.model import VideoMAE
+
+    from ovvol_bench.slots.model import SlotAttentionGrouper
 
     frozen = {f"model.{name}": value for name, value in VideoMAE().state_dict().items()}
     head = {"model.head.weight": torch.zeros(174, 768), "model.head.bias": torch.zeros(174)}

@@ -10,6 +10,7 @@ from ovvol_bench.cli import main
 CHAIN = {
     "videomae": ["encoder", "videomae"],
     "slot_attention": ["grouper", "slot_attention", "-o", "encoder.weights={}/videomae/weights.safetensors"],
+    "dinosaur": ["grouper", "dinosaur", "-o", "encoder.weights={}/videomae/weights.safetensors"],
     "clip": ["labeler", "pacl", "--recipe", "clip"],
     "pacl": ["labeler", "pacl", "-o", "labeler.weights={}/clip/weights.safetensors"],
 }
@@ -43,15 +44,27 @@ def test_the_loss_falls(chain, recipe):
     assert losses(chain / recipe, "validation_loss"), "and is measured on other data"
 
 
-@pytest.mark.parametrize("recipe", ["videomae", "slot_attention", "pacl"])
+@pytest.mark.parametrize("recipe", ["videomae", "slot_attention", "dinosaur", "pacl"])
 def test_pictures_are_kept(chain, recipe):
     assert list((chain / recipe / "pictures").glob("*.png"))
 
 
-def test_what_was_trained_is_run(chain, tmp_path):
-    weights = {"encoder": "videomae", "grouper": "slot_attention", "labeler": "pacl"}
+@pytest.mark.parametrize("grouper", ["slot_attention", "dinosaur"])
+def test_what_was_trained_is_run(chain, tmp_path, grouper):
+    weights = {"encoder": "videomae", "grouper": grouper, "labeler": "pacl"}
     options = [f"-o{kind}.weights={chain}/{recipe}/weights.safetensors" for kind, recipe in weights.items()]
-    command = ["run", "--preset", "tiny", "--output", str(tmp_path), "--format", "json", *options]
+    command = [
+        "run",
+        "--preset",
+        "tiny",
+        "--grouper",
+        grouper,
+        "--output",
+        str(tmp_path),
+        "--format",
+        "json",
+        *options,
+    ]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     (found,) = json.loads(result.stdout)

@@ -14,20 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ovvol_bench import SettingError
 from ovvol_bench.components import Encoder
+from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import sincos_table
+from ovvol_bench.slots.clips import CachedClips, Sampling, SlotDraws, VideoClips, VideoFixedClips
+from ovvol_bench.slots.model import SlotAttentionGrouper
+from ovvol_bench.slots.pictures import slot_picture
+from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
 from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
 from ovvol_bench.weights import save_state
-
-from .clips import CachedClips, Sampling, SlotDraws, VideoClips, VideoFixedClips
-from .model import SlotAttentionGrouper
-from .pictures import slot_picture
-from .training import learning_rate_factor, reconstruction_loss
 
 _MOST_READERS = 8  # processes that read frames for the cache
 
@@ -144,7 +143,7 @@ class GroupingRecipe(Recipe):
         self._seed, self._validation_data = task.seed, task.validation
         self._encoder, self._grouper = FrozenEncoder(encoder), grouper
         self.module = ReconstructionLoss(grouper)
-        draws = SlotDraws((settings.num_slots, settings.slot_dim), settings.frames, decoded_frames)
+        draws = SlotDraws((settings.num_slots, settings.slot_dim), grouper.steps, decoded_frames)
         self.examples = self._examples(task, sampling, draws, cache)
         if task.validation is not None:
             plain = replace(sampling, clips_per_video=1, videos_per_step=None)
@@ -214,8 +213,7 @@ def fitting_parts(task: TrainingTask) -> tuple[SlotAttentionGrouper, Encoder]:
     grouper, encoder = task.component, task.encoder
     if not isinstance(grouper, SlotAttentionGrouper):
         raise SettingError(
-            f"the recipe slot_attention trains a slot_attention grouper; it was given a "
-            f"{type(grouper).__name__}."
+            f"the recipe trains groupers made of slot attention; it was given a {type(grouper).__name__}."
         )
     if encoder is None:
         raise SettingError("slot attention learns from the features of an encoder. Give one with --encoder.")
@@ -224,10 +222,10 @@ def fitting_parts(task: TrainingTask) -> tuple[SlotAttentionGrouper, Encoder]:
             f"the encoder's features have {encoder.dim} channels, grouper.feature_dim="
             f"{grouper.settings.feature_dim}. Set -o grouper.feature_dim={encoder.dim}."
         )
-    frames = grouper.settings.frames * encoder.tubelet_size
+    frames = grouper.steps * encoder.tubelet_size
     if encoder.max_frames is not None and frames > encoder.max_frames:
         raise SettingError(
-            f"grouper.frames={grouper.settings.frames} needs clips of {frames} frames; the encoder takes at "
+            f"grouper.frames={grouper.steps} needs clips of {frames} frames; the encoder takes at "
             f"most {encoder.max_frames}. Set -o grouper.frames={encoder.max_frames // encoder.tubelet_size} "
             "or less."
         )

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ovvol_bench import SettingError
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.data.augment import Augmentation
 from ovvol_bench.data.transforms import Size
+from ovvol_bench.errors import SettingError
 from ovvol_bench.training import Batch, Draws, Examples
 from ovvol_bench.training.features import CachedFeatures, FixedClips
 

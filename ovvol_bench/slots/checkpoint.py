@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ovvol_bench.slots.model import SlotAttentionGrouper
 from ovvol_bench.weights import State, load_strict, read_state
-
-from .model import SlotAttentionGrouper
 
 # A checkpoint of the reference also holds its frozen encoder; ours is loaded on its own.
 _ENCODER = ("model.*",)

@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench.components import Grouper
+from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import GridCache
+from ovvol_bench.types import Features, SlotMasks
 
 # Hidden values decoded at once at inference: bounds memory (float32: 1 GiB) for batches of long clips.
 _DECODED_AT_ONCE = 2**28
@@ -221,15 +223,18 @@ class SlotAttentionGrouper(Grouper):
         settings: architecture.
 
     Attributes:
+        name: that errors call it.
+        steps: S, time steps of the features of a clip.
         has_weights: whether weights were loaded, so that a training goes on from them.
     """
 
+    name = "slot_attention"
     has_weights = False
 
     def __init__(self, settings: SlotAttentionSettings | None = None) -> None:
         super().__init__()
         settings = settings or SlotAttentionSettings()
-        self.settings = settings
+        self.settings, self.steps = settings, settings.frames
         self.max_objects = settings.num_slots
         self.conditioning = Conditioning(settings.slot_dim)
         self.grouping = Grouping(settings)
@@ -241,7 +246,10 @@ class SlotAttentionGrouper(Grouper):
 
     def masks(self, grid: Tensor, noise: Tensor) -> Tensor:
         """(B, K, S, h, w) masks that sum to 1 over K; arguments and errors as `slots`."""
-        slots, attention = self.slots(grid, noise)
+        return self.masks_of(*self.slots(grid, noise), grid)
+
+    def masks_of(self, slots: Tensor, attention: Tensor, grid: Tensor) -> Tensor:
+        """The masks that the settings ask for, (B, K, S, h, w), from what `slots` gave for the grid."""
         if self.settings.masks == "attention":
             return attention.unflatten(2, grid.shape[1:4])  # type: ignore[no-any-return]
         return self.decoder.masks(slots, (grid.shape[2], grid.shape[3]))
@@ -281,7 +289,7 @@ class SlotAttentionGrouper(Grouper):
 
     def load_weights(self, path: Path) -> None:
         """Load a checkpoint of any layout that `checkpoint` reads."""
-        from .checkpoint import load_grouper
+        from ovvol_bench.slots.checkpoint import load_grouper
 
         load_grouper(self, path)
         self.has_weights = True
@@ -290,11 +298,11 @@ class SlotAttentionGrouper(Grouper):
         steps, width = grid.shape[1], grid.shape[4]
         if steps != self.settings.frames:
             raise SettingError(
-                f"slot_attention: features of {steps} time steps; expected grouper.frames="
+                f"{self.name}: features of {steps} time steps; expected grouper.frames="
                 f"{self.settings.frames}, as its positions are trained for exactly that many."
             )
         if width != self.settings.feature_dim:
             raise SettingError(
-                f"slot_attention: features of {width} channels; expected grouper.feature_dim="
+                f"{self.name}: features of {width} channels; expected grouper.feature_dim="
                 f"{self.settings.feature_dim}."
             )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .model import SlotAttentionGrouper
+from ovvol_bench.slots.model import SlotAttentionGrouper
 
 
 def reconstruction_loss(
