@@ -51,7 +51,7 @@ def groupers(dim: int) -> Iterator[tuple[str, Grouper]]:
 
 
 def seconds(grouper: Grouper, features: Features, rounds: int) -> float:
-    """CPU seconds, which other work on the machine hardly changes: median over rounds after one to warm up."""
+    """CPU seconds, which other work on the machine hardly changes: median of rounds after one to warm up."""
     times = []
     for _ in range(rounds + 1):
         start = time.process_time()
