@@ -125,7 +125,12 @@ class TruthTable:
 
     def clip_of(self, frame: int) -> ClipInfo:
         """The clip that a frame in [0, F) is in."""
-        return self.infos[int(np.searchsorted(np.cumsum(self.frame_counts), frame, side="right"))]
+        return self.infos[self._clip[frame]]
+
+    @cached_property
+    def _clip(self) -> Ints:
+        """(F,) the clip of each frame."""
+        return np.repeat(np.arange(len(self)), self.frame_counts)
 
     def runs(self, frame: int) -> RleMasks:
         """The masks of the objects of a frame.
