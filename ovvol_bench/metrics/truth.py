@@ -125,7 +125,7 @@ class TruthTable:
 
     def clip_of(self, frame: int) -> ClipInfo:
         """The clip that a frame in [0, F) is in."""
-        return self.infos[self._clip[frame]]
+        return self.infos[int(self._clip[frame])]
 
     @cached_property
     def _clip(self) -> Ints:
