@@ -109,6 +109,8 @@ def _score_run(
 
     if options["truth"] or "dataset" in options["settings"]:
         raise SettingError(f"{path} is a run and knows its dataset; drop --truth and -o dataset.*")
+    if options["input_format"]:
+        raise SettingError(f"{path} is a run, whose predictions have one format; drop --input-format")
     folder, wanted = RunFolder(path), None
     if any(options[name] for name in ("metrics", "protocol", "settings", "pictures")):
         own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]

@@ -112,7 +112,7 @@ def refuse_unknown(rows: Rows, found: Ints, what: str, say: Callable[[int], str]
     rows.refuse(
         found < 0,
         f"unknown {what}",
-        lambda row: f"unknown {what} {say(row)}. Is the file of another dataset or split?",
+        lambda row: f"unknown {what} {say(row)} (is the file of another dataset or split?)",
     )
 
 

@@ -71,9 +71,9 @@ class Faults:
             DataError: if faults are not to be skipped.
         """
         if self.on_error == "fail":
-            others = f" ({len(at)} such entries)" if len(at) > 1 else ""
+            first = f" (the first of {len(at)} such entries)" if len(at) > 1 else ""
             raise DataError(
-                f"{self.where(int(at[0]))}: {what}{others}. Mend the file, or leave such entries out with "
+                f"{self.where(int(at[0]))}{first}: {what}. Mend the file, or leave such entries out with "
                 "--on-error skip"
             )
         self.leave_out(reason, len(at))

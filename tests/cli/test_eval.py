@@ -145,6 +145,7 @@ def test_changed_data_are_refused(folder, evaluate):
         (["predictions", "--truth", "squares", "-o", "dataset.clips=3"], "is not in the dataset"),
         ([".", "--truth", "squares"], "knows its dataset"),
         ([".", "--metrics", "fg_ari"], "'fg_ari' needs true masks: dataset 'squares' has none. Leave it out"),
+        ([".", "--input-format", "coco"], "drop --input-format"),
         ([".", "--metrics", "corlok"], "Did you mean 'corloc'?"),
         ([".", "--protocol", "vid"], "protocol"),
         (["nothing"], "does not exist"),

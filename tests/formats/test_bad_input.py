@@ -158,7 +158,7 @@ def test_skipped_entries_are_counted_by_reason(tmp_path, name):
 
 def test_the_number_of_such_entries_is_said(tmp_path):
     path = tmp_path / "file"
-    with pytest.raises(DataError, match=r"entry 1: .*\(3 such entries\)"):
+    with pytest.raises(DataError, match=r"entry 1 \(the first of 3 such entries\): unknown frame"):
         COCO(path, [BOX, *[BOX | {"image_id": 99}] * 3]).read(path, CONTENT)
 
 
@@ -274,3 +274,22 @@ def test_classes_are_known_by_name_in_coco_vid(tmp_path):
     path = tmp_path / "file"
     found, _ = COCO_VID(path, [BOX, BOX | {"category_id": -1}]).read(path, CONTENT)
     assert found.class_ids.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    "text", ["10 4 0.5 1 2 3 4\r\n", "10\t4  0.5 1 2 3 4 ", "\n\n10 4 5e-1 1.0 2 3 4\n\n"]
+)
+def test_blanks_may_be_of_any_kind(tmp_path, text):
+    path = tmp_path / "file"
+    path.write_text(text, newline="")
+    found, report = vid_devkit.read(path, CONTENT)
+    assert (found.boxes.tolist(), found.scores.tolist(), report.entries) == ([[1, 2, 3, 4]], [0.5], 1)
+
+
+@pytest.mark.parametrize("line", ["1,3,1,2,5,5,0.5", "1,3,1,2,5,5,0.5,-1,-1,-1", "1,3,1,2,5,5,0.5,6,0.9,-1"])
+def test_mot_columns_behind_the_score_are_optional(tmp_path, line):
+    path = tmp_path / "first.txt"
+    path.write_text(f"{line}\n")
+    found, _ = mot.read(path, CONTENT)
+    assert found.boxes.tolist() == [[1, 2, 5, 6]]
+    assert found.class_ids.tolist() == [2 if ",6," in line else 0]
