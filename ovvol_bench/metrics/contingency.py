@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.masks import nearest_cells
+from ovvol_bench.metrics.truth import check_shape, no_masks
 from ovvol_bench.predictions import ClipPrediction
 from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints, Localization
 
@@ -169,13 +170,8 @@ class TrueFrame:
         """(M, H, W) masks of the objects."""
         masks = self.objects.pixels
         if masks is None:
-            raise DataError(f"{self}: the truth has no masks; expected one for every object")
-        expected = (len(self.objects), *self.clip.frame_size)
-        if masks.shape != expected:
-            raise DataError(
-                f"{self}: true masks of shape {masks.shape}; expected {expected}: objects, height, width of "
-                "the frame"
-            )
+            raise no_masks(str(self))
+        check_shape(masks.shape, (len(self.objects), *self.clip.frame_size), str(self))
         return masks
 
     def names(self, identity: Identity) -> Ints:

@@ -142,12 +142,8 @@ class TruthTable:
         where = f"clip '{info.id}', frame {self.frame_indices[frame]}"
         masks = truth.runs if len(truth) else RleMasks(info.frame_size, ())
         if masks is None:
-            raise DataError(f"{where}: the truth has no masks; expected one for every object")
-        if (len(masks), *masks.size) != (len(truth), *info.frame_size):
-            raise DataError(
-                f"{where}: true masks of shape {(len(masks), *masks.size)}; expected "
-                f"{(len(truth), *info.frame_size)}: objects, height, width of the frame"
-            )
+            raise no_masks(where)
+        check_shape((len(masks), *masks.size), (len(truth), *info.frame_size), where)
         return masks
 
     @cached_property
@@ -190,6 +186,23 @@ def _common_table(infos: Sequence[ClipInfo]) -> FrameTable | None:
     table = truths[0].table if truths and isinstance(truths[0], FrameRows) else None
     same = all(isinstance(truth, FrameRows) and truth.table is table for truth in truths)
     return table if same else None
+
+
+def no_masks(where: str) -> DataError:
+    """What to raise for a frame whose objects have no masks."""
+    return DataError(f"{where}: the truth has no masks; expected one for every object")
+
+
+def check_shape(shape: tuple[int, ...], expected: tuple[int, ...], where: str) -> None:
+    """Refuse masks of another number or size than a frame's objects.
+
+    Raises:
+        DataError: if the shapes differ.
+    """
+    if shape != expected:
+        raise DataError(
+            f"{where}: true masks of shape {shape}; expected {expected}: objects, height, width of the frame"
+        )
 
 
 def _frames_of(info: ClipInfo) -> Sequence[FrameTruth]:

@@ -188,13 +188,12 @@ def tube_overlaps(
     rows, columns = np.divmod(places, max(len(truth), 1))
     union = found.volume[rows] + truth.volume[columns] - shared
     overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    tables = []
-    bounds = np.searchsorted(rows, found.starts)
-    for sample in range(found.samples):
-        own = slice(bounds[sample], bounds[sample + 1])
-        corner, end = (np.array([each.starts[at] for each in (found, truth)]) for at in (sample, sample + 1))
-        tables.append(np.zeros(end - corner))
-        tables[-1][rows[own] - corner[0], columns[own] - corner[1]] = overlap[own]
+    corners = np.stack([found.starts, truth.starts], axis=1)
+    cells = np.split(np.arange(len(places)), np.searchsorted(rows, found.starts[1:-1]))
+    tables = [np.zeros(size) for size in np.diff(corners, axis=0)]
+    # Without any sample numpy still splits nothing into one part.
+    for table_of_sample, own, (row, column) in zip(tables, cells, corners[:-1], strict=False):
+        table_of_sample[rows[own] - row, columns[own] - column] = overlap[own]
     return tables
 
 
