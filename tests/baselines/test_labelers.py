@@ -18,6 +18,7 @@ from ovvol_bench.naming.scores import name_probabilities
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.pipeline import embed_prompts
+from ovvol_bench.runs.presets import load_preset
 
 PATCH, HEADS = 4, 2
 NAMED = {"vanilla", "maskclip", "sclip", "naclip", "clearclip", "clip_surgery", "proxyclip"}
@@ -251,6 +252,15 @@ class TestEveryNamedMethod:
         assert built.attention == named(name).attention
         assert "20" in entry.factory.__doc__
         assert "last_blocks: how many" in entry.factory.__doc__
+
+
+@pytest.mark.parametrize("name", [*sorted(NAMED), "crop_clip"])
+def test_the_preset_shapes_gives_it_the_small_clip(name):
+    options = load_preset("shapes").options_for("labeler", name)
+    (entry,) = [entry for entry in ovvol_labelers() if entry.name == name]
+    labeler = entry.factory(**options)
+    assert (labeler.patch_size, labeler.dim) == (8, 64)
+    assert labeler.embed_text(["a photo of a striped circle"]).shape == (1, 64)
 
 
 def test_named_methods_differ_from_each_other():
