@@ -107,6 +107,9 @@ def build_tokencut(
         threshold: patches with a larger cosine are joined.
         span: cut a ``clip`` at once, or every ``frame``.
         source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
+
+    Raises:
+        SettingError: if the threshold is no cosine.
     """
     from .tokencut import TokenCut
 
@@ -129,7 +132,7 @@ def build_maskcut(
         source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
 
     Raises:
-        SettingError: if there are no rounds.
+        SettingError: if there are no rounds, or the threshold is no cosine.
     """
     from .maskcut import MaskCut
 
@@ -169,6 +172,9 @@ def build_found(
         threshold: cosine with the seed above which a patch is background.
         span: look at every ``frame``, as published, or at a ``clip`` at once.
         source: features to compare: the encoder's ``keys``, as published, or its ``tokens``.
+
+    Raises:
+        SettingError: if the threshold is no cosine.
     """
     from .found import Found
 

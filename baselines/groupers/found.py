@@ -13,7 +13,7 @@ from ovvol_bench.types import Floats, Ints
 
 from .cuts import as_labels
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span
+from .patches import Patches, PatchGrouper, Source, Span, check_cosine
 
 
 class Found(PatchGrouper):
@@ -27,9 +27,13 @@ class Found(PatchGrouper):
         threshold: cosine with the seed above which a patch is background (tau).
         span: see `PatchGrouper`.
         source: see `PatchGrouper`; its channels are the heads' one after another.
+
+    Raises:
+        SettingError: if the threshold is no cosine.
     """
 
     def __init__(self, threshold: float, span: Span, source: Source) -> None:
+        check_cosine("found", threshold)
         super().__init__(2, span, source, fixed=1)
         self.threshold = threshold
         self.needs = self.needs | {"attention"}

@@ -11,7 +11,7 @@ import numpy as np
 from ovvol_bench.types import Bools, Floats, Ints
 
 from .cuts import connected, fiedler_vector, opposite_side, salient_side
-from .patches import Patches, PatchGrouper, Source, Span, check_counts
+from .patches import Patches, PatchGrouper, Source, Span, check_cosine, check_counts
 
 CORNERS_OF_BACKGROUND = 0.75
 """A side that holds this share of the frames' corners is the background."""
@@ -33,11 +33,12 @@ class MaskCut(PatchGrouper):
         source: see `PatchGrouper`.
 
     Raises:
-        SettingError: if there are no rounds.
+        SettingError: if there are no rounds, or the threshold is no cosine.
     """
 
     def __init__(self, objects: int, threshold: float, span: Span, source: Source) -> None:
         check_counts("maskcut", objects=objects)
+        check_cosine("maskcut", threshold)
         super().__init__(1 + objects, span, source, fixed=1)
         self.threshold = threshold
 

@@ -130,3 +130,13 @@ def check_counts(grouper: str, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < 1:
             raise SettingError(f"{grouper}: {name}={value}; expected at least 1.")
+
+
+def check_cosine(grouper: str, threshold: float) -> None:
+    """Refuse a threshold that no two patches could fall on both sides of.
+
+    Raises:
+        SettingError: if it isn't a cosine.
+    """
+    if not -1 <= threshold < 1:
+        raise SettingError(f"{grouper}: threshold={threshold:g}; expected a cosine, -1 to below 1.")

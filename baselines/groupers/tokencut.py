@@ -12,7 +12,7 @@ import numpy as np
 from ovvol_bench.types import Ints
 
 from .cuts import as_labels, connected, fiedler_vector, salient_side
-from .patches import Patches, PatchGrouper, Source, Span
+from .patches import Patches, PatchGrouper, Source, Span, check_cosine
 
 
 class TokenCut(PatchGrouper):
@@ -25,9 +25,13 @@ class TokenCut(PatchGrouper):
         threshold: patches with a larger cosine are joined (tau).
         span: see `PatchGrouper`.
         source: see `PatchGrouper`.
+
+    Raises:
+        SettingError: if the threshold is no cosine.
     """
 
     def __init__(self, threshold: float, span: Span, source: Source) -> None:
+        check_cosine("tokencut", threshold)
         super().__init__(2, span, source, fixed=1)
         self.threshold = threshold
 

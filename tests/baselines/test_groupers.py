@@ -171,6 +171,12 @@ class TestEvery:
         given = Features(grid, {"keys": grid, "attention": torch.zeros(1, 2, 2, 3, 4)})
         pipeline.group(build(name), given, draws(0))
 
+    @pytest.mark.parametrize("name", ["tokencut", "maskcut", "found"])
+    @pytest.mark.parametrize("threshold", [1.0, -1.5])
+    def test_thresholds_are_cosines(self, name, threshold):
+        with pytest.raises(SettingError, match=f"{name}: threshold={threshold:g}; expected a cosine"):
+            build(name, threshold=threshold)
+
     @pytest.mark.gpu
     @pytest.mark.parametrize("name", NAMES)
     def test_devices_agree(self, name):
