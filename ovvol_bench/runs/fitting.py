@@ -15,7 +15,7 @@ from ovvol_bench.metrics.evaluation import OF_DETECTIONS
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_metrics, fit
 from ovvol_bench.runs.selection import Choice
-from ovvol_bench.types import ClipInfo
+from ovvol_bench.types import ClipInfo, FrameRows, FrameTable, FrameTruth
 
 Lacks = Mapping[str, str]
 """What is missing, of the words of ``Metric.needs`` and ``true boxes``, and why it is."""
@@ -83,13 +83,21 @@ def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:
     if bare is not None:
         reason = f"clip '{bare.id}' of dataset '{name}' has no truth"
         return dict.fromkeys(("true boxes", "true masks", "true tracks"), reason)
-    frames = [frame for info in infos for frame in info.truth or () if len(frame)]
+    truths = _truths(infos)
     lacks = {}
-    if any(frame.masks is None for frame in frames):
+    if any(truth.masks is None for truth in truths):
         lacks["true masks"] = f"dataset '{name}' has none"
-    if any((frame.track_ids < 0).any() for frame in frames):
+    if any((truth.track_ids < 0).any() for truth in truths):
         lacks["true tracks"] = f"dataset '{name}' doesn't know the tracks of all objects"
     return lacks
+
+
+def _truths(infos: Sequence[ClipInfo]) -> list[FrameTruth | FrameTable]:
+    """The truth of frames with objects; of clips whose truth is in a table, that table as it is."""
+    clips = [info.truth for info in infos if info.truth is not None]
+    tables = {id(truth.table): truth.table for truth in clips if isinstance(truth, FrameRows)}
+    loose = [frame for truth in clips if not isinstance(truth, FrameRows) for frame in truth if len(frame)]
+    return [*tables.values(), *loose]
 
 
 def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[str, str]:

@@ -83,6 +83,12 @@ def test_links_make_fewer_tracks(export):
     assert 0 < len(tracks("--link")) < len(tracks())
 
 
+def test_linked_tracks_are_scored_over_videos(export):
+    asked = ("--metrics", "tube_ap", "-o", "metric.unit=video")
+    out, _ = export("coco", "--link")
+    assert scored(out, *asked)["metrics"]["tube_ap_video@ytvis-box"]["count"] > 0
+
+
 def test_all_metrics_of_a_run(folder, export):
     """Metrics of masks, tracks and slots fit our own form, and what doesn't fit is said."""
     done = invoke("eval", folder, "--metrics", "all", "--format", "json", *PLUGIN)
