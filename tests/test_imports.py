@@ -19,7 +19,7 @@ LAYERS = (
     ("naming", "clip", "data", "metrics", "formats"),
     ("pipeline",),
     ("runs", "training", "slots", "throughput"),
-    ("report", "testing"),
+    ("report", "testing", "scaffold"),
     ("cli", "__main__"),
 )
 """Parts of ovvol_bench from the bottom up: a part imports from its own layer and from lower ones."""

@@ -46,6 +46,11 @@ def package(files, tmp_path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(tmp_path / "site")
 
 
+def test_the_test_of_the_guide_passes(files):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", files["test_clusters.py"].name]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def lines_of(language: str) -> list[str]:
     return [line for kind, text in BLOCKS if kind == language for line in text.splitlines()]
 

@@ -28,6 +28,8 @@ COMMANDS = (
     "data",
     "plugins",
     "show",
+    "check",
+    "new",
 )
 """The harness's own commands in the order of ``--help``; each is a module of the same name."""
 

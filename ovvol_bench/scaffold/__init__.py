@@ -1,0 +1,63 @@
+"""New plugins: a small package of each kind, which installs, passes its tests, and is there to be changed."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.files import write_text
+
+
+def write_package(kind: str, name: str, folder: Path) -> list[Path]:
+    """Write a package with one component.
+
+    Args:
+        kind: encoder, grouper, labeler, dataset or metric.
+        name: that the component is registered under, as ``my_method``; the package is called the same, with
+            dashes.
+        folder: that gets the package; must not exist or be empty.
+
+    Returns:
+        The files.
+
+    Raises:
+        SettingError: if the name can't be one of a Python module, or the folder has content.
+    """
+    _check_name(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingError(f"{folder} is there already; expected a new or empty folder. Choose one with --to")
+    words = {
+        "kind": kind,
+        "name": name,
+        "package": name.replace("_", "-"),
+        "class_name": "".join(part.capitalize() for part in name.split("_")),
+    }
+    files = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"src/{name}/__init__.py": f"{kind}_entry.py",
+        f"src/{name}/{kind}.py": f"{kind}.py",
+        f"tests/test_{name}.py": f"{kind}_test.py",
+    }
+    return [_write(folder / place, template, words) for place, template in files.items()]
+
+
+def _write(path: Path, template: str, words: Mapping[str, str]) -> Path:
+    text = resources.files("ovvol_bench.scaffold").joinpath("templates", f"{template}.txt").read_text("utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, Template(text).substitute(words))
+    return path
+
+
+def _check_name(name: str) -> None:
+    usable = re.fullmatch(r"[a-z][a-z0-9_]*", name) and not keyword.iskeyword(name)
+    if not usable or name.startswith("ovvol_bench"):
+        raise SettingError(
+            f"'{name}' can't be the name of a component and its module; expected lower-case letters, digits and "
+            "underscores, beginning with a letter, as in my_method"
+        )

@@ -1,0 +1,60 @@
+"""Checks of components by name, built as a run would build them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ovvol_bench.registry import Registry
+from ovvol_bench.testing.datasets import check_dataset
+from ovvol_bench.testing.encoders import check_encoder
+from ovvol_bench.testing.findings import Report
+from ovvol_bench.testing.groupers import check_grouper
+from ovvol_bench.testing.labelers import check_labeler
+from ovvol_bench.testing.metrics import check_metric
+
+FEATURE_DIM, FRAMES = 32, 8
+
+
+def check_registered(registry: Registry, kind: str, name: str, options: Mapping[str, Any]) -> Report:
+    """Hold a component to the contract of its kind.
+
+    Args:
+        registry: knows the component.
+        kind: encoder, grouper, labeler, dataset or metric.
+        name: as registered.
+        options: settings that differ from the factory's. A grouper's ``feature_dim`` and ``frames`` follow
+            from the features that it is tried on unless they are set.
+
+    Raises:
+        UnknownNameError, SettingError: if the name or a setting is wrong.
+    """
+    if kind == "metric":
+        registry.build(kind, name, options)  # wrong settings are no finding
+        return check_metric(lambda: registry.build(kind, name, options), name)
+    if kind == "grouper":
+        return _grouper(registry, name, options)
+    component = _seeded(registry, kind, name, options)
+    if kind == "dataset":
+        return check_dataset(component, name)
+    return (check_encoder if kind == "encoder" else check_labeler)(component, name)
+
+
+def _grouper(registry: Registry, name: str, options: Mapping[str, Any]) -> Report:
+    known = {setting.name for setting in registry.settings("grouper", name)}
+    follows = {"feature_dim": FEATURE_DIM, "frames": FRAMES}
+    settings = {key: value for key, value in follows.items() if key in known} | dict(options)
+    values = registry.resolve("grouper", name, settings)
+    grouper = _seeded(registry, "grouper", name, settings)
+    return check_grouper(
+        grouper, name, values.get("feature_dim") or FEATURE_DIM, values.get("frames") or FRAMES
+    )
+
+
+def _seeded(registry: Registry, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """The component; weights that nothing sets are drawn from a fixed seed, as in a run."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return registry.build(kind, name, options)

@@ -1,0 +1,47 @@
+"""New packages install, pass their own tests, and are found by the harness."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ovvol_bench.cli import main
+from ovvol_bench.registry import KINDS, load_registry
+
+OFFLINE = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_package_installs_and_passes(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["new", kind, f"my_{kind}"])
+    assert done.exit_code == 0, done.output
+    install = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", "site", f"./my-{kind}"]
+    subprocess.run(install, check=True, capture_output=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"my-{kind}"]
+    ran = subprocess.run(tests, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert "2 passed" in ran.stdout
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    registry = load_registry(only=[f"my_{kind}"])
+    assert registry.find(kind, f"my_{kind}").origin == f"my-{kind} 0.1.0 (my_{kind})"
+
+
+def test_a_folder_with_content_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    done = CliRunner().invoke(main, ["new", "grouper", "mine", "--to", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "expected a new or empty folder" in done.output
+    assert list(tmp_path.iterdir()) == [tmp_path / "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["My-Grouper", "2fast", "class", "ovvol_bench"])
+def test_names_that_are_no_modules_are_refused(name, tmp_path):
+    done = CliRunner().invoke(main, ["new", "grouper", name, "--to", str(tmp_path / "new")])
+    assert done.exit_code == 2
+    assert "as in my_method" in done.output
+    assert not Path(tmp_path / "new").exists()

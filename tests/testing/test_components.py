@@ -1,0 +1,34 @@
+"""Every component that comes with the harness keeps its contract."""
+
+import pytest
+
+from ovvol_bench.registry import load_registry
+from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.testing.registered import check_registered
+
+REGISTRY = load_registry()
+PRESET = load_preset("shapes")
+SMALL = {
+    ("dataset", "shapes"): {"videos": 2, "split": "val"},
+    ("encoder", "videomae"): {"depth": 2, "weights": None},
+}
+NEEDS_FILES = {
+    ("dataset", name)
+    for name in ("imagenet-vid", "videos", "image-folder", "youtube-vis", "coco-vid", "movi")
+}
+"""Datasets of files, checked where their tests have made some."""
+
+COMPONENTS = [
+    (kind, name)
+    for kind in ("encoder", "grouper", "labeler", "dataset", "metric")
+    for name in REGISTRY.names(kind)
+    if (kind, name) not in NEEDS_FILES
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[f"{kind}-{name}" for kind, name in COMPONENTS])
+def test_it_keeps_its_contract(kind, name):
+    options = PRESET.options_for(kind, name) | SMALL.get((kind, name), {})
+    report = check_registered(REGISTRY, kind, name, options)
+    report.raise_if_broken()
+    assert sum(finding.status == "held" for finding in report.findings) >= 6
