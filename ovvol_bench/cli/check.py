@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import cast
 
 import click
 
@@ -43,8 +44,7 @@ def command(
         raise SettingError(
             f"-o {foreign[0]}.*: only settings of the {kind} count here, as in -o {kind}.NAME=VALUE"
         )
-    own: dict[str, Kind] = {each: each for each in KINDS}  # type: ignore[dict-item]
-    options = load_preset(preset).options_for(own[kind], name) | settings.get(kind, {})
+    options = load_preset(preset).options_for(cast(Kind, kind), name) | settings.get(kind, {})
     report = check_registered(registry_from(context), kind, name, options)
     if style == "json":
         echo_json({"component": report.component, "findings": [asdict(each) for each in report.findings]})

@@ -88,8 +88,8 @@ def ladder_grid(shares: Sequence[Shares]) -> Grid:
         (each.name, *(f"{100 * value + 0.0:.1f}" for value in (each.reached, *each.lost))) for each in shares
     )
     notes = (
-        "what a number lacks to 100%, by who loses it: the patch grid with everything else true; the others as the "
-        "mean over both orders of mending them",
+        "what a number lacks to 100%, by who loses it: the patch grid with everything else true; the others "
+        "as the mean over both orders of mending them",
     )
     return Grid("where the way to 100% goes", headers, (False, *[True] * 4), cells, notes)
 

@@ -58,6 +58,6 @@ def _check_name(name: str) -> None:
     usable = re.fullmatch(r"[a-z][a-z0-9_]*", name) and not keyword.iskeyword(name)
     if not usable or name.startswith("ovvol_bench"):
         raise SettingError(
-            f"'{name}' can't be the name of a component and its module; expected lower-case letters, digits and "
-            "underscores, beginning with a letter, as in my_method"
+            f"'{name}' can't be the name of a component and its module; expected lower-case letters, digits "
+            "and underscores, beginning with a letter, as in my_method"
         )

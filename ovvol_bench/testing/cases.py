@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -109,7 +110,7 @@ def untouched(*inputs: Tensor) -> Iterator[None]:
         ContractError: saying what changed.
     """
     before = [each.clone() for each in inputs]
-    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1]
+    state, numpy_state = torch.get_rng_state(), _numpy_state()
     yield
     for was, each in zip(before, inputs, strict=True):
         expect(
@@ -117,8 +118,12 @@ def untouched(*inputs: Tensor) -> Iterator[None]:
             "it wrote to its input; expected a copy to be changed",
         )
     drawn = not torch.equal(state, torch.get_rng_state())
-    drawn = drawn or not np.array_equal(numpy_state, np.random.get_state()[1])
+    drawn = drawn or numpy_state != _numpy_state()
     expect(not drawn, "it drew from the global random state; expected its generators to be the only source")
+
+
+def _numpy_state() -> bytes:
+    return pickle.dumps(np.random.get_state())
 
 
 def expect_others_sound(answer: Callable[[Tensor], Tensor], inputs: Tensor) -> None:

@@ -8,10 +8,13 @@ from ovvol_bench.testing.registered import check_registered
 
 REGISTRY = load_registry()
 PRESET = load_preset("shapes")
+TINY = {"pretrained": False, "dim": 32, "depth": 2, "heads": 4}
 SMALL = {
     ("dataset", "shapes"): {"videos": 2, "split": "val"},
-    ("encoder", "videomae"): {"depth": 2, "weights": None},
+    ("encoder", "timm"): {**TINY, "model": "vit_tiny_patch16_224"},
+    **{("encoder", name): TINY for name in ("dino", "dinov2", "mae", "clip")},
 }
+"""Settings that make a component quick to build, or possible without a network."""
 NEEDS_FILES = {
     ("dataset", name)
     for name in ("imagenet-vid", "videos", "image-folder", "youtube-vis", "coco-vid", "movi")
