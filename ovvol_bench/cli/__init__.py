@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "train",
     "eval",
+    "ladder",
     "export",
     "table",
     "compare",

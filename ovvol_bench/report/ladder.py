@@ -42,6 +42,11 @@ class Shares:
         """The shares in the order of ``PARTS``."""
         return self.grid, self.grouping, self.naming
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"number": self.name, "reached": self.reached, **dict(zip(PARTS, self.lost, strict=True))}
+
 
 def attribute(name: str, method: float, groups: float, names: float, both: float) -> Shares:
     """Share out what a number lacks.

@@ -1,0 +1,110 @@
+"""``ovvol-bench ladder``: what limits a method, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovvol_bench.cli.common import echo_json, format_option, plugin_option, registry_from, settings_option
+from ovvol_bench.cli.run import read_seeds
+from ovvol_bench.errors import SettingError
+
+if TYPE_CHECKING:
+    from ovvol_bench.runs.selection import Selection
+    from ovvol_bench.runs.session import Finished
+
+ORACLE = "oracle"
+
+
+@click.command()
+@click.argument("preset", default="shapes")
+@click.option("--encoder", metavar="NAME", help="By default the preset's, as the next two.")
+@click.option("--grouper", metavar="NAME")
+@click.option("--labeler", metavar="NAME")
+@settings_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="For run folders.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
+@click.option("--seeds", metavar="SEED,...", callback=read_seeds, help="Runs for each seed, averaged.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="Also draw it, as a PNG file.")
+@format_option("text", "markdown", "json")
+@plugin_option
+@click.pass_context
+def command(context: click.Context, /, style: str, picture: Path | None, **options: Any) -> None:
+    """Run PRESET, and in the same pass with true groups, true names and both.
+
+    Prints the four runs, and how much of each number's way to 100% the patch grid loses, encoder and
+    grouper, and naming. The dataset must have truth.
+    """
+    from ovvol_bench.report.ladder import ladder, ladder_grid
+    from ovvol_bench.report.tables import render_grid
+
+    finished = _run(context, _selection(context, options), options)
+    shares = ladder(_steps(finished))
+    if style == "json":
+        echo_json([each.record for each in shares])
+    else:
+        _echo_runs(finished, style)
+        click.echo("\n" + render_grid(ladder_grid(shares), style))
+    if picture is not None:
+        from ovvol_bench.report.ladder_chart import write_ladder
+
+        click.echo(write_ladder(shares, finished[0].result, picture), err=style == "json")
+
+
+def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
+    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import select
+
+    preset = load_preset(options["preset"])
+    chosen = {kind: options[kind] or getattr(preset, kind).name for kind in ("encoder", "grouper", "labeler")}
+    for kind, name in chosen.items():
+        if name == ORACLE:
+            raise SettingError(
+                f"--{kind} oracle: the ladder adds the oracles itself; expected the method's own {kind}"
+            )
+    names = {kind: [name] if kind == "encoder" else [name, ORACLE] for kind, name in chosen.items()}
+    fields = {field: options[field] for field in ("limit", "seeds")}
+    return select(preset, registry_from(context), names, options["settings"], **fields)  # type: ignore[arg-type]
+
+
+def _run(context: click.Context, selection: Selection, options: dict[str, Any]) -> list[Finished]:
+    from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.session import Conduct, run_all
+
+    with progress_bars("clips") as progress:
+        device = pick_device(options["device"])
+        conduct = Conduct(options["output"], device, options["batch_size"], progress=progress)
+        finished = run_all(selection, registry_from(context), conduct)
+    for each in finished:
+        if each.error:
+            raise each.error
+    return finished
+
+
+def _steps(finished: Sequence[Finished]) -> dict[tuple[bool, bool], list[dict[str, Any]]]:
+    """Results by whether groups and names are true."""
+    steps: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
+    for each in finished:
+        result = each.result
+        key = (result["grouper"]["name"] == ORACLE, result["labeler"]["name"] == ORACLE)
+        steps.setdefault(key, []).append(result)
+    return steps
+
+
+def _echo_runs(finished: Sequence[Finished], style: str) -> None:
+    from ovvol_bench.report.results_files import parse_result
+    from ovvol_bench.report.tables import render
+
+    click.echo(render([parse_result(each.result, "this run") for each in finished], None, style))
