@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import Dataset, TrainingVideos
+from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.readers import FrameReader
 from ovvol_bench.data.sampling import ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
@@ -88,6 +88,20 @@ class IndexedVideos(Dataset):
         reader = self.frames(video, self._rows(video, clip))
         size = self._settings.input_size(info.frame_size)
         return Clip(info, reader.read(range(len(info.frame_indices)), size))
+
+    def file_ids(self) -> FileIds:
+        """See ``Dataset.file_ids``; frames in no clip have numbers too: no sampling shifts them."""
+        names = self.index.videos.tolist()
+        classes = range(1, len(self.vocabulary.classes) + 1)
+        return FileIds(
+            dict(enumerate(names, 1)), dict(enumerate(self.places, 1)), {each: each for each in classes}
+        )
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """(F,) the video and the number of every frame, those in no clip too."""
+        names = np.repeat(self.index.videos, self.index.lengths).tolist()
+        return list(zip(names, self.index.frame_numbers.tolist(), strict=True))
 
     def fingerprint(self) -> str:
         """See ``Dataset.fingerprint``: 32 hex digits."""

@@ -300,13 +300,10 @@ class JsonVideos(IndexedVideos):
     def file_ids(self) -> FileIds:
         """The numbers in the file: of videos, frames (where they have any) and categories."""
         names = self.index.videos.tolist()
-        video_of = np.repeat(np.arange(len(names)), self.index.lengths).tolist()
-        frames = zip(video_of, self.index.frame_numbers.tolist(), strict=True)
-        places = [(names[video], number) for video, number in frames]
         classes = zip(self._annotations.category_ids.tolist(), self._class_of[1:].tolist(), strict=True)
         return FileIds(
             dict(zip(self._annotations.video_ids.tolist(), names, strict=True)),
-            dict(zip(self._annotations.frame_ids.tolist(), places, strict=False)),
+            dict(zip(self._annotations.frame_ids.tolist(), self.places, strict=False)),
             {number: class_id for number, class_id in classes if class_id},
         )
 

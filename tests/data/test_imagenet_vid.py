@@ -81,6 +81,19 @@ def test_pixels_are_resized_and_in_order(root):
     assert np.allclose(clip.frames.mean((1, 2, 3)) * 255, [20, 30], atol=1)
 
 
+@pytest.mark.parametrize("settings", [{}, {"frames_per_clip": 4, "sampling": "reference"}])
+def test_frames_have_the_numbers_of_the_development_kit_whatever_the_clips(root, settings):
+    ids = build(root, **settings).file_ids()
+    assert ids.videos == {1: "val/a", 2: "val/b"}
+    assert [ids.frames[number] for number in (1, 5, 6, 8)] == [
+        ("val/a", 0),
+        ("val/a", 4),
+        ("val/b", 0),
+        ("val/b", 2),
+    ]
+    assert len(ids.frames) == 8
+
+
 def test_reference_sampling_and_short_videos_are_counted(root):
     dataset = build(root, frames_per_clip=4, sampling="reference")
     assert [dataset.info(i).id for i in range(len(dataset))] == ["val/a/000000"]
