@@ -61,6 +61,20 @@ def build_oracle(*, num_slots: int = 64) -> Grouper:
     return Oracle(num_slots)
 
 
+def build_voronoi(*, num_slots: int = 15) -> Grouper:
+    """Build the grouper.
+
+    Args:
+        num_slots: random points and so cells K.
+
+    Raises:
+        SettingError: if it is below 1.
+    """
+    from .voronoi import Voronoi
+
+    return Voronoi(num_slots)
+
+
 def build_whole() -> Grouper:
     """Build the grouper."""
     from .whole import Whole
@@ -296,4 +310,7 @@ def ovvol_groupers() -> Iterator[Entry]:
     )
     yield Entry("spectral", build_spectral, "normalised cut into K groups, K fixed or chosen")
     yield Entry("tokencut", build_tokencut, "one object by a normalised cut (TokenCut)")
+    yield Entry(
+        "voronoi", build_voronoi, "cells of random points, the same in every frame: no look at the video"
+    )
     yield Entry("whole", build_whole, "one slot for everything: naming without grouping")

@@ -30,7 +30,7 @@ GROUPERS = (
         "lost",
         "found",
     ),
-    *("grid", "whole", "oracle"),
+    *("grid", "voronoi", "whole", "oracle"),
 )
 SMALL = {"dim": 48, "depth": 1, "heads": 4, "pretrained": "false", "weights": "none"}
 KEYS = {"oracle", "dino", "dinov2", "mae", "clip", "timm:vit_tiny_patch16_224"}

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from patch_scenes import build, draws
+from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans as ReferenceKMeans
 
 from ovvol_bench import ClipInfo, Features, FrameTruth, SettingError, pipeline
@@ -33,6 +34,34 @@ class TestGrid:
     def test_no_cells_are_refused(self):
         with pytest.raises(SettingError, match="rows=0"):
             build("grid", rows=0)
+
+
+class TestVoronoi:
+    def test_patches_go_where_scipys_tree_finds_the_nearest_point(self):
+        height, width, seed = 7, 11, 4
+        masks = (
+            build("voronoi", num_slots=6)
+            .group(Features(torch.zeros(1, 3, height, width, 1)), draws(seed))
+            .masks
+        )
+        points = (
+            np.array([height, width])
+            * torch.rand(6, 2, generator=draws(seed)[0], dtype=torch.float64).numpy()
+        )
+        middles = np.stack(np.mgrid[:height, :width], axis=-1) + 0.5
+        _, nearest = cKDTree(points).query(middles)
+        assert len(np.unique(nearest)) > 3
+        assert torch.equal(masks[0].argmax(0), torch.from_numpy(nearest).expand(3, -1, -1))
+        assert (masks.sum(1) == 1).all()
+
+    def test_every_clip_and_seed_has_cells_of_its_own(self):
+        given = Features(torch.zeros(2, 1, 8, 8, 1))
+        masks = build("voronoi", num_slots=4).group(given, draws(0, 1)).masks
+        assert not torch.equal(masks[0], masks[1])
+
+    def test_no_points_are_refused(self):
+        with pytest.raises(SettingError, match="num_slots=0"):
+            build("voronoi", num_slots=0)
 
 
 class TestKMeans:
@@ -130,7 +159,18 @@ class TestOracle:
 class TestEvery:
     """What holds for all groupers of patches, on noise."""
 
-    NAMES = ("agglomerative", "found", "grid", "kmeans", "lost", "maskcut", "spectral", "tokencut", "whole")
+    NAMES = (
+        "agglomerative",
+        "found",
+        "grid",
+        "kmeans",
+        "lost",
+        "maskcut",
+        "spectral",
+        "tokencut",
+        "voronoi",
+        "whole",
+    )
     SPANS = ("agglomerative", "found", "lost", "maskcut", "spectral", "tokencut")
     SPANNING = tuple((name, {"span": span}) for name in SPANS for span in ("clip", "frame"))
     CASES = (*((name, {}) for name in NAMES), *SPANNING)
