@@ -9,8 +9,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## Run the main job on the built-in dataset, with pictures.
 	$(BIN)/ovvol-bench run --grouper slot_attention --labeler pacl --overlays
 
-test: $(STAMP)  ## Run the tests (slow ones: make test-slow).
-	$(BIN)/pytest
+test: $(STAMP)  ## Run the tests, a process a core (slow ones: make test-slow).
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow

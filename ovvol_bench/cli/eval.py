@@ -149,12 +149,17 @@ def _show_run(result: Mapping[str, Any], style: str) -> None:
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
-    click.echo(render([parse_result(result, "result.json")], None, style))
+    click.echo(render([parse_result(result, "result.json")], None, style) + "\n")
+    _show_numbers(result, style)
+
+
+def _show_numbers(result: Mapping[str, Any], style: str) -> None:
+    rows = [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in result["metrics"].items()]
+    echo_table(rows, style)
 
 
 def _show_file(result: Mapping[str, Any], style: str) -> None:
-    rows = [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in result["metrics"].items()]
-    echo_table(rows, style)
+    _show_numbers(result, style)
     coverage = result["coverage"]
     if "done" in coverage:
         click.echo(f"\n{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames")
