@@ -15,6 +15,10 @@ class SettingError(OvvolError):
     """A setting has an unknown name or a value outside its range."""
 
 
+class MissingSettingError(SettingError):
+    """A setting without a default was not given."""
+
+
 class UnknownNameError(OvvolError):
     """A name was asked for that nothing is registered under."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os.path import commonpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ovvol_bench.runs.session import Finished
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")
+MOST_LISTED = 10  # run folders named one by one
 
 
 def read_seeds(
@@ -53,13 +55,20 @@ def read_range(
 def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--encoder``, ``--grouper``, ``--labeler`` and ``--dataset``."""
     for kind in reversed(PARTS):
-        text = f"One {kind} or several; by default the preset's."
+        every = "" if kind == "dataset" else ", or all"
+        text = f"One {kind} or several{every}; by default the preset's."
         command = click.option(f"--{kind}", metavar="NAME,...", callback=split_names, help=text)(command)
     return command
 
 
 @click.command()
 @click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@click.option(
+    "--matrix",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A YAML file that lists components, seeds and settings; the command line counts before it.",
+)
 @part_options
 @settings_option
 @click.option(
@@ -134,14 +143,18 @@ def command(context: click.Context, /, style: str, overlays: bool, **options: An
 
 
 def _select(registry: Registry, options: dict[str, Any]) -> Selection:
+    from ovvol_bench.runs.matrix_file import load_matrix
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.runs.selection import PARTS, select
 
-    names = {kind: options[kind] for kind in PARTS if options[kind]}
+    typed = {kind: options[kind] for kind in PARTS if options[kind]}
     fields = ("seeds", "consensus", "fidelity", "precision", "limit")
     chosen = {field: options[field] for field in fields}
-    preset = load_preset(options["preset"])
-    return select(preset, registry, names, _settings(options), **chosen)
+    preset, names = load_preset(options["preset"]), {}
+    if options["matrix"]:
+        matrix = load_matrix(options["matrix"])
+        preset, names = matrix.over(preset), matrix.names()
+    return select(preset, registry, names | typed, _settings(options), **chosen)
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -212,8 +225,18 @@ def _report(finished: Sequence[Finished], style: str) -> None:
     click.echo(render(checked, None, style) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
-    for each in finished:
-        click.echo(f"{each.result['status']}: {each.folder.path}")
+    for line in _folder_lines(finished):
+        click.echo(line)
+
+
+def _folder_lines(finished: Sequence[Finished]) -> Iterator[str]:
+    """Where the runs are: a line a run, for many one for all that ended alike."""
+    for status in dict.fromkeys(each.result["status"] for each in finished):
+        folders = [each.folder.path for each in finished if each.result["status"] == status]
+        if len(folders) > MOST_LISTED:
+            yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
+        else:
+            yield from (f"{status}: {folder}" for folder in folders)
 
 
 def coverage_text(result: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from ovvol_bench.errors import PluginError, SettingError, nearest
+from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -135,7 +135,7 @@ class SettingsOf:
 
     def _value(self, setting: Setting, options: Mapping[str, object]) -> Any:
         if setting.name not in options and setting.required:
-            raise SettingError(
+            raise MissingSettingError(
                 f"{self.kind} '{self.name}' needs the setting '{setting.name}' ({setting.type}). "
                 f"Set it with -o {self.kind}.{setting.name}=VALUE. {self._see}"
             )

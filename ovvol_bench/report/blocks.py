@@ -181,8 +181,14 @@ def _machine_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
 
 
 def _failure_notes(rows: Sequence[Row]) -> list[str]:
+    """One note a distinct reason, with how many it ended."""
+    ended: dict[str, list[str]] = {}
+    for row in rows:
+        for result in row.failed:
+            ended.setdefault(_reason(result), []).append(f"{'+'.join(row.names)}, {seed_text(result)}")
     return [
-        f"failed: {'+'.join(row.names)}, {seed_text(r)}: {_reason(r)}" for row in rows for r in row.failed
+        f"failed: {runs[0]}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}: {reason}"
+        for reason, runs in ended.items()
     ]
 
 

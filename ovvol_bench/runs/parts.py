@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import MissingSettingError, SettingError
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Registry
@@ -49,11 +49,22 @@ class LabelerWithText:
     text: TextBank
 
 
+def _spec_of(registry: Registry, kind: str, choice: Choice) -> tuple[PartSpec, Exception | None]:
+    """A network's spec, and why it can't be built if a setting that it must have is not given."""
+    try:
+        return part_spec(registry, kind, choice), None
+    except MissingSettingError as error:
+        found = registry.find(kind, choice.name)
+        return PartSpec(choice.name, choice.options, found.origin, found.version), error
+
+
 def _build(
     registry: Registry, kind: str, choice: Choice, device: torch.device, check: Callable[[Any], None]
 ) -> Part[Any]:
     """Build a network, keep what goes wrong. Weights that nothing sets are drawn from a fixed seed."""
-    spec = part_spec(registry, kind, choice)
+    spec, missing = _spec_of(registry, kind, choice)
+    if missing:
+        return Part(spec, None, missing)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -83,7 +94,7 @@ def build_grouper(
     Settings named ``feature_dim`` and ``frames`` follow from the encoder and the clips unless chosen.
     """
     if encoder.built is None:
-        return Part(part_spec(registry, "grouper", choice), None, encoder.error)
+        return Part(_spec_of(registry, "grouper", choice)[0], None, encoder.error)
     steps = frames // encoder.built.tubelet_size
     fitted = fit(registry, "grouper", choice, {"feature_dim": encoder.built.dim, "frames": steps})
 

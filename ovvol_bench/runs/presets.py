@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ovvol_bench.errors import SettingError, UnknownNameError, nearest
 
+Document = TypeVar("Document", bound=BaseModel)
 Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]
 
 
@@ -101,26 +102,36 @@ def load_preset(name: str) -> Preset:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.is_file():
             raise UnknownNameError(f"preset file {path} does not exist")
-        return _parse(path.read_text(encoding="utf-8"), str(path))
+        return parse_yaml(Preset, path.read_text(encoding="utf-8"), str(path))
     if name not in preset_names():
         raise UnknownNameError(
             f"unknown preset '{name}'.{nearest(name, preset_names())} Presets: {', '.join(preset_names())}; "
             "or the path of a .yaml file."
         )
-    return _parse((_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+    return parse_yaml(Preset, (_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def _folder() -> Any:
     return resources.files("ovvol_bench.presets")
 
 
-def _parse(text: str, source: str) -> Preset:
+def parse_yaml(kind: type[Document], text: str, source: str) -> Document:
+    """Read YAML as a model.
+
+    Args:
+        kind: the model.
+        text: of the file.
+        source: its name, for messages.
+
+    Raises:
+        SettingError: if it isn't YAML, lacks a field or has an unknown or wrong one; names file and field.
+    """
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingError(f"{source}: not valid YAML: {error}") from error
     try:
-        return Preset.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"

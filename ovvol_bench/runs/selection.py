@@ -11,6 +11,8 @@ from ovvol_bench.registry import Registry
 from ovvol_bench.runs.presets import Kind, Preset
 
 PARTS: tuple[Kind, ...] = ("encoder", "grouper", "labeler", "dataset")
+ALL = "all"
+"""In place of the names of encoders, groupers or labelers: every one that is installed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def select(
         preset: where names, settings, metrics, seeds and fidelity come from if nothing else says so.
         registry: knows the components and their settings.
         names: components by kind, replacing the preset's; settings that the preset has for them stay.
+            ``all`` stands for every encoder, grouper or labeler that is installed, in alphabetical order.
         settings: values by kind (a component's or ``naming``) and setting. A value goes to every
             chosen component of the kind that has the setting.
         others: further fields of the selection; None leaves the preset's.
@@ -84,7 +87,7 @@ def select(
         SettingError: if none of the chosen components has a setting, a name is given twice, or two
             options contradict each other.
     """
-    chosen = {kind: _choose(preset, kind, names.get(kind, ())) for kind in PARTS}
+    chosen = {kind: _choose(preset, kind, _expand(registry, kind, names.get(kind, ()))) for kind in PARTS}
     chosen["metric"] = [Choice(part.name, part.options) for part in preset.metrics]
     for kind in get_args(Kind):
         chosen[kind] = with_settings(registry, kind, chosen[kind], settings.get(kind, {}))
@@ -98,6 +101,15 @@ def select(
         naming={**preset.naming, **settings.get("naming", {})},
         **(fields | {key: value for key, value in others.items() if value is not None}),
     )
+
+
+def _expand(registry: Registry, kind: Kind, names: Sequence[str]) -> Sequence[str]:
+    """The names; for ``all`` those of every installed component of the kind."""
+    if ALL not in names or kind == "dataset":
+        return names
+    if len(names) > 1:
+        raise SettingError(f"--{kind}: '{ALL}' stands for every {kind}. Give it alone, or give names.")
+    return registry.names(kind)
 
 
 def _choose(preset: Preset, kind: Kind, names: Sequence[str]) -> list[Choice]:

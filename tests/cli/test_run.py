@@ -9,6 +9,16 @@ from click.testing import CliRunner
 from ovvol_bench.cli import main
 
 RUNS = Path(__file__).parents[1] / "runs"
+ASKING = """
+from ovvol_bench import Entry, hookimpl
+
+def build(*, size: int):
+    raise AssertionError("can't be built without a size")
+
+@hookimpl
+def ovvol_groupers():
+    yield Entry("asking", build, "has a setting without a default")
+"""
 
 
 @pytest.fixture
@@ -60,6 +70,66 @@ def test_some_failures_give_exit_code_1_and_reasons(invoke):
     assert "ZeroDivisionError: the grouper fell over" in done.output
 
 
+def test_all_is_every_component_in_alphabetical_order(invoke):
+    done = invoke("--grouper", "all", "--limit", "2", "--format", "json")
+    assert done.exit_code == 1
+    results = json.loads(done.stdout)
+    assert [(each["grouper"]["name"], each["status"]) for each in results] == [
+        ("brokencut", "failed"),
+        ("needy", "failed"),
+        ("randomcut", "done"),
+        ("told", "done"),
+    ]
+    assert results[2]["grouper"]["options"]["num_slots"] == 5  # the preset's
+
+
+def test_a_component_without_a_setting_that_it_must_have_takes_down_its_combinations_only(invoke, tmp_path):
+    (tmp_path / "asking.py").write_text(ASKING)
+    done = invoke("--plugin", "asking.py", "--grouper", "asking,randomcut", "--limit", "2")
+    assert done.exit_code == 1
+    assert "failed: tiny+asking+colours, seed 0: grouper 'asking' needs the setting 'size'" in done.output
+    alone = invoke("--plugin", "asking.py", "--grouper", "asking")
+    assert alone.exit_code == 2
+    assert "Set it with -o grouper.size=VALUE" in alone.stderr
+
+
+def test_many_failures_for_one_reason_are_one_line(invoke):
+    done = invoke("--grouper", "randomcut,needy", "--seeds", ",".join(map(str, range(12))), "--limit", "1")
+    (reason,) = [line for line in done.output.splitlines() if "needs keys" in line]
+    assert reason.startswith("failed: tiny+needy+colours, seed 0 and 11 more: grouper 'needy' needs keys")
+    folders = [line for line in done.output.splitlines() if " runs in " in line]
+    assert folders == [
+        "done: 12 runs in runs/squares/tiny+randomcut+colours",
+        "failed: 12 runs in runs/squares/tiny+needy+colours",
+    ]
+
+
+MATRIX = """
+encoder: tiny
+grouper: [randomcut, {name: told}]
+labeler: all
+seeds: [3]
+naming: {merge: none}
+metrics: [{name: corloc, options: {box: top1}}]
+"""
+
+
+def test_a_matrix_file_says_what_runs_and_what_is_typed_counts_before_it(invoke, tmp_path):
+    (tmp_path / "mine.yaml").write_text(MATRIX)
+    results = json.loads(invoke("--matrix", "mine.yaml", "--limit", "2", "--format", "json").stdout)
+    assert [(each["grouper"]["name"], each["labeler"]["name"]) for each in results] == [
+        (grouper, labeler)
+        for grouper in ("randomcut", "told")
+        for labeler in ("colours", "guided", "slots", "told")
+    ]
+    assert {(each["seed"], each["naming"]["merge"], *each["metrics"]) for each in results} == {
+        (3, "none", "corloc_top1@vid-reference")
+    }
+    typed = ("--labeler", "colours", "--seeds", "5", "-o", "naming.merge=same_name")
+    first, _ = json.loads(invoke("--matrix", "mine.yaml", "--limit", "2", "--format", "json", *typed).stdout)
+    assert (first["labeler"]["name"], first["seed"], first["naming"]["merge"]) == ("colours", 5, "same_name")
+
+
 def test_failures_alone_are_raised(invoke):
     refused = invoke("--grouper", "needy")
     assert refused.exit_code == 2
@@ -74,6 +144,10 @@ def test_failures_alone_are_raised(invoke):
         (["--preset", "shape"], "Did you mean 'shapes'?"),
         (["--grouper", "randomcat"], "Did you mean 'randomcut'?"),
         (["-o", "grouper.num_slots=many"], "num_slots"),
+        (["--grouper", "all", "-o", "grouper.num_slots=many"], "num_slots"),
+        (["--grouper", "all,randomcut"], "'all' stands for every grouper"),
+        (["--dataset", "all"], "unknown dataset 'all'"),
+        (["--matrix", "none.yaml"], "--matrix none.yaml: no such file"),
         (["-o", "grouper.slots=8"], "no grouper of this run has a setting 'slots'"),
         (["-o", "naming.merg=none"], "Did you mean 'merge'?"),
         (["-o", "dataset.clips=0"], "has no clips"),
