@@ -131,6 +131,16 @@ def render_grid(grid: Grid, style: str) -> str:
     return _FRAMES[style](grid.title, table, grid.notes)
 
 
+def _in_ascii(text: str) -> str:
+    """LaTeX with commands in place of characters that a document's fonts may lack, as ± and Siméoni."""
+    from pylatexenc.latexencode import UnicodeToLatexEncoder
+
+    encoder = UnicodeToLatexEncoder(
+        non_ascii_only=True, unknown_char_policy="replace", unknown_char_warning=False
+    )
+    return str(encoder.unicode_to_latex(text))
+
+
 def to_frame(blocks: Sequence[Block]) -> DataFrame:
     """All rows of all blocks as one pandas frame: numbers as stored, NaN where undefined.
 
@@ -191,7 +201,8 @@ def _frame_markdown(title: str, table: str, notes: Sequence[str]) -> str:
 
 
 def _frame_latex(title: str, table: str, notes: Sequence[str]) -> str:
-    return "\n".join([f"% {title}", table, *(f"% {note}" for note in notes)])
+    above, *below = ("% " + " ".join(text.split()) for text in (title, *notes))
+    return _in_ascii("\n".join([above, table, *below]))
 
 
 def _frame_html(title: str, table: str, notes: Sequence[str]) -> str:

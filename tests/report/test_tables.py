@@ -208,6 +208,25 @@ def test_every_style_for_people_has_its_marks(make_result, style, sign):
     assert sign in render([make_result()], style=style)
 
 
+def test_latex_has_commands_in_place_of_characters_beyond_ascii(make_result):
+    results = [
+        make_result(grouper="my_cut", seed=seed, by_video={"ap50": spread(0.5 + 0.01 * seed)})
+        for seed in range(2)
+    ]
+    results += [make_result(grouper="Siméoni", by_video={"ap50": spread(0.2)}), make_result(error="a\nb → c")]
+    results.append(make_result(grouper="low", scores={"ap50": None}))
+    text = render(results, ["grouper", "ap50"], "latex")
+    assert text.isascii()
+    rows = {line.split("&")[0].strip(): line for line in text.splitlines() if "&" in line}
+    assert r"\textbf{" not in rows[r"my\_cut"]  # a row is not known by video
+    assert r"\ensuremath{\pm}" in rows[r"my\_cut"]
+    assert r"{\textendash}" in rows["low"]
+    assert r"Sim\'eoni" in rows
+    body = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
+    outside = text.replace(body, "").splitlines()
+    assert all(line.startswith("% ") for line in outside if r"\end" not in line)
+
+
 def test_html_escapes_what_results_say(make_result):
     text = render([make_result(error="<script>")], style="html")
     assert "<script>" not in text
