@@ -21,7 +21,7 @@ def split_names(context: click.Context, parameter: click.Parameter, text: str | 
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("what", nargs=-1, metavar="[PATHS] [FILTERS]")
 @click.option(
     "--by",
     type=click.Choice(["dataset", "encoder", "grouper", "labeler"]),
@@ -45,7 +45,7 @@ def split_names(context: click.Context, parameter: click.Parameter, text: str | 
 @click.option("--readme", type=click.Path(path_type=Path), help="Write the tables of this README's folder.")
 @click.option("--check", is_flag=True, help="With --readme: write nothing, exit with 1 if it is out of date.")
 def command(  # noqa: PLR0913 - one parameter an option
-    paths: tuple[Path, ...],
+    what: tuple[str, ...],
     *,
     by: str,
     columns: Sequence[str] | None,
@@ -58,18 +58,29 @@ def command(  # noqa: PLR0913 - one parameter an option
     """Print tables of results, one a dataset and protocol.
 
     PATHS are result files, run folders, or trees of them; by default results/ and runs/.
+    FILTERS, as grouper=kmeans,grid seed=0 grouper.num_slots=7, leave the results that meet all of them.
     """
+    paths, filters = _sorted_out(what)
     if check and readme is None:
         raise SettingError("--check needs --readme FILE, the file to check.")
     if readme is not None:
+        if filters:
+            raise SettingError(f"--readme shows all results of its folder; drop the filter {filters[0]}")
         _readme(readme, paths, check)
         return
+    from ovvol_bench.report.filters import filtered, parse_filter
     from ovvol_bench.report.tables import render
 
-    results = _load(paths).results
+    results = filtered(_load(paths).results, [parse_filter(text) for text in filters])
     click.echo(render(results, columns, style, sort_by=sort_by, by=by))
     if references is not None:
         _print_references(references, {result["dataset"]["name"] for result in results}, style)
+
+
+def _sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Paths and filters: what has a "=" is a filter, unless it is there as a file or folder."""
+    filters = [text for text in what if "=" in text and not Path(text).exists()]
+    return [Path(text) for text in what if text not in filters], filters
 
 
 def _load(paths: Sequence[Path]) -> LoadedResults:

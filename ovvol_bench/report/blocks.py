@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ovvol_bench.errors import SettingError
 from ovvol_bench.report.columns import (
     DEFAULT_COLUMNS,
+    MISSING,
     SPEED,
     Column,
     NumberColumn,
@@ -18,12 +19,23 @@ from ovvol_bench.report.columns import (
     machine_labels,
     resolve_column,
     seed_text,
+    setting_column,
     split_of,
     text_column,
 )
 from ovvol_bench.report.results_files import COMPONENTS, Result
 from ovvol_bench.report.rows import Row, group_rows, names_of, telling_settings
 
+DIFFERING = tuple(
+    setting_column(key, header)
+    for key, header in (
+        ("grouper.num_slots", "slots"),
+        ("dataset.short_side", "resolution"),
+        ("dataset.frames_per_clip", "frames"),
+        ("precision", "precision"),
+    )
+)
+"""Columns for settings that weigh heavily on numbers; shown where rows differ in them."""
 GROUPINGS = ("dataset", *COMPONENTS)
 
 
@@ -140,14 +152,22 @@ def _title(shared: Shared, part: str, by: str) -> str:
 
 def _needed_columns(rows: Sequence[Row], there: set[str]) -> list[Column]:
     """Columns without which the numbers would mislead."""
-    settings = TextColumn("settings", "settings", lambda row: telling_settings(row, rows))
+    own = [column for column in DIFFERING if column.key not in there and _differ(rows, column)]
+    shown = {*there, *(column.key for column in own)}
+    settings = TextColumn("settings", "settings", lambda row: telling_settings(row, rows, shown))
     candidates = [
+        *((column, True) for column in own),
         (settings, any(settings.read(row) for row in rows)),
         (text_column("seeds"), any(len(row.done) > 1 for row in rows)),
         (text_column("coverage"), any(row.coverage < 1 for row in rows)),
         (text_column("status"), any(row.failed for row in rows)),
     ]
     return [column for column, needed in candidates if needed and column.key not in there]
+
+
+def _differ(rows: Sequence[Row], column: TextColumn) -> bool:
+    """Whether rows that have the setting have it differently."""
+    return len({column.read(row) for row in rows} - {MISSING}) > 1
 
 
 def _ranked(rows: Sequence[Row], columns: Sequence[Column], query: Query) -> list[Row]:

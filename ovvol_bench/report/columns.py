@@ -146,6 +146,11 @@ def text_column(name: str) -> TextColumn:
     return TextColumn(name, name, _TEXTS[name])
 
 
+def setting_column(name: str, header: str) -> TextColumn:
+    """What a setting is set to, a dash for rows without it."""
+    return TextColumn(name, header, lambda row: row.settings.get(name, MISSING))
+
+
 def resolve_column(name: str, rows: Sequence[Row]) -> list[Column]:
     """The columns that one name stands for among these rows.
 
@@ -162,7 +167,7 @@ def resolve_column(name: str, rows: Sequence[Row]) -> list[Column]:
     if keys:
         return [_metric_column(key, name if len(keys) == 1 else key, directions[key], rows) for key in keys]
     if any(name in row.settings for row in rows):
-        return [TextColumn(name, name, lambda row: row.settings.get(name, MISSING))]
+        return [setting_column(name, name)]
     return []
 
 

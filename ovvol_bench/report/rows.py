@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -149,8 +149,13 @@ def setting_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def telling_settings(row: Row, rows: Sequence[Row]) -> str:
+def telling_settings(row: Row, rows: Sequence[Row], shown: Collection[str] = ()) -> str:
     """The settings that tell a row from the others of the same names; empty if it is the only one.
+
+    Args:
+        row: one of the rows.
+        rows: of the block.
+        shown: settings that have a column of their own.
 
     Returns:
         Text such as ``grouper.num_slots=8, precision=bfloat16``.
@@ -160,7 +165,7 @@ def telling_settings(row: Row, rows: Sequence[Row]) -> str:
     names = {
         name for other in others for name in own.keys() | other.keys() if own.get(name) != other.get(name)
     }
-    return ", ".join(f"{name}={own.get(name, 'none')}" for name in sorted(names))
+    return ", ".join(f"{name}={own.get(name, 'none')}" for name in sorted(names.difference(shown)))
 
 
 def names_of(result: Result) -> tuple[str, ...]:

@@ -81,6 +81,32 @@ def test_the_readme_is_written_and_checked(files, tmp_path):
     assert invoke(*readme, "--check").exit_code == 1
 
 
+def test_what_has_an_equals_sign_is_a_filter_unless_it_is_a_file(files, tmp_path):
+    def groupers(*arguments):
+        table = invoke("table", *arguments, "--format", "json")
+        return [record["grouper"] for record in json.loads(table.stdout)]
+
+    assert groupers("results", "grouper=kmeans") == groupers("grouper=kmeans") == ["kmeans"]
+    files[0].rename(tmp_path / "grouper=kmeans")
+    assert groupers("grouper=kmeans") == ["slot_attention"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["gruper=kmeans"], "unknown filter 'gruper'. Did you mean 'grouper'?"),
+        (["seed=7"], "an empty table: none of 2 results has seed=7"),
+        (["nowhere.json"], "nowhere.json: no such file or folder"),
+        (["results", "seed=0", "--readme", "results/README.md"], "drop the filter seed=0"),
+    ],
+)
+def test_wrong_filters_and_paths_are_one_message(files, arguments, expected):
+    refused = invoke("table", *arguments)
+    assert refused.exit_code == 2
+    assert expected in refused.stderr
+    assert not refused.stdout
+
+
 def test_contradicting_readme_options_are_refused(files):
     assert "--check needs --readme" in invoke("table", "--check").stderr
     elsewhere = invoke("table", "results", "--readme", "docs/README.md")

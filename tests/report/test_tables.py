@@ -178,6 +178,40 @@ def test_a_combination_with_a_failed_seed_says_so(make_result):
     assert cells_of(text)[1] == [["10.5", "1 of 2 failed"]]
 
 
+def test_slots_resolution_frames_and_precision_are_columns_where_rows_differ(make_result):
+    def of(short_side, **fields):
+        result = make_result(**fields)
+        result["dataset"]["options"] |= {"short_side": short_side, "frames_per_clip": 8}
+        return result
+
+    results = [
+        of(224, grouper="kmeans", options={"num_slots": 7, "restarts": 1}, scores={"ap50": 0.5}),
+        of(96, grouper="kmeans", options={"num_slots": 9, "restarts": 2}, scores={"ap50": 0.4}),
+        of(96, grouper="grid", scores={"ap50": 0.3}),
+    ]
+    header, rows = cells_of(render(results, ["grouper", "ap50"], "markdown"))
+    assert header == ["grouper", "ap50 %", "slots", "resolution", "settings"]
+    assert [row[2:] for row in rows] == [
+        ["7", "224", "grouper.restarts=1"],
+        ["9", "96", "grouper.restarts=2"],
+        ["–", "96", ""],
+    ]
+    header, _ = cells_of(render(results[1:], ["grouper", "ap50"], "markdown"))
+    assert header == ["grouper", "ap50 %"]
+    header, _ = cells_of(render(results, ["grouper.num_slots", "ap50"], "markdown"))
+    assert header == ["grouper.num_slots", "ap50 %", "resolution", "settings"]
+
+
+def test_several_blocks_are_ordered_by_the_asked_column_each(make_result):
+    results = [
+        make_result(grouper=name, protocol=protocol, scores={"detrate": value})
+        for protocol in ("vid-reference", "vid-devkit")
+        for name, value in (("low", 0.1), ("high", 0.9))
+    ]
+    for block in render(results, ["grouper", "detrate"], "markdown", sort_by="detrate").split("\n\n**"):
+        assert [row[0] for row in cells_of(block)[1]] == ["high", "low"]
+
+
 def test_settings_can_be_columns_and_bars_do_not_break_markdown(make_result):
     text = render([make_result(options={"mode": "a|b"})], ["grouper.mode"], "markdown")
     assert "| a\\|b" in text
