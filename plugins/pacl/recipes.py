@@ -25,10 +25,16 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     image_size: int = 224,
     smallest_crop: float = 0.08,
     flip: bool = True,
+    quarter_turns: bool = False,
+    shuffle_colors: bool = False,
     gather_negatives: bool = False,
     mosaic: int = 1,
+    target: Literal["image", "caption"] = "image",
+    caption_decay: float = 1.0,
+    max_captions: int = 16,
+    temperature: float = 1.0,
 ) -> Recipe:
-    """Train PACL's head on a frozen CLIP, with pictures alone.
+    """Train PACL's head on a frozen CLIP, with pictures alone or with captions.
 
     Patches are pooled by their likeness to the frozen tower's embedding of the picture, and matched with it
     against the other pictures. These are, as in the reference, those that the same process computes at
@@ -49,9 +55,17 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
         image_size: side of the pictures, pixels; a multiple of the labeler's ``patch_size``.
         smallest_crop: least share of a picture's area that a random crop has; 1: as much as fits.
         flip: mirror half of the pictures.
+        quarter_turns: as in the recipe clip.
+        shuffle_colors: as in the recipe clip.
         gather_negatives: compare with the pictures of all processes: their number then changes nothing.
         mosaic: n: patches come from mosaics of n x n pictures, and are pooled tile by tile; this project's
             own, for small networks, which otherwise spread a picture's content over all its patches.
+        target: what patches are pooled by and matched with: the tower's embedding of the ``image``, as in the
+            reference, or the text tower's of a ``caption``, as in the paper on PACL; all captions of the
+            batch that are true of a picture are then its targets (UniCL).
+        caption_decay: of the target ``caption``, as in the recipe clip.
+        max_captions: of the target ``caption``: captions that a picture may have.
+        temperature: cosines are divided by it; 1 in the reference.
 
     Raises:
         SettingError: if a number is out of range or does not fit the labeler.
@@ -59,6 +73,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     from ovvol_bench.training import Optimization
     from ovvol_bench.training.schedules import warmup_cosine
 
+    from .captions import Captions
     from .pictures import Views
     from .training import Contrast, PaclRecipe
 
@@ -74,8 +89,11 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
         momentum=momentum,
         clip_gradients=clip_gradients,
     )
-    views = Views(image_size, smallest_crop, flip)
-    return PaclRecipe(task, views, Contrast(mosaic, gather_negatives), optimization)
+    examples = (
+        Views(image_size, smallest_crop, flip, quarter_turns, shuffle_colors=shuffle_colors),
+        Captions(caption_decay, max_captions) if target == "caption" else None,
+    )
+    return PaclRecipe(task, examples, Contrast(mosaic, gather_negatives, temperature), optimization)
 
 
 def clip_recipe(  # noqa: PLR0913 - keywords are the settings
@@ -134,7 +152,8 @@ def clip_recipe(  # noqa: PLR0913 - keywords are the settings
     from ovvol_bench.training import Optimization
     from ovvol_bench.training.schedules import warmup_cosine
 
-    from .clip_training import Captions, ClipRecipe, Matching
+    from .captions import Captions
+    from .clip_training import ClipRecipe, Matching
     from .pictures import Views
     from .training import checked_labeler
 

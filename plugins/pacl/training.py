@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovvol_bench import SettingError
-from ovvol_bench.training import Batch, Losses, Optimization, Recipe, TrainingTask
+from ovvol_bench.clip.text import embed_tokens
+from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 
+from .captions import CaptionedExamples, Captions, match, truth
 from .checkpoint import save_labeler
 from .distributed import gathered, rank
 from .model import Alignment, PaclLabeler
@@ -32,6 +34,7 @@ class Contrast:
     Attributes:
         mosaic: n: patches are taken from mosaics of n x n pictures; 1: from each picture alone.
         gather_negatives: compare with the pictures of all processes; false: with this one's.
+        temperature: cosines are divided by it.
 
     Raises:
         SettingError: if a number is out of range.
@@ -39,10 +42,13 @@ class Contrast:
 
     mosaic: int = 1
     gather_negatives: bool = False
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.mosaic < 1:
             raise SettingError(f"recipe.mosaic={self.mosaic}: expected at least 1 picture a side.")
+        if not self.temperature > 0:
+            raise SettingError(f"recipe.temperature={self.temperature}: expected more than 0.")
 
 
 def short_attention(device: torch.device) -> AbstractContextManager[object]:
@@ -71,7 +77,7 @@ class PaclTraining(nn.Module):
         self.contrast = contrast
 
     def forward(self, batch: Batch) -> Losses:
-        """The loss, and the share of pictures that are the nearest to their own pooled patches.
+        """The loss, and the share of pictures for which what is nearest to their pooled patches is theirs.
 
         Args:
             batch: as `PaclRecipe.prepare` returns it.
@@ -80,9 +86,19 @@ class PaclTraining(nn.Module):
         gather = self.contrast.gather_negatives and self.training
         with short_attention(batch["pixels"].device):
             aligned = self.align(batch)
+        if "caption" in batch:
+            return self._by_captions(aligned, batch, gather)
         similarity, own = similarities(aligned, gather)
         accuracy = (similarity.argmax(dim=1) == own).float().mean()
-        return {"loss": F.cross_entropy(similarity, own), "accuracy": accuracy}
+        return {"loss": F.cross_entropy(similarity / self.contrast.temperature, own), "accuracy": accuracy}
+
+    def _by_captions(self, aligned: Alignment, batch: Batch, gather: bool) -> Losses:
+        texts, captions = aligned.image, batch["caption"]
+        if gather:
+            texts, captions = gathered(texts), gathered(captions)
+        similarity = caption_similarities(aligned.patches, texts)
+        loss, accuracy = match(similarity / self.contrast.temperature, truth(batch["true"], captions))
+        return {"loss": loss, "accuracy": accuracy}
 
     def align(self, batch: Batch) -> Alignment:
         """The batch's pictures beside their patches; ``batch`` as in `forward`."""
@@ -92,11 +108,12 @@ class PaclTraining(nn.Module):
 
 
 class PaclRecipe(Recipe):
-    """PACL's head on a frozen CLIP: pictures, no text.
+    """PACL's head on a frozen CLIP: pictures, and their captions if asked for.
 
     Args:
         task: with a PACL labeler, and datasets that offer pictures.
-        views: of pictures in training; validation sees the middle of each.
+        examples: how pictures are seen in training (validation sees the middle of each), and how captions
+            are used; None: they are not read, patches are matched with the tower's view of the picture.
         contrast: what pooled patches are compared with.
         optimization: the numbers.
 
@@ -107,33 +124,44 @@ class PaclRecipe(Recipe):
     module: PaclTraining
 
     def __init__(
-        self, task: TrainingTask, views: Views, contrast: Contrast, optimization: Optimization
+        self,
+        task: TrainingTask,
+        examples: tuple[Views, Captions | None],
+        contrast: Contrast,
+        optimization: Optimization,
     ) -> None:
+        views, captions = examples
         self._labeler = checked_labeler(task)
         check_size(self._labeler, views.size)
         self.optimization = optimization
-        self.examples = PictureExamples(task.dataset.training_images(), views)
+        self.examples = _examples(PictureExamples(task.dataset.training_images(), views), captions)
         if task.validation is not None:
-            self.validation = PictureExamples(task.validation.training_images(), views, varied=False)
+            seen = PictureExamples(task.validation.training_images(), views, varied=False)
+            self.validation = _examples(seen, captions)
         self.module = PaclTraining(self._labeler, contrast)
 
     def prepare(self, batch: Batch) -> Batch:
-        """What the frozen tower makes of the pictures.
+        """What the frozen towers make of the pictures.
 
         Args:
-            batch: ``pixels`` (B, 3, H, W) uint8.
+            batch: ``pixels`` (B, 3, H, W) uint8; where captions are used, as `CaptionedExamples` gives it.
 
         Returns:
-            The same and ``image`` (B, E) float32, the embedding of each picture alone, and ``tokens``
-            (M, 1 + patches, width), what enters the tower's last block: of each picture, or of mosaics.
+            The same and ``image`` (B, E) float32, the embedding of each picture alone or of its caption, and
+            ``tokens`` (M, 1 + patches, width), what enters the tower's last block: of each picture, or of
+            mosaics.
         """
-        labeler, contrast = self._labeler, self.module.contrast
-        labeler.model.to(batch["pixels"].device)
+        labeler, mosaic = self._labeler, self.module.contrast.mosaic
+        for tower in (labeler.model, labeler.text):
+            tower.to(batch["pixels"].device)
         images = normalised(batch["pixels"], labeler.mean, labeler.std)
-        tokens = labeler.trunk(images)
-        image = labeler.tower_output(tokens)[:, 0].float()
-        if contrast.mosaic > 1:
-            tokens = labeler.trunk(tiled(images, contrast.mosaic))
+        if "caption" in batch:
+            image = F.normalize(embed_tokens(labeler.text, batch["tokens"]).float(), dim=-1)
+            tokens = labeler.trunk(tiled(images, mosaic))
+        else:
+            tokens = labeler.trunk(images)
+            image = labeler.tower_output(tokens)[:, 0].float()
+            tokens = labeler.trunk(tiled(images, mosaic)) if mosaic > 1 else tokens
         return {**batch, "image": image, "tokens": tokens}
 
     def pictures(self, batch: Batch) -> Mapping[str, npt.NDArray[np.uint8]]:
@@ -144,6 +172,10 @@ class PaclRecipe(Recipe):
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
         """The whole labeler, both towers included."""
         save_labeler(self._labeler, path, about)
+
+
+def _examples(pictures: PictureExamples, captions: Captions | None) -> Examples:
+    return pictures if captions is None else CaptionedExamples(pictures, captions)
 
 
 def alignment_loss(labeler: PaclLabeler, images: Tensor) -> Tensor:
@@ -183,6 +215,26 @@ def similarities(aligned: Alignment, gather: bool = False) -> tuple[Tensor, Tens
     own = first + torch.arange(len(image), device=image.device)
     with torch.autocast(image.device.type, enabled=False):
         return pooled @ (gathered(image) if gather else image).T, own
+
+
+def caption_similarities(patches: Tensor, texts: Tensor) -> Tensor:
+    """Compare every picture with every caption, pooling its patches for each caption anew.
+
+    Mukhoti et al., CVPR 2023, equations 2 and 3. Pooled for its own caption alone, patches that point
+    everywhere would do: some of them always fit.
+
+    Args:
+        patches: (B, h, w, E).
+        texts: (N, E) unit rows.
+
+    Returns:
+        Cosines (B, N) float32.
+    """
+    flat = patches.flatten(1, 2).float()
+    with torch.autocast(texts.device.type, enabled=False):
+        attention = (flat @ texts.T).softmax(dim=1)
+        pooled = attention.transpose(1, 2) @ flat
+        return torch.einsum("bne,ne->bn", F.normalize(pooled, dim=-1), texts)
 
 
 def tiled(images: Tensor, n: int) -> Tensor:

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from ovvol_plugins.pacl import build_pacl, clip_recipe
-from ovvol_plugins.pacl.clip_training import Captions, ClipTraining, Matching, caption_number, match, truth
+from ovvol_plugins.pacl.captions import Captions, caption_number, match, truth
+from ovvol_plugins.pacl.clip_training import ClipTraining, Matching
 from ovvol_plugins.pacl.model import PaclLabeler
 
 from ovvol_bench import Dataset, SettingError

@@ -9,14 +9,24 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pacl_recipe
-from ovvol_plugins.pacl.model import PaclLabeler
+from ovvol_plugins.pacl.captions import match
+from ovvol_plugins.pacl.model import Alignment, PaclLabeler
 from ovvol_plugins.pacl.pictures import Views, heat_maps, normalised, random_box
-from ovvol_plugins.pacl.training import Contrast, PaclTraining, alignment_loss, tiled, untiled
+from ovvol_plugins.pacl.training import (
+    Contrast,
+    PaclTraining,
+    alignment_loss,
+    caption_similarities,
+    similarities,
+    tiled,
+    untiled,
+)
 
 from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
 from ovvol_bench.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.loader import stack
 from ovvol_bench.weights import read_metadata
 
 SMALL = ClipNumbers(
@@ -45,7 +55,8 @@ class NoisyImages(TrainingImages):
 
     def image(self, index):
         rng = np.random.default_rng(index)
-        return TrainingImage(rng.integers(256, size=(16 + index, 20, 3), dtype=np.uint8))
+        captions = (f"a thing {index % 4}", "a thing")
+        return TrainingImage(rng.integers(256, size=(16 + index, 20, 3), dtype=np.uint8), captions)
 
     def fingerprint(self):
         return "noise"
@@ -86,7 +97,7 @@ def draws_of(number):
 def some_batch(recipe, count=8):
     examples = [recipe.examples.example(i, draws_of(i)) for i in range(count)]
     with torch.no_grad():
-        return recipe.prepare({"pixels": torch.stack([example["pixels"] for example in examples])})
+        return recipe.prepare(stack(examples))
 
 
 class TestSettings:
@@ -109,6 +120,8 @@ class TestSettings:
             ({"image_size": 10}, r"recipe\.image_size=10: expected a multiple.*patch_size=4, for example 8"),
             ({"image_size": 0}, r"recipe\.image_size=0.*for example 4"),
             ({"mosaic": 0}, r"recipe\.mosaic=0: expected at least 1"),
+            ({"temperature": 0}, r"recipe\.temperature=0: expected more than 0"),
+            ({"target": "caption", "caption_decay": 2}, r"recipe\.caption_decay=2: expected a factor"),
             ({"smallest_crop": 0}, r"recipe\.smallest_crop=0: expected a share in \(0, 1\]"),
             ({"learning_rate": 0}, r"recipe\.learning_rate=0"),
         ],
@@ -213,6 +226,52 @@ class TestObjective:
         shown = recipe.pictures(some_batch(recipe, 10))["attention"]
         assert shown.shape == (8 * 8, 16, 3)
         assert shown.dtype == np.uint8
+
+    def test_cosines_are_divided_by_the_temperature(self):
+        plain, sharp = small_recipe(), small_recipe(temperature=0.5)
+        batch = some_batch(plain)
+        similarity, own = similarities(plain.module.align(batch))
+        want = torch.nn.functional.cross_entropy(2 * similarity, own)
+        torch.testing.assert_close(sharp.module(batch)["loss"], want)
+
+
+class TestCaptions:
+    """The target ``caption``."""
+
+    def test_patches_are_pooled_by_the_text_of_a_caption(self):
+        recipe = small_recipe(target="caption", caption_decay=1e-9)  # the first one is drawn
+        batch = some_batch(recipe)
+        captions = [f"a thing {index % 4}" for index in range(8)]
+        torch.testing.assert_close(batch["image"], recipe._labeler.embed_text(captions))
+        assert batch["tokens"].shape[:2] == (8, 1 + 4)
+
+    def test_all_true_captions_share_the_target(self):
+        recipe = small_recipe(target="caption", caption_decay=1e-9)
+        batch = some_batch(recipe)
+        similarity = caption_similarities(recipe.module.align(batch).patches, batch["image"])
+        same = torch.arange(8)[:, None] % 4 == torch.arange(8) % 4
+        loss, accuracy = match(similarity, same)
+        found = recipe.module(batch)
+        torch.testing.assert_close(found["loss"], loss)
+        assert found["accuracy"] == accuracy
+
+    def test_patches_are_pooled_anew_for_every_caption(self):
+        patches, texts = torch.randn(3, 2, 2, 6), torch.nn.functional.normalize(torch.randn(5, 6), dim=1)
+        found = caption_similarities(patches, texts)
+        for i, j in np.ndindex(3, 5):
+            aligned = Alignment.of(texts[j : j + 1], patches[i : i + 1])
+            want = torch.cosine_similarity(aligned.pooled[0], texts[j], dim=0)
+            torch.testing.assert_close(found[i, j], want)
+
+    def test_validation_reads_them_too(self):
+        recipe = small_recipe(target="caption")
+        assert {"pixels", "caption", "true"} < recipe.validation.example(0, draws_of(0)).keys()
+
+    def test_the_text_tower_is_frozen(self):
+        recipe = small_recipe(target="caption")
+        recipe.module(some_batch(recipe))["loss"].backward()
+        assert all(value.grad is None for value in recipe._labeler.text.parameters())
+        assert all(value.grad is not None for value in recipe.module.parameters())
 
 
 class TestMosaics:

@@ -40,6 +40,7 @@ class ShapesTraining:
         cache: folder that keeps rendered videos; None: the user's cache folder.
         images: pictures in a pass; None: 20 a video.
         empty_images: share of pictures that show the background only, in [0, 1].
+        name_backgrounds: whether captions of pictures of objects speak of their backgrounds, too.
 
     Raises:
         SettingError: if a number is out of range.
@@ -48,6 +49,7 @@ class ShapesTraining:
     cache: str | None = None
     images: int | None = None
     empty_images: float = 0.4
+    name_backgrounds: bool = False
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
@@ -129,8 +131,9 @@ class Shapes(Dataset):
 
     def training_images(self) -> ShapesImages:
         """Pictures cut from the videos, see ``training_videos``."""
-        count = self._training.images or _IMAGES_A_VIDEO * self._videos
-        return ShapesImages(self._rendered, count, self._training.empty_images)
+        training = self._training
+        count = training.images or _IMAGES_A_VIDEO * self._videos
+        return ShapesImages(self._rendered, count, training.empty_images, training.name_backgrounds)
 
     @cached_property
     def _rendered(self) -> RenderedWorld:

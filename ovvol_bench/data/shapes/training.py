@@ -79,17 +79,21 @@ class ShapesImages(TrainingImages):
     """Windows of 64 x 64 pixels around one object each, or on the background, with all that is true of them.
 
     Of a striped star that is "striped star", "star" and "striped thing", of clouds "clouds" and
-    "background", each in the vocabulary's template. A picture depends on the world and its index alone.
+    "background", each in the vocabulary's template; of a star before clouds all of them, if asked for. A
+    picture depends on the world and its index alone.
 
     Args:
         rendered: from ``render_world``.
         count: number of pictures.
         empty: share of pictures that show no object, in [0, 1].
+        name_backgrounds: say what is behind an object, too.
     """
 
-    def __init__(self, rendered: RenderedWorld, count: int, empty: float) -> None:
+    def __init__(
+        self, rendered: RenderedWorld, count: int, empty: float, name_backgrounds: bool = False
+    ) -> None:
         self._rendered = rendered
-        self._count, self._empty = count, empty
+        self._count, self._empty, self._name_backgrounds = count, empty, name_backgrounds
         vocabulary = shapes_vocabulary()
         self._names, self._template = vocabulary.names, vocabulary.templates[0]
 
@@ -123,7 +127,8 @@ class ShapesImages(TrainingImages):
 
     def fingerprint(self) -> str:
         """Hash of everything that decides the pictures."""
-        return hashlib.sha256(f"{self._rendered.world.key} {self._count} {self._empty}".encode()).hexdigest()
+        what = f"{self._rendered.world.key} {self._count} {self._empty}" + " +" * self._name_backgrounds
+        return hashlib.sha256(what.encode()).hexdigest()
 
     def _draw(self, rng: np.random.Generator, empty: bool) -> _Draw:
         video = int(rng.integers(self._rendered.world.videos))
@@ -151,11 +156,12 @@ class ShapesImages(TrainingImages):
 
     def _phrases(self, draw: _Draw) -> tuple[str, ...]:
         """What the picture shows, the most telling words first."""
+        background = str(self._rendered.backgrounds[draw.video]), "background"
         if draw.track == 0:
-            return str(self._rendered.backgrounds[draw.video]), "background"
+            return background
         name = self._names[int(self._rendered.classes[draw.video, draw.track])]
         texture, form = name.split()
-        return name, form, f"{texture} thing"
+        return name, form, f"{texture} thing", *(background if self._name_backgrounds else ())
 
 
 def _window_around(center: tuple[float, float], rng: np.random.Generator) -> tuple[slice, slice]:

@@ -87,6 +87,18 @@ def test_a_share_of_pictures_shows_the_background(stored, empty):
     assert np.mean(backgrounds) == pytest.approx(empty, abs=0.08)
 
 
+def test_captions_name_backgrounds_if_asked_to(stored):
+    plain, more = ShapesImages(stored, 60, 0.3), ShapesImages(stored, 60, 0.3, name_backgrounds=True)
+    assert plain.fingerprint() != more.fingerprint()
+    for index in range(60):
+        captions, longer = plain.image(index).captions, more.image(index).captions
+        assert longer[: len(captions)] == captions
+        kind, whole = (caption.removeprefix("a photo of a ") for caption in longer[-2:])
+        assert kind in BACKGROUNDS["train"]
+        assert whole == "background"
+        assert len(longer) == (2 if captions[-1].endswith("background") else 5)
+
+
 def test_training_never_says_a_held_out_name(stored):
     images = ShapesImages(stored, 200, 0.4)
     said = {caption.removeprefix("a photo of a ") for i in range(200) for caption in images.image(i).captions}
