@@ -6,12 +6,14 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ovvol_bench import Features
 from ovvol_bench.errors import ContractError, DecodeError, SettingError
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs import matrix
@@ -56,6 +58,30 @@ def encoded(monkeypatch):
 
     monkeypatch.setattr(matrix, "encode", counting)
     return batches
+
+
+@pytest.fixture
+def passes(registry, monkeypatch):
+    """Clips that went through each network, by kind and name."""
+    counts = Counter()
+    original = registry.build
+
+    def build(kind, name, options):
+        component = original(kind, name, options)
+        method = {"encoder": "encode", "grouper": "group", "labeler": "embed_patches"}.get(kind)
+        if method:
+            own = getattr(component, method)
+
+            def counting(first, *others, **named):
+                clips = first.grid if isinstance(first, Features) else first
+                counts[f"{kind} {name}"] += len(clips)
+                return own(first, *others, **named)
+
+            monkeypatch.setattr(component, method, counting)
+        return component
+
+    monkeypatch.setattr(registry, "build", build)
+    return counts
 
 
 def done_result(finished):
@@ -109,6 +135,21 @@ def test_a_matrix_takes_one_pass(run, encoded):
     assert len(finished) == 4
     assert encoded.count(("encoder 'tiny'", 5)) == encoded.count(("encoder 'deep'", 5)) == 2
     assert len(encoded) == 4
+
+
+def test_a_matrix_costs_a_pass_a_network_and_not_one_a_combination(run, passes):
+    names = {
+        "encoder": ["tiny", "deep", "told"],
+        "grouper": ["randomcut", "told"],
+        "labeler": ["colours", "told"],
+    }
+    finished = run(names=names, seeds=(0, 1), conduct={"batch_size": 3})
+    assert [each.result["status"] for each in finished] == ["done"] * 24
+    assert passes == {
+        **dict.fromkeys(["encoder tiny", "encoder deep", "encoder told"], 10),
+        **dict.fromkeys(["grouper randomcut", "grouper told"], 10 * 3 * 2),  # by encoder and seed
+        **dict.fromkeys(["labeler colours", "labeler told"], 10),
+    }
 
 
 def test_labelers_work_as_often_as_what_they_look_at_differs(run, monkeypatch):
