@@ -1,4 +1,4 @@
-"""Every encoder with every grouper, small and with random weights, on clips of `shapes`."""
+"""Every encoder with every grouper, small and with random weights, and every labeler, on clips of shapes."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
+from ovvol_bench.registry import load_registry
 
 ENCODERS = (
     "videomae",
@@ -17,20 +18,6 @@ ENCODERS = (
     "mae",
     "clip",
     "timm:vit_tiny_patch16_224",
-)
-GROUPERS = (
-    *(
-        "slot_attention",
-        "dinosaur",
-        "kmeans",
-        "spectral",
-        "agglomerative",
-        "tokencut",
-        "maskcut",
-        "lost",
-        "found",
-    ),
-    *("grid", "voronoi", "whole", "oracle"),
 )
 SMALL = {"dim": 48, "depth": 1, "heads": 4, "pretrained": "false", "weights": "none"}
 KEYS = {"oracle", "dino", "dinov2", "mae", "clip", "timm:vit_tiny_patch16_224"}
@@ -48,14 +35,25 @@ def refusal(encoder, grouper):
     return ""
 
 
+def run(tmp_path, *arguments):
+    """The results of a call of `run` on two clips."""
+    fixed = ["--limit", "2", "--output", str(tmp_path), "--format", "json"]
+    return json.loads(CliRunner().invoke(main, ["run", *arguments, *fixed]).stdout)
+
+
+def names(results, kind):
+    return sorted({result[kind]["name"] for result in results})
+
+
 @pytest.mark.slow
 def test_possible_pairs_run_and_others_are_refused_with_the_reason(tmp_path):
     sizes = [f"-oencoder.{name}={value}" for name, value in SMALL.items()]
-    parts = ["--encoder", ",".join(ENCODERS), "--grouper", ",".join(GROUPERS)]
-    fixed = ["--preset", "tiny", "--limit", "2", "--output", str(tmp_path), "--format", "json"]
-    outcome = CliRunner().invoke(main, ["run", *parts, *sizes, *fixed])
-    results = json.loads(outcome.stdout)
-    assert len(results) == len(ENCODERS) * len(GROUPERS)
+    parts = ["--encoder", ",".join(ENCODERS), "--grouper", "all"]
+    results = run(tmp_path, "--preset", "tiny", *parts, *sizes)
+    registry = load_registry()
+    assert [name.partition(":")[0] for name in names(results, "encoder")] == registry.names("encoder")
+    assert names(results, "grouper") == registry.names("grouper")
+    assert len(results) == len(registry.names("encoder")) * len(registry.names("grouper"))
     for result in results:
         encoder, grouper = result["encoder"]["name"], result["grouper"]["name"]
         if reason := refusal(encoder, grouper):
@@ -63,3 +61,14 @@ def test_possible_pairs_run_and_others_are_refused_with_the_reason(tmp_path):
         else:
             assert (result["status"], result["coverage"]["done"]) == ("done", 2), result["error"]
         assert result["oracle"] == ("oracle" in (encoder, grouper))
+
+
+@pytest.mark.slow
+def test_every_labeler_runs_with_learned_and_plain_parts(tmp_path):
+    results = run(tmp_path, "--encoder", "videomae,pixels", "--grouper", "kmeans,voronoi", "--labeler", "all")
+    labelers = load_registry().names("labeler")
+    assert names(results, "labeler") == labelers
+    assert len(results) == 4 * len(labelers) >= 40
+    for result in results:
+        assert (result["status"], result["coverage"]["done"]) == ("done", 2), result["error"]
+        assert result["oracle"] == (result["labeler"]["name"] == "oracle")
