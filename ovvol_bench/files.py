@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ovvol_bench.errors import SettingError
+
+OTHER_FILES = 128  # libraries, the decoder's pipes, a prediction file that is written
 
 
 @contextmanager
@@ -45,6 +48,24 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def make_room_for(files: int) -> None:
+    """Let this process hold so many files open beside what else it needs, as far as the system allows.
+
+    Raises:
+        SettingError: if the system's limit is lower.
+    """
+    needed = files + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise SettingError(
+            f"{files} runs at once hold {files} lock files open, and this process may open {hard} files. "
+            "Raise the limit (ulimit -Hn), or run a part of the matrix at a time."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.files import make_room_for
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_metrics
 from ovvol_bench.runs.clock import Clock
@@ -29,6 +30,7 @@ from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import Overwrite, RunFolder
 from ovvol_bench.types import Clip
 
+MANY = 100  # combinations; fewer have room under any usual limit of open files
 Progress = Callable[[str, int, int], None]
 """Called with the dataset's name, clips finished and clips to compute, after every batch."""
 
@@ -101,6 +103,8 @@ def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finish
     if len(refused) == len(plan.combinations):
         place = partial(RunFolder.of, conduct.output)
         return [Finished(_failed(plan, spec, error), place(spec), error) for spec, error in refused]
+    if len(plan.combinations) > MANY:
+        make_room_for(len(plan.combinations))
     with ExitStack() as claims:
         runs = [_start(spec, error, registry, conduct, claims) for spec, error in plan.combinations]
         clock = Clock(plan.device)

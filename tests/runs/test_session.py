@@ -152,6 +152,22 @@ def test_a_matrix_costs_a_pass_a_network_and_not_one_a_combination(run, passes):
     }
 
 
+@pytest.mark.parametrize(("limits", "code"), [("-Sn 100", 0), ("-n 100", 2)])
+def test_a_large_matrix_makes_room_for_its_locks_or_says_what_to_do(tmp_path, limits, code):
+    seeds = ",".join(map(str, range(120)))
+    command = f"{sys.executable} -m ovvol_bench run --preset {HERE / 'tiny.yaml'} --plugin {PLUGIN}"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit {limits}; {command} --seeds {seeds} --limit 1 --output {tmp_path}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OVVOL_PLUGINS": "metrics"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    expected = "120 runs at once hold 120 lock files open, and this process may open 100 files"
+    assert (expected in done.stderr) == bool(code)
+
+
 def test_labelers_work_as_often_as_what_they_look_at_differs(run, monkeypatch):
     """One of patches once, a guided one once an encoder, one of slots once a grouping: clips all the same."""
     asked = {name: [] for name in ("embed", "embed_guided", "embed_slots")}
