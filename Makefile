@@ -15,12 +15,12 @@ test: $(STAMP)  ## Run the tests, a process a core (slow ones: make test-slow).
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-check: $(STAMP)  ## Formatting, lint, types, examples in docstrings, generated tables.
+check: $(STAMP)  ## Formatting, lint, types, examples in docstrings, results and their tables.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --doctest-modules ovvol_bench plugins baselines
-	$(BIN)/ovvol-bench table results --readme results/README.md --check
+	$(BIN)/ovvol-bench results check results
 
 bench: $(STAMP)  ## Time the hot paths; compare two runs with --benchmark-compare.
 	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
