@@ -10,6 +10,7 @@ import click
 
 from ovvol_bench.cli.common import echo_json, format_option, plugin_option, registry_from, settings_option
 from ovvol_bench.cli.run import read_seeds
+from ovvol_bench.cli.running import run_selection, running_options
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
@@ -25,17 +26,9 @@ ORACLE = "oracle"
 @click.option("--grouper", metavar="NAME")
 @click.option("--labeler", metavar="NAME")
 @settings_option
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="For run folders.",
-)
+@running_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
 @click.option("--seeds", metavar="SEED,...", callback=read_seeds, help="Runs for each seed, averaged.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--picture", type=click.Path(path_type=Path), help="Also draw it, as a PNG file.")
 @format_option("text", "markdown", "json")
 @plugin_option
@@ -79,14 +72,7 @@ def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
 
 
 def _run(context: click.Context, selection: Selection, options: dict[str, Any]) -> list[Finished]:
-    from ovvol_bench.cli.progress import progress_bars
-    from ovvol_bench.runs.devices import pick_device
-    from ovvol_bench.runs.session import Conduct, run_all
-
-    with progress_bars("clips") as progress:
-        device = pick_device(options["device"])
-        conduct = Conduct(options["output"], device, options["batch_size"], progress=progress)
-        finished = run_all(selection, registry_from(context), conduct)
+    finished = run_selection(registry_from(context), selection, options)
     for each in finished:
         if each.error:
             raise each.error

@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovvol_bench.cli.common import echo_table, plugin_option, registry_from, settings_option
+from ovvol_bench.cli.running import run_selection, running_options
 
 if TYPE_CHECKING:
     from ovvol_bench.runs.reproduce import Check
-    from ovvol_bench.runs.selection import Selection
-    from ovvol_bench.runs.session import Finished
 
 
 @click.command()
 @click.argument("result", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @settings_option
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where the run folder goes.",
-)
+@running_options
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
@@ -34,8 +27,6 @@ if TYPE_CHECKING:
     show_default=True,
     help="How far a number may be from the result's.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True)
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, result: Path, tolerance: float, **options: Any) -> None:
@@ -48,7 +39,8 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     from ovvol_bench.runs.reproduce import changes, checks, selection_of
 
     then = read_result(result)
-    finished = _run(context, selection_of(then, options["settings"]), options)
+    selection = selection_of(then, options["settings"])
+    (finished,) = run_selection(registry_from(context), selection, options)
     if finished.error:
         raise finished.error
     found = checks(then, finished.result)
@@ -60,18 +52,6 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     click.echo(f"{equal}: {finished.folder.path}")
     if differing:
         context.exit(1)
-
-
-def _run(context: click.Context, selection: Selection, options: dict[str, Any]) -> Finished:
-    from ovvol_bench.cli.progress import progress_bars
-    from ovvol_bench.runs.devices import pick_device
-    from ovvol_bench.runs.session import Conduct, run_all
-
-    with progress_bars("clips") as progress:
-        conduct = Conduct(
-            options["output"], pick_device(options["device"]), options["batch_size"], progress=progress
-        )
-        return run_all(selection, registry_from(context), conduct)[0]
 
 
 def _print(found: Sequence[Check]) -> None:

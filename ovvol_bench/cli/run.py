@@ -18,6 +18,7 @@ from ovvol_bench.cli.common import (
     registry_from,
     settings_option,
 )
+from ovvol_bench.cli.running import run_selection, running_options
 from ovvol_bench.cli.table import split_names
 
 if TYPE_CHECKING:
@@ -77,13 +78,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="FOLDER",
     help="Take the official checkpoints videomae.pth, grouping.pth, pacl.pth and clip.pt from a folder.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Where run folders go.",
-)
+@running_options
 @click.option(
     "--overwrite",
     type=click.Choice(["never", "missing", "always"]),
@@ -99,7 +94,6 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     callback=read_range,
     help="Merge the seeds into one grouping of LOW to HIGH groups.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -111,9 +105,6 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--fidelity",
     type=click.Choice(["fast", "reference"]),
     help="reference: float32 and no shortcuts; by default the preset's.",
-)
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips at a time."
 )
 @click.option(
     "--on-error",
@@ -169,21 +160,10 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def _run(registry: Registry, selection: Selection, options: dict[str, Any]) -> list[Finished]:
-    from ovvol_bench.cli.progress import progress_bars
-    from ovvol_bench.runs.devices import pick_device
-    from ovvol_bench.runs.session import Conduct, run_all
     from ovvol_bench.runs.store import Overwrite
 
-    with progress_bars("clips") as progress:
-        conduct = Conduct(
-            output=options["output"],
-            device=pick_device(options["device"]),
-            batch_size=options["batch_size"],
-            overwrite=Overwrite(options["overwrite"]),
-            on_error=options["on_error"],
-            progress=progress,
-        )
-        return run_all(selection, registry, conduct)
+    others = {"overwrite": Overwrite(options["overwrite"]), "on_error": options["on_error"]}
+    return run_selection(registry, selection, options, **others)
 
 
 def _raise_if_none_is_done(finished: Sequence[Finished]) -> None:

@@ -1,0 +1,57 @@
+"""What commands that run combinations share: where and how, and a bar of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ovvol_bench.registry import Registry
+    from ovvol_bench.runs.selection import Selection
+    from ovvol_bench.runs.session import Finished
+
+
+def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--output``, ``--device`` and ``--batch-size``."""
+    options = (
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            show_default=True,
+            help="Where run folders go.",
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+        ),
+        click.option(
+            "--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips at a time."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_selection(
+    registry: Registry, selection: Selection, options: dict[str, Any], **others: Any
+) -> list[Finished]:
+    """Run a selection under the options of ``running_options``.
+
+    Args:
+        registry: builds the components.
+        selection: what to run.
+        options: of the command line.
+        others: further fields of ``Conduct``.
+    """
+    from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.session import Conduct, run_all
+
+    with progress_bars("clips") as progress:
+        device = pick_device(options["device"])
+        conduct = Conduct(options["output"], device, options["batch_size"], progress=progress, **others)
+        return run_all(selection, registry, conduct)
