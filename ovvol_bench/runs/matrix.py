@@ -200,7 +200,8 @@ class Matrix:
                 continue
             localization = self._localize(run, seen, position)
             if localization is not None:
-                run.add(clip.info, localization)
+                with self._clock.measure(("store", run.spec.id)):
+                    run.add(clip.info, localization)
                 self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip.info)
 
     def _localize(self, run: Run, seen: Seen, position: int) -> Localization | None:

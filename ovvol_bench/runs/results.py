@@ -13,7 +13,7 @@ from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec
 from ovvol_bench.types import ClipInfo
 
-STAGES = ("decode", "encode", "group", "label", "name")
+STAGES = ("decode", "encode", "group", "label", "name", "store")
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,18 @@ class Run:
         done: ids of the clips that have a prediction, stored or about to be.
         computed: clips added by this call.
         skipped: clip id to the reason and the details, for clips that failed in this call.
+
+    Args:
+        spec: what it is.
+        folder: where it is kept.
+        failure: why it can't start, None if it can.
+        beside: combinations that run at the same time, this one included: each stores what it has after
+            5 seconds of its own work, so that a large matrix does not spend its time on small files.
     """
 
-    def __init__(self, spec: RunSpec, folder: RunFolder, failure: Exception | None = None) -> None:
+    def __init__(
+        self, spec: RunSpec, folder: RunFolder, failure: Exception | None = None, beside: int = 1
+    ) -> None:
         self.spec = spec
         self.folder = folder
         self.failure = failure
@@ -40,6 +49,7 @@ class Run:
         self.skipped: dict[str, tuple[str, str]] = {}
         self._pending: list[ClipPrediction] = []
         self._flushed = time.monotonic()
+        self._patience = SHARD_SECONDS * beside
 
     @property
     def group_stages(self) -> tuple[Stage, ...]:
@@ -62,6 +72,7 @@ class Run:
                 ("encode", self.spec.encoder.name),
                 *self.label_stages,
                 ("name", self.spec.id),
+                ("store", self.spec.id),
                 *self.group_stages,
             }
         )
@@ -75,7 +86,7 @@ class Run:
         self.done.add(info.id)
         self.computed += 1
         self._pending.append(ClipPrediction(info, localization.input_size or info.frame_size, localization))
-        if len(self._pending) >= SHARD_CLIPS or time.monotonic() - self._flushed > SHARD_SECONDS:
+        if len(self._pending) >= SHARD_CLIPS or time.monotonic() - self._flushed > self._patience:
             self.flush()
 
     def skip(self, clip_ids: Iterable[str], reason: str, details: str) -> None:

@@ -106,7 +106,8 @@ def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finish
     if len(plan.combinations) > MANY:
         make_room_for(len(plan.combinations))
     with ExitStack() as claims:
-        runs = [_start(spec, error, registry, conduct, claims) for spec, error in plan.combinations]
+        claim = partial(_start, plan, registry, conduct, claims)
+        runs = [claim(spec, error) for spec, error in plan.combinations]
         clock = Clock(plan.device)
         try:
             _localize(plan, runs, Matrix(plan, runs, clock, registry, conduct.on_error), clock, conduct)
@@ -118,7 +119,12 @@ def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finish
 
 
 def _start(
-    spec: RunSpec, error: Exception | None, registry: Registry, conduct: Conduct, claims: ExitStack
+    plan: Plan,
+    registry: Registry,
+    conduct: Conduct,
+    claims: ExitStack,
+    spec: RunSpec,
+    error: Exception | None,
 ) -> Run:
     """Claim a run's folder and make it ready; plugins hear of runs that can start."""
     folder = RunFolder.of(conduct.output, spec)
@@ -126,7 +132,7 @@ def _start(
     folder.start(spec, conduct.overwrite)
     if not error:
         registry.hook.ovvol_run_started(spec=folder.read_json())
-    return Run(spec, folder, error)
+    return Run(spec, folder, error, beside=len(plan.combinations))
 
 
 def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct: Conduct) -> None:

@@ -121,7 +121,7 @@ def test_a_result_says_what_ran(run):
     assert result["metrics"][CORLOC]["count"] == 40
     assert result["metrics"][CORLOC]["higher_is_better"] is True
     assert 0.3 < result["metrics"][CORLOC]["value"] < 0.9
-    assert set(result["timing"]["seconds"]) == {"decode", "encode", "group", "label", "name"}
+    assert set(result["timing"]["seconds"]) == {"decode", "encode", "group", "label", "name", "store"}
     assert result["timing"]["clips_per_s"] > 0
 
 
