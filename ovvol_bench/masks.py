@@ -103,7 +103,7 @@ def covered(counts: Sequence[bytes]) -> Ints:
     have 32 added, and 16 in the last one is the sign. From the fourth on, a run is the difference to the run
     before the one before it.
 
-    >>> covered([b"52203", b"?"]).tolist()
+    >>> covered([b"52203", b"o"]).tolist()
     [16, -1]
     """
     parts = [_covered(counts[start : start + _AT_ONCE]) for start in range(0, len(counts), _AT_ONCE)]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ovvol_bench.errors import DataError
@@ -114,7 +115,7 @@ class RunSpec:
         """Whether a part is told the truth, which no method is."""
         return any(part.oracle for part in (self.encoder, self.grouper, self.labeler))
 
-    @property
+    @cached_property  # asked for at every stage of every clip, and a millisecond to compute
     def id(self) -> str:
         """First 16 hex digits of the hash of all that predictions depend on.
 
