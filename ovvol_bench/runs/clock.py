@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -33,6 +33,11 @@ class Clock:
         finally:
             self._rest()
             self._seconds[stage] += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> Mapping[Stage, float]:
+        """Of every stage until now, a copy."""
+        return dict(self._seconds)
 
     def timing(self, stages: Collection[Stage], clips: int) -> Timing:
         """The share of one combination.

@@ -88,17 +88,25 @@ def run_all(selection: Selection, registry: Registry, conduct: Conduct) -> list[
             is in use, and, unless ``on_error`` is ``skip``, a clip that can't be read.
     """
     ensure_writable(conduct.output)
-    with _arithmetic(selection.fidelity):
+    with arithmetic(selection.fidelity):
         finished: list[Finished] = []
         for dataset in selection.datasets:
-            finished += _run_matrix(
-                make_plan(selection, dataset, registry, conduct.device), registry, conduct
-            )
+            finished += run_plan(make_plan(selection, dataset, registry, conduct.device), registry, conduct)
         return finished
 
 
-def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finished]:
-    """Run one dataset's matrix with all its folders claimed."""
+def run_plan(plan: Plan, registry: Registry, conduct: Conduct, clock: Clock | None = None) -> list[Finished]:
+    """Run one dataset's matrix with all its folders claimed.
+
+    Args:
+        plan: the built parts.
+        registry: builds the metrics.
+        conduct: how to run it.
+        clock: one to look at from outside; by default the matrix has its own.
+
+    Returns:
+        One entry a combination, failed ones too.
+    """
     refused = [(spec, error) for spec, error in plan.combinations if error]
     if len(refused) == len(plan.combinations):
         place = partial(RunFolder.of, conduct.output)
@@ -108,7 +116,7 @@ def _run_matrix(plan: Plan, registry: Registry, conduct: Conduct) -> list[Finish
     with ExitStack() as claims:
         claim = partial(_start, plan, registry, conduct, claims)
         runs = [claim(spec, error) for spec, error in plan.combinations]
-        clock = Clock(plan.device)
+        clock = clock or Clock(plan.device)
         try:
             _localize(plan, runs, Matrix(plan, runs, clock, registry, conduct.on_error), clock, conduct)
         finally:
@@ -211,7 +219,7 @@ def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:
 
 
 @contextmanager
-def _arithmetic(fidelity: str) -> Iterator[None]:
+def arithmetic(fidelity: str) -> Iterator[None]:
     """For ``reference`` no shortcuts on GPUs: no TF32, deterministic convolutions."""
     if fidelity != "reference":
         yield
