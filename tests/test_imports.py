@@ -55,6 +55,7 @@ HEAVY = {
     "matplotlib",
 }
 TORCH = {"torch", "torchvision", "timm", "open_clip"}
+LATER = {"accelerate", "av", "numba", "pyarrow", "pycocotools", "tabulate", "tensorboard"}
 
 
 @dataclass(frozen=True)
@@ -221,3 +222,25 @@ def test_importing_the_package_loads_no_heavy_library():
     script = f"import sys, ovvol_bench; print(sorted({HEAVY!r} & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+FIRST_CLIP = f"""
+import os, sys
+from ovvol_bench import hookimpl
+
+@hookimpl
+def ovvol_clip_localized(localization, clip):
+    print('LOADED', *sorted({HEAVY | LATER!r} & sys.modules.keys()), flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_run_loads_nothing_before_its_first_clip_that_only_scoring_or_reports_need(tmp_path):
+    plugin = tmp_path / "first_clip.py"
+    plugin.write_text(FIRST_CLIP)
+    command = (sys.executable, "-m", "ovvol_bench", "run", "--limit", "1", "--output", tmp_path / "runs")
+    result = subprocess.run([*command, "--plugin", plugin], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    _, *loaded = result.stdout.splitlines()[-1].split()
+    # timm and torchvision come with open_clip, OpenCV renders the default dataset.
+    assert set(loaded) == TORCH | {"cv2"}

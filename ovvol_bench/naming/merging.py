@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
 
 from ovvol_bench.naming.scores import NORM_EPSILON
 from ovvol_bench.types import Floats, Ints
@@ -49,6 +46,9 @@ def merge_alike(features: npt.ArrayLike, threshold: float) -> list[Group]:
     rows = np.asarray(features, dtype=np.float64)
     if len(rows) < 2:
         return [(i,) for i in range(len(rows))]
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
     unit = rows / (np.linalg.norm(rows, axis=1, keepdims=True) + NORM_EPSILON**2)
     distances = np.clip(1 - unit @ unit.T, 0, None)
     tree = linkage(squareform(distances, checks=False), method="complete")
@@ -68,6 +68,8 @@ def merge_overlapping(overlap: npt.ArrayLike, threshold: float) -> list[Group]:
     Returns:
         Groups of positions, ascending by their lowest member.
     """
+    from scipy.sparse.csgraph import connected_components
+
     _, labels = connected_components(np.asarray(overlap) > threshold, directed=False)
     return _groups(labels)
 

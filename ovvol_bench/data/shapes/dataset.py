@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from threading import Lock
+from typing import overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -26,7 +29,7 @@ from ovvol_bench.data.shapes.world import (
 )
 from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo
+from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 
 _VIDEOS_KEPT = 8
 _IMAGES_A_VIDEO = 20
@@ -56,6 +59,51 @@ class ShapesTraining:
             raise SettingError(f"dataset.images={self.images}: expected at least 1.")
         if not 0 <= self.empty_images <= 1:
             raise SettingError(f"dataset.empty_images={self.empty_images}: expected a share between 0 and 1.")
+
+
+class VideoTruth:
+    """Truth of all frames of a video, which is rendered for it unless it has been for its pixels.
+
+    Args:
+        render: the video.
+    """
+
+    def __init__(self, render: Callable[[], Video]) -> None:
+        self._render = render
+
+    @cached_property
+    def frames(self) -> tuple[FrameTruth, ...]:
+        """One entry a frame."""
+        return self._render().truth
+
+
+class ClipTruth(Sequence[FrameTruth]):
+    """Some frames of a video's truth: a run lists all clips before its first, and renders them after.
+
+    Args:
+        video: whose truth.
+        places: of the frames in the video.
+    """
+
+    def __init__(self, video: VideoTruth, places: tuple[int, ...]) -> None:
+        self._video, self._places = video, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> FrameTruth: ...
+    @overload
+    def __getitem__(self, index: slice) -> ClipTruth: ...
+    def __getitem__(self, index: int | slice) -> FrameTruth | ClipTruth:
+        """A frame's truth, or a part of the frames."""
+        if isinstance(index, slice):
+            return ClipTruth(self._video, self._places[index])
+        return self._video.frames[self._places[index]]
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[FrameTruth, ...]]]:
+        """Other processes get the frames."""
+        return tuple, (tuple(self),)
 
 
 class Shapes(Dataset):
@@ -92,14 +140,16 @@ class Shapes(Dataset):
         self._split: Split = split
         self._videos, self._seed, self._frames = videos, seed, frames_per_clip
         self._training = training or ShapesTraining()
-        # Clips of a video are read one after the other, first for pixels, later for truth.
-        self._video = lru_cache(_VIDEOS_KEPT)(self._render)
+        self._kept = lru_cache(_VIDEOS_KEPT)(self._render)  # clips of a video are read one after the other
+        self._rendering = Lock()
+        # Who looked at a clip before its video was rendered has its truth afterwards.
+        self._truths: WeakValueDictionary[int, VideoTruth] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return self._videos * (FRAMES // self._frames)
 
     def info(self, index: int) -> ClipInfo:
-        """Identity and truth; masks included."""
+        """Identity and truth, masks included; the truth is rendered when it is looked at."""
         video, frames = self._locate(index)
         name = video_id(self._split, video)
         return ClipInfo(
@@ -107,7 +157,7 @@ class Shapes(Dataset):
             video=name,
             frame_indices=frames,
             frame_size=(HEIGHT, WIDTH),
-            truth=tuple(self._video(video).truth[t] for t in frames),
+            truth=ClipTruth(self._truth(video), frames),
         )
 
     def clip(self, index: int) -> Clip:
@@ -146,5 +196,14 @@ class Shapes(Dataset):
         video, clip = divmod(index, FRAMES // self._frames)
         return video, tuple(range(clip * self._frames, (clip + 1) * self._frames))
 
+    def _truth(self, video: int) -> VideoTruth:
+        return self._truths.setdefault(video, VideoTruth(partial(self._video, video)))
+
+    def _video(self, video: int) -> Video:
+        with self._rendering:  # threads that read clips of one video render it once
+            return self._kept(video)
+
     def _render(self, video: int) -> Video:
-        return render(draw_scene(self._split, video, self._seed))
+        rendered = render(draw_scene(self._split, video, self._seed))
+        self._truth(video).frames = rendered.truth
+        return rendered

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from ovvol_bench import DataError, SettingError
 from ovvol_bench.data.plugin import build_shapes
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.data.shapes.export import write_split
-from ovvol_bench.data.shapes.render import render
+from ovvol_bench.data.shapes.render import _paint, _reach, render
 from ovvol_bench.data.shapes.world import (
     BACKGROUNDS,
     HELD_OUT,
@@ -99,6 +101,52 @@ def test_clips_cover_every_frame_once():
     assert 0 <= clip.frames.min() < clip.frames.max() <= 1
     with pytest.raises(IndexError):
         dataset.info(6)
+
+
+@pytest.fixture
+def rendered_scenes(monkeypatch):
+    """The scenes that the dataset renders, as it does."""
+    scenes = []
+
+    def counted(scene):
+        scenes.append(scene)
+        return render(scene)
+
+    monkeypatch.setattr("ovvol_bench.data.shapes.dataset.render", counted)
+    return scenes
+
+
+def test_clips_are_listed_before_anything_is_rendered(rendered_scenes):
+    dataset = Shapes("val", videos=12)
+    infos = [dataset.info(index) for index in range(len(dataset))]
+    assert all(len(info.truth) == 8 for info in infos)
+    assert not rendered_scenes
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(dataset.clip, range(len(dataset))))
+    assert len(rendered_scenes) == 12, "one rendering a video, although two threads read its clips"
+    truths = [tuple(info.truth) for info in infos]
+    assert len(rendered_scenes) == 12, "truth of clips that were listed comes with their pixels"
+    assert len(truths[4]) == 8
+    assert np.array_equal(truths[4][0].boxes, render(draw_scene("val", 1)).truth[8].boxes)
+
+
+def test_truth_alone_is_rendered_when_it_is_looked_at(rendered_scenes):
+    truth = Shapes("val", videos=2).info(1).truth
+    assert truth[2:][0] is truth[2]
+    assert len(rendered_scenes) == 1
+    sent = pickle.loads(pickle.dumps(truth))
+    assert [len(frame) for frame in sent] == [len(frame) for frame in truth]
+
+
+def test_nothing_of_an_object_lies_outside_of_where_it_is_painted():
+    """Pictures with painting confined to where an object can be are those of painting every pixel."""
+    ys, xs = np.mgrid[:96, :128].astype(float)
+    for index in range(30):
+        for thing in draw_scene("test", index).objects:
+            for t in (0, 12, 23):
+                covered, _ = _paint(thing, t, xs, ys)
+                covered[_reach(thing, t)] = 0
+                assert not covered.any(), f"{thing.form} of video {index}, frame {t}"
 
 
 def test_fingerprint_tells_datasets_apart():
