@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, dtype, nn
 
 from ovvol_bench.benchmark import Dataset, Metric, MetricValue
 from ovvol_bench.types import Features, SlotMasks
@@ -55,6 +55,17 @@ class Component(nn.Module, ABC):
             WeightsError: if the file is missing, unsafe, or of another architecture.
         """
         raise NotImplementedError(f"{type(self).__name__} has no weights to load")
+
+    def prepare(self, precision: dtype) -> None:
+        """Get ready to answer quickly in a precision below float32, and for nothing else.
+
+        Called once in fidelity ``fast``, on the device and in evaluation mode, weights loaded. Weights may be
+        cast, laid out anew or thrown away: the component is not trained or saved afterwards. Answers must
+        stay what they are under autocast, but for rounding. Without it autocast does what it can.
+
+        Args:
+            precision: of products, ``torch.bfloat16``.
+        """
 
 
 class VisionComponent(Component):

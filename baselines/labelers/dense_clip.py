@@ -33,6 +33,7 @@ class _OnLastBlocks(ClipLabeler):
                 f"Set -o labeler.last_blocks to at most that."
             )
         self.attention, self.normalize = attention, normalize
+        self.own_blocks = attention.last_blocks
         blocks = self.model.transformer.resblocks
         self._blocks = list(blocks[len(blocks) - attention.last_blocks :])
 

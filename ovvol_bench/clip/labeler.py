@@ -10,7 +10,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from ovvol_bench.clip.text import embed_sentences
-from ovvol_bench.clip.towers import ClipTowers
+from ovvol_bench.clip.towers import ClipTowers, packed_block
 from ovvol_bench.components import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, AnyLabeler
 from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import GridCache
@@ -25,7 +25,12 @@ class ClipLabeler(AnyLabeler):
         towers: of the CLIP.
         pixel_statistics: ``clip``, what CLIP was trained with, or ``imagenet``, what the reference's
             evaluation feeds it.
+
+    Attributes:
+        own_blocks: how many of the tower's last blocks the labeler takes apart or replaces.
     """
+
+    own_blocks = 0
 
     def __init__(self, towers: ClipTowers, pixel_statistics: PixelStatistics = "clip") -> None:
         super().__init__()
@@ -38,6 +43,12 @@ class ClipLabeler(AnyLabeler):
         self.model: VisionTransformer = towers.image.requires_grad_(False)
         self.text = towers.text.requires_grad_(False)
         self._grids = GridCache()
+
+    def prepare(self, precision: torch.dtype) -> None:
+        """See `Component.prepare`: blocks of the image tower that are only ever run as they are."""
+        blocks = self.model.transformer.resblocks
+        for index in range(len(blocks) - self.own_blocks):
+            blocks[index] = packed_block(blocks[index], self.numbers.quick_gelu, precision)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """See `Labeler.embed_text`.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
-from open_clip.transformer import TextTransformer, VisionTransformer
+import torch
+from open_clip.transformer import ResidualAttentionBlock, TextTransformer, VisionTransformer
 
 from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.inference.blocks import BlockParts, PackedBlock
 
 CUSTOM = "custom"
 
@@ -152,6 +154,15 @@ def build_towers(config: Mapping[str, Any], model: str = CUSTOM) -> ClipTowers:
         config["embed_dim"], config["vision_cfg"], config["text_cfg"], quick_gelu=quick_gelu
     )
     return ClipTowers(clip.visual, clip.text, quick_gelu)
+
+
+def packed_block(block: ResidualAttentionBlock, quick_gelu: bool, precision: torch.dtype) -> PackedBlock:
+    """A block of an image tower, laid out for inference."""
+    attn, mlp = block.attn, block.mlp
+    attention = (block.ln_1, attn.in_proj_weight, attn.in_proj_bias, attn.out_proj)
+    activation: Literal["gelu", "quick_gelu"] = "quick_gelu" if quick_gelu else "gelu"
+    parts = BlockParts(*attention, block.ln_2, mlp.c_fc, mlp.c_proj, attn.num_heads, activation)
+    return PackedBlock(parts, precision)
 
 
 def _is_plain(vision: Mapping[str, Any], text: Mapping[str, Any]) -> bool:

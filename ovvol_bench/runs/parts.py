@@ -77,6 +77,22 @@ def _build(
     return Part(replace(spec, digest=digest, oracle=component.needs_truth), component)
 
 
+def prepare(part: Part[Built], precision: torch.dtype | None) -> Part[Built]:
+    """A part made ready for quick answers in a precision, or the reason why it can't be.
+
+    Nothing is done for None and for float32.
+    """
+    built = part.built.labeler if isinstance(part.built, LabelerWithText) else part.built
+    if precision in (None, torch.float32) or not isinstance(built, Component):
+        return part
+    try:
+        with torch.no_grad():
+            built.prepare(precision)
+    except Exception as error:
+        return Part(part.spec, None, error)
+    return part
+
+
 def build_encoder(registry: Registry, choice: Choice, frames: int, device: torch.device) -> Part[Encoder]:
     """An encoder on the device, checked to take clips of so many frames."""
 

@@ -26,6 +26,7 @@ from ovvol_bench.runs.parts import (
     build_encoder,
     build_grouper,
     build_labeler,
+    prepare,
 )
 from ovvol_bench.runs.results import Truth
 from ovvol_bench.runs.selection import Choice, Selection
@@ -48,6 +49,7 @@ class Plan:
         metrics: specs of the metrics, in order.
         naming: settings of naming.
         device: where the components are.
+        precision: of the components' arithmetic.
     """
 
     selection: Selection
@@ -60,14 +62,7 @@ class Plan:
     metrics: tuple[PartSpec, ...]
     naming: NamingSettings
     device: torch.device
-
-    @property
-    def precision(self) -> torch.dtype:
-        """Of the components' arithmetic: ``auto`` means the hardware's best, for ``reference`` float32."""
-        asked, fidelity = self.selection.precision, self.selection.fidelity
-        if asked == "auto":
-            return torch.float32 if fidelity == "reference" else best_precision(self.device)
-        return torch.bfloat16 if asked == "bfloat16" else torch.float32
+    precision: torch.dtype
 
     @property
     def gpu(self) -> str | None:
@@ -154,15 +149,28 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
     if not infos:
         raise DataError(f"dataset '{dataset.name}' has no clips with these settings: {dict(spec.options)}")
     frames = len(infos[0].frame_indices)
-    encoders = {choice.name: build_encoder(registry, choice, frames, device) for choice in selection.encoders}
+    precision = precision_of(selection, device)
+    fast = precision if selection.fidelity == "fast" else None
+    encoders = {
+        choice.name: prepare(build_encoder(registry, choice, frames, device), fast)
+        for choice in selection.encoders
+    }
     groupers = {
-        (name, choice.name): build_grouper(registry, choice, encoder, frames, device)
+        (name, choice.name): prepare(build_grouper(registry, choice, encoder, frames, device), fast)
         for name, encoder in encoders.items()
         for choice in selection.groupers
     }
     prompts = build_prompts(clips.vocabulary, naming)
     labelers = {
-        choice.name: build_labeler(registry, choice, prompts, device) for choice in selection.labelers
+        choice.name: prepare(build_labeler(registry, choice, prompts, device), fast)
+        for choice in selection.labelers
     }
     networks = (encoders, groupers, labelers)
-    return Plan(selection, spec, clips, infos, *networks, metrics, naming, device)
+    return Plan(selection, spec, clips, infos, *networks, metrics, naming, device, precision)
+
+
+def precision_of(selection: Selection, device: torch.device) -> torch.dtype:
+    """Of the components' arithmetic: ``auto`` means the hardware's best, for ``reference`` float32."""
+    if selection.precision == "auto":
+        return torch.float32 if selection.fidelity == "reference" else best_precision(device)
+    return torch.bfloat16 if selection.precision == "bfloat16" else torch.float32

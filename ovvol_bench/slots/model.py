@@ -20,10 +20,12 @@ from torch import Generator, Tensor, nn
 from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import GridCache
+from ovvol_bench.inference.linear import PackedLinear
 from ovvol_bench.types import Features, SlotMasks
 
-# Hidden values decoded at once at inference: bounds memory (float32: 1 GiB) for batches of long clips.
-_DECODED_AT_ONCE = 2**28
+# Hidden values decoded at once at inference. Few on a CPU: they stay in the cache from layer to layer.
+# Elsewhere bounded for memory (float32: 1 GiB) where batches of long clips are decoded.
+_DECODED_ON_CPU, _DECODED_ELSEWHERE = 2**22, 2**28
 
 
 @dataclass(frozen=True)
@@ -184,36 +186,55 @@ class PatchDecoder(nn.Module):
             size: (h, w).
             steps: (s,) indices of the time steps to decode; all if None.
         """
-        hidden = self._hidden(slots, size, steps)
-        masks = self._masks(hidden)
+        hidden = self._hidden(slots, self._by_place(size, steps))
+        masks = self._logits(hidden).softmax(dim=1)
         mixed = torch.einsum("bksxy,bksxyd->bsxyd", masks.to(hidden.dtype), hidden)
         last = self._last
         return Reconstruction(F.linear(mixed, last.weight[:-1], last.bias[:-1]), masks)
 
     def masks(self, slots: Tensor, size: tuple[int, int]) -> Tensor:
         """Only the masks, (B, K, S, h, w), of slots (B, K, slot_dim)."""
-        values = slots.shape[1] * len(self.pos_embed) * size[0] * size[1] * self._last.in_features
-        clips = max(1, _DECODED_AT_ONCE // values)
-        return torch.cat([self._masks(self._hidden(part, size)) for part in slots.split(clips)])
+        by_place = self._by_place(size)
+        values = by_place.shape[:-1].numel() * self._last.in_features
+        most = _DECODED_ON_CPU if slots.device.type == "cpu" else _DECODED_ELSEWHERE
+        some = max(1, most // values)
+        parts = slots.flatten(0, 1)[None].split(some, dim=1)
+        logits = [self._logits(self._hidden(part, by_place)) for part in parts]
+        by_slot = torch.cat(logits, dim=1)[0]
+        return by_slot.view(*slots.shape[:2], *by_slot.shape[1:]).softmax(dim=1)
+
+    def prepare(self, precision: torch.dtype) -> None:
+        """Lay out the layers between the first and the last for inference."""
+        for index in range(2, len(self.decoder) - 1, 2):
+            layer: nn.Linear = self.decoder[index]  # type: ignore[assignment]
+            self.decoder[index] = PackedLinear.of(layer, precision, "relu")
+            self.decoder[index + 1] = nn.Identity()
+
+    @property
+    def _first(self) -> nn.Linear:
+        return self.decoder[0]  # type: ignore[return-value]
 
     @property
     def _last(self) -> nn.Linear:
         return self.decoder[-1]  # type: ignore[return-value]
 
-    def _hidden(self, slots: Tensor, size: tuple[int, int], steps: Tensor | None = None) -> Tensor:
-        """(B, K, S, h, w, decoder_dim) values before the last layer, of all time steps or some."""
+    def _by_place(self, size: tuple[int, int], steps: Tensor | None = None) -> Tensor:
+        """(S, h, w, decoder_dim) what the first layer makes of positions, of all time steps or some."""
         table = self.pos_embed if steps is None else self.pos_embed[steps]
-        table = table.unflatten(1, (self.grid, self.grid))
-        positions = self._grids.resize(table, size)
-        # The first layer of (slot + position) is the sum of the layer of each.
-        first: nn.Linear = self.decoder[0]  # type: ignore[assignment]
-        by_slot = F.linear(slots, first.weight)[:, :, None, None, None]
-        hidden = by_slot + F.linear(positions, first.weight, first.bias)
-        return self.decoder[1:-1](hidden)  # type: ignore[no-any-return]
+        positions = self._grids.resize(table.unflatten(1, (self.grid, self.grid)), size)
+        return F.linear(positions, self._first.weight, self._first.bias)
 
-    def _masks(self, hidden: Tensor) -> Tensor:
+    def _hidden(self, slots: Tensor, by_place: Tensor) -> Tensor:
+        """(B, K, S, h, w, decoder_dim) values before the last layer."""
+        # The first layer of (slot + position) is the sum of the layer of each.
+        by_slot = F.linear(slots, self._first.weight)[:, :, None, None, None]
+        return self.decoder[1:-1](by_slot + by_place)  # type: ignore[no-any-return]
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(B, K, S, h, w) float32 logits of owning a patch."""
         last = self._last
-        return F.linear(hidden, last.weight[-1:], last.bias[-1:])[..., 0].float().softmax(dim=1)
+        weight, bias = last.weight[-1:].to(hidden), last.bias[-1:].to(hidden)
+        return F.linear(hidden, weight, bias)[..., 0].float()
 
 
 class SlotAttentionGrouper(Grouper):
@@ -286,6 +307,10 @@ class SlotAttentionGrouper(Grouper):
         self._check(grid)
         initial = self.conditioning(noise.to(grid.device, torch.float32))
         return self.grouping(grid.flatten(1, 3), initial)  # type: ignore[no-any-return]
+
+    def prepare(self, precision: torch.dtype) -> None:
+        """See `Component.prepare`; the iteration itself stays float32."""
+        self.decoder.prepare(precision)
 
     def load_weights(self, path: Path) -> None:
         """Load a checkpoint of any layout that `checkpoint` reads."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from ovvol_bench.components import Component
 from ovvol_bench.errors import ContractError
 from ovvol_bench.testing.findings import NotCheckedError, expect
 from ovvol_bench.types import ClipInfo, FrameTruth
+
+Made = TypeVar("Made", bound=Component)
 
 GRIDS = ((4, 6), (5, 3))
 """Patches of a frame, (rows, columns): wide and even, tall and odd."""
@@ -99,6 +104,34 @@ def expect_close(one: Tensor, other: Tensor, what: str) -> None:
     expect(
         difference <= 1e-3 * scale,
         f"{what}: answers differ by up to {difference:.3g}, values are up to {scale:.3g}; expected the same",
+    )
+
+
+def prepared(component: Made) -> Made:
+    """A copy that was made ready for bfloat16, see ``Component.prepare``.
+
+    Raises:
+        NotCheckedError: if the component has nothing to prepare.
+    """
+    if type(component).prepare is Component.prepare:
+        raise NotCheckedError("it has nothing to prepare")
+    copy = deepcopy(component)
+    copy.prepare(torch.bfloat16)
+    return copy
+
+
+def expect_alike(one: Tensor, other: Tensor, what: str) -> None:
+    """Two answers must be the same but for the rounding of bfloat16.
+
+    Raises:
+        ContractError: saying by how much they differ.
+    """
+    difference = (one.float() - other.float()).abs().mean().item()
+    scale = other.float().abs().mean().item()
+    expect(
+        difference <= 0.05 * scale,
+        f"{what}: answers differ by {difference:.3g} on average, values are {scale:.3g} on average; "
+        "expected the same but for rounding to bfloat16",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,12 +11,14 @@ from ovvol_bench import pipeline
 from ovvol_bench.components import Encoder, VisionComponent
 from ovvol_bench.testing.cases import (
     GRIDS,
+    expect_alike,
     expect_close,
     expect_equal,
     expect_others_sound,
     gpu,
     make_infos,
     make_video,
+    prepared,
     untouched,
 )
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
@@ -53,7 +55,7 @@ def check_encoder(encoder: Encoder, name: str = "encoder", frames: int | None = 
     case = _Case(encoder.eval(), name, frames or usual)
     checks = (
         _declares, _shapes, _odd_grids, _single_clip, _maps, _same_again, _independent, _reads_only,
-        _keeps_nan_apart, _moves,
+        _keeps_nan_apart, _prepares, _moves,
     )  # fmt: skip
     with torch.inference_mode():
         return run_checks(f"encoder '{name}'", case, checks)
@@ -140,6 +142,14 @@ def _keeps_nan_apart(case: _Case) -> None:
     """Keeps a clip that is no number to itself."""
     video, infos = case.clips()
     expect_others_sound(lambda given: case.encode(given, infos).grid, video)
+
+
+def _prepares(case: _Case) -> None:
+    """Answers alike when made ready for bfloat16."""
+    ready = replace(case, encoder=prepared(case.encoder))
+    clips = case.clips()
+    with torch.autocast("cpu", torch.bfloat16):
+        expect_alike(ready.encode(*clips).grid, case.encode(*clips).grid, "prepared and as built")
 
 
 def _moves(case: _Case) -> None:

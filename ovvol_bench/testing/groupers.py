@@ -12,11 +12,13 @@ from ovvol_bench import pipeline
 from ovvol_bench.components import Grouper
 from ovvol_bench.testing.cases import (
     GRIDS,
+    expect_alike,
     expect_close,
     expect_equal,
     gpu,
     make_draws,
     make_infos,
+    prepared,
     untouched,
 )
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
@@ -75,7 +77,7 @@ def check_grouper(grouper: Grouper, name: str = "grouper", dim: int = 32, frames
     case = _Case(grouper.eval(), name, dim, frames)
     checks = (
         _declares, _shapes, _odd_grids, _single_clip, _same_again, _independent, _any_order, _reads_only,
-        _moves,
+        _prepares, _moves,
     )  # fmt: skip
     with torch.inference_mode():
         return run_checks(f"grouper '{name}'", case, checks)
@@ -132,6 +134,17 @@ def _reads_only(case: _Case) -> None:
     features = case.features()
     with untouched(features.grid, *features.maps.values()):
         case.group(features, make_draws(range(3)))
+
+
+def _prepares(case: _Case) -> None:
+    """Answers alike when made ready for bfloat16."""
+    ready = replace(case, grouper=prepared(case.grouper))
+    with torch.autocast("cpu", torch.bfloat16):
+        expect_alike(
+            ready.group(case.features(), make_draws(range(3))),
+            case.group(case.features(), make_draws(range(3))),
+            "prepared and as built",
+        )
 
 
 def _moves(case: _Case) -> None:

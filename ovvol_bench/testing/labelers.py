@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,12 +13,14 @@ from ovvol_bench import pipeline
 from ovvol_bench.components import AnyLabeler, GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.testing.cases import (
     GRIDS,
+    expect_alike,
     expect_close,
     expect_equal,
     expect_others_sound,
     gpu,
     make_infos,
     make_video,
+    prepared,
     untouched,
 )
 from ovvol_bench.testing.encoders import declares_pixels
@@ -85,7 +87,7 @@ def check_labeler(labeler: AnyLabeler, name: str = "labeler", frames: int = 2, d
     case = _Case(labeler.eval(), name, frames, dim)
     checks = (
         _declares, _shapes, _odd_grids, _single_clip, _text_shapes, _text_alone, _same_again, _independent,
-        _reads_only, _keeps_nan_apart, _moves,
+        _reads_only, _keeps_nan_apart, _prepares, _moves,
     )  # fmt: skip
     with torch.inference_mode():
         return run_checks(f"labeler '{name}'", case, checks)
@@ -159,6 +161,14 @@ def _keeps_nan_apart(case: _Case) -> None:
     """Keeps a clip that is no number to itself."""
     video, infos = case.clips()
     expect_others_sound(lambda given: case.embed(given, infos), video)
+
+
+def _prepares(case: _Case) -> None:
+    """Answers alike when made ready for bfloat16."""
+    ready = replace(case, labeler=prepared(case.labeler))
+    clips = case.clips()
+    with torch.autocast("cpu", torch.bfloat16):
+        expect_alike(ready.embed(*clips), case.embed(*clips), "prepared and as built")
 
 
 def _moves(case: _Case) -> None:

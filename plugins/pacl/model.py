@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ovvol_bench import Labeler
 from ovvol_bench.clip.labeler import ClipLabeler, PixelStatistics
-from ovvol_bench.clip.towers import ClipTowers
+from ovvol_bench.clip.towers import ClipTowers, packed_block
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,19 @@ class PaclLabeler(ClipLabeler, Labeler):
             evaluation feeds it.
     """
 
+    own_blocks = 1
+
     def __init__(self, towers: ClipTowers, pixel_statistics: PixelStatistics = "clip") -> None:
         super().__init__(towers, pixel_statistics)
         width = self.numbers.width
         self.last_transformer = _similar_block(towers.image.transformer.resblocks[-1], width)
         self.ln_last = LayerNorm(width)
         self.vision_emb = Embedder(width, self.dim)
+
+    def prepare(self, precision: torch.dtype) -> None:
+        """See `Component.prepare`."""
+        super().prepare(precision)
+        self.last_transformer = packed_block(self.last_transformer, self.numbers.quick_gelu, precision)
 
     def embed_patches(self, video: Tensor) -> Tensor:
         """See `Labeler.embed_patches`.

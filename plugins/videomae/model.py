@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ovvol_bench import Encoder, Features, SettingError
 from ovvol_bench.grids import GridCache
+from ovvol_bench.inference.blocks import BlockParts, PackedBlock
 
 from .positions import flat_table, sincos_table
 
@@ -84,11 +85,14 @@ class Attention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(dim))
         self.proj = nn.Linear(dim, dim)
 
+    def bias(self) -> Tensor:
+        """(3 D,) of queries, keys and values; that of keys is zero."""
+        return torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, D) to (B, N, D)."""
         batch, length, dim = tokens.shape
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        qkv = F.linear(tokens, self.qkv.weight, bias)
+        qkv = F.linear(tokens, self.qkv.weight, self.bias())
         query, key, value = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))  # type: ignore[no-any-return]
@@ -121,6 +125,12 @@ class Block(nn.Module):
         """(B, N, D) to (B, N, D)."""
         tokens = tokens + self.attn(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))  # type: ignore[no-any-return]
+
+    def parts(self) -> BlockParts:
+        """What it is made of, to be laid out for inference."""
+        attn, mlp = self.attn, self.mlp
+        attention = (self.norm1, attn.qkv.weight, attn.bias(), attn.proj)
+        return BlockParts(*attention, self.norm2, mlp.fc1, mlp.fc2, attn.heads)
 
 
 def initialise(module: nn.Module) -> None:
@@ -214,6 +224,11 @@ class VideoMAE(Encoder):
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)  # type: ignore[no-any-return]
+
+    def prepare(self, precision: torch.dtype) -> None:
+        """See `Component.prepare`."""
+        for index, block in enumerate(self.blocks):
+            self.blocks[index] = PackedBlock(block.parts(), precision)  # type: ignore[operator]
 
     def load_weights(self, path: Path) -> None:
         """Load a checkpoint of any layout that `checkpoint` reads."""

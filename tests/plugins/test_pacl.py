@@ -35,6 +35,13 @@ class TestPatches:
         video = some_images(6, 8, 20).unflatten(0, (2, 3))
         assert small_labeler().embed_patches(video).shape == (2, 3, 2, 5, 6)
 
+    @torch.no_grad()
+    def test_prepared_it_answers_alike(self):
+        plain, ready, video = small_labeler(), small_labeler(), some_images()[None]
+        ready.prepare(torch.bfloat16)
+        full, found = plain.embed_patches(video), ready.embed_patches(video)
+        assert (found - full).abs().max() < 0.03 * full.abs().max()
+
     def test_a_frame_does_not_depend_on_the_others(self):
         labeler, video = small_labeler(), some_images()[None]
         alone = labeler.embed_patches(video[:, 1:2])

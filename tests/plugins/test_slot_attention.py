@@ -57,11 +57,18 @@ class TestGrouping:
     def test_inference_in_parts_equals_the_training_decoder(self, monkeypatch):
         grouper, grid = small_grouper(), some_grid()
         whole = grouper.group(Features(grid), seeded(1, 2)).masks
-        monkeypatch.setattr(module, "_DECODED_AT_ONCE", 1)
+        monkeypatch.setattr(module, "_DECODED_ON_CPU", 1)
         parts = grouper.group(Features(grid), seeded(1, 2)).masks
         trained = grouper.reconstruct(grid, grouper.noise(seeded(1, 2))).masks
         assert torch.allclose(parts, whole, atol=1e-6)
         assert torch.allclose(trained, whole, atol=1e-6)
+
+    @torch.no_grad()
+    def test_prepared_it_answers_alike(self):
+        plain, ready, grid = small_grouper(), small_grouper(), some_grid()
+        ready.prepare(torch.bfloat16)
+        full, found = (each.group(Features(grid), seeded(1, 2)).masks for each in (plain, ready))
+        assert (found - full).abs().max() < 0.02
 
     def test_decoder_equals_one_mlp_pass_a_slot_and_patch(self):
         grouper, slots = small_grouper(), torch.randn(2, 3, 8)

@@ -34,6 +34,13 @@ def small_pretraining(**settings):
 
 
 class TestEncoder:
+    @torch.no_grad()
+    def test_prepared_it_answers_alike(self):
+        encoder, ready, video = small_encoder(), small_encoder(), some_video()
+        ready.prepare(torch.bfloat16)
+        full, found = encoder.encode(video).grid, ready.encode(video).grid
+        assert (found - full).abs().max() < 0.03 * full.abs().max()
+
     @pytest.mark.parametrize("tubelet", [1, 2])
     @pytest.mark.parametrize("positions", ["sincos3d", "flat"])
     def test_grid_of_features(self, tubelet, positions):

@@ -1,0 +1,47 @@
+"""Softmax attention without gradients, as quick as the device allows."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SCORES_AT_ONCE = 2**21
+"""Scores kept at a time: 4 MiB of bfloat16, so that a block stays in the cache between its three steps."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Mix values by the softmax of query-key products.
+
+    On a CPU in bfloat16, PyTorch's fused kernel reaches a fifth of a matrix product's speed (2.15, AVX-512);
+    there the scores of a block of queries are computed, normalised and used before the next block's. Scores
+    and weights are then rounded to bfloat16; sums and the softmax itself are float32.
+
+    Args:
+        query: (B, H, N, d), scaled already.
+        key: (B, H, N, d).
+        value: (B, H, N, d).
+
+    Returns:
+        (B, H, N, d) of the values' type.
+    """
+    if value.device.type != "cpu" or value.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    with torch.autocast("cpu", enabled=False):
+        found = _by_blocks(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
+    return found.view(query.shape)
+
+
+def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`attend` for (G, N, d), G clips and heads in one, some of them and some of the queries at a time."""
+    groups, length, _ = query.shape
+    at_once = min(groups, max(torch.get_num_threads(), _SCORES_AT_ONCE // length**2))
+    rows = min(length, max(1, _SCORES_AT_ONCE // (at_once * length)))
+    found = torch.empty_like(query, memory_format=torch.contiguous_format)
+    for first in range(0, groups, at_once):
+        some = slice(first, first + at_once)
+        keys = key[some].transpose(1, 2)
+        for start in range(0, length, rows):
+            scores = query[some, start : start + rows] @ keys
+            torch.bmm(scores.softmax(dim=-1), value[some], out=found[some, start : start + rows])
+    return found
