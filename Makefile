@@ -22,8 +22,8 @@ check: $(STAMP)  ## Formatting, lint, types, examples in docstrings, results and
 	$(BIN)/pytest --doctest-modules ovvol_bench plugins baselines
 	$(BIN)/ovvol-bench results check results
 
-bench: $(STAMP)  ## Time the hot paths; compare two runs with --benchmark-compare.
-	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+bench: $(STAMP)  ## Time the hot paths; ARGS: of pytest-benchmark, see benchmarks/README.md.
+	OMP_NUM_THREADS=1 $(BIN)/pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
 
 constraints: $(STAMP)  ## Write down the exact versions in use.
 	$(BIN)/pip freeze --exclude-editable | grep -v '^ovvol' > constraints.txt

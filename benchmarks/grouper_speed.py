@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 
 import torch
+from clip_scenes import draws, features_of
 from tabulate import tabulate
 
 from ovvol_bench import Features, Grouper
 from ovvol_bench.registry import load_registry
 
 SIZES = {"8 x 12 x 16, D = 192": (8, 12, 16, 192), "8 x 14 x 25, D = 768": (8, 14, 25, 768)}
-REGIONS = 9
 OTHER_SPAN = {
     "agglomerative": "frame",
     "found": "clip",
@@ -26,17 +26,6 @@ OTHER_SPAN = {
     "spectral": "frame",
     "tokencut": "frame",
 }
-
-
-def features_of(steps: int, height: int, width: int, dim: int) -> Features:
-    """Nine regions in three rows, each with a direction of its own, and noise."""
-    draw = torch.Generator().manual_seed(0)
-    rows, columns = torch.arange(height) * 3 // height, torch.arange(width) * 3 // width
-    regions = (3 * rows[:, None] + columns).expand(1, steps, -1, -1)
-    grid = torch.randn(REGIONS, dim, generator=draw)[regions]
-    grid = grid + torch.randn(grid.shape, generator=draw)
-    attention = torch.rand(1, steps, 12, height, width, generator=draw)
-    return Features(grid, {"keys": grid, "attention": attention})
 
 
 def groupers(dim: int) -> Iterator[tuple[str, Grouper]]:
@@ -56,7 +45,7 @@ def seconds(grouper: Grouper, features: Features, rounds: int) -> float:
     for _ in range(rounds + 1):
         start = time.process_time()
         with torch.inference_mode():
-            grouper.group(features, [torch.Generator().manual_seed(0)])
+            grouper.group(features, draws())
         times.append(time.process_time() - start)
     return statistics.median(times[1:])
 
@@ -66,7 +55,7 @@ def main(rounds: str = "3") -> None:
     torch.set_num_threads(1)
     table: dict[str, dict[str, str]] = {}
     for title, shape in SIZES.items():
-        features = features_of(*shape)
+        features = features_of(shape[:3], shape[3])
         for name, grouper in groupers(shape[-1]):
             found = seconds(grouper, features, int(rounds))
             table.setdefault(name, {"grouper": name})[title] = f"{found:.3f}"

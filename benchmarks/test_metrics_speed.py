@@ -65,12 +65,6 @@ def test_columns(benchmark, data):
     assert len(columns) == len(predictions.frame_indices)
 
 
-def test_reading_a_run_of_shards(benchmark, data, folder):
-    predictions, _ = data
-    got = benchmark(read_predictions, folder)
-    assert got.clip_ids == predictions.clip_ids
-
-
 @pytest.mark.parametrize("extent", ["ap50", "motion", "sweep"])
 def test_from_file_to_numbers(benchmark, data, folder, extent):
     """Reading included; the truth is a table already."""

@@ -1,0 +1,82 @@
+"""Speed of the networks: VideoMAE's features and PACL's patch embeddings.
+
+    pytest benchmarks/test_networks_speed.py --benchmark-enable -m ''
+
+With the shipped weights, and at the paper's size (ViT-B/16, weights random), which is marked slow. Clips a
+second are among a benchmark's extra numbers.
+"""
+
+import pytest
+import torch
+
+from ovvol_bench.pipeline import autocast, embed, encode
+from ovvol_bench.registry import load_registry
+from ovvol_bench.runs.presets import load_preset
+
+CPU = torch.device("cpu")
+FRAMES = 8
+CASES = [
+    pytest.param("shapes", (96, 128), 4, id="small"),
+    pytest.param("paper", (224, 224), 1, id="paper-224x224", marks=pytest.mark.slow),
+    pytest.param("paper", (224, 400), 1, id="paper-224x400", marks=pytest.mark.slow),
+]
+PRECISIONS = ["float32", "bfloat16"]
+LARGEST_ERROR = {"float32": 1e-3, "bfloat16": 0.1}
+"""Of a clip in a batch against the clip alone in float32, as a share of the values' deviation."""
+
+
+@pytest.fixture(autouse=True)
+def inference():
+    with torch.inference_mode():
+        yield
+
+
+def component(kind, name, preset):
+    """As the preset has it; the paper's without its weights, which don't ship."""
+    options = dict(load_preset(preset).options_for(kind, name))
+    if preset == "paper":
+        options = {key: value for key, value in options.items() if key not in ("weights", "pretrained")}
+        options |= {"pretrained": None} if kind == "labeler" else {}
+    torch.manual_seed(0)
+    return load_registry().build(kind, name, options).eval()
+
+
+def check_and_note(benchmark, answer, alone, precision):
+    """The last clip of the batch is what it is alone, up to the precision."""
+    assert torch.isfinite(answer).all()
+    error = (answer[-1:].float() - alone).std() / alone.std()
+    assert error < LARGEST_ERROR[precision]
+    if benchmark.stats:
+        benchmark.extra_info["clips a second"] = len(answer) / benchmark.stats.stats.median
+
+
+def run(benchmark, work, video, precision):
+    with autocast(CPU, getattr(torch, precision)):
+        answer = benchmark.pedantic(work, (video,), rounds=5, warmup_rounds=int(not benchmark.disabled))
+    check_and_note(benchmark, answer, work(video[-1:]), precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("preset", "size", "clips"), CASES)
+def test_videomae(benchmark, preset, size, clips, precision):
+    encoder = component("encoder", "videomae", preset)
+    video = torch.rand(clips, FRAMES, 3, *size, generator=torch.Generator().manual_seed(0))
+    run(benchmark, lambda frames: encode(encoder, frames).grid, video, precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("preset", "size", "clips"), CASES)
+def test_pacl(benchmark, preset, size, clips, precision):
+    labeler = component("labeler", "pacl", preset)
+    video = torch.rand(clips, FRAMES, 3, *size, generator=torch.Generator().manual_seed(0))
+    run(benchmark, lambda frames: embed(labeler, frames), video, precision)
+
+
+@pytest.mark.parametrize("preset", ["shapes", pytest.param("paper", marks=pytest.mark.slow)])
+def test_prompts(benchmark, preset):
+    labeler = component("labeler", "pacl", preset)
+    prompts = [
+        f"a photo of a {texture} {form}" for texture in ("striped", "plain") for form in ("star", "cross")
+    ]
+    rows = benchmark(labeler.embed_text, prompts)
+    torch.testing.assert_close(rows[1:2], labeler.embed_text(prompts[1:2]), atol=1e-4, rtol=1e-3)
