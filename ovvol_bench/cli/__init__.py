@@ -20,6 +20,7 @@ COMMANDS = (
     "train",
     "eval",
     "ladder",
+    "bench",
     "export",
     "table",
     "compare",

@@ -52,11 +52,17 @@ def registry_from(context: click.Context) -> Registry:
     Raises:
         PluginError: if a ``--plugin`` file is missing or broken.
     """
-    files: tuple[Path, ...] = context.meta.get(_FILES, ())
+    files = plugin_files(context)
     loaded: dict[tuple[Path, ...], Registry] = context.meta.setdefault(_REGISTRY, {})
     if files not in loaded:
         loaded[files] = load_registry(files)
     return loaded[files]
+
+
+def plugin_files(context: click.Context) -> tuple[Path, ...]:
+    """The ``--plugin`` files of this call."""
+    files: tuple[Path, ...] = context.meta.get(_FILES, ())
+    return files
 
 
 def settings_option(command: Decorated) -> Decorated:

@@ -145,10 +145,10 @@ def _select(registry: Registry, options: dict[str, Any]) -> Selection:
     if options["matrix"]:
         matrix = load_matrix(options["matrix"])
         preset, names = matrix.over(preset), matrix.names()
-    return select(preset, registry, names | typed, _settings(options), **chosen)
+    return select(preset, registry, names | typed, typed_settings(options), **chosen)
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def typed_settings(options: Mapping[str, Any]) -> Settings:
     """What ``--weights-from`` and ``-o`` set; the latter counts where both do."""
     settings: Settings = dict(options["settings"])
     if options["weights_from"]:

@@ -10,14 +10,15 @@ from ovvol_bench.report.readme import readme_is_stale
 from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
 from ovvol_bench.report.results_files import COMPONENTS, Result, read_result, result_documents
 from ovvol_bench.runs.files import write_json
+from ovvol_bench.throughput.files import FOLDER, load_throughput
 
 
 def problems(folder: Path) -> Iterator[str]:
     """What is wrong in a folder of results, a line each; nothing if it is in order.
 
     Every JSON file must be a result with the digest of its content, at
-    ``<dataset>/<encoder>+<grouper>+<labeler>/<id>.json``, or published numbers in ``reference/``; the README
-    must say what they say.
+    ``<dataset>/<encoder>+<grouper>+<labeler>/<id>.json``, published numbers in ``reference/``, or speeds in
+    ``throughput/``; the README must say what they say.
 
     Raises:
         DataError: if the folder is missing.
@@ -33,7 +34,9 @@ def problems(folder: Path) -> Iterator[str]:
 
 def _of_results(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*.json")):
-        if path.parent != folder / REFERENCE_FOLDER:
+        if path.parent == folder / FOLDER:
+            yield from _of_throughput(path)
+        elif path.parent != folder / REFERENCE_FOLDER:
             yield from _of_result(path, folder)
     try:
         load_references(folder / REFERENCE_FOLDER)
@@ -52,6 +55,13 @@ def _of_result(path: Path, folder: Path) -> Iterator[str]:
     place = place_of(result)
     if path.relative_to(folder) != place:
         yield f"{path}: expected at {folder / place}, by its content"
+
+
+def _of_throughput(path: Path) -> Iterator[str]:
+    try:
+        load_throughput([path])
+    except DataError as error:
+        yield str(error)
 
 
 def place_of(result: Result) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.runs.spec import sealed
+from ovvol_bench.throughput.files import is_throughput
 
 SCHEMA = 1
 COMPONENTS = ("encoder", "grouper", "labeler")
@@ -142,7 +143,7 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
         document = _read_json(path)
         if named or claims_to_be_result(document):
             results.append(parse_result(document, str(path)))
-        elif not is_reference(document):
+        elif not is_reference(document) and not is_throughput(document):
             skipped += 1
     return LoadedResults(_newest_only(results), skipped)
 
@@ -259,7 +260,11 @@ def _newest_only(results: Iterable[Result]) -> list[Result]:
 
 def machine_label(result: Result) -> str:
     """The machine in words, for example ``NVIDIA H100, 16 cores, torch 2.15``; speeds depend on it."""
-    machine = result.get("machine", {})
+    return machine_text(result.get("machine", {}))
+
+
+def machine_text(machine: Mapping[str, Any]) -> str:
+    """The ``machine`` object of a result in words."""
     cores = f"{machine['cores']} cores" if machine.get("cores") else None
     torch = f"torch {machine['torch']}" if machine.get("torch") else None
     known = [str(part) for part in (machine.get("gpu"), machine.get("cpu"), cores, torch) if part]

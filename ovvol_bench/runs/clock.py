@@ -16,10 +16,14 @@ Stage = tuple[str, ...]
 
 
 class Clock:
-    """Sums the seconds of each stage; several combinations may share a stage."""
+    """Sums the seconds of each stage; several combinations may share a stage.
+
+    Attributes:
+        device: that is brought to rest.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._seconds: defaultdict[Stage, float] = defaultdict(float)
         self._started = time.perf_counter()
 
@@ -57,5 +61,5 @@ class Clock:
         return Timing(clips, time.perf_counter() - self._started - others, mine)
 
     def _rest(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -108,9 +108,9 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "id": spec.id,
         "error": outcome.error,
         "dataset": _dataset(spec.dataset, truth),
-        "encoder": _part(spec.encoder),
-        "grouper": _part(spec.grouper),
-        "labeler": _part(spec.labeler),
+        "encoder": part_record(spec.encoder),
+        "grouper": part_record(spec.grouper),
+        "labeler": part_record(spec.labeler),
         "oracle": spec.oracle,
         "naming": dict(spec.naming),
         **_seeds(spec),
@@ -140,7 +140,8 @@ def error_text(error: BaseException) -> str:
     return str(error) if isinstance(error, OvvolError) else f"{type(error).__name__}: {error}"
 
 
-def _part(part: PartSpec) -> dict[str, Any]:
+def part_record(part: PartSpec) -> dict[str, Any]:
+    """The ``encoder``, ``grouper`` or ``labeler`` object of a result."""
     return {
         "name": part.name,
         "plugin": part.plugin,

@@ -1,0 +1,240 @@
+"""``ovvol-bench bench``: how fast combinations are, stage by stage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ovvol_bench.cli.common import (
+    Settings,
+    echo_json,
+    format_option,
+    plugin_files,
+    plugin_option,
+    registry_from,
+    settings_option,
+)
+from ovvol_bench.cli.run import part_options, typed_settings
+from ovvol_bench.errors import SettingError
+
+if TYPE_CHECKING:
+    from ovvol_bench.registry import Registry
+    from ovvol_bench.throughput.files import Throughput
+    from ovvol_bench.throughput.request import Request
+
+PASSED_ON = ("batch_sizes", "repeats", "warmup", "device", "threads", "plugins", "random_weights")
+OF_SHOW = {"show", "style", "picture", "metric", "results"}
+"""Options that count beside ``--show``."""
+
+
+def read_sizes(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[tuple[int, int], ...] | None:
+    """HEIGHTxWIDTH between commas; None if the option was not given."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d+x\d+(,\d+x\d+)*", text):
+        raise click.BadParameter(
+            f"'{text}' is no list of sizes; expected HEIGHTxWIDTH, as in 224x224,224x400"
+        )
+    sides = [size.split("x") for size in text.split(",")]
+    return tuple((int(height), int(width)) for height, width in sides)
+
+
+def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise click.BadParameter(f"'{text}' is no list of batch sizes; expected numbers, as in 1,4,16")
+    return tuple(int(size) for size in text.split(","))
+
+
+@click.command()
+@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@part_options
+@settings_option
+@click.option(
+    "--weights-from",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Take the official checkpoints from a folder, as in run.",
+)
+@click.option(
+    "--random-weights/--no-random-weights",
+    default=False,
+    help="Draw all weights: speed doesn't depend on them, and the result says so.",
+)
+@click.option(
+    "--sizes",
+    metavar="HxW,...",
+    callback=read_sizes,
+    help="Sizes that frames are resized to; by default the dataset's own.",
+)
+@click.option(
+    "--batch-sizes",
+    metavar="CLIPS,...",
+    default="1,4",
+    show_default=True,
+    callback=read_batch_sizes,
+    help="Clips at a time.",
+)
+@click.option(
+    "--fidelity",
+    type=click.Choice(["fast", "reference", "both"]),
+    default="fast",
+    show_default=True,
+    help="both: how far fast is from reference, too.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 for fast where the hardware has it.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--repeats", type=int, default=5, show_default=True, metavar="BATCHES", help="Batches that are measured."
+)
+@click.option(
+    "--warmup",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="BATCHES",
+    help="Batches before, that are not.",
+)
+@click.option("--threads", type=int, metavar="N", help="Threads of PyTorch; by default its own choice.")
+@click.option("--limit", type=int, metavar="CLIPS", help="Compare fidelities on the first so many clips.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of the result; by default results/throughput/PRESET-COMBINATION-MACHINE.json.",
+)
+@click.option(
+    "--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw speed against accuracy (PNG)."
+)
+@click.option("--metric", default="ap50", show_default=True, help="Of the picture, as ap50@vid-reference.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Where the picture's accuracies are.",
+)
+@click.option(
+    "--show",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="PATH",
+    help="Measure nothing: print stored files, or folders of them (may be repeated).",
+)
+@format_option("text", "markdown", "latex", "html", "json")
+@plugin_option
+@click.pass_context
+def command(context: click.Context, /, style: str, **options: Any) -> None:
+    """Measure speed, memory and arithmetic of combinations of components.
+
+    What is timed is what run does, in a fresh process for every combination, size, batch size and fidelity.
+    Exit code 1 if some of them failed.
+    """
+    if options["show"]:
+        _check_shown(context)
+        found = _load(options["show"])
+    else:
+        found = [_measure(context, options)]
+    if style == "json":
+        echo_json(found if options["show"] else found[0])
+    else:
+        from ovvol_bench.report.throughput_tables import render_throughput
+
+        click.echo(render_throughput(found, style))
+    if options["picture"]:
+        _draw(found, options)
+    if not options["show"] and found[0]["failures"]:
+        context.exit(1)
+
+
+def _check_shown(context: click.Context) -> None:
+    """Refuse options about measuring beside ``--show``."""
+    given = click.core.ParameterSource.COMMANDLINE
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in OF_SHOW and context.get_parameter_source(name) == given:
+            raise SettingError(f"--show measures nothing; drop {parameter.opts[-1]}")
+
+
+def _load(paths: Sequence[Path]) -> list[Throughput]:
+    from ovvol_bench.throughput.files import load_throughput
+
+    return load_throughput(paths)
+
+
+def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
+    from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.runs.files import ensure_writable
+    from ovvol_bench.throughput.files import FOLDER, default_name, parse_throughput, write_throughput
+    from ovvol_bench.throughput.session import bench
+
+    registry = registry_from(context)
+    request = _request(registry, options | {"plugins": plugin_files(context)})
+    output = options["output"]
+    ensure_writable(output.parent if output else Path("results", FOLDER))
+    with progress_bars("steps") as progress:
+        result = bench(request, registry, progress)
+    path = write_throughput(output or Path("results", FOLDER, default_name(result)), result)
+    click.echo(f"wrote {path}", err=True)
+    return parse_throughput(result, str(path))
+
+
+def _request(registry: Registry, options: dict[str, Any]) -> Request:
+    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import PARTS, select
+    from ovvol_bench.throughput.request import (
+        FIDELITIES,
+        STAND_IN,
+        STAND_IN_SIZES,
+        Request,
+        with_frames,
+        with_random_weights,
+    )
+
+    preset, settings = load_preset(options["preset"]), typed_settings(options)
+    typed = {kind: options[kind] for kind in PARTS if options[kind]}
+    fields = {"fidelity": "fast", "precision": options["precision"], "limit": options["limit"]}
+    chosen = select(preset, registry, typed, settings, **fields, seeds=preset.seeds[:1])
+    framed = with_frames(chosen, registry)
+    if framed is not chosen:
+        name = chosen.datasets[0].name
+        click.echo(f"dataset '{name}' is not set up; the frames are those of {STAND_IN}, resized", err=True)
+    own = STAND_IN_SIZES if framed is not chosen else (None,)
+    if options["random_weights"]:
+        _check_drawn(settings)
+        framed = with_random_weights(framed, registry)
+    return Request(
+        framed,
+        FIDELITIES[options["fidelity"]],
+        options["sizes"] or own,
+        preset=Path(options["preset"]).stem,
+        **{name: options[name] for name in PASSED_ON},
+    )
+
+
+def _check_drawn(settings: Settings) -> None:
+    """Refuse weights beside ``--random-weights``."""
+    for kind, values in settings.items():
+        for name in ("weights", "pretrained"):
+            if name in values:
+                raise SettingError(f"--random-weights draws all weights; drop {kind}.{name}={values[name]}")
+
+
+def _draw(found: Sequence[Throughput], options: dict[str, Any]) -> None:
+    from ovvol_bench.report.results_files import load_results
+    from ovvol_bench.report.speed_chart import write_speed_chart
+
+    results = load_results([options["results"]]).results
+    click.echo(f"wrote {write_speed_chart(found, results, options['metric'], options['picture'])}", err=True)

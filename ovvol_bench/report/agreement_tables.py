@@ -1,0 +1,70 @@
+"""Tables of how far ``fast`` is from ``reference``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ovvol_bench.report.charts import percent
+from ovvol_bench.report.columns import MISSING
+from ovvol_bench.report.tables import Grid
+from ovvol_bench.throughput.files import AgreementRecord, MetricPair
+
+_HEADERS = ("method", "size", "precision", "clips", "patches %", "names %", "cosine", "least cosine")
+_NOTES = (
+    "patches: share that the same slot wins; names: share of the slots with a patch that have the same name,"
+    " or none; cosine: of patch embeddings",
+)
+
+
+def agreement_grids(entries: Sequence[AgreementRecord]) -> Iterator[Grid]:
+    """One table of slots, names and embeddings, and one of metrics; none where nothing was compared."""
+    compared = [entry for entry in entries if "error" not in entry]
+    failed = tuple(f"failed: {method_of(each)}: {each['error']}" for each in entries if "error" in each)
+    if compared:
+        cells = tuple(_cells(entry) for entry in compared)
+        numeric = (False,) * 3 + (True,) * 5
+        yield Grid("Fast against reference, same clips and draws", _HEADERS, numeric, cells, _NOTES + failed)
+        yield _metrics(compared)
+
+
+def method_of(entry: AgreementRecord) -> str:
+    """Names of encoder, grouper and labeler."""
+    return f"{entry['encoder']} + {entry['grouper']} + {entry['labeler']}"
+
+
+def _cells(entry: AgreementRecord) -> tuple[str, ...]:
+    cosine = entry["patch_cosine"]
+    return (
+        method_of(entry),
+        "x".join(map(str, entry["size"])),
+        entry["precision"],
+        str(entry["clips"]),
+        percent(entry["patches_same"], 2),
+        percent(entry["names_same"], 2),
+        *(f"{cosine[name]:.5f}" if cosine else MISSING for name in ("mean", "least")),
+    )
+
+
+def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
+    """A line a combination and number."""
+    cells = tuple(
+        (method_of(entry), "x".join(map(str, entry["size"])), name, *_pair(name, pair))
+        for entry in entries
+        for name, pair in entry["metrics"].items()
+    )
+    headers = ("method", "size", "metric", "reference", "fast", "difference")
+    return Grid("Metrics of fast against reference", headers, (False,) * 3 + (True,) * 3, cells, ())
+
+
+def _pair(name: str, pair: MetricPair) -> tuple[str, str, str]:
+    """Both numbers and the difference; of shares in percent, and in points."""
+    scale = 1 if "_per_" in name else 100
+    reference, fast, difference = (
+        None if value is None else scale * value
+        for value in (pair["reference"], pair["fast"], pair["difference"])
+    )
+    return _text(reference, ""), _text(fast, ""), _text(difference, "+")
+
+
+def _text(value: float | None, sign: str) -> str:
+    return MISSING if value is None else f"{value:{sign}.2f}"

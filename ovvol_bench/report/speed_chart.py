@@ -1,0 +1,148 @@
+"""The picture of speed against accuracy: clips a second of throughput files, a metric of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ovvol_bench.errors import DataError, SettingError, nearest
+from ovvol_bench.files import replacing
+from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
+from ovvol_bench.report.results_files import COMPONENTS, Result
+from ovvol_bench.report.rows import Stat
+from ovvol_bench.report.throughput_tables import by_machine, machine_of, method_of
+from ovvol_bench.runs.spec import SAYS_WHERE
+from ovvol_bench.throughput.files import RowRecord, SpreadRecord, Throughput
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLORS = {"fast": BLUE, "reference": ORANGE}
+_WIDE = 5.0
+"""Ratio of the fastest to the slowest from which on speeds are drawn on a logarithmic scale."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A combination at its fastest batch size.
+
+    Attributes:
+        label: its names.
+        fidelity: ``fast`` or ``reference``.
+        speed: clips a second.
+        accuracy: over the seeds of the results.
+    """
+
+    label: str
+    fidelity: str
+    speed: SpreadRecord
+    accuracy: Stat
+
+
+def write_speed_chart(
+    measured: Sequence[Throughput], results: Sequence[Result], metric: str, path: Path
+) -> Path:
+    """Draw the combinations whose accuracy is known into a PNG file, a panel a machine.
+
+    Args:
+        measured: throughput at the dataset's own size; other sizes are left out, results don't have them.
+        results: of the same combinations, weights, fidelity and dataset.
+        metric: on the vertical axis, ``NAME`` or ``NAME@PROTOCOL``.
+        path: of the file.
+
+    Returns:
+        The path.
+
+    Raises:
+        SettingError: if no result has the metric, or several protocols have it.
+        DataError: if no combination is in both.
+    """
+    key = _key(results, metric)
+    panels = {machine_of(same[0]): list(_points(same, results, key)) for same in by_machine(measured)}
+    panels = {machine: points for machine, points in panels.items() if points}
+    if not panels:
+        raise DataError(
+            f"no result has '{key}' for a combination that was measured at the dataset's own size, with the"
+            " same settings, weights, fidelity and dataset. Make some with: ovvol-bench run, results add"
+        )
+    with replacing(path) as temporary:
+        _figure(panels, key).savefig(temporary)
+    return path
+
+
+def _key(results: Sequence[Result], metric: str) -> str:
+    keys = sorted({key for result in results for key in result["metrics"]})
+    found = [key for key in keys if metric in (key, key.split("@")[0])]
+    if len(found) != 1:
+        which = f"one of {', '.join(found)}" if found else "a metric of the results"
+        hint = nearest(metric, keys)
+        raise SettingError(f"--metric {metric}: expected {which}.{hint}")
+    return found[0]
+
+
+def _points(measured: Sequence[Throughput], results: Sequence[Result], key: str) -> Iterator[Point]:
+    """The combinations of one machine that are in the results."""
+    accuracies: dict[Any, list[float]] = {}
+    for result in results:
+        score = result["metrics"].get(key)
+        if score is not None and score["value"] is not None:
+            which = (result["dataset"]["fingerprint"], _identity(result), result.get("fidelity"))
+            accuracies.setdefault(which, []).append(score["value"])
+    for which, row in _fastest(measured).items():
+        if which in accuracies:
+            yield Point(method_of(row), row["fidelity"], row["clips_per_s"], Stat.of(accuracies[which]))
+
+
+def _fastest(measured: Sequence[Throughput]) -> dict[Any, RowRecord]:
+    """By dataset, combination and fidelity the row of the fastest batch size."""
+    fastest: dict[Any, RowRecord] = {}
+    for of in measured:
+        for row in of["rows"]:
+            which = (of["dataset"]["fingerprint"], _identity(row), row["fidelity"])
+            known = fastest.get(which)
+            slower = known is not None and known["clips_per_s"]["median"] > row["clips_per_s"]["median"]
+            if not row["resized"] and not slower:
+                fastest[which] = row
+    return fastest
+
+
+def _identity(record: Any) -> tuple[Any, ...]:
+    """Names, settings and weights of the three parts, of a row or a result."""
+    return tuple(
+        (part["name"], repr(sorted(_settings(part).items())), part.get("weights_sha256"))
+        for part in (record[kind] for kind in COMPONENTS)
+    )
+
+
+def _settings(part: Any) -> dict[str, Any]:
+    return {key: value for key, value in part.get("options", {}).items() if key not in SAYS_WHERE}
+
+
+def _figure(panels: dict[str, list[Point]], key: str) -> Figure:
+    speeds = [point.speed["median"] for points in panels.values() for point in points]
+    wide = max(speeds) > _WIDE * min(speeds)
+    heading = Heading(f"Speed against {key}", "clips a second at the fastest batch size, with quartiles")
+    with chart(0.8 + 3.4 * len(panels), heading, rows=len(panels), sharey=True) as (figure, axes):
+        for panel, (machine, points) in zip(axes, panels.items(), strict=True):
+            panel.set_title(machine)
+            panel.grid(linewidth=0.7)
+            for point in points:
+                _draw(panel, point, 1 if "_per_" in key else 100)
+            panel.set_xlabel("clips/s")
+            panel.set_ylabel(key if "_per_" in key else f"{key} %")
+            panel.margins(x=0.25, y=0.15)
+            panel.set(xscale="log") if wide else panel.set_xlim(left=0)
+        return figure
+
+
+def _draw(axes: Axes, point: Point, scale: float) -> None:
+    speed, value = point.speed["median"], scale * point.accuracy.mean
+    across = [[speed - point.speed["low"]], [point.speed["high"] - speed]]
+    up = None if point.accuracy.std is None else scale * point.accuracy.std
+    color = paint(_COLORS[point.fidelity])
+    axes.errorbar(speed, value, xerr=across, yerr=up, fmt="o", color=color, capsize=2, linewidth=0.9)
+    label = point.label if point.fidelity == "fast" else f"{point.label} ({point.fidelity})"
+    axes.annotate(label, (speed, value), (4, 4), textcoords="offset points", fontsize=7)

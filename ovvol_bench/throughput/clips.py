@@ -1,0 +1,94 @@
+"""The frames that are measured on: a dataset's own, resized where asked, as many as are needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import gcd
+
+import numpy as np
+import torch
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.readers import Image
+from ovvol_bench.data.transforms import Size, resize_frames
+from ovvol_bench.errors import DataError
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import clip_infos, fit
+from ovvol_bench.runs.plan import Plan, make_plan
+from ovvol_bench.runs.selection import Choice, Selection
+from ovvol_bench.runs.spec import canonical_digest
+from ovvol_bench.types import Clip, ClipInfo
+
+PATCH = 16
+
+
+class MeasuredClips(Dataset):
+    """Clips of another dataset at one size; from the start again, under new ids, where it has too few.
+
+    Args:
+        dataset: whose clips.
+        size: (height, width) that frames are resized to, pixels; None leaves them as they are.
+        count: clips.
+
+    Raises:
+        DataError: by ``clip``, if frames that are left as they are have several sizes.
+    """
+
+    def __init__(self, dataset: Dataset, size: Size | None, count: int) -> None:
+        self.vocabulary, self.skipped = dataset.vocabulary, dataset.skipped
+        self._dataset, self._size, self._count = dataset, size, count
+        self._shape: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def info(self, index: int) -> ClipInfo:
+        """See ``Dataset.info``."""
+        return self._named(self._dataset.info(index % len(self._dataset)), index)
+
+    def clip(self, index: int) -> Clip:
+        """See ``Dataset.clip``."""
+        clip = self._dataset.clip(index % len(self._dataset))
+        frames = clip.frames
+        if self._size not in (None, frames.shape[1:3]):
+            frames = resize_frames(as_stored(clip), self._size)
+        self._shape = self._shape or frames.shape
+        if frames.shape != self._shape:
+            raise DataError(
+                f"clips of this dataset differ in size: {self._shape[1:3]} and {frames.shape[1:3]}."
+                " Choose what to resize them to, as in --sizes 224x400"
+            )
+        return Clip(self._named(clip.info, index), frames)
+
+    def fingerprint(self) -> str:
+        """See ``Dataset.fingerprint``."""
+        return canonical_digest([self._dataset.fingerprint(), self._size, self._count])
+
+    def _named(self, info: ClipInfo, index: int) -> ClipInfo:
+        turn = index // len(self._dataset)
+        again = {name: f"{getattr(info, name)} again {turn}" for name in ("id", "video")}
+        return replace(info, **again) if turn else info  # type: ignore[arg-type]
+
+
+def as_stored(clip: Clip) -> Image:
+    """(T, H, W, 3) uint8: a clip's frames as a decoder gives them."""
+    stored: Image = np.rint(clip.frames * np.float32(255)).astype(np.uint8)
+    return stored
+
+
+def sized(registry: Registry, dataset: Choice, size: Size | None) -> Choice:
+    """The dataset, told to resize as it reads, where it can be and nothing else was chosen."""
+    if size is None:
+        return dataset
+    return fit(registry, "dataset", dataset, {"short_side": min(size), "multiple": gcd(PATCH, *size)})
+
+
+def plan_at(
+    selection: Selection, registry: Registry, device: torch.device, size: Size | None, count: int | None
+) -> Plan:
+    """The plan of a selection on so many clips at one size, or on all of the dataset's (None)."""
+    dataset = sized(registry, selection.datasets[0], size)
+    plan = make_plan(replace(selection, limit=count), dataset, registry, device)
+    clips = MeasuredClips(plan.dataset, size, count or len(plan.infos))
+    spec = replace(plan.dataset_spec, digest=clips.fingerprint())
+    return replace(plan, dataset=clips, dataset_spec=spec, infos=clip_infos(clips, None))
