@@ -86,7 +86,7 @@ class ImageFolder(Dataset):
         pixels = _read(self._root / self._images.name(index))
         height, width = pixels.shape[:2]
         size = target_size((height, width), *self._size)
-        return Clip(self._info(index, (height, width)), resize_frames([pixels], size))
+        return Clip(self._info(index, (height, width)), resize_frames([pixels], size, 1))
 
     def fingerprint(self) -> str:
         """Hash of all names, the vocabulary's and the size."""

@@ -10,6 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.types import Floats
@@ -67,11 +69,14 @@ class FrameReader(ABC):
         Raises:
             DecodeError: if a frame can't be read or has another size than the first.
         """
-        return resize_frames(self.images(indices), size or self.frame_size)
+        return resize_frames(self.images(indices), size or self.frame_size, len(indices))
 
     def stored(self, indices: Sequence[int]) -> Image:
         """Decode frames, see ``images``; returns (T, H, W, 3) uint8 RGB."""
-        return np.stack(list(self.images(indices)))
+        frames = np.empty((len(indices), *self.frame_size, 3), np.uint8)
+        for target, image in zip(frames, self.images(indices), strict=True):
+            target[...] = image
+        return frames
 
 
 class FrameFolder(FrameReader):
@@ -110,7 +115,7 @@ def read_image(file: Path, expected: Size | None = None) -> Image:
     Raises:
         DecodeError: if the file is missing, no image, or not of the ``expected`` (height, width).
     """
-    pixels = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels: Any = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         state = "is not a readable image" if file.exists() else "does not exist"
         raise DecodeError(f"Frame {file} {state}. Extract it again or leave its video out of the list.")
@@ -119,13 +124,17 @@ def read_image(file: Path, expected: Size | None = None) -> Image:
             f"Frame {file} is {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width); expected "
             f"{expected[0]} x {expected[1]}, as annotated or as the video's first frame. Extract it again."
         )
-    return _rgb(pixels)
+    image: Image = pixels
+    return image
 
 
 def image_size(file: Path) -> Size:
-    """(height, width) of an image, pixels."""
-    height, width = read_image(file).shape[:2]
-    return height, width
+    """(height, width) of an image, pixels, from its header.
+
+    Raises:
+        DecodeError: if the file is missing or no image.
+    """
+    return read_header(file).size
 
 
 class DecordReader(FrameReader):
@@ -151,9 +160,9 @@ class DecordReader(FrameReader):
             return self.frame_count
         return bisect_left(range(self.frame_count), True, key=self._fails)
 
-    def images(self, indices: Sequence[int]) -> Image:
-        """See ``FrameReader.images``; one array of all frames."""
-        return np.asarray(self._video.get_batch(list(indices)).asnumpy(), np.uint8)
+    def images(self, indices: Sequence[int]) -> Iterator[Image]:
+        """See ``FrameReader.images``; the next frame is decoded while one is used."""
+        return _ahead(self._video[index].asnumpy() for index in indices)
 
     def _fails(self, index: int) -> bool:
         try:
@@ -189,8 +198,8 @@ class OpenCVReader(FrameReader):
         return self._next
 
     def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``."""
-        return map(self._frame, indices)
+        """See ``FrameReader.images``; the next frame is decoded while one is used."""
+        return _ahead(map(self._frame, indices))
 
     def _restart(self) -> None:
         self._capture = cv2.VideoCapture(str(self._path))
@@ -206,6 +215,15 @@ class OpenCVReader(FrameReader):
             raise DecodeError(f"frame {index} can't be decoded")
         self._next += 1
         return _rgb(pixels)
+
+
+def _ahead(images: Iterator[Image]) -> Iterator[Image]:
+    """The same images; each is made by another thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, images, None)
+        while (image := following.result()) is not None:
+            following = thread.submit(next, images, None)
+            yield image
 
 
 def _rgb(pixels: Any) -> Image:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import TrainingVideos
-from ovvol_bench.data.readers import Probe, read_image
+from ovvol_bench.data.readers import FrameFolder, Probe
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.data.video import VideoFile
 from ovvol_bench.data.workers import Worker
@@ -104,9 +104,7 @@ class FolderVideos(TrainingVideos):
         """See ``TrainingVideos.frames``; a frame of another size than the first is an error too."""
         numbers = self._numbers[self._offsets[index] : self._offsets[index + 1]][list(positions)].tolist()
         files = [self._tree.frame(self.name(index), number) for number in numbers]
-        first = read_image(files[0])
-        height, width = first.shape[:2]
-        return np.stack([first, *(read_image(file, (height, width)) for file in files[1:])])
+        return FrameFolder(files).stored(range(len(files)))
 
     def fingerprint(self) -> str:
         """Hash of names and frame numbers."""

@@ -8,8 +8,8 @@ Those are rounded enough to show: exact ones, as ``cv2.resize`` has, move normal
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +17,9 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.types import Floats, Ints
 
 Size = tuple[int, int]
+Bytes = npt.NDArray[np.uint8]
+
+_NO_FRACTIONS = np.empty(0, np.uint16)  # OpenCV: places are whole pixels
 
 
 def target_size(size: Size, short_side: int = 224, multiple: int = 16) -> Size:
@@ -49,37 +52,63 @@ def target_size(size: Size, short_side: int = 224, multiple: int = 16) -> Size:
     return (short_side, long_side) if size[0] <= size[1] else (long_side, short_side)
 
 
-def resize_frames(frames: Iterable[npt.NDArray[np.uint8]], size: Size) -> Floats:
+def resize_frames(frames: Iterable[Bytes], size: Size, count: int) -> Floats:
     """Scale frames to [0, 1] and to one size, bilinear without antialiasing.
 
     Args:
-        frames: T arrays of (H, W, 3) uint8.
+        frames: T arrays of (H, W, 3) uint8; each is done with before the next is asked for.
         size: (h, w) of the result, pixels.
+        count: T.
 
     Returns:
-        (T, h, w, 3) float32 in [0, 1], within 1e-6 of PyTorch's ``interpolate(mode="bilinear")``.
+        (T, h, w, 3) float32 in [0, 1], within 2e-6 of PyTorch's ``interpolate(mode="bilinear")``.
     """
-    resized = [_resize(frame, size) for frame in frames]
-    return np.stack(resized) if resized else np.empty((0, *size, 3), np.float32)
+    resized = np.empty((count, *size, 3), np.float32)
+    resizers: dict[Size, _Resizer] = {}
+    for frame, target in zip(frames, resized, strict=True):
+        height, width = frame.shape[:2]
+        if (height, width) == size:
+            np.divide(frame, np.float32(255), out=target)
+            continue
+        if (height, width) not in resizers:
+            resizers[height, width] = _Resizer((height, width), size)
+        resizers[height, width].resize(frame, target)
+    return resized
 
 
-def _resize(frame: npt.NDArray[np.uint8], size: Size) -> Floats:
-    height, width, channels = frame.shape
-    if (height, width) == size:
-        return frame.astype(np.float32) / np.float32(255)
-    upper, lower, down = _neighbours(height, size[0])
-    left, right, across = _neighbours(width, size[1])
-    # Columns of all channels are one axis: long inner loops make this as quick as OpenCV.
-    columns = [(side[:, None] * channels + np.arange(channels)).ravel() for side in (left, right)]
-    flat = frame.reshape(height, -1)
-    weights = np.repeat(across, channels)
-    top, bottom = (
-        _mixed(rows.take(columns[0], 1), rows.take(columns[1], 1), weights)
-        for rows in (flat.take(upper, 0), flat.take(lower, 0))
-    )
-    mixed = _mixed(top, bottom, down[:, None])
-    mixed /= 255
-    return mixed.reshape(*size, channels)
+class _Resizer:
+    """Resizes frames of one size to another, always in the same memory: fresh pages cost as much as the work.
+
+    Args:
+        size: (height, width) of the frames, pixels.
+        new_size: (height, width) that they are resized to, pixels.
+    """
+
+    def __init__(self, size: Size, new_size: Size) -> None:
+        upper, lower, down = _neighbours(size[0], new_size[0])
+        left, right, across = _neighbours(size[1], new_size[1])
+        self._corners = [[_places(rows, columns) for columns in (left, right)] for rows in (upper, lower)]
+        self._across, self._down = np.repeat(across, 3), down[:, None]
+        self._bytes = np.empty((*new_size, 3), np.uint8)
+        self._start, self._top = (np.empty((new_size[0], 3 * new_size[1]), np.float32) for _ in range(2))
+
+    def resize(self, frame: Bytes, target: Floats) -> None:
+        """Write a frame, resized and in [0, 1], to (h, w, 3) float32, contiguous."""
+        bottom = target.reshape(self._top.shape)
+        for corners, row in zip(self._corners, (self._top, bottom), strict=True):
+            for places, values in zip(corners, (self._start, row), strict=True):
+                cv2.remap(frame, places, _NO_FRACTIONS, cv2.INTER_NEAREST, dst=self._bytes)
+                np.copyto(values, self._bytes.reshape(values.shape))
+            _mix(self._start, row, self._across)
+        _mix(self._top, bottom, self._down)
+        bottom /= 255
+
+
+def _places(rows: Ints, columns: Ints) -> npt.NDArray[np.int16]:
+    """(h, w, 2) the column and the row that every pixel is taken from, as OpenCV wants them."""
+    places = np.empty((len(rows), len(columns), 2), np.int16)
+    places[..., 0], places[..., 1] = columns, rows[:, None]
+    return places
 
 
 def _neighbours(length: int, new_length: int) -> tuple[Ints, Ints, Floats]:
@@ -91,14 +120,11 @@ def _neighbours(length: int, new_length: int) -> tuple[Ints, Ints, Floats]:
     return before, np.minimum(before + 1, length - 1), positions - before.astype(np.float32)
 
 
-def _mixed(first: npt.NDArray[Any], second: npt.NDArray[Any], weight: Floats) -> Floats:
-    """``first + (second - first) * weight`` in float32."""
-    start = first.astype(np.float32)
-    mixed = second.astype(np.float32)
-    mixed -= start
-    mixed *= weight
-    mixed += start
-    return mixed
+def _mix(first: Floats, second: Floats, weight: Floats) -> None:
+    """``second`` becomes ``first + (second - first) * weight``."""
+    second -= first
+    second *= weight
+    second += first
 
 
 def resize_boxes(boxes: Floats, size: Size, new_size: Size) -> Floats:

@@ -1,4 +1,8 @@
-"""A helper process that may hang or crash without taking a run with it."""
+"""A helper process that may hang or crash without taking a run with it.
+
+Frames come back in memory that both processes share. It has no name, so nothing is left behind however
+a process ends, and it is given back with the last array that lies in it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,29 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Timer
+from socket import socket, socketpair
+from threading import Event, Timer, local
 from typing import IO, Any, NoReturn
+
+from ovvol_bench.data.memory import keep_freed_memory
+from ovvol_bench.data.shared import CAN_SHARE, Answer, pack, unpack
 
 _LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+: ")  # decord's errors begin with the time and its source line
 _START_LIMIT = 120.0  # a fresh interpreter on a busy machine; no work of the caller is in it
 _MAIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from ovvol_bench.data.workers import serve; serve()"
+    "from ovvol_bench.data.workers import serve; serve(*map(int, sys.argv[1:]))"
 )
+_helped = local()
+
+
+def cpu_seconds() -> float:
+    """Seconds of the processor that this thread has taken, and helper processes for it."""
+    return time.thread_time() + getattr(_helped, "seconds", 0.0)
 
 
 class WorkerError(Exception):
@@ -50,14 +65,18 @@ class Worker:
         return Worker, (self._build, self._timeout, self._recycle_after)
 
     def call(self, method: str, *args: object) -> Any:
-        """Call a method of the object, from any thread; arguments and result are pickled.
+        """Call a method of the object, from any thread; arguments and result are pickled, arrays are shared.
 
         Raises:
             WorkerError: if the method raises, takes longer than the time limit, or the process dies.
         """
         if self._owner != os.getpid():  # forked: the line and the helper are the original's
             self._begin()
-        return self._line.submit(self._call, method, args).result()
+        answer: Answer = self._line.submit(self._call, method, args).result()
+        _helped.seconds = getattr(_helped, "seconds", 0.0) + answer.cpu_seconds
+        if not answer.done:
+            raise WorkerError(answer.value)
+        return answer.value
 
     def close(self) -> None:
         """Kill the process, if there is one, after the calls in line; the next call starts another."""
@@ -70,20 +89,18 @@ class Worker:
         self._line = ThreadPoolExecutor(1)  # unlike a lock it keeps the order: readers dislike going back
         self._helper: _Helper | None = None
 
-    def _call(self, method: str, args: tuple[object, ...]) -> Any:
+    def _call(self, method: str, args: tuple[object, ...]) -> Answer:
         helper = self._helper or self._start()
         try:
             helper.send((method, args))
-            done, value = helper.receive(self._timeout)
+            answer = helper.receive(self._timeout)
         except WorkerError:
             self._stop()
             raise
         self._calls += 1
         if self._calls >= self._recycle_after:
             self._stop()
-        if not done:
-            raise WorkerError(value)
-        return value
+        return answer
 
     def _stop(self) -> None:
         if self._helper is not None:
@@ -106,9 +123,20 @@ class _Helper:
     """The process and what passes to and from it."""
 
     def __init__(self) -> None:
-        command = (sys.executable, "-P", "-c", _MAIN)
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.kill = weakref.finalize(self, _end, self._process, os.getpid())
+        self._memory: socket | None = None
+        theirs: socket | None = None
+        if CAN_SHARE:
+            self._memory, theirs = socketpair()
+        passed = (theirs.fileno(),) if theirs else ()
+        self._process = subprocess.Popen(
+            (sys.executable, "-P", "-c", _MAIN, *map(str, passed)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=passed,
+        )
+        if theirs:
+            theirs.close()
+        self.kill = weakref.finalize(self, _end, self._process, self._memory, os.getpid())
 
     def send(self, value: object) -> None:
         try:
@@ -117,13 +145,13 @@ class _Helper:
         except OSError as error:
             raise WorkerError("the decoding process died") from error
 
-    def receive(self, limit: float) -> Any:
+    def receive(self, limit: float) -> Answer:
         """What the process sends next; it is killed if that takes longer than ``limit`` seconds."""
         late = Event()
         timer = Timer(limit, self._expire, [late])
         timer.start()
         try:
-            return pickle.load(_pipe(self._process.stdout))  # noqa: S301 - from our own helper
+            return unpack(_pipe(self._process.stdout), self._memory)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             reason = f"no answer within {limit:g} s" if late.is_set() else "the decoding process died"
             raise WorkerError(reason) from error
@@ -142,21 +170,28 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+def _end(process: subprocess.Popen[bytes], memory: socket | None, owner: int) -> None:
     if os.getpid() == owner:  # a forked copy leaves the original's process alone
         with process:  # closes the pipes and waits
             process.kill()
+        if memory:
+            memory.close()
 
 
-def serve() -> NoReturn:
-    """Answer calls until the other side is gone; the main function of a helper process."""
+def serve(memory: int | None = None) -> NoReturn:
+    """Answer calls until the other side is gone; the main function of a helper process.
+
+    Args:
+        memory: descriptor of the socket that shared memory is passed through; None: there is none.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then kills this process
+    keep_freed_memory()
     calls, answers = sys.stdin.buffer, _private_output()
+    passing = None if memory is None else socket(fileno=memory)
     served = pickle.load(calls)()  # noqa: S301 - from the process that started this one
-    answer: tuple[bool, Any] = (True, None)
+    answer = Answer(True, None, 0.0)
     while True:
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+        pack(answer, answers, passing)
         try:
             method, args = pickle.load(calls)  # noqa: S301
         except EOFError:
@@ -164,11 +199,13 @@ def serve() -> NoReturn:
         answer = _answer(served, method, args)
 
 
-def _answer(served: object, method: str, args: tuple[object, ...]) -> tuple[bool, Any]:
+def _answer(served: object, method: str, args: tuple[object, ...]) -> Answer:
+    before = time.process_time()
     try:
-        return True, getattr(served, method)(*args)
+        done, value = True, getattr(served, method)(*args)
     except Exception as error:  # decoders raise anything; it is reported, with the file's name
-        return False, f"{type(error).__name__}: {_first_line(error)}"
+        done, value = False, f"{type(error).__name__}: {_first_line(error)}"
+    return Answer(done, value, time.process_time() - before)
 
 
 def _first_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ def test_sizes_that_do_not_fit_are_refused_with_a_proposal(short_side, multiple)
 
 def test_frames_become_floats_in_the_unit_range_without_rounding():
     ramp = np.repeat(np.arange(0, 256, 85, dtype=np.uint8)[None, :, None], 3, axis=2)
-    resized = resize_frames([ramp, ramp], (2, 8))
+    resized = resize_frames([ramp, ramp], (2, 8), 2)
     assert resized.shape == (2, 2, 8, 3)
     assert resized.dtype == np.float32
     assert 0 <= resized.min() <= resized.max() <= 1
@@ -43,14 +43,42 @@ def test_frames_become_floats_in_the_unit_range_without_rounding():
 
 def test_frames_of_the_right_size_keep_their_values():
     frame = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    assert np.array_equal(resize_frames([frame], (6, 5))[0], frame / np.float32(255))
+    assert np.array_equal(resize_frames([frame], (6, 5), 1)[0], frame / np.float32(255))
 
 
 def test_no_frames_give_an_empty_array():
-    assert resize_frames([], (4, 6)).shape == (0, 4, 6, 3)
+    assert resize_frames([], (4, 6), 0).shape == (0, 4, 6, 3)
 
 
 def test_boxes_scale_with_both_sides_and_the_input_is_left_alone():
     boxes = np.array([[10, 20, 30, 40]], np.float32)
     assert np.allclose(resize_boxes(boxes, (100, 200), (50, 400)), [[20, 10, 60, 20]])
     assert np.array_equal(boxes, [[10, 20, 30, 40]])
+
+
+def sources(length, new_length):
+    """PyTorch's rule in float32: for every new position the old ones beside it, and the second's weight."""
+    scale, half = np.float32(length) / np.float32(new_length), np.float32(0.5)
+    places = np.maximum(scale * (np.arange(new_length, dtype=np.float32) + half) - half, np.float32(0))
+    first = places.astype(int)
+    return first, np.minimum(first + 1, length - 1), (places - first.astype(np.float32))[:, None]
+
+
+def mixed(first, second, weight):
+    return first + (second - first) * weight
+
+
+@pytest.mark.parametrize("size", [(224, 400), (50, 37), (90, 20)])
+def test_resizing_is_the_rule_to_the_last_bit(size):
+    frame = np.random.default_rng(0).integers(0, 256, (72, 61, 3), dtype=np.uint8)
+    (upper, lower, down), (left, right, across) = (
+        sources(*each) for each in zip((72, 61), size, strict=True)
+    )
+    pixels = frame.astype(np.float32)
+    rows = [mixed(pixels[place][:, left], pixels[place][:, right], across) for place in (upper, lower)]
+    expected = mixed(*rows, down[:, None]) / np.float32(255)
+    other = np.zeros((9, 5, 3), np.uint8)
+    resized = resize_frames(iter([other, frame, frame]), size, 3)
+    assert np.array_equal(resized[1], expected)
+    assert np.array_equal(resized[2], expected)
+    assert not resized[0].any(), "frames of several sizes are told apart"

@@ -6,11 +6,13 @@ import time
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context
+from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
-from ovvol_bench.data.workers import Worker, WorkerError
+from ovvol_bench.data.workers import Worker, WorkerError, cpu_seconds
 
 serve_module = partial(partial, import_module)  # a module stands in for a decoder: its functions are methods
 
@@ -108,3 +110,53 @@ def test_what_native_code_prints_does_not_disturb_answers(capfd):
     assert worker.call("system", "echo noise; echo noise >&2") == 0
     worker.close()
     assert capfd.readouterr() == ("", "")
+
+
+def memory_files() -> set[str]:
+    """What shared memory with a name there is, and memory of helpers that this process still maps."""
+    named = {path.name for path in Path("/dev/shm").iterdir()} if Path("/dev/shm").is_dir() else set()
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return named | {line.split()[0] for line in lines if "memfd:frames" in line}
+
+
+def test_large_arrays_come_back_whole_writable_and_leave_nothing():
+    before = memory_files()
+    worker = Worker(serve_module("numpy"), timeout=30)
+    counts = (3, 70_000, 99_999)
+    arrays = [worker.call("arange", count) for count in counts]
+    several = worker.call("indices", (200, 300), "f")
+    assert all(np.array_equal(array, np.arange(count)) for count, array in zip(counts, arrays, strict=True))
+    np.add(arrays[1], 1, out=arrays[1])  # they can be written to
+    assert np.array_equal(several, np.indices((200, 300)))
+    worker.close()
+    assert arrays[2][-1] == 99_998, "memory outlives the process"
+    view = arrays[1][5:]
+    del arrays, several
+    assert view[0] == 6, "and lasts as long as a part of it is used"
+    del view
+    assert memory_files() <= before
+
+
+def test_a_process_that_dies_with_large_arrays_under_way_leaves_nothing():
+    before = memory_files()
+    worker = Worker(serve_module("numpy"), timeout=0.0)
+    with pytest.raises(WorkerError, match="no answer within 0 s"):
+        worker.call("ones", (3000, 3000))
+    worker.close()
+    assert memory_files() <= before
+
+
+def test_seconds_of_the_processor_include_those_of_the_helper():
+    worker = Worker(serve_module("builtins"), timeout=60)
+    worker.call("len", ())
+    before = cpu_seconds()
+    worker.call("sum", range(3_000_000))
+    assert cpu_seconds() - before > 0.01
+    other = Worker(serve_module("time"), timeout=60)
+    other.call("gmtime", 0)
+    before = cpu_seconds()
+    other.call("sleep", 0.3)
+    assert cpu_seconds() - before < 0.2
+    worker.close()
+    other.close()

@@ -38,7 +38,7 @@ def test_golden_image_transform(golden):
     stored = load_file(golden / "image_transform.safetensors")
     for k, item in enumerate(transform["cases"]):
         image = formula_image(item["height"], item["width"])
-        frames = resize_frames([image], target_size(image.shape[:2]))
+        frames = resize_frames([image], target_size(image.shape[:2]), 1)
         normalised = (frames[0] - np.float32(transform["mean"])) / np.float32(transform["std"])
         result = normalised.transpose(2, 0, 1)
         assert list(result.shape) == item["out"]
