@@ -51,7 +51,7 @@ class MeasuredClips(Dataset):
         clip = self._dataset.clip(index % len(self._dataset))
         frames = clip.frames
         if self._size not in (None, frames.shape[1:3]):
-            frames = resize_frames(as_stored(clip), self._size)
+            frames = resize_frames(as_stored(clip), self._size, len(frames))
         self._shape = self._shape or frames.shape
         if frames.shape != self._shape:
             raise DataError(
