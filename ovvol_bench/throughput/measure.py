@@ -118,7 +118,7 @@ def _frames(job: Job, registry: Registry, plan: Plan) -> dict[str, Spread]:
 
 
 def _resized(info: ClipInfo, stored: Image, size: Size | None) -> Clip:
-    return Clip(info, resize_frames(stored, size or stored.shape[1:3]))
+    return Clip(info, resize_frames(stored, size or stored.shape[1:3], len(stored)))
 
 
 def _ends(job: Job, registry: Registry, plan: Plan, found: Predictions) -> dict[str, Spread]:
