@@ -129,69 +129,68 @@ def pool_slots(slots: Tensor, num_slots: int, patches: Tensor) -> Tensor:
     """Sums of patch embeddings over the patches that each slot wins; see `pool`.
 
     Args:
-        slots: (T, h, w) int64 slot of every patch, in [0, K).
+        slots: (..., T, h, w) int64 slot of every patch, in [0, K).
         num_slots: K.
-        patches: (T, h', w', E).
+        patches: (..., T, h', w', E).
 
     Returns:
-        (K, E) float32.
+        (..., K, E) float32.
     """
-    members = slots == torch.arange(num_slots, device=slots.device)[:, None, None, None]
-    return pool(members, patches)
+    numbers = torch.arange(num_slots, device=slots.device)[:, None, None, None]
+    return pool(slots.unsqueeze(-4) == numbers, patches)
 
 
 def winning_slots(masks: Tensor, frames: int) -> Tensor:
     """The slot with the largest weight at every patch, the first of equals.
 
     Args:
-        masks: (K, S, h, w) soft assignment.
+        masks: (..., K, S, h, w) soft assignment.
         frames: T, a multiple of S; every feature step stands for T / S frames.
 
     Returns:
-        (T, h, w) int64 in [0, K).
+        (..., T, h, w) int64 in [0, K).
 
     Raises:
         ContractError: if the masks are not finite or T is no multiple of S.
     """
-    steps = masks.shape[1]
+    steps = masks.shape[-3]
     if frames % steps:
         raise ContractError(f"The grouper returned masks of {steps} steps for a clip of {frames} frames.")
-    weights, slots = masks.max(dim=0)
+    weights, slots = masks.max(dim=-4)
     if not torch.isfinite(weights).all():
         raise ContractError("The grouper's masks hold NaN or infinite values.")
-    return slots.repeat_interleave(frames // steps, dim=0)
+    return slots.repeat_interleave(frames // steps, dim=-3)
 
 
 def pool(weights: Tensor, patches: Tensor) -> Tensor:
     """Weighted sums of patch embeddings, one matrix product in float32 even under autocast.
 
     Args:
-        weights: (K, T, h, w) of every patch in every slot.
-        patches: (T, h', w', E); resized to (h, w) bilinearly if the grids differ.
+        weights: (..., K, T, h, w) of every patch in every slot.
+        patches: (..., T, h', w', E); resized to (h, w) bilinearly if the grids differ.
 
     Returns:
-        (K, E) float32, on the device of the patches.
+        (..., K, E) float32, on the device of the patches.
 
     Raises:
         ContractError: if the numbers of frames differ.
     """
-    frames, *grid = weights.shape[1:]
-    if len(patches) != frames:
+    frames, *grid = weights.shape[-3:]
+    if patches.shape[-4] != frames:
         raise ContractError(
-            f"The labeler returned patches of {len(patches)} frames, the grouper slots of {frames}."
+            f"The labeler returned patches of {patches.shape[-4]} frames, the grouper slots of {frames}."
         )
     with torch.autocast(patches.device.type, enabled=False):
-        return weights.flatten(1).float() @ _resized(patches.float(), grid).flatten(0, 2)
+        return weights.flatten(-3).float() @ _resized(patches.float(), grid).flatten(-4, -2)
 
 
 def _resized(patches: Tensor, grid: Sequence[int]) -> Tensor:
-    """(T, h', w', E) patches on another grid of (rows, columns)."""
-    if list(patches.shape[1:3]) == list(grid):
+    """(..., h', w', E) patches on another grid of (rows, columns)."""
+    if list(patches.shape[-3:-1]) == list(grid):
         return patches
-    channels_first = patches.permute(0, 3, 1, 2)
-    return F.interpolate(channels_first, size=list(grid), mode="bilinear", align_corners=False).permute(
-        0, 2, 3, 1
-    )
+    channels_first = patches.flatten(0, -4).permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_first, size=list(grid), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).reshape(*patches.shape[:-3], *grid, -1)
 
 
 def pool_segments(pooled: Floats, segment_of_slot: npt.NDArray[np.int16], num_segments: int) -> Doubles:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ovvol_bench.components import GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.consensus import consensus
+from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
 from ovvol_bench.naming.slots import gather_evidence, name_pooled, pool_slots, winning_slots
 from ovvol_bench.pipeline import (
     NotFiniteError,
@@ -54,6 +55,31 @@ class Answer(Generic[Value]):
     def of(self: Answer[Tensor], position: int) -> Tensor:
         """The row of one clip."""
         return self.value[self.positions.index(position)]
+
+    def rows(self: Answer[Tensor], positions: Positions) -> Tensor:
+        """The rows of several clips."""
+        return _take(self.value, [self.positions.index(position) for position in positions])
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The slot of every patch of some clips.
+
+    Attributes:
+        slots: (T, h, w) int64 of each clip.
+        counts: how many slots each has, by position.
+        sums: (K, E) float32 of each clip: what a labeler makes of its slots; more rows than slots where other
+            clips of the batch have more. None before it was asked.
+    """
+
+    slots: Answer[Tensor]
+    counts: Mapping[int, int]
+    sums: Answer[Tensor] | None = None
+
+    def of(self, position: int) -> tuple[Tensor, Tensor]:
+        """Slots of one clip and their embeddings, (T, h, w) and (K, E)."""
+        assert self.sums is not None
+        return self.slots.of(position), self.sums.of(position)[: self.counts[position]]
 
 
 @dataclass(frozen=True)
@@ -192,57 +218,79 @@ class Matrix:
         """Name the slots of every clip that the run lacks and that no component failed on."""
         if not all(stage in seen.slots for stage in run.group_stages):
             return
-        for position, clip in enumerate(seen.batch.clips):
-            if run.failure:
+        wanted = tuple(
+            position
+            for position, clip in enumerate(seen.batch.clips)
+            if run.needs(clip.info.id) and all(position in seen.slots[s].positions for s in run.group_stages)
+        )
+        grouped = self._embedded(run, seen, wanted) if wanted else None
+        if grouped is None or grouped.sums is None:
+            return
+        for position in grouped.sums.positions:
+            clip = seen.batch.clips[position].info
+            localization = self._localize(run, seen, grouped, position)
+            if localization is None:
                 return
-            failed = any(position not in seen.slots[stage].positions for stage in run.group_stages)
-            if failed or not run.needs(clip.info.id):
-                continue
-            localization = self._localize(run, seen, position)
-            if localization is not None:
-                with self._clock.measure(("store", run.spec.id)):
-                    run.add(clip.info, localization)
-                self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip.info)
+            with self._clock.measure(("store", run.spec.id)):
+                run.add(clip, localization)
+            self._registry.hook.ovvol_clip_localized(localization=localization, clip=clip)
 
-    def _localize(self, run: Run, seen: Seen, position: int) -> Localization | None:
-        """The localization of one clip; None if a component failed on it or naming fails the run."""
+    def _localize(self, run: Run, seen: Seen, grouped: Grouped, position: int) -> Localization | None:
+        """The localization of one clip; None if naming fails the run."""
         naming, text = self._plan.naming, self._plan.labelers[run.spec.labeler.name].value.text
-        clip, named = seen.batch.clips[position], ("name", run.spec.id)
-        masks = [seen.slots[stage].of(position) for stage in run.group_stages]
+        clip, (slots, sums) = seen.batch.clips[position], grouped.of(position)
         try:
-            with self._clock.measure(named):
-                slots, count = merge_seeds(run.spec, clip.info.id, masks, len(clip.frames))
-                slots = slots.to(self._plan.device)
-            pooled = self._pooled(run, seen, position, (slots, count))
-            if pooled is None:
-                return None
-            with self._clock.measure(named):
-                soft = masks[0] if run.spec.consensus is None else None
-                features = features_of(seen.features, (position,)).grid[0]
-                evidence = gather_evidence(naming, slots, soft, features)
-                found = name_pooled(slots, pooled, text, naming, clip.info.frame_size, evidence)
+            with self._clock.measure(("name", run.spec.id)):
+                evidence = self._evidence(run, seen, slots, position)
+                found = name_pooled(slots, sums, text, naming, clip.info.frame_size, evidence)
                 return replace(found, input_size=input_size(clip))
         except Exception as error:
             run.failure = error
             return None
 
-    def _pooled(self, run: Run, seen: Seen, position: int, grouping: tuple[Tensor, int]) -> Tensor | None:
-        """(K, E) what the run's labeler makes of each slot of a clip; None if it failed on the clip."""
-        name, (slots, count) = run.spec.labeler.name, grouping
-        labeler = self._plan.labelers[name].value.labeler
-        if not isinstance(labeler, SlotLabeler):
-            patches = seen.patches[name]
-            if patches is None or position not in patches.positions:
+    def _evidence(self, run: Run, seen: Seen, slots: Tensor, position: int) -> Evidence:
+        """What the merger in use looks at; most look at nothing more than embeddings."""
+        naming = self._plan.naming
+        if naming.merge not in ("overlap", "features"):
+            return NO_EVIDENCE
+        soft = seen.slots[run.group_stages[0]].of(position) if run.spec.consensus is None else None
+        features = features_of(seen.features, (position,)).grid[0]
+        return gather_evidence(naming, slots.to(self._plan.device), soft, features)
+
+    def _embedded(self, run: Run, seen: Seen, wanted: Positions) -> Grouped | None:
+        """The slots of clips and what the run's labeler makes of them, brought to the host all at once.
+
+        None if grouping or labeler failed; clips that the labeler failed on have no sums.
+        """
+        try:
+            with self._clock.measure(("name", run.spec.id)):
+                grouped = merge_seeds(run.spec, seen, wanted)
+            sums = self._sums(run, seen, grouped)
+            if sums is None:
                 return None
             with self._clock.measure(("name", run.spec.id)):
-                return pool_slots(slots, count, patches.of(position))
+                slots = replace(grouped.slots, value=grouped.slots.value.cpu())
+                return Grouped(slots, grouped.counts, replace(sums, value=sums.value.cpu()))
+        except Exception as error:
+            run.failure = error
+            return None
+
+    def _sums(self, run: Run, seen: Seen, grouped: Grouped) -> Answer[Tensor] | None:
+        """(B, K, E) float32 what the run's labeler makes of every slot; None if it failed."""
+        name, most = run.spec.labeler.name, max(grouped.counts.values())
+        labeler, patches = self._plan.labelers[name].value.labeler, seen.patches.get(name)
+        if not isinstance(labeler, SlotLabeler):
+            if patches is None:
+                return None
+            shared = tuple(each for each in grouped.slots.positions if each in patches.positions)
+            with self._clock.measure(("name", run.spec.id)):
+                return Answer(pool_slots(grouped.slots.rows(shared), most, patches.rows(shared)), shared)
 
         def work(rows: Positions) -> Tensor:
-            video, infos = _take(seen.batch.video, rows), seen.batch.infos(rows)
-            return embed_slots(labeler, video, (slots[None], count), f"labeler '{name}'", infos).float()
+            video, infos, slots = _take(seen.batch.video, rows), seen.batch.infos(rows), grouped.slots
+            return embed_slots(labeler, video, (slots.rows(rows), most), f"labeler '{name}'", infos).float()
 
-        answer = self._ask(run.label_stages[2], seen.batch, (position,), work)
-        return answer.of(position) if answer else None
+        return self._ask(run.label_stages[2], seen.batch, grouped.slots.positions, work)
 
     def _ask(
         self, stage: Stage, batch: Batch, positions: Sequence[int], work: Work[Value]
@@ -286,24 +334,32 @@ class Matrix:
         ]
 
 
-def merge_seeds(spec: RunSpec, clip_id: str, masks: Sequence[Tensor], frames: int) -> tuple[Tensor, int]:
-    """Slot of every patch, of one seed or agreed upon by several.
+def merge_seeds(spec: RunSpec, seen: Seen, wanted: Positions) -> Grouped:
+    """Slot of every patch of some clips, of one seed or agreed upon by several.
 
     Args:
-        spec: says how many groups a consensus may have.
-        clip_id: the clip, whose draws the consensus uses.
-        masks: (K, S, h, w) of each seed.
-        frames: T.
-
-    Returns:
-        (T, h, w) int64 slots and how many there are.
+        spec: says of what stages, and how many groups a consensus may have.
+        seen: masks of the batch.
+        wanted: positions of the clips.
     """
+    frames = seen.batch.video.shape[1]
+    stages = [("group", spec.encoder.name, spec.grouper.name, str(seed)) for seed in spec.seeds]
+    masks = [seen.slots[stage].rows(wanted) for stage in stages]
+    winners = [winning_slots(one, frames) for one in masks]
     if spec.consensus is None:
-        return winning_slots(masks[0], frames), len(masks[0])
-    maps = np.stack([winning_slots(mask, frames).cpu().numpy() for mask in masks])
-    seed = clip_generator(spec.seeds[0], clip_id, "consensus").initial_seed() % 2**32
-    groups = consensus(maps, *spec.consensus, seed=seed)
-    return torch.from_numpy(groups), int(groups.max()) + 1
+        return Grouped(Answer(winners[0], wanted), dict.fromkeys(wanted, masks[0].shape[1]))
+    maps = torch.stack(winners, dim=1).cpu().numpy()
+    groups = [
+        consensus(by_seed, *spec.consensus, seed=_consensus_seed(spec, seen.batch.ids[position]))
+        for by_seed, position in zip(maps, wanted, strict=True)
+    ]
+    counts = [int(each.max()) + 1 for each in groups]
+    agreed = torch.from_numpy(np.stack(groups)).to(winners[0].device)
+    return Grouped(Answer(agreed, wanted), dict(zip(wanted, counts, strict=True)))
+
+
+def _consensus_seed(spec: RunSpec, clip_id: str) -> int:
+    return clip_generator(spec.seeds[0], clip_id, "consensus").initial_seed() % 2**32
 
 
 def features_of(features: Answer[Features], rows: Sequence[int]) -> Features:
