@@ -29,6 +29,7 @@ def row(speed, grouper="kmeans", batch_size=1, fidelity="fast", **fields):
         "clips_per_s": spread(speed),
         "frames_per_s": spread(8 * speed),
         "seconds": {**stages, "whole": spread(1 / speed)},
+        "cores": 1.96,
         "memory": {"loaded": 500_000_000, "host": 1_250_000_000, "device": None},
         "parameters": {"encoder": 1_820_000, "grouper": 0, "labeler": 7_000_000},
         "flops": {"encode": 10**10, "group": 0, "label": 10**9, "whole": 11 * 10**9},

@@ -67,6 +67,7 @@ _SPEED: tuple[Column, ...] = (
     ("quartiles", lambda line: _quartiles(line.row["clips_per_s"])),
     ("frames/s", lambda line: number(line.row["frames_per_s"]["median"])),
     ("x reference", lambda line: number(line.times_reference)),
+    ("cores", lambda line: number(line.row["cores"])),
     ("peak GB", lambda line: number(line.row["memory"]["host"], GIGA)),
     ("device GB", lambda line: number(line.row["memory"]["device"], GIGA)),
     ("matrix peak GFLOP/s", lambda line: number(line.row["matrix_peak"], GIGA)),

@@ -34,7 +34,8 @@ def _fastest(side: int, device: torch.device, precision: torch.dtype) -> float:
 class FlopClock(Clock):
     """Counts the arithmetic of each stage beside its seconds: products of matrices and convolutions.
 
-    PyTorch's counter sees PyTorch's own operators; kernels of other libraries and numpy are not in it.
+    PyTorch's counter sees PyTorch's own operators, of which fused ones are kept from being used; kernels of
+    other libraries and numpy are not in it.
 
     Attributes:
         flops: of every stage until now.
@@ -47,10 +48,21 @@ class FlopClock(Clock):
     @contextmanager
     def measure(self, stage: Stage) -> Iterator[None]:
         """Add the operations of the block to a stage."""
-        with super().measure(stage), FlopCounterMode(display=False) as counter:
+        with super().measure(stage), _unfused(), FlopCounterMode(display=False) as counter:
             yield
         self.flops[stage] += counter.get_total_flops()
 
     def of(self, stages: Mapping[str, tuple[Stage, ...]]) -> dict[str, int]:
         """The operations of some stages, summed under each name."""
         return {name: sum(self.flops.get(stage, 0) for stage in each) for name, each in stages.items()}
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Without the one operator that stands for a whole attention layer: it hides what is in it."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -63,6 +63,7 @@ class RowRecord(TypedDict):
     clips_per_s: SpreadRecord
     frames_per_s: SpreadRecord
     seconds: dict[str, SpreadRecord]
+    cores: float
     memory: MemoryRecord
     parameters: dict[str, int] | None
     flops: dict[str, int] | None

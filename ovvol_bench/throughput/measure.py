@@ -79,6 +79,7 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
             _passes(laps, request.warmup) | _frames(job, registry, plan) | _ends(job, registry, plan, found)
         )
         return _row(plan, asked, spreads) | {
+            "cores": laps.cores(request.warmup),
             "memory": {"loaded": loaded, **laps.memory},
             "matrix_peak": matrix_peak(device, plan.precision),
             "gpu": plan.gpu,

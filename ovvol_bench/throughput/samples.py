@@ -55,11 +55,13 @@ class Laps:
     ) -> None:
         self._clock, self._batch_size, self._tell = clock, batch_size, tell
         self._marks: list[tuple[float, Mapping[Stage, float]]] = []
+        self._processor: list[float] = []
         self.memory: Mapping[str, int | None] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
         """A batch is finished, or at 0 none yet."""
         self._marks.append((time.perf_counter(), self._clock.seconds))
+        self._processor.append(time.process_time())
         self._tell(f"clip {done} of {total}")
         if done == total:
             self.memory = peak_memory(self._clock.device)
@@ -71,6 +73,11 @@ class Laps:
             for stage, seconds in {**_by_name(before, after), WHOLE: end - start}.items():
                 samples[stage].append(seconds / self._batch_size)
         return {stage: Spread(tuple(values)) for stage, values in samples.items()}
+
+    def cores(self, warmup: int) -> float:
+        """Cores that were busy for this process, on average over the batches after the first ``warmup``."""
+        busy = self._processor[-1] - self._processor[warmup]
+        return busy / (self._marks[-1][0] - self._marks[warmup][0])
 
 
 def _by_name(before: Mapping[Stage, float], after: Mapping[Stage, float]) -> Mapping[str, float]:

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,18 @@ def test_warm_up_is_left_out():
     assert laps.memory["host"] > 0
 
 
+def test_cores_are_those_that_were_busy():
+    laps = Laps(Clock(torch.device("cpu")), 1)
+    laps("", 0, 2)
+    time.sleep(0.05)
+    laps("", 1, 2)
+    busy = time.process_time() + 0.05
+    while time.process_time() < busy:
+        pass
+    laps("", 2, 2)
+    assert laps.cores(0) < laps.cores(1) <= 1.1
+
+
 def test_quartiles_of_known_samples():
     found = Spread((4.0, 1.0, 2.0, 3.0, 5.0)).to_json()
     assert (found["low"], found["median"], found["high"]) == (2.0, 3.0, 4.0)
@@ -135,6 +148,17 @@ class TestCounting:
             with clock.measure(("encode", "a")):
                 torch.ones(2, 3) @ torch.ones(3, 4)
         assert clock.of({"encode": (("encode", "a"), ("encode", "b"))}) == {"encode": 2 * 2 * 2 * 3 * 4}
+
+    def test_an_attention_layer_hides_nothing(self):
+        clock, layer = (
+            FlopClock(torch.device("cpu")),
+            torch.nn.MultiheadAttention(16, 2, batch_first=True).eval(),
+        )
+        tokens = torch.ones(1, 10, 16)
+        with torch.inference_mode(), clock.measure(("label",)):
+            layer(tokens, tokens, tokens, need_weights=False)
+        projections, products = 4 * 2 * 10 * 16 * 16, 2 * 2 * 10 * 10 * 16
+        assert clock.flops[("label",)] == projections + products
 
     def test_the_matrix_peak_is_a_rate(self):
         assert matrix_peak(torch.device("cpu"), torch.float32) > 1e8
