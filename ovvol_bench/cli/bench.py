@@ -23,6 +23,7 @@ from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
+    from ovvol_bench.report.results_files import Result
     from ovvol_bench.throughput.files import Throughput
     from ovvol_bench.throughput.request import Request
 
@@ -142,6 +143,7 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
     What is timed is what run does, in a fresh process for every combination, size, batch size and fidelity.
     Exit code 1 if some of them failed.
     """
+    accuracies = _accuracies(options) if options["picture"] else []
     if options["show"]:
         _check_shown(context)
         found = _load(options["show"])
@@ -154,7 +156,9 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
 
         click.echo(render_throughput(found, style))
     if options["picture"]:
-        _draw(found, options)
+        from ovvol_bench.report.speed_chart import write_speed_chart
+
+        write_speed_chart(found, accuracies, options["metric"], options["picture"])
     if not options["show"] and found[0]["failures"]:
         context.exit(1)
 
@@ -205,8 +209,9 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
 
     preset, settings = load_preset(options["preset"]), typed_settings(options)
     typed = {kind: options[kind] for kind in PARTS if options[kind]}
-    fields = {"fidelity": "fast", "precision": options["precision"], "limit": options["limit"]}
-    chosen = select(preset, registry, typed, settings, **fields, seeds=preset.seeds[:1])
+    fields = {name: options[name] for name in ("precision", "limit")} | {"seeds": preset.seeds[:1]}
+    fidelities = FIDELITIES[options["fidelity"]]
+    chosen = select(preset, registry, typed, settings, fidelity=fidelities[-1], **fields)
     framed = with_frames(chosen, registry)
     if framed is not chosen:
         name = chosen.datasets[0].name
@@ -217,7 +222,7 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
         framed = with_random_weights(framed, registry)
     return Request(
         framed,
-        FIDELITIES[options["fidelity"]],
+        fidelities,
         options["sizes"] or own,
         preset=Path(options["preset"]).stem,
         **{name: options[name] for name in PASSED_ON},
@@ -232,9 +237,11 @@ def _check_drawn(settings: Settings) -> None:
                 raise SettingError(f"--random-weights draws all weights; drop {kind}.{name}={values[name]}")
 
 
-def _draw(found: Sequence[Throughput], options: dict[str, Any]) -> None:
+def _accuracies(options: dict[str, Any]) -> Sequence[Result]:
+    """The results for the picture, before anything is measured."""
     from ovvol_bench.report.results_files import load_results
-    from ovvol_bench.report.speed_chart import write_speed_chart
+    from ovvol_bench.report.speed_chart import metric_key
 
     results = load_results([options["results"]]).results
-    click.echo(f"wrote {write_speed_chart(found, results, options['metric'], options['picture'])}", err=True)
+    metric_key(results, options["metric"])
+    return results

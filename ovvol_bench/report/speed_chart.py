@@ -60,7 +60,7 @@ def write_speed_chart(
         SettingError: if no result has the metric, or several protocols have it.
         DataError: if no combination is in both.
     """
-    key = _key(results, metric)
+    key = metric_key(results, metric)
     panels = {machine_of(same[0]): list(_points(same, results, key)) for same in by_machine(measured)}
     panels = {machine: points for machine, points in panels.items() if points}
     if not panels:
@@ -73,7 +73,12 @@ def write_speed_chart(
     return path
 
 
-def _key(results: Sequence[Result], metric: str) -> str:
+def metric_key(results: Sequence[Result], metric: str) -> str:
+    """The full key of a metric.
+
+    Raises:
+        SettingError: if no result has it, or several protocols have it.
+    """
     keys = sorted({key for result in results for key in result["metrics"]})
     found = [key for key in keys if metric in (key, key.split("@")[0])]
     if len(found) != 1:

@@ -57,6 +57,8 @@ def test_measures_writes_and_prints_all(invoke, tmp_path):
         (("--encoder", "tyni"), "unknown encoder 'tyni'"),
         (("--sizes", "32x48", "-o", "encoder.dims=3"), "has a setting 'dims'"),
         (("--repeats", "0"), "--repeats must be at least 1"),
+        (("--fidelity", "reference", "--precision", "bfloat16"), "reference is float32 by definition"),
+        (("--picture", "a.png", "--results", "nowhere"), "nowhere: no such file or folder"),
         (("--random-weights", "-o", "encoder.weights=x"), "--random-weights draws all weights"),
     ],
 )

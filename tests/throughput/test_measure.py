@@ -7,13 +7,16 @@ import torch
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.predictions import ClipPrediction, pack
+from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.clock import Clock
+from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import select
 from ovvol_bench.throughput import measure as measure_module
 from ovvol_bench.throughput.agreement import agree, metrics_of, names_same, patches_same
 from ovvol_bench.throughput.arithmetic import FlopClock, matrix_peak
 from ovvol_bench.throughput.counting import SizedJob, count
 from ovvol_bench.throughput.measure import Job, measure
-from ovvol_bench.throughput.request import configurations
+from ovvol_bench.throughput.request import Request, configurations, with_frames, with_random_weights
 from ovvol_bench.throughput.samples import Laps, Spread
 from ovvol_bench.types import ClipInfo, Localization
 
@@ -240,7 +243,25 @@ def predictions_of():
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_measured_with_its_memory(request_for):
-    (row,) = measured(request_for(device="cuda"))
-    assert row["memory"]["device"] > 0
-    assert row["gpu"]
+class TestOnAGpu:
+    """What ``docs/throughput.md`` measures there, small."""
+
+    def test_memory_and_name_are_those_of_the_device(self, request_for):
+        (row,) = measured(request_for(device="cuda"))
+        assert row["memory"]["device"] > 0
+        assert row["gpu"]
+
+    @pytest.fixture
+    def paper(self):
+        registry = load_registry()
+        chosen = select(load_preset("paper"), registry, {}, {}, fidelity="fast", limit=2)
+        drawn = with_random_weights(with_frames(chosen, registry), registry)
+        fields = {"sizes": ((224, 224),), "batch_sizes": (1, 4), "device": "cuda"}
+        return Request(drawn, fidelities=("reference", "fast"), **fields)
+
+    def test_fast_is_faster_at_the_papers_size_and_agrees(self, paper):
+        reference, *fast = measured(paper)
+        assert all(each["clips_per_s"]["median"] > reference["clips_per_s"]["median"] for each in fast)
+        (entry,) = agree(SizedJob(paper, (224, 224)), silent)
+        assert entry["patches_same"] > 0.95
+        assert entry["patch_cosine"]["mean"] > 0.999
