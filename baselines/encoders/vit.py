@@ -10,23 +10,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor
+from timm.layers import GELU, LayerScale, QuickGELU
+from timm.layers.attention import Attention
+from timm.layers.mlp import Mlp
+from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
 
 from ovvol_bench import Encoder, Features, SettingError, WeightsError
 from ovvol_bench.errors import nearest
 from ovvol_bench.hub import hub_file
+from ovvol_bench.inference.blocks import BlockParts, PackedBlock
 from ovvol_bench.weights import load_strict, read_state
 
 # Parts of published files that features have no use for: classifiers and projections, decoders of masked
 # patches.
 _NOT_NEEDED = ("head*", "fc_norm.*", "pre_logits.*", "decoder*", "mask_token")
 _HUB_FILE = "model.safetensors"
+_ACTIVATIONS: dict[type, Literal["gelu", "quick_gelu"]] = {
+    nn.GELU: "gelu",
+    GELU: "gelu",
+    QuickGELU: "quick_gelu",
+}
 
 
 class FrameTransformer(Encoder):
@@ -74,6 +84,12 @@ class FrameTransformer(Encoder):
             maps["attention"] = attention.unflatten(2, shape[2:]).unflatten(0, shape[:2])
         return Features(tokens[:, first:].unflatten(1, shape[2:]).unflatten(0, shape[:2]), maps)
 
+    def prepare(self, precision: torch.dtype) -> None:
+        """See `Component.prepare`: all blocks but the last one, whose queries and keys are looked at."""
+        for index, block in enumerate(self.model.blocks[:-1]):
+            if (parts := _parts(block)) is not None:
+                self.model.blocks[index] = PackedBlock(parts, precision)
+
     def load_weights(self, path: Path) -> None:
         """Load a file of timm's, or one of a layout that timm converts (DINO, DINOv2, MAE, OpenAI's CLIP)."""
         state = checkpoint_filter_fn(read_state(path), self.model)
@@ -95,6 +111,33 @@ class FrameTransformer(Encoder):
         attention = self.model.blocks[-1].attn
         query, key, _ = qkv.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
         return attention.q_norm(query), attention.k_norm(key)
+
+
+def _parts(block: Any) -> BlockParts | None:
+    """What a block of timm is made of; None if it has more than a plain one."""
+    attn, mlp = block.attn, block.mlp
+    if (type(block), type(attn), type(mlp)) != (Block, Attention, Mlp):
+        return None
+    extra = (attn.q_norm, attn.k_norm, attn.norm, mlp.norm)
+    activation = _ACTIVATIONS.get(type(mlp.act))
+    square = attn.qkv.out_features == 3 * attn.qkv.in_features
+    if not square or activation is None or any(not isinstance(each, nn.Identity) for each in extra):
+        return None
+    bias = torch.zeros_like(attn.qkv.weight[:, 0]) if attn.qkv.bias is None else attn.qkv.bias
+    attention = (block.norm1, attn.qkv.weight, bias, _scaled(attn.proj, block.ls1))
+    return BlockParts(
+        *attention, block.norm2, mlp.fc1, _scaled(mlp.fc2, block.ls2), attn.num_heads, activation
+    )
+
+
+def _scaled(layer: nn.Linear, scale: nn.Module) -> nn.Linear:
+    """A layer with the LayerScale after it, if there is one, as part of its weights."""
+    if not isinstance(scale, LayerScale):
+        return layer
+    scaled = deepcopy(layer)
+    scaled.weight.mul_(scale.gamma[:, None])
+    scaled.bias.mul_(scale.gamma)
+    return scaled
 
 
 def build_transformer(model: str, sizes: Mapping[str, int | None]) -> FrameTransformer:

@@ -28,7 +28,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
         ),
         click.option(
-            "--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Clips at a time."
+            "--batch-size", type=click.IntRange(min=1), help="Clips at a time; by default as many as fit."
         ),
     )
     for option in reversed(options):

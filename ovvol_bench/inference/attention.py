@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SCORES_AT_ONCE = 2**21
-"""Scores kept at a time: 4 MiB of bfloat16, so that a block stays in the cache between its three steps."""
+_SCORES_AT_ONCE = 2**20
+"""Scores kept at a time by each thread: 2 MiB of bfloat16, in the cache from step to step."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -35,13 +35,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """`attend` for (G, N, d), G clips and heads in one, some of them and some of the queries at a time."""
     groups, length, _ = query.shape
-    at_once = min(groups, max(torch.get_num_threads(), _SCORES_AT_ONCE // length**2))
-    rows = min(length, max(1, _SCORES_AT_ONCE // (at_once * length)))
+    threads = torch.get_num_threads()
+    scores = threads * _SCORES_AT_ONCE
+    at_once = min(groups, max(threads, scores // length**2))
+    rows = min(length, max(1, scores // (at_once * length)))
     found = torch.empty_like(query, memory_format=torch.contiguous_format)
     for first in range(0, groups, at_once):
         some = slice(first, first + at_once)
         keys = key[some].transpose(1, 2)
         for start in range(0, length, rows):
-            scores = query[some, start : start + rows] @ keys
-            torch.bmm(scores.softmax(dim=-1), value[some], out=found[some, start : start + rows])
+            weights = (query[some, start : start + rows] @ keys).softmax(dim=-1)
+            torch.bmm(weights, value[some], out=found[some, start : start + rows])
     return found

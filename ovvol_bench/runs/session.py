@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import make_room_for
 from ovvol_bench.registry import Registry
+from ovvol_bench.runs.batching import FittingBatches, Shape, batches
 from ovvol_bench.runs.benchmark import build_metrics
 from ovvol_bench.runs.clock import Clock
 from ovvol_bench.runs.files import ensure_writable
@@ -42,7 +42,7 @@ class Conduct:
     Attributes:
         output: root of the run folders.
         device: where components run.
-        batch_size: clips that go through a component together.
+        batch_size: clips that go through a component together; None for as many as fit.
         overwrite: what to do about folders that are there.
         on_error: whether a clip that fails ends the run or is left out and counted.
         progress: told how far the run is.
@@ -50,10 +50,15 @@ class Conduct:
 
     output: Path
     device: torch.device
-    batch_size: int = 4
+    batch_size: int | None = None
     overwrite: Overwrite = Overwrite.MISSING
     on_error: OnError = "fail"
     progress: Progress = lambda name, done, total: None
+
+    def sizes(self) -> Callable[[Shape], int]:
+        """How many clips of a shape make a batch."""
+        asked = self.batch_size
+        return FittingBatches(self.device).size if asked is None else lambda shape: asked
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct
     todo = [index for index, info in enumerate(plan.infos) if any(run.needs(info.id) for run in runs)]
     finished = 0
     conduct.progress(plan.dataset_spec.name, finished, len(todo))
-    for clips in batches(_readable(plan, todo, runs, clock, conduct.on_error), conduct.batch_size):
+    for clips in batches(_readable(plan, todo, runs, clock, conduct.on_error), conduct.sizes()):
         matrix.advance(clips)
         finished += len(clips)
         conduct.progress(plan.dataset_spec.name, finished, len(todo))
@@ -174,17 +179,6 @@ def _readable(
             raise DecodeError(f"{outcome} --on-error skip leaves such clips out and counts them.")
         for run in runs:
             run.skip([plan.infos[index].id], "frames can't be read", str(outcome))
-
-
-def batches(clips: Iterable[Clip], size: int) -> Iterator[list[Clip]]:
-    """Clips of equal length and frame size, so many at a time; what is left over comes last."""
-    waiting: defaultdict[tuple[int, ...], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        shape = clip.frames.shape
-        waiting[shape].append(clip)
-        if len(waiting[shape]) == size:
-            yield waiting.pop(shape)
-    yield from waiting.values()
 
 
 def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finished:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import LayerScale
 from torch.nn import functional as F
 
 from ovvol_bench import ClipInfo, DataError, FrameTruth, SettingError, WeightsError, hub, pipeline
 from ovvol_bench.cli import main
+from ovvol_bench.inference.blocks import PackedBlock
 from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import save_state
 
@@ -53,6 +55,21 @@ class TestTransformers:
             keys = F.linear(inputs[0], attention.qkv.weight[32:64], attention.qkv.bias[32:64])
         assert torch.allclose(maps["attention"][0, 0].flatten(1), seen["attention"][0, :, 0, 1:], atol=1e-6)
         assert torch.allclose(maps["keys"][0, 0].flatten(0, 1), keys[0, 1:], atol=1e-6)
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("name", ["dino", "dinov2", "mae", "clip"])
+    def test_prepared_models_answer_alike(self, name):
+        plain, ready = build(name, **SMALL), build(name, **SMALL)
+        for module in plain.modules():
+            if isinstance(module, LayerScale):  # near zero at first: then nothing would be compared
+                torch.nn.init.uniform_(module.gamma, 0.5, 1.5)
+        ready.load_state_dict(plain.state_dict())
+        ready.prepare(torch.bfloat16)
+        assert isinstance(ready.model.blocks[0], PackedBlock)
+        given = video(2 * plain.patch_size, 3 * plain.patch_size)
+        full, found = plain.encode(given), ready.encode(given)
+        assert (found.grid - full.grid).abs().max() < 0.03 * full.grid.abs().max()
+        assert torch.allclose(found.maps["attention"], full.maps["attention"], atol=0.02)
 
     def test_register_tokens_are_no_patches(self):
         encoder = build("timm", **{**SMALL, "model": "vit_small_patch14_reg4_dinov2"})

@@ -12,9 +12,8 @@ from ovvol_bench.runs import clock as clock_module
 from ovvol_bench.runs.clock import Clock
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.results import Coverage, Outcome, Timing, Truth, build_result, error_text
-from ovvol_bench.runs.session import batches
 from ovvol_bench.runs.spec import PartSpec, RunSpec
-from ovvol_bench.types import Clip, ClipInfo, FrameTruth
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 SPEC = RunSpec(
     *(PartSpec(name) for name in ("e", "g", "l", "d")), vocabulary="", naming={"temperature": 1.0}, metrics=()
@@ -71,12 +70,3 @@ def test_a_combination_pays_for_its_own_stages_only(monkeypatch):
     mine = clock.timing([("encode", "mine"), ("label", "both")], clips=13)
     assert (mine.seconds["encode"], mine.wall) == (1.0, 26.0)
     assert mine.to_json()["clips_per_s"] == 0.5
-
-
-def test_batches_hold_clips_of_one_size():
-    def clip(name, width):
-        return Clip(ClipInfo(name, "v", (0,), (4, width)), np.zeros((1, 4, width, 3), np.float32))
-
-    clips = [clip("a", 8), clip("b", 6), clip("c", 8), clip("d", 8), clip("e", 6), clip("f", 9)]
-    found = [[each.info.id for each in batch] for batch in batches(clips, 2)]
-    assert found == [["a", "c"], ["b", "e"], ["d"], ["f"]]

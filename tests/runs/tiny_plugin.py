@@ -130,7 +130,7 @@ class TinyGuided(Colours, GuidedLabeler):
 
 
 class TinySlots(Colours, SlotLabeler):
-    """The sum of each slot's colours; NaN at one of its calls."""
+    """The sum of each slot's colours; NaN for the first clip of one of its calls."""
 
     def __init__(self, fails_at: int) -> None:
         super().__init__()
@@ -140,7 +140,9 @@ class TinySlots(Colours, SlotLabeler):
         self.calls += 1
         members = (slots[:, None] == torch.arange(num_slots)[:, None, None, None]).float()
         sums = torch.einsum("bkthw,bthwe->bke", members, patch_means(video) - 0.4)
-        return sums * torch.nan if self.calls == self.fails_at else sums
+        if self.calls == self.fails_at:
+            sums[0] = torch.nan
+        return sums
 
 
 class TinyClips(Dataset):
