@@ -205,6 +205,8 @@ def _report(finished: Sequence[Finished], style: str) -> None:
     click.echo(render(checked, None, style) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
+    for text in dict.fromkeys(reading_text(result) for result in results if result["timing"]["clips"]):
+        click.echo(text)
     for line in _folder_lines(finished):
         click.echo(line)
 
@@ -217,6 +219,13 @@ def _folder_lines(finished: Sequence[Finished]) -> Iterator[str]:
             yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
         else:
             yield from (f"{status}: {folder}" for folder in folders)
+
+
+def reading_text(result: Mapping[str, Any]) -> str:
+    """One line: what reading frames took, and how much of it the models waited for."""
+    timing = result["timing"]
+    work, waited = timing["reading_cpu_s"], timing["seconds"]["decode"]
+    return f"frames: {work:.1f} s of work to read them, {waited:.1f} s waited for them"
 
 
 def coverage_text(result: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--output``, ``--device`` and ``--batch-size``."""
+    """Add ``--output``, ``--device``, ``--batch-size`` and ``--workers``."""
     options = (
         click.option(
             "--output",
@@ -29,6 +29,12 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--batch-size", type=click.IntRange(min=1), help="Clips at a time; by default as many as fit."
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Threads that read frames ahead; by default one a processor, up to 16.",
         ),
     )
     for option in reversed(options):
@@ -48,10 +54,17 @@ def run_selection(
         others: further fields of ``Conduct``.
     """
     from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.data.memory import keep_freed_memory
     from ovvol_bench.runs.devices import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
 
+    keep_freed_memory()
+    same = ("output", "batch_size", "workers")
     with progress_bars("clips") as progress:
-        device = pick_device(options["device"])
-        conduct = Conduct(options["output"], device, options["batch_size"], progress=progress, **others)
+        conduct = Conduct(
+            device=pick_device(options["device"]),
+            progress=progress,
+            **{name: options[name] for name in same},
+            **others,
+        )
         return run_all(selection, registry, conduct)

@@ -87,7 +87,8 @@ class IndexedVideos(Dataset):
         video, clip = self._clips[index]
         reader = self.frames(video, self._rows(video, clip))
         size = self._settings.input_size(info.frame_size)
-        return Clip(info, reader.read(range(len(info.frame_indices)), size))
+        places = range(len(info.frame_indices))
+        return Clip(info, reader.read(places, size, self._settings.scale_at_decode))
 
     def file_ids(self) -> FileIds:
         """See ``Dataset.file_ids``; frames in no clip have numbers too: no sampling shifts them."""

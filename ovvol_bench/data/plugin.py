@@ -22,6 +22,7 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
     sampling: Literal["all", "reference"] = "all",
     short_side: int = 224,
     multiple: int = 16,
+    scale_at_decode: bool = False,
     motion_iou: str = "tracks",
     cache: str | None = None,
 ) -> Dataset:
@@ -39,6 +40,7 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         short_side: of resized frames, pixels.
         multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         motion_iou: tracks, or a .mat file in FGFA's format.
         cache: folder for parsed annotations and frame counts; none: the user's cache folder.
     """
@@ -51,7 +53,7 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
     from ovvol_bench.naming.vocabulary import imagenet_vid
 
     words, folder = restrict(imagenet_vid(), classes), cache_folder(cache)
-    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple)
+    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
     files = None if tree_at(path, split) else prepared_videos(path, split, list)
     if files is not None:
         return Videos(files, words, clips, Decoding(folder))
@@ -83,7 +85,7 @@ def build_videos(  # noqa: PLR0913 - settings
         multiple: what both sides are multiples of, pixels.
         backend: auto tries decord, then OpenCV.
         timeout: seconds that one clip may take to decode.
-        scale_at_decode: let decord scale: quicker, but other pixels than the reference's.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         cache: folder for frame counts; none: the user's cache folder.
     """
     from ovvol_bench.data.cache import cache_folder
@@ -95,8 +97,8 @@ def build_videos(  # noqa: PLR0913 - settings
     return Videos(
         find_video_files(path),
         load_vocabulary(vocabulary),
-        ClipSettings(frames_per_clip, "all", stride, short_side, multiple),
-        Decoding(cache_folder(cache), backend, timeout, scale_at_decode),
+        ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
+        Decoding(cache_folder(cache), backend, timeout),
     )
 
 
@@ -187,6 +189,7 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
     stride: int = 1,
     short_side: int = 224,
     multiple: int = 16,
+    scale_at_decode: bool = False,
     cache: str | None = None,
 ) -> Dataset:
     """YouTube-VIS 2019 or 2021, or any JSON of its format: boxes, masks and tracks.
@@ -202,13 +205,14 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
         stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
         short_side: of resized frames, pixels.
         multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         cache: folder for parsed annotations; none: the user's cache folder.
     """
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.sampling import ClipSettings
     from ovvol_bench.data.youtube_vis import YoutubeVisSource, open_youtube_vis
 
-    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
     source = YoutubeVisSource(path, cache_folder(cache), frames, masks)
     return open_youtube_vis(source, split, vocabulary, clips)
 
@@ -226,6 +230,7 @@ def build_coco_vid(  # noqa: PLR0913 - settings
     stride: int = 1,
     short_side: int = 224,
     multiple: int = 16,
+    scale_at_decode: bool = False,
     cache: str | None = None,
 ) -> Dataset:
     """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
@@ -244,13 +249,14 @@ def build_coco_vid(  # noqa: PLR0913 - settings
         stride: every n-th frame is used.
         short_side: of resized frames, pixels.
         multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         cache: folder for parsed annotations; none: the user's cache folder.
     """
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.coco_vid import CocoVidSource, open_coco_vid
     from ovvol_bench.data.sampling import ClipSettings
 
-    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
     source = CocoVidSource(path, cache_folder(cache), frames, box_ends, masks)
     return open_coco_vid(source, split, vocabulary, clips)
 

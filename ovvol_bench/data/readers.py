@@ -26,7 +26,15 @@ from ovvol_bench.types import Floats
 
 Image = npt.NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png"})
+_JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
+IMAGE_SUFFIXES = _JPEG_SUFFIXES | {".png"}
+_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_REDUCED = {  # OpenCV's names speak of grey; the colour is that of _AS_STORED
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 _THREADS = min(4, os.cpu_count() or 1)
 _READS_A_READER = 32  # memory of decord grows while a reader lives
 
@@ -56,12 +64,18 @@ class FrameReader(ABC):
             DecodeError: if a frame can't be read or has another size than the first.
         """
 
-    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
+    def scaled(self, indices: Sequence[int], size: Size) -> Iterable[Image]:
+        """Decode frames at the smallest size that the codec offers, but no smaller than ``size``."""
+        return self.images(indices)
+
+    def read(self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False) -> Floats:
         """Decode frames to a size.
 
         Args:
             indices: T positions in [0, frame_count), ascending.
             size: (height, width) to resize to; None keeps the stored size.
+            scale_at_decode: let the decoder scale where it can: quicker, but other pixels than the
+                reference's, so not for numbers to publish.
 
         Returns:
             (T, height, width, 3) float32 RGB in [0, 1].
@@ -69,7 +83,9 @@ class FrameReader(ABC):
         Raises:
             DecodeError: if a frame can't be read or has another size than the first.
         """
-        return resize_frames(self.images(indices), size or self.frame_size, len(indices))
+        size = size or self.frame_size
+        images = self.scaled(indices, size) if scale_at_decode else self.images(indices)
+        return resize_frames(images, size, len(indices))
 
     def stored(self, indices: Sequence[int]) -> Image:
         """Decode frames, see ``images``; returns (T, H, W, 3) uint8 RGB."""
@@ -108,24 +124,45 @@ class FrameFolder(FrameReader):
         """See ``FrameReader.images``."""
         return (read_image(self._files[index], self.frame_size) for index in indices)
 
+    def scaled(self, indices: Sequence[int], size: Size) -> Iterator[Image]:
+        """See ``FrameReader.scaled``: JPEGs shrink to 1/2, 1/4 or 1/8 as they are decoded."""
+        factor = _largest_reduction(self.frame_size, size)
+        return (read_image(self._files[index], self.frame_size, factor) for index in indices)
 
-def read_image(file: Path, expected: Size | None = None) -> Image:
+
+def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> Image:
     """(H, W, 3) uint8 RGB, as stored: a camera's note on orientation is ignored.
+
+    Args:
+        file: of the image.
+        expected: (height, width) that it must have, pixels.
+        reduction: 2, 4 or 8 decodes a JPEG to that part of its sides, rounded up; other images stay whole.
 
     Raises:
         DecodeError: if the file is missing, no image, or not of the ``expected`` (height, width).
     """
-    pixels: Any = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    factor = reduction if file.suffix.lower() in _JPEG_SUFFIXES else 1
+    pixels: Any = cv2.imread(str(file), _REDUCED[factor] | _AS_STORED)
     if pixels is None:
         state = "is not a readable image" if file.exists() else "does not exist"
         raise DecodeError(f"Frame {file} {state}. Extract it again or leave its video out of the list.")
-    if expected is not None and pixels.shape[:2] != expected:
+    if expected is not None and pixels.shape[:2] != (-(-expected[0] // factor), -(-expected[1] // factor)):
+        height, width = image_size(file)
         raise DecodeError(
-            f"Frame {file} is {pixels.shape[0]} x {pixels.shape[1]} pixels (height x width); expected "
+            f"Frame {file} is {height} x {width} pixels (height x width); expected "
             f"{expected[0]} x {expected[1]}, as annotated or as the video's first frame. Extract it again."
         )
     image: Image = pixels
     return image
+
+
+def _largest_reduction(stored: Size, size: Size) -> int:
+    """The largest of 1, 2, 4 and 8 that leaves frames no smaller than ``size``."""
+    return max(
+        factor
+        for factor in _REDUCED
+        if factor == 1 or all(-(-old // factor) >= new for old, new in zip(stored, size, strict=True))
+    )
 
 
 def image_size(file: Path) -> Size:

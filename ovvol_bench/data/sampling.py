@@ -38,6 +38,7 @@ class ClipSettings:
         stride: every n-th frame is used.
         short_side: of resized frames, pixels.
         multiple: what both sides of resized frames are multiples of, pixels.
+        scale_at_decode: let decoders scale where they can: quicker, but other pixels than the reference's.
 
     Raises:
         SettingError: if a number is below 1, the sampling unknown, or the sizes don't fit.
@@ -48,6 +49,7 @@ class ClipSettings:
     stride: int = 1
     short_side: int = 224
     multiple: int = 16
+    scale_at_decode: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("frames_per_clip", self.frames), ("stride", self.stride)):

@@ -69,14 +69,12 @@ class VideoFile(FrameReader):
         path: of the file.
         probe: of the file, from ``probe_video``.
         worker: where to decode.
-        scale_at_decode: let the backend scale: quicker, but other pixels than the reference's.
     """
 
-    def __init__(self, path: Path, probe: Probe, worker: Worker, scale_at_decode: bool = False) -> None:
+    def __init__(self, path: Path, probe: Probe, worker: Worker) -> None:
         self._path = path
         self._backend = probe.backend
         self._worker = worker
-        self._scale_at_decode = scale_at_decode
         self.frame_count = probe.frame_count
         self.frame_size = probe.frame_size
 
@@ -85,10 +83,10 @@ class VideoFile(FrameReader):
         frames: Image = self._decoded("stored", indices)
         return frames
 
-    def read(self, indices: Sequence[int], size: Size | None = None) -> Floats:
-        """See ``FrameReader.read``."""
+    def read(self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False) -> Floats:
+        """See ``FrameReader.read``; decord scales to the size itself, OpenCV can't."""
         size = size or self.frame_size
-        frames: Floats = self._decoded("read", indices, size, size if self._scale_at_decode else None)
+        frames: Floats = self._decoded("read", indices, size, size if scale_at_decode else None)
         return frames
 
     def _decoded(self, method: str, indices: Sequence[int], *sizes: Size | None) -> Any:

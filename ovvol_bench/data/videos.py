@@ -34,14 +34,12 @@ class Decoding:
     Attributes:
         backend: ``auto`` tries decord, then OpenCV.
         timeout: seconds that one clip, or the probe of one file, may take.
-        scale_at_decode: let decord scale: quicker, but other pixels than the reference's.
         cache: folder in which frame counts are kept.
     """
 
     cache: Path
     backend: VideoBackend = "auto"
     timeout: float = 60.0
-    scale_at_decode: bool = False
 
 
 class Videos(Dataset):
@@ -62,7 +60,6 @@ class Videos(Dataset):
     ) -> None:
         self.vocabulary = vocabulary
         self._settings = clips
-        self._decoding = decoding
         self._worker = decoding_worker(decoding.timeout)
         probes, failures = _probe_files(files, decoding, self._worker)
         self._videos = [ProbedFile(name, files[name], probe) for name, probe in probes.items()]
@@ -90,8 +87,11 @@ class Videos(Dataset):
         """See ``Dataset.clip``."""
         info = self.info(index)
         file = self._videos[self._clips[index][0]]
-        reader = VideoFile(file.path, file.probe, self._worker, self._decoding.scale_at_decode)
-        return Clip(info, reader.read(info.frame_indices, self._settings.input_size(info.frame_size)))
+        reader, size = (
+            VideoFile(file.path, file.probe, self._worker),
+            self._settings.input_size(info.frame_size),
+        )
+        return Clip(info, reader.read(info.frame_indices, size, self._settings.scale_at_decode))
 
     def fingerprint(self) -> str:
         """See ``Dataset.fingerprint``: of names, sizes, frame counts and both ends of the files."""

@@ -25,6 +25,7 @@ class Clock:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._seconds: defaultdict[Stage, float] = defaultdict(float)
+        self._reading = 0.0
         self._started = time.perf_counter()
 
     @contextmanager
@@ -43,6 +44,10 @@ class Clock:
         """Of every stage until now, a copy."""
         return dict(self._seconds)
 
+    def count_reading(self, seconds: float) -> None:
+        """Add seconds of the processor that reading frames took, beside the other stages."""
+        self._reading += seconds
+
     def timing(self, stages: Collection[Stage], clips: int) -> Timing:
         """The share of one combination.
 
@@ -58,7 +63,7 @@ class Clock:
         mine: defaultdict[str, float] = defaultdict(float)
         for stage in stages:
             mine[stage[0]] += self._seconds.get(stage, 0.0)
-        return Timing(clips, time.perf_counter() - self._started - others, mine)
+        return Timing(clips, time.perf_counter() - self._started - others, mine, self._reading)
 
     def _rest(self) -> None:
         if self.device.type == "cuda":

@@ -64,11 +64,14 @@ class Timing:
         clips: clips computed by this call (fewer than the run's if it was continued).
         wall: seconds of the loop that belong to this combination.
         seconds: per stage; ``decode`` is the time waited for frames.
+        reading: seconds of the processor that reading frames took, of all workers; what was not waited for
+            went on beside the other stages.
     """
 
     clips: int = 0
     wall: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    reading: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The ``timing`` object of a result."""
@@ -76,6 +79,7 @@ class Timing:
             "clips": self.clips,
             "clips_per_s": self.clips / self.wall if self.clips and self.wall else None,
             "seconds": {stage: round(self.seconds.get(stage, 0.0), 4) for stage in STAGES},
+            "reading_cpu_s": round(self.reading, 4),
         }
 
 

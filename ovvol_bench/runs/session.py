@@ -43,6 +43,7 @@ class Conduct:
         output: root of the run folders.
         device: where components run.
         batch_size: clips that go through a component together; None for as many as fit.
+        workers: that read frames ahead; None: a processor each, see ``loading.prefetch``.
         overwrite: what to do about folders that are there.
         on_error: whether a clip that fails ends the run or is left out and counted.
         progress: told how far the run is.
@@ -51,6 +52,7 @@ class Conduct:
     output: Path
     device: torch.device
     batch_size: int | None = None
+    workers: int | None = None
     overwrite: Overwrite = Overwrite.MISSING
     on_error: OnError = "fail"
     progress: Progress = lambda name, done, total: None
@@ -153,7 +155,7 @@ def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct
     todo = [index for index, info in enumerate(plan.infos) if any(run.needs(info.id) for run in runs)]
     finished = 0
     conduct.progress(plan.dataset_spec.name, finished, len(todo))
-    for clips in batches(_readable(plan, todo, runs, clock, conduct.on_error), conduct.sizes()):
+    for clips in batches(_readable(plan, todo, runs, clock, conduct), conduct.sizes()):
         matrix.advance(clips)
         finished += len(clips)
         conduct.progress(plan.dataset_spec.name, finished, len(todo))
@@ -161,11 +163,9 @@ def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct
             return
 
 
-def _readable(
-    plan: Plan, todo: list[int], runs: list[Run], clock: Clock, on_error: OnError
-) -> Iterator[Clip]:
+def _readable(plan: Plan, todo: list[int], runs: list[Run], clock: Clock, conduct: Conduct) -> Iterator[Clip]:
     """The clips as they come from the decoder; ones that can't be read are skipped, or end it all."""
-    decoded = prefetch(plan.dataset, todo)
+    decoded = prefetch(plan.dataset, todo, conduct.workers, clock.count_reading)
     while True:
         with clock.measure(("decode",)):
             item = next(decoded, None)
@@ -175,7 +175,7 @@ def _readable(
         if isinstance(outcome, Clip):
             yield outcome
             continue
-        if on_error == "fail":
+        if conduct.on_error == "fail":
             raise DecodeError(f"{outcome} --on-error skip leaves such clips out and counts them.")
         for run in runs:
             run.skip([plan.infos[index].id], "frames can't be read", str(outcome))

@@ -66,7 +66,7 @@ def test_backends_agree_on_a_real_video(bikes, worker):
 def test_scaling_at_decode_gives_the_size_but_other_pixels(bikes, worker):
     probe = probe_video(bikes, "decord", worker)
     full, scaled = (
-        VideoFile(bikes, probe, worker, scaling).read([5], (64, 160)) for scaling in (False, True)
+        VideoFile(bikes, probe, worker).read([5], (64, 160), scaling) for scaling in (False, True)
     )
     assert full.shape == scaled.shape
     assert 0 < np.abs(full - scaled).mean() < 0.1
@@ -143,6 +143,29 @@ def test_frames_of_another_size_or_unreadable_are_named(tmp_path):
     (tmp_path / "2.png").unlink()
     with pytest.raises(DecodeError, match=r"2\.png does not exist"):
         reader.read([2])
+
+
+@pytest.mark.parametrize(("size", "decoded"), [((45, 80), 4), ((50, 80), 2), ((90, 161), 1), ((20, 30), 8)])
+def test_jpegs_are_decoded_at_the_smallest_size_that_is_large_enough(tmp_path, size, decoded):
+    rng = np.random.default_rng(0)
+    pixels = cv2.resize(rng.integers(0, 256, (5, 8, 3), dtype=np.uint8), (319, 179))
+    cv2.imwrite(str(tmp_path / "0.JPEG"), pixels)
+    reader = open_reader(tmp_path)
+    (image,) = reader.scaled([0], size)
+    assert image.shape == (-(-179 // decoded), -(-319 // decoded), 3)
+    full, scaled = reader.read([0], size), reader.read([0], size, scale_at_decode=True)
+    assert full.shape == scaled.shape == (1, *size, 3)
+    assert np.array_equal(full, scaled) == (decoded == 1)
+    assert np.abs(full - scaled).mean() < 0.05
+
+
+def test_only_jpegs_shrink_and_frames_of_another_size_are_still_told(tmp_path):
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((80, 80, 3), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "1.jpg"), np.full((80, 96, 3), 7, np.uint8))
+    reader = open_reader(tmp_path)
+    assert next(iter(reader.scaled([0], (20, 20)))).shape == (80, 80, 3)
+    with pytest.raises(DecodeError, match=r"1\.jpg is 80 x 96 pixels.*expected 80 x 80"):
+        reader.read([1], (20, 20), scale_at_decode=True)
 
 
 def test_nothing_to_open_is_an_error(tmp_path):
