@@ -205,7 +205,7 @@ def _report(finished: Sequence[Finished], style: str) -> None:
     click.echo(render(checked, None, style) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
-    for text in dict.fromkeys(reading_text(result) for result in results if result["timing"]["clips"]):
+    for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):
         click.echo(text)
     for line in _folder_lines(finished):
         click.echo(line)
@@ -219,6 +219,11 @@ def _folder_lines(finished: Sequence[Finished]) -> Iterator[str]:
             yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
         else:
             yield from (f"{status}: {folder}" for folder in folders)
+
+
+def _was_read(result: Mapping[str, Any]) -> bool:
+    """Whether clips were computed, by a version that counted what reading them took."""
+    return bool(result["timing"]["clips"]) and "reading_cpu_s" in result["timing"]
 
 
 def reading_text(result: Mapping[str, Any]) -> str:

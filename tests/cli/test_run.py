@@ -1,6 +1,7 @@
 """``ovvol-bench run`` from the command line, with tiny components."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,9 @@ def test_prints_a_table_coverage_and_folders(invoke, tmp_path):
     for expected in ("corloc_any", "corloc_top1", "detrate", "ap50", "clips_per_s", "randomcut"):
         assert expected in done.output
     assert "4 of 4 clips, 16 frames; 1 skipped: frames without pictures" in done.output
+    assert re.search(
+        r"^frames: \d+\.\d s of work to read them, \d+\.\d s waited for them$", done.output, re.M
+    )
     (folder,) = (tmp_path / "runs/squares/tiny+randomcut+colours").iterdir()
     assert f"done: {folder.relative_to(tmp_path)}" in done.output
 

@@ -226,11 +226,13 @@ def test_a_matrix_gives_what_single_runs_give(run):
     assert values(twin.result) == values(alone[0].result)
 
 
-@pytest.mark.parametrize(("batch_size", "backwards"), [(1, False), (3, True), (64, True)])
-def test_batch_size_and_order_change_nothing(run, batch_size, backwards):
-    (one,) = run(conduct={"batch_size": 4})
+@pytest.mark.parametrize(
+    ("batch_size", "backwards", "workers"), [(1, False, 1), (3, True, 5), (64, True, None)]
+)
+def test_batch_size_order_and_workers_change_nothing(run, batch_size, backwards, workers):
+    (one,) = run(conduct={"batch_size": 4, "workers": 2})
     other_order = {"dataset": {"cache": backwards}}
-    (other,) = run("other", settings=other_order, conduct={"batch_size": batch_size})
+    (other,) = run("other", settings=other_order, conduct={"batch_size": batch_size, "workers": workers})
     assert one.result["id"] == other.result["id"]
     assert_same_predictions(one, other)
     assert values(one.result) == pytest.approx(values(other.result), abs=1e-6, nan_ok=True)
