@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import timm
 import torch
-from timm.layers import GELU, LayerScale, QuickGELU
+from timm.layers import GELU, QuickGELU
 from timm.layers.attention import Attention
+from timm.layers.layer_scale import LayerScale
 from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
