@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from math import ceil, log, prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+QUERY_SCALE = 1 / log(2)
+"""What queries are multiplied with, beside 1 / sqrt(d), so that the softmax can be taken in powers of two."""
+
 _SCORES_AT_ONCE = 2**20
 """Scores kept at a time by each thread: 2 MiB of bfloat16, in the cache from step to step."""
+_LEAST_TOTAL = 2.0**-66
+"""Below it the powers of a row are too near to bfloat16's smallest numbers to be trusted."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Mix values by the softmax of query-key products.
 
     On a CPU in bfloat16, PyTorch's fused kernel reaches a fifth of a matrix product's speed (2.15, AVX-512);
-    there the scores of a block of queries are computed, normalised and used before the next block's. Scores
-    and weights are then rounded to bfloat16; sums and the softmax itself are float32.
+    there the scores of a block of queries are computed, raised and used before the next block's. Scores
+    and their powers are then rounded to bfloat16; sums are float32.
 
     Args:
-        query: (B, H, N, d), scaled already.
+        query: (B, H, N, d), multiplied with ``QUERY_SCALE`` / sqrt(d).
         key: (B, H, N, d).
         value: (B, H, N, d).
 
@@ -26,7 +33,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         (B, H, N, d) of the values' type.
     """
     if value.device.type != "cpu" or value.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return F.scaled_dot_product_attention(query, key, value, scale=log(2))
     with torch.autocast("cpu", enabled=False):
         found = _by_blocks(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1))
     return found.view(query.shape)
@@ -36,14 +43,34 @@ def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """`attend` for (G, N, d), G clips and heads in one, some of them and some of the queries at a time."""
     groups, length, _ = query.shape
     threads = torch.get_num_threads()
-    scores = threads * _SCORES_AT_ONCE
-    at_once = min(groups, max(threads, scores // length**2))
-    rows = min(length, max(1, scores // (at_once * length)))
+    most = threads * _SCORES_AT_ONCE
+    at_once = min(groups, max(threads, most // length**2))
+    rows = ceil(length / ceil(length * length * at_once / most))  # blocks of one size
+    memory = query.new_empty(at_once * rows * length)  # the same for every block
     found = torch.empty_like(query, memory_format=torch.contiguous_format)
+    # A column of ones beside the values: what it gives is the sum that a softmax divides by.
+    counted = F.pad(value, (0, 1), value=1.0)
     for first in range(0, groups, at_once):
         some = slice(first, first + at_once)
         keys = key[some].transpose(1, 2)
         for start in range(0, length, rows):
-            weights = (query[some, start : start + rows] @ keys).softmax(dim=-1)
-            torch.bmm(weights, value[some], out=found[some, start : start + rows])
+            queries = query[some, start : start + rows]
+            shape = (*queries.shape[:2], length)
+            scores = memory[: prod(shape)].view(shape)
+            found[some, start : start + rows] = _mixed(queries, keys, counted[some], scores)
     return found
+
+
+def _mixed(query: Tensor, key: Tensor, counted: Tensor, scores: Tensor) -> Tensor:
+    """Values (G, N, d + 1), the last of them ones, mixed for some queries (G, n, d); ``scores`` is memory.
+
+    The largest score of a row is not looked for and subtracted: powers of two hardly ever leave the range of
+    bfloat16, which is float32's. Where they do, the rows are computed once more, with it.
+    """
+    torch.bmm(query, key, out=scores)
+    mixed = torch.bmm(scores.exp2_(), counted)
+    total = mixed[..., -1:]
+    if not ((total > _LEAST_TOTAL) & (total < torch.inf)).all():
+        weights = (torch.bmm(query, key, out=scores).float() * log(2)).softmax(dim=-1)
+        mixed = torch.bmm(weights.to(counted.dtype), counted)
+    return mixed[..., :-1] / mixed[..., -1:]

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ovvol_bench.inference.attention import attend
+from ovvol_bench.inference.attention import QUERY_SCALE, attend
 from ovvol_bench.inference.linear import Activation, PackedLinear
 
 _ACTIVATIONS: dict[str, tuple[float, Activation]] = {"gelu": (1.0, "gelu"), "quick_gelu": (1.702, "silu")}
@@ -58,7 +58,7 @@ class PackedBlock(nn.Module):
         self.norm1, self.norm2 = parts.norm1, parts.norm2
         dim = parts.qkv.shape[1]
         scale = torch.ones(3 * dim, device=parts.qkv.device)
-        scale[:dim] = (dim // parts.heads) ** -0.5
+        scale[:dim] = QUERY_SCALE * (dim // parts.heads) ** -0.5
         self.qkv = PackedLinear(parts.qkv * scale[:, None], parts.qkv_bias * scale, precision)
         self.proj = PackedLinear.of(parts.proj, precision)
         slope, activation = _ACTIVATIONS[parts.activation]
