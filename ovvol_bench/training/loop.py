@@ -13,6 +13,7 @@ import torch
 
 from ovvol_bench.errors import CheckpointError, TrainingError
 from ovvol_bench.runs.draws import seed_from
+from ovvol_bench.training.attention import quick_attention
 from ovvol_bench.training.board import Board, Row
 from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
@@ -163,7 +164,8 @@ class _Training:
             batch = self._prepared(next(batches))
             last = part == self.share.parts - 1
             with engine.exchange(last):
-                losses = engine.losses(batch)
+                with quick_attention(engine.device):
+                    losses = engine.losses(batch)
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
@@ -179,7 +181,7 @@ class _Training:
     def _prepared(self, batch: Batch) -> Batch:
         device = self.engine.device
         moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with torch.no_grad(), self.engine.autocast():
+        with torch.no_grad(), self.engine.autocast(), quick_attention(device):
             return self.recipe.prepare(moved)
 
     def _means(self, losses: Losses) -> Row:

@@ -21,7 +21,7 @@ from .checkpoint import save_labeler
 from .distributed import anywhere, gathered
 from .model import PaclLabeler
 from .pictures import PictureExamples, Views, normalised
-from .training import checked_labeler, short_attention
+from .training import checked_labeler
 
 _FIRST_TEMPERATURE = 0.07
 _LEAST_TEMPERATURE = 0.01
@@ -111,8 +111,7 @@ class ClipTraining(nn.Module):
             seen = self.known_words.clone()
             seen[tokens.flatten()] = True
             self.known_words.copy_(anywhere(seen))
-        with short_attention(tokens.device):
-            return self.embed_pictures(batch["pixels"]), self.embed_captions(tokens)
+        return self.embed_pictures(batch["pixels"]), self.embed_captions(tokens)
 
 
 class ClipRecipe(Recipe):

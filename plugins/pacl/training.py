@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovvol_bench import SettingError
 from ovvol_bench.clip.text import embed_tokens
@@ -51,15 +49,6 @@ class Contrast:
             raise SettingError(f"recipe.temperature={self.temperature}: expected more than 0.")
 
 
-def short_attention(device: torch.device) -> AbstractContextManager[object]:
-    """The attention kernel that is quickest for a few dozen tokens.
-
-    On CPUs PyTorch's fused kernel takes 1.6 times as long as plain products at 65 tokens, most of it in
-    the backward pass; above some hundred tokens it is the other way round.
-    """
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
 class PaclTraining(nn.Module):
     """What of PACL is trained, and its objective.
 
@@ -84,8 +73,7 @@ class PaclTraining(nn.Module):
         """
         # Validation is repeated by every process: there are no others' pictures to gather.
         gather = self.contrast.gather_negatives and self.training
-        with short_attention(batch["pixels"].device):
-            aligned = self.align(batch)
+        aligned = self.align(batch)
         if "caption" in batch:
             return self._by_captions(aligned, batch, gather)
         similarity, own = similarities(aligned, gather)
