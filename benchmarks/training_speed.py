@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/training_speed.py [RECIPES [PRESET [STEPS [OPTION ...]]]]
 
 ``RECIPES`` is a list with commas, or ``all``; options are those of ``ovvol-bench train -o``. Medians of steps
-after the first five; reading examples is part of a step, validation and checkpoints are not. ``read`` is the
-share of a step that waits for examples.
+after the first five; reading examples is part of a step, validation and checkpoints are not. Beside the clock
+stand seconds of the processor, which other work on the machine disturbs less. ``read`` is the share of a step
+that waits for examples.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -78,17 +80,21 @@ def measure(recipe: str, preset: str, steps: int, options: tuple[str, ...], cach
     with TemporaryDirectory() as folder:
         conduct = Conduct(
             Path(folder), 0, {}, precision=plan.spec.precision, steps=WARM_UP + steps, measure_every=10**9,
-            progress=lambda done, total, row: rows.append(row),
+            progress=lambda done, total, row: rows.append({**row, "processor": time.process_time()}),
         )  # fmt: skip
         plan.recipe.validation = None
         train(plan.recipe, conduct)
     loop.read_batches = read
     seconds = statistics.median(row["seconds"] for row in rows[WARM_UP:])
+    processor = statistics.median(
+        after["processor"] - before["processor"] for before, after in pairwise(rows[WARM_UP - 1 :])
+    )
     batch = plan.recipe.optimization.batch_size
     return {
         "recipe": recipe,
         "batch": batch,
         "s a step": f"{seconds:.4f}",
+        "of the processor": f"{processor:.4f}",
         "examples a second": f"{batch / seconds:.1f}",
         "read": f"{statistics.median(waits[WARM_UP : WARM_UP + steps]) / seconds:.0%}",
         "last loss": f"{rows[-1]['loss']:.6f}",

@@ -120,10 +120,10 @@ class DeepSpeedEngine(Engine):
         if not last:
             self._engine.step()  # no update yet: it counts
 
-    def gradient_norm(self) -> float:
+    def gradient_norm(self) -> Tensor:
         """Norm of the gradients of the step before, as DeepSpeed measures it while updating; 0 at first."""
         norm = self._engine.get_global_grad_norm()
-        return 0.0 if norm is None else float(norm)
+        return torch.as_tensor(0.0 if norm is None else norm, dtype=torch.float32, device=self.device)
 
     def update(self, learning_rate: float) -> None:
         """See `Engine.update`."""

@@ -90,8 +90,8 @@ class Engine(ABC):
         """Around forward and backward of one part of a step: holds gradients back until the last."""
 
     @abstractmethod
-    def gradient_norm(self) -> float:
-        """Norm of all gradients together, before they are clipped here."""
+    def gradient_norm(self) -> Tensor:
+        """Norm of all gradients together, before they are clipped here: a float32 scalar on the device."""
 
     @abstractmethod
     def update(self, learning_rate: float) -> None:
@@ -183,9 +183,10 @@ class AccelerateEngine(Engine):
         """See `Engine.backward`."""
         self._accelerator.backward(loss / self._parts)
 
-    def gradient_norm(self) -> float:
+    def gradient_norm(self) -> Tensor:
         """See `Engine.gradient_norm`."""
-        return float(self._accelerator.clip_grad_norm_(self._parameters, self._largest or float("inf")))
+        norm: Tensor = self._accelerator.clip_grad_norm_(self._parameters, self._largest or float("inf"))
+        return norm.float()
 
     def update(self, learning_rate: float) -> None:
         """See `Engine.update`."""

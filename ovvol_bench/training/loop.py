@@ -169,14 +169,13 @@ class _Training:
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
-        means = self._means(summed)
-        self._check(step, "loss", means["loss"])
-        norm = engine.gradient_norm()
+        row = self._means({**summed, "gradient_norm": engine.gradient_norm()})
+        self._check(step, "loss", row["loss"])
         if not engine.overflow_is_handled:
-            self._check(step, "gradient norm", norm)
+            self._check(step, "gradient norm", row["gradient_norm"])
         rate = numbers.learning_rate * numbers.factor(step, self.total)
         engine.update(rate)
-        return {"step": step + 1, **means, "learning_rate": rate, "gradient_norm": norm}
+        return {"step": step + 1, **row, "learning_rate": rate}
 
     def _prepared(self, batch: Batch) -> Batch:
         device = self.engine.device
@@ -184,12 +183,15 @@ class _Training:
         with torch.no_grad(), self.engine.autocast(), quick_attention(device):
             return self.recipe.prepare(moved)
 
-    def _means(self, losses: Losses) -> Row:
-        """Means over processes, and whether any was asked to stop: one exchange a step."""
+    def _means(self, numbers: Losses) -> Row:
+        """Means over processes, and whether any was asked to stop.
+
+        One exchange a step, and the only time that the host waits for the device.
+        """
         asked = torch.tensor(float(self.stop.asked))
-        values = torch.stack([*(value.cpu() for value in losses.values()), asked])
+        values = torch.stack([value.to(self.engine.device) for value in (*numbers.values(), asked)])
         means = self.engine.mean(values).tolist()
-        return dict(zip([*losses, "stop"], means, strict=True))
+        return dict(zip([*numbers, "stop"], means, strict=True))
 
     def _check(self, step: int, what: str, value: float) -> None:
         if math.isfinite(value):
