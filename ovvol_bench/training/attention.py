@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovvol_bench.inference.attention import attend
+
 _AT_ONCE = 2**20  # attention weights computed together: they then stay in the processor's cache
 
 
@@ -29,7 +31,7 @@ def quick_attention(device: torch.device) -> Iterator[None]:
         return
     fused = F.scaled_dot_product_attention
 
-    def attend(
+    def choose(
         query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, *others: Any, **named: Any
     ) -> Tensor:
         is_plain = query.dtype == torch.bfloat16 and query.ndim == 4 and not any((*others, *named.values()))
@@ -38,7 +40,7 @@ def quick_attention(device: torch.device) -> Iterator[None]:
             return products(query, key, value, attn_mask)
         return fused(query, key, value, attn_mask, *others, **named)
 
-    _replace(attend)
+    _replace(choose)
     try:
         yield
     finally:
@@ -64,6 +66,8 @@ def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = No
     """
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, float("-inf"))
+    if mask is None and not torch.is_grad_enabled():
+        return attend(query * query.shape[-1] ** -0.5, key, value)
     examples = max(1, _AT_ONCE // (query.shape[1] * query.shape[2] * key.shape[2]))
     parts = zip(query.split(examples), key.split(examples), value.split(examples), strict=True)
     return torch.cat([_product(*part, mask) for part in parts])

@@ -11,6 +11,7 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from ovvol_bench.pipeline import autocast, best_precision, encode
 from ovvol_bench.training.feature_files import GB, FeatureFile, FeatureFolder
 
 _LOG = logging.getLogger(__name__)
-_VERSION = 1  # part of every key: raise it whenever features of the same name would come out otherwise
+_VERSION = 2  # part of every key: raise it whenever features of the same name would come out otherwise
 _AT_ONCE = 8  # clips encoded together
 
 
@@ -45,6 +46,7 @@ class FrozenEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
+        self._quick: Encoder | None = None
 
     def features(self, frames: Tensor) -> Tensor:
         """Encode clips on the device that they are on, in the precision of the surrounding autocast.
@@ -61,7 +63,18 @@ class FrozenEncoder:
         self.encoder.to(frames.device)
         video = frames.permute(0, 1, 4, 2, 3).float() / 255
         with torch.no_grad():
-            return encode(self.encoder, video, type(self.encoder).__name__).grid.float()
+            encoder = self._prepared(frames.device)
+            return encode(encoder, video, type(encoder).__name__).grid.float()
+
+    def _prepared(self, device: torch.device) -> Encoder:
+        """The encoder, or under an autocast to bfloat16 a copy of it that is made for that."""
+        name = device.type
+        if not torch.is_autocast_enabled(name) or torch.get_autocast_dtype(name) != torch.bfloat16:
+            return self.encoder
+        if self._quick is None:
+            self._quick = deepcopy(self.encoder)
+            self._quick.prepare(torch.bfloat16)
+        return self._quick
 
     @property
     def device(self) -> torch.device:

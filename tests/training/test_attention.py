@@ -55,6 +55,14 @@ def test_answers_and_gradients_are_right_in_parts_of_any_size(monkeypatch, no_fu
         assert (one.double() - other).std() < 0.01 * other.std()
 
 
+def test_answers_without_gradients_are_the_same(no_fused_kernel):
+    inputs = drawn()
+    with quick_attention(CPU), torch.no_grad():
+        answer = F.scaled_dot_product_attention(*inputs)
+    expected = exact(inputs)[0]
+    assert (answer.double() - expected).std() < 0.01 * expected.std()
+
+
 def test_float32_is_left_to_the_fused_kernel():
     inputs = drawn(torch.float32)
     with quick_attention(CPU):

@@ -24,9 +24,14 @@ class PatchEncoder(Encoder):
         super().__init__()
         torch.manual_seed(seed)
         self.gain = gain
+        self.prepared, self.seen = None, []
         self.patches = nn.Conv3d(3, DIM, (2, 4, 4), stride=(2, 4, 4))
 
+    def prepare(self, precision):
+        self.prepared = precision
+
     def encode(self, video):
+        self.seen.append(self.prepared)
         return Features(self.gain * self.patches(video.transpose(1, 2)).permute(0, 2, 3, 4, 1))
 
 
@@ -73,6 +78,19 @@ class TestFrozenEncoder:
         assert torch.allclose(found, want, atol=1e-5)
         assert found.shape[1:] == encoder.shape(FRAMES, SIZE)
         assert not any(value.requires_grad for value in (found, *encoder.encoder.parameters()))
+
+    def test_a_copy_is_prepared_once_for_bfloat16_alone(self):
+        encoder = frozen()
+        before = encoder.digest()
+        frames = torch.from_numpy(NumberedClips().frames(0))[None]
+        plain = encoder.features(frames)
+        assert encoder.encoder.seen == [None]
+        with torch.autocast("cpu", torch.bfloat16):
+            quick = [encoder.features(frames) for _ in range(2)]
+        assert encoder.encoder.seen == [None], "training looks at the encoder as it is, too"
+        assert encoder._quick.seen == [None, torch.bfloat16, torch.bfloat16]
+        assert torch.allclose(quick[0], plain, atol=0.05)
+        assert encoder.digest() == before
 
     def test_digest_tells_weights_and_settings_apart(self):
         digests = {frozen(**some).digest() for some in ({}, {"seed": 1}, {"gain": 2.0})}
