@@ -69,7 +69,8 @@ def write_speed_chart(
             " same settings, weights, fidelity and dataset. Make some with: ovvol-bench run, results add"
         )
     with replacing(path) as temporary:
-        _figure(panels, key).savefig(temporary)
+        datasets = sorted({result["dataset"]["name"] for result in measured})
+        _figure(panels, key, f"frames of {', '.join(datasets)}").savefig(temporary)
     return path
 
 
@@ -126,10 +127,13 @@ def _settings(part: Any) -> dict[str, Any]:
     return {key: value for key, value in part.get("options", {}).items() if key not in SAYS_WHERE}
 
 
-def _figure(panels: dict[str, list[Point]], key: str) -> Figure:
+def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
     speeds = [point.speed["median"] for points in panels.values() for point in points]
     wide = max(speeds) > _WIDE * min(speeds)
-    heading = Heading(f"Speed against {key}", "clips a second at the fastest batch size, with quartiles")
+    about = (
+        f"{frames}; clips a second at the fastest batch size with quartiles, {key} with deviation over seeds"
+    )
+    heading = Heading(f"Speed against {key.split('@')[0]}", about)
     with chart(0.8 + 3.4 * len(panels), heading, rows=len(panels), sharey=True) as (figure, axes):
         for panel, (machine, points) in zip(axes, panels.items(), strict=True):
             panel.set_title(machine)

@@ -256,7 +256,7 @@ class TestOnAGpu:
         registry = load_registry()
         chosen = select(load_preset("paper"), registry, {}, {}, fidelity="fast", limit=2)
         drawn = with_random_weights(with_frames(chosen, registry), registry)
-        fields = {"sizes": ((224, 224),), "batch_sizes": (1, 4), "device": "cuda"}
+        fields = {"sizes": ((224, 224),), "batch_sizes": (1, 4), "repeats": 2, "device": "cuda"}
         return Request(drawn, fidelities=("reference", "fast"), **fields)
 
     def test_fast_is_faster_at_the_papers_size_and_agrees(self, paper):
