@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ovvol_bench.throughput.files import Throughput
     from ovvol_bench.throughput.request import Request
 
-PASSED_ON = ("batch_sizes", "repeats", "warmup", "device", "threads", "plugins", "random_weights")
+PASSED_ON = ("batch_sizes", "repeats", "warmup", "device", "threads", "workers", "plugins", "random_weights")
 OF_SHOW = {"show", "style", "picture", "metric", "results"}
 """Options that count beside ``--show``."""
 
@@ -109,6 +109,7 @@ def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: s
     help="Batches before, that are not.",
 )
 @click.option("--threads", type=int, metavar="N", help="Threads of PyTorch; by default its own choice.")
+@click.option("--workers", type=int, metavar="N", help="Threads that read frames ahead, as in run.")
 @click.option("--limit", type=int, metavar="CLIPS", help="Compare fidelities on the first so many clips.")
 @click.option(
     "--output",

@@ -133,7 +133,7 @@ def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
     about = (
         f"{frames}; clips a second at the fastest batch size with quartiles, {key} with deviation over seeds"
     )
-    heading = Heading(f"Speed against {key.split('@')[0]}", about)
+    heading = Heading(f"Speed against {key.split('@', maxsplit=1)[0]}", about)
     with chart(0.8 + 3.4 * len(panels), heading, rows=len(panels), sharey=True) as (figure, axes):
         for panel, (machine, points) in zip(axes, panels.items(), strict=True):
             panel.set_title(machine)

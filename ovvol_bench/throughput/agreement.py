@@ -68,7 +68,9 @@ def _side(job: SizedJob, folder: Path, fidelity: str, tell: Tell) -> Side:
 
     with arithmetic(fidelity):
         plan = plan_at(selection, registry, device, job.size, selection.limit)
-        conduct = Conduct(folder, device, min(job.request.batch_sizes), progress=progress)
+        conduct = Conduct(
+            folder, device, min(job.request.batch_sizes), job.request.workers, progress=progress
+        )
         return Side(plan, run_plan(plan, registry, conduct))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.naming.slots import segment_boxes
@@ -68,9 +69,8 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
         plan = plan_at(asked.of(request.selection), registry, device, asked.size, count)
         loaded, clock = host_memory()[0], Clock(device)
         laps = Laps(clock, asked.batch_size, tell)
-        (finished,) = run_plan(
-            plan, registry, Conduct(Path(folder), device, asked.batch_size, progress=laps), clock
-        )
+        conduct = Conduct(Path(folder), device, asked.batch_size, request.workers, progress=laps)
+        (finished,) = run_plan(plan, registry, conduct, clock)
         if finished.error:
             raise finished.error
         tell("decoding, boxes, metrics")
@@ -88,7 +88,8 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
 
 
 def start(request: Request) -> tuple[Registry, torch.device]:
-    """What every measuring process begins with: threads, plugins, device."""
+    """What every measuring process begins with: memory as in ``run``, threads, plugins, device."""
+    keep_freed_memory()
     if request.threads:
         torch.set_num_threads(request.threads)
     return load_registry(request.plugins), pick_device(request.device)

@@ -44,6 +44,7 @@ class Request:
         warmup: batches before, that are not.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: of PyTorch; None for its own choice.
+        workers: that read frames ahead; None as in ``Conduct``.
         plugins: files to load beside the installed plugins.
         preset: name of the preset that the selection was made from.
         random_weights: whether the weights are drawn, see ``with_random_weights``.
@@ -60,6 +61,7 @@ class Request:
     warmup: int = 1
     device: str = "auto"
     threads: int | None = None
+    workers: int | None = None
     plugins: tuple[Path, ...] = ()
     preset: str = ""
     random_weights: bool = False
@@ -67,10 +69,11 @@ class Request:
     def __post_init__(self) -> None:
         _check_list("--sizes", self.sizes, [side for size in self.sizes if size for side in size])
         _check_list("--batch-sizes", self.batch_sizes, self.batch_sizes)
-        least = {"--repeats": (self.repeats, 1), "--warmup": (self.warmup, 0)}
-        for name, (value, lowest) in {**least, "--threads": (self.threads or 1, 1)}.items():
-            if value < lowest:
-                raise SettingError(f"{name} must be at least {lowest}, got {value}")
+        least = {"repeats": 1, "warmup": 0, "threads": 1, "workers": 1}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise SettingError(f"--{name} must be at least {lowest}, got {value}")
         if len(self.selection.datasets) > 1:
             names = ", ".join(choice.name for choice in self.selection.datasets)
             raise SettingError(f"--dataset: a benchmark takes frames of one dataset, got {names}")

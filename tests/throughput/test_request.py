@@ -44,6 +44,7 @@ def test_beside_fast_the_reference_is_measured_at_the_smallest_batch_alone(reque
         ({"batch_sizes": (2, 2)}, "--batch-sizes names a value twice"),
         ({"repeats": 0}, "--repeats must be at least 1, got 0"),
         ({"warmup": -1}, "--warmup must be at least 0, got -1"),
+        ({"workers": 0}, "--workers must be at least 1, got 0"),
         ({"threads": -2}, "--threads must be at least 1, got -2"),
     ],
 )
