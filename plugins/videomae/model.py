@@ -164,11 +164,13 @@ class PatchEmbed(nn.Module):
         self.kernel = (settings.tubelet_size, settings.patch_size, settings.patch_size)
         self.proj = nn.Conv3d(3, settings.dim, self.kernel, stride=self.kernel)
 
-    def forward(self, video: Tensor) -> Tensor:
-        """(B, T, 3, H, W) to (B, S, h, w, D)."""
+    def forward(self, video: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """(B, T, 3, H, W) to (B, S, h, w, D); or to (n, D), of the patches that (B, S, h, w) bool chooses."""
+        patches = to_patches(video, *self.kernel[:2]).transpose(4, 5)
+        if chosen is not None:
+            patches = patches[chosen]
         # One matrix product: strided 3-D convolutions are slow in half precision on GPUs.
-        patches = to_patches(video, *self.kernel[:2]).transpose(4, 5).flatten(4)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(patches.flatten(-4), self.proj.weight.flatten(1), self.proj.bias)
 
 
 class VideoMAE(Encoder):
@@ -209,10 +211,36 @@ class VideoMAE(Encoder):
                 multiple of ``patch_size``.
         """
         self._check(video)
-        tokens: Tensor = self.patch_embed(video)
-        steps, *grid = tokens.shape[1:4]
-        table = self._grids.resize(self.positions, (grid[0], grid[1]))
-        return tokens + table[:steps]
+        return self.patch_embed(video) + self._position_table(video)  # type: ignore[no-any-return]
+
+    def embed_some(self, video: Tensor, chosen: Tensor) -> Tensor:
+        """What `embed` makes of some patches; the others cost nothing.
+
+        Args:
+            video: (B, T, 3, H, W) float, normalised.
+            chosen: (B, S*h*w) bool, the same number n in every clip.
+
+        Returns:
+            (B, n, D), patches in ascending order.
+
+        Raises:
+            SettingError: as `embed`.
+        """
+        self._check(video)
+        table = self._position_table(video).expand(len(video), -1, -1, -1, -1)
+        places = chosen.view(table.shape[:4])
+        tokens: Tensor = self.patch_embed(video, places) + table[places]
+        return tokens.view(len(video), -1, self.dim)
+
+    def grid(self, video: Tensor) -> tuple[int, int, int]:
+        """(S, h, w) patches of a video (B, T, 3, H, W)."""
+        frames, height, width = video.shape[1], *video.shape[3:]
+        return frames // self.tubelet_size, height // self.patch_size, width // self.patch_size
+
+    def _position_table(self, video: Tensor) -> Tensor:
+        """(S, h, w, D)."""
+        steps, *grid = self.grid(video)
+        return self._grids.resize(self.positions, (grid[0], grid[1]))[:steps]
 
     def encode(self, video: Tensor) -> Features:
         """See `Encoder.encode`; errors as `embed`."""
@@ -326,17 +354,16 @@ class VideoMAEPretraining(nn.Module):
             (B, predicted, tubelet * patch * patch * 3) float, patches in ascending order; values in the
             order frame, row, column, channel.
         """
-        embedded = self.encoder.embed(video)
-        tokens = embedded.flatten(1, 3)
-        visible = self.encoder.transform(tokens[~mask].view(len(tokens), -1, tokens.shape[-1]))
+        visible = self.encoder.transform(self.encoder.embed_some(video, ~mask))
         visible = self.encoder_to_decoder(visible)
-        positions = self._decoder_positions(embedded.shape).expand(len(tokens), -1, -1)
+        positions = self._decoder_positions(video).expand(len(video), -1, -1)
         shown = visible + positions[~mask].view(visible.shape)
         wanted = positions[mask if decoded is None else decoded]
-        hidden = self.mask_token + wanted.view(len(tokens), -1, visible.shape[-1])
+        hidden = self.mask_token + wanted.view(len(video), -1, visible.shape[-1])
         return self.decoder(torch.cat((shown, hidden), dim=1), hidden.shape[1])  # type: ignore[no-any-return]
 
-    def _decoder_positions(self, shape: torch.Size) -> Tensor:
-        steps, height, width = shape[1:4]
+    def _decoder_positions(self, video: Tensor) -> Tensor:
+        """(S*h*w, width of the decoder)."""
+        steps, height, width = self.encoder.grid(video)
         table = self._grids.resize(self.positions, (height, width))
         return table[:steps].flatten(0, 2)

@@ -82,8 +82,8 @@ def pixel_targets(model: VideoMAEPretraining, video: Tensor, mask: Tensor) -> Te
         channel.
     """
     encoder = model.encoder
-    patches = to_patches(video, encoder.tubelet_size, encoder.patch_size).flatten(1, 3)
-    pixels = patch_pixels(encoder, patches[mask].float())
+    patches = to_patches(video, encoder.tubelet_size, encoder.patch_size)
+    pixels = patch_pixels(encoder, patches[mask.view(patches.shape[:4])].float())
     if model.norm_targets:
         mean, deviation = patch_statistics(pixels)
         pixels = (pixels - mean) / deviation

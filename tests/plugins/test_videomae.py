@@ -9,6 +9,7 @@ from ovvol_plugins.videomae import build_videomae, ovvol_encoders
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.positions import flat_table, sincos_table
 from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask
+from torch.utils.flop_counter import FlopCounterMode
 
 from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.weights import save_state
@@ -57,6 +58,17 @@ class TestEncoder:
         layer = encoder.patch_embed.proj
         want = F.conv3d(video.transpose(1, 2), layer.weight, layer.bias, stride=layer.stride)
         assert torch.allclose(encoder.patch_embed(video), want.permute(0, 2, 3, 4, 1), atol=1e-5)
+
+    @pytest.mark.parametrize("tubelet", [1, 2])
+    def test_some_patches_are_embedded_as_all_are_at_their_share_of_the_cost(self, tubelet):
+        encoder, video = small_encoder(tubelet_size=tubelet), some_video()
+        hidden = tube_mask(encoder.grid(video), 0.8, torch.Generator().manual_seed(0), len(video))
+        with FlopCounterMode(display=False) as whole:
+            want = encoder.embed(video).flatten(1, 3)[~hidden].view(len(video), -1, encoder.dim)
+        with FlopCounterMode(display=False) as part:
+            found = encoder.embed_some(video, ~hidden)
+        assert torch.allclose(found, want, atol=1e-5)
+        assert part.get_total_flops() * hidden.numel() == whole.get_total_flops() * int((~hidden).sum())
 
     def test_mixed_precision_stays_near(self):
         encoder, video = small_encoder(), some_video()
