@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ovvol_bench.errors import DecodeError
+from ovvol_bench.data.loading import processors
+from ovvol_bench.data.memory import keep_freed_memory
+from ovvol_bench.errors import DecodeError, TrainingError
 from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Draws, Examples
+
+_MOST_READERS = 8
+_PATIENCE = 600.0  # seconds that a batch may take; a decoder that hangs is given up long before
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,33 @@ class ExampleReader(Dataset[Batch]):
             raise DecodeError(f"training example '{name}' (step {step}): {error}") from error
 
 
+def reading_processes() -> int:
+    """How many are started unasked: half of the processors that fall to this training process, 1 to 8."""
+    return max(1, min(_MOST_READERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // 2))
+
+
+@contextmanager
+def reading_errors() -> Iterator[None]:
+    """Say in one line what befell reading processes: PyTorch tells it with their tracebacks, or as a bug.
+
+    Raises:
+        DecodeError: as the process raised it.
+        TrainingError: if a process was killed, or a batch took longer than ten minutes.
+    """
+    try:
+        yield
+    except DecodeError as error:
+        raise DecodeError(str(error).rpartition(f"{DecodeError.__name__}: ")[2].strip()) from error
+    except RuntimeError as error:
+        first, _, _ = str(error).partition("\n")
+        if not first.startswith("DataLoader "):
+            raise
+        raise TrainingError(
+            f"reading examples ahead failed ({first.rstrip('.')}), perhaps because memory ran out. Give the "
+            "same command again, with fewer --workers, or 0 to read in this process."
+        ) from error
+
+
 def read_batches(
     reader: ExampleReader, order: Order, share: Share, steps: range, workers: int
 ) -> Iterator[Batch]:
@@ -56,7 +91,8 @@ def read_batches(
         num_workers=workers,
         collate_fn=stack,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_settle if workers else None,
+        timeout=_PATIENCE if workers else 0,
     )
 
 
@@ -77,5 +113,11 @@ def stack(examples: Sequence[Batch]) -> Batch:
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _settle(worker: int) -> None:
+    """Use one thread, and leave Ctrl-C to the training, which ends its step first."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    keep_freed_memory()

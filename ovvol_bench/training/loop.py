@@ -18,7 +18,7 @@ from ovvol_bench.training.board import Board, Row
 from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
 from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
-from ovvol_bench.training.loader import ExampleReader, read_batches
+from ovvol_bench.training.loader import ExampleReader, read_batches, reading_errors
 from ovvol_bench.training.measure import measure
 from ovvol_bench.training.order import Order, Share
 from ovvol_bench.training.recipe import Batch, Losses, Recipe
@@ -96,11 +96,11 @@ def train(recipe: Recipe, conduct: Conduct) -> Outcome:
     Raises:
         SettingError: if batch size, processes, device or DeepSpeed don't fit together.
         CheckpointError: if a checkpoint can't be read or written, or was made by another engine.
-        TrainingError: if the loss or the gradients are not finite.
+        TrainingError: if the loss or the gradients are not finite, or a reading process is killed.
         DecodeError: if an example can't be read.
     """
     torch.manual_seed(conduct.seed)
-    with StopRequest() as stop:
+    with StopRequest() as stop, reading_errors():
         return _Training(recipe, conduct, stop).run()
 
 

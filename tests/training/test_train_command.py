@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -129,6 +130,25 @@ class TestRefusals:
         assert result.exit_code == 2
         assert "the loss is nan in step" in result.output and "toy 7" in result.output
         assert "checkpoint" in result.output
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_an_example_that_cannot_be_read_is_named_in_one_line(self, tmp_path, train_toy, workers):
+        result = train_toy(tmp_path, "-o", "recipe.failure=unreadable", "--workers", workers)
+        assert result.exit_code == 2
+        assert re.search(r"training example 'toy 7' \(step \d+\): the file is torn\.$", result.output.strip())
+        assert "Traceback" not in result.output
+
+    def test_a_reading_process_that_is_killed(self, tmp_path, train_toy):
+        result = train_toy(tmp_path, "-o", "recipe.failure=killed", "--workers", 1)
+        assert result.exit_code == 2
+        assert "reading examples ahead failed" in result.output and "with fewer --workers" in result.output
+        assert "Traceback" not in result.output
+
+    def test_a_reading_process_that_hangs(self, tmp_path, train_toy, monkeypatch):
+        monkeypatch.setattr("ovvol_bench.training.loader._PATIENCE", 0.5)
+        result = train_toy(tmp_path, "-o", "recipe.failure=hangs", "--workers", 1)
+        assert result.exit_code == 2
+        assert "timed out after 0.5 seconds" in result.output
 
     def test_another_training_in_the_folder(self, tmp_path, train_toy):
         train_toy(tmp_path)

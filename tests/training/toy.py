@@ -1,9 +1,13 @@
 """A plugin with an encoder that is trained in milliseconds: it learns to tell a picture's mean colour."""
 
+import os
+import signal
+import time
+
 import torch
 from torch import nn
 
-from ovvol_bench import Encoder, Entry, Features, hookimpl
+from ovvol_bench import DecodeError, Encoder, Entry, Features, hookimpl
 from ovvol_bench.training import Examples, Optimization, Recipe
 from ovvol_bench.weights import load_strict, read_state, save_state
 
@@ -23,9 +27,21 @@ class ToyEncoder(Encoder):
         load_strict(self, read_state(path), path)
 
 
+def unreadable():
+    raise DecodeError("the file is torn.")
+
+
+FAILURES = {
+    "": lambda: None,
+    "unreadable": unreadable,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "hangs": lambda: time.sleep(60),
+}
+
+
 class Noise(Examples):
-    def __init__(self, count):
-        self.count = count
+    def __init__(self, count, failure=""):
+        self.count, self.failure = count, failure
 
     def __len__(self):
         return self.count
@@ -34,6 +50,8 @@ class Noise(Examples):
         return f"toy {index}"
 
     def example(self, index, draws):
+        if index == 7:
+            FAILURES[self.failure]()
         values = torch.randn(3, generator=draws.torch) + index
         return {"values": values, "index": torch.tensor(index)}
 
@@ -56,7 +74,7 @@ class ToyRecipe(Recipe):
         self.encoder = task.component
         self.module = Regression(self.encoder, broken_at)
         self.optimization = optimization
-        self.examples, self.validation = Noise(examples), Noise(5)
+        self.examples, self.validation = examples, Noise(5)
 
     def evaluate(self):
         return {"norm": float(self.encoder.layer.weight.norm())}
@@ -67,7 +85,7 @@ class ToyRecipe(Recipe):
 
 def toy_recipe(
     task, *, batch_size: int = 4, epochs: float = 5, learning_rate: float = 0.05, examples: int = 12,
-    broken_at: int = -1,
+    broken_at: int = -1, failure: str = "",
 ):  # fmt: skip
     """Learn to mirror colours.
 
@@ -78,11 +96,12 @@ def toy_recipe(
         learning_rate: of Adam.
         examples: in a pass.
         broken_at: example that gives NaN.
+        failure: what reading example 7 ends in: unreadable, killed or hangs.
     """
     numbers = Optimization(
         "adam", learning_rate, lambda step, total: 1 - step / total, batch_size, epochs, clip_gradients=5.0
     )
-    return ToyRecipe(task, numbers, examples, broken_at)
+    return ToyRecipe(task, numbers, Noise(examples, failure), broken_at)
 
 
 @hookimpl
