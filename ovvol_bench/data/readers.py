@@ -74,8 +74,8 @@ class FrameReader(ABC):
         Args:
             indices: T positions in [0, frame_count), ascending.
             size: (height, width) to resize to; None keeps the stored size.
-            scale_at_decode: let the decoder scale where it can: quicker, but other pixels than the
-                reference's, so not for numbers to publish.
+            scale_at_decode: let the decoder scale where it can, and OpenCV do the rest on bytes: quicker,
+                but other pixels than the reference's, so not for numbers to publish.
 
         Returns:
             (T, height, width, 3) float32 RGB in [0, 1].
@@ -84,7 +84,9 @@ class FrameReader(ABC):
             DecodeError: if a frame can't be read or has another size than the first.
         """
         size = size or self.frame_size
-        images = self.scaled(indices, size) if scale_at_decode else self.images(indices)
+        images = self.images(indices)
+        if scale_at_decode:
+            images = (_resized(image, size) for image in self.scaled(indices, size))
         return resize_frames(images, size, len(indices))
 
     def stored(self, indices: Sequence[int]) -> Image:
@@ -261,6 +263,11 @@ def _ahead(images: Iterator[Image]) -> Iterator[Image]:
         while (image := following.result()) is not None:
             following = thread.submit(next, images, None)
             yield image
+
+
+def _resized(pixels: Any, size: Size) -> Image:
+    image: Image = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return image
 
 
 def _rgb(pixels: Any) -> Image:

@@ -155,8 +155,9 @@ def test_jpegs_are_decoded_at_the_smallest_size_that_is_large_enough(tmp_path, s
     assert image.shape == (-(-179 // decoded), -(-319 // decoded), 3)
     full, scaled = reader.read([0], size), reader.read([0], size, scale_at_decode=True)
     assert full.shape == scaled.shape == (1, *size, 3)
-    assert np.array_equal(full, scaled) == (decoded == 1)
-    assert np.abs(full - scaled).mean() < 0.05
+    assert 0 < np.abs(full - scaled).mean() < (0.05 if decoded > 1 else 0.002), (
+        "whole ones differ by rounding"
+    )
 
 
 def test_only_jpegs_shrink_and_frames_of_another_size_are_still_told(tmp_path):
