@@ -190,8 +190,8 @@ def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
     output = options["output"]
     ensure_writable(output.parent if output else Path("results", FOLDER))
     with progress_bars("steps") as progress:
-        result = bench(request, registry, progress)
-    path = write_throughput(output or Path("results", FOLDER, default_name(result)), result)
+        for result in bench(request, registry, progress):  # what is measured is kept, whatever comes
+            path = write_throughput(output or Path("results", FOLDER, default_name(result)), result)
     click.echo(f"wrote {path}", err=True)
     return parse_throughput(result, str(path))
 

@@ -14,7 +14,6 @@ from ovvol_bench.runs.files import read_json, write_json
 from ovvol_bench.runs.spec import sealed
 
 SCHEMA = 1
-COMPONENTS = ("encoder", "grouper", "labeler")
 FOLDER = "throughput"
 """Where they lie in a folder of results."""
 
@@ -143,10 +142,9 @@ def write_throughput(path: Path, result: dict[str, Any]) -> Path:
 
 
 def default_name(result: Mapping[str, Any]) -> str:
-    """Of a file: preset, combination if it is one, and machine."""
-    combinations = {"+".join(row[kind]["name"] for kind in COMPONENTS) for row in result["rows"]}
-    method = combinations.pop() if len(combinations) == 1 else f"{len(combinations)} combinations"
-    return f"{result['asked']['preset']}-{method}-{result['fingerprint']}.json".replace(" ", "-")
+    """Of a file: preset, method and machine."""
+    asked = result["asked"]
+    return f"{asked['preset']}-{asked['method']}-{result['fingerprint']}.json"
 
 
 def is_throughput(document: object) -> bool:

@@ -78,6 +78,16 @@ class Request:
             names = ", ".join(choice.name for choice in self.selection.datasets)
             raise SettingError(f"--dataset: a benchmark takes frames of one dataset, got {names}")
 
+    @property
+    def method(self) -> str:
+        """The combination by its names, or how many there are."""
+        chosen = self.selection
+        parts = (chosen.encoders, chosen.groupers, chosen.labelers)
+        combinations = list(product(*parts))
+        if len(combinations) > 1:
+            return f"{len(combinations)}-combinations"
+        return "+".join(part.name for part in combinations[0])
+
 
 @dataclass(frozen=True)
 class Configuration:

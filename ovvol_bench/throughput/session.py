@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset
 from ovvol_bench.runs.files import without_nan
 from ovvol_bench.runs.machine import code_facts, machine_facts
-from ovvol_bench.runs.spec import canonical_digest, sealed
+from ovvol_bench.runs.spec import PartSpec, canonical_digest, sealed
 from ovvol_bench.throughput.agreement import agree
-from ovvol_bench.throughput.children import ChildError, Work, in_fresh_process
+from ovvol_bench.throughput.children import ChildError, Tell, Work, in_fresh_process
 from ovvol_bench.throughput.counting import Counted, SizedJob, count
 from ovvol_bench.throughput.files import SCHEMA
 from ovvol_bench.throughput.measure import Job, measure
@@ -43,15 +43,25 @@ class Step(NamedTuple):
 class Answers:
     """What came of the steps: the answer of each that succeeded, and why the others failed."""
 
-    done: Sequence[tuple[Step, Any]]
-    failed: Sequence[tuple[Step, ChildError]]
+    done: list[tuple[Step, Any]]
+    failed: list[tuple[Step, ChildError]]
+
+    def add(self, step: Step, tell: Tell) -> None:
+        """Take a step."""
+        tell("starting")
+        try:
+            self.done.append((step, in_fresh_process(step.work, step.job, tell)))
+        except ChildError as error:
+            self.failed.append((step, error))
 
     def of(self, work: Work[Any]) -> list[tuple[Any, Any]]:
         """Job and answer of every step of one kind."""
         return [(step.job, answer) for step, answer in self.done if step.work is work]
 
 
-def bench(request: Request, registry: Registry, progress: Progress = lambda *_, **__: None) -> dict[str, Any]:
+def bench(
+    request: Request, registry: Registry, progress: Progress = lambda *_, **__: None
+) -> Iterator[dict[str, Any]]:
     """Measure everything that is asked for; a configuration that fails stops no other.
 
     Args:
@@ -59,20 +69,42 @@ def bench(request: Request, registry: Registry, progress: Progress = lambda *_, 
         registry: knows the dataset.
         progress: told how far it is.
 
-    Returns:
-        The result, see ``docs/throughput.md``.
+    Yields:
+        The result so far, after every step from the first that was measured on; the last is complete. See
+        ``docs/throughput.md``.
 
     Raises:
         UnknownNameError, SettingError, DataError: if the dataset can't be had.
         ChildError: if nothing could be measured: the first reason.
     """
     spec, _ = build_dataset(registry, request.selection.datasets[0])
-    load = os.getloadavg()[0]
-    answers = _answers(list(_steps(request)), progress)
-    rows = [_row(job, row, answers) for job, row in answers.of(measure)]
-    if not rows:
+    load, answers, steps = os.getloadavg()[0], Answers([], []), list(_steps(request))
+    for place, step in enumerate(steps):
+
+        def tell(text: str, place: int = place, title: str = step.title) -> None:
+            progress("bench", place, len(steps), text=f"{title}: {text}")
+
+        answers.add(step, tell)
+        if answers.of(measure):
+            yield _result(request, spec, answers, load)
+    progress("bench", len(steps), len(steps), text="")
+    if not answers.of(measure):
         raise answers.failed[0][1]
-    machine = machine_facts(rows[0].pop("gpu")) | {"threads": rows[0].pop("threads")}
+
+
+def _steps(request: Request) -> Iterator[Step]:
+    for size in request.sizes:
+        yield Step(f"operations at {size_text(size)}", count, SizedJob(request, size))
+    for configuration in configurations(request):
+        yield Step(configuration.title, measure, Job(request, configuration))
+    if len(request.fidelities) > 1:
+        for size in request.sizes:
+            yield Step(f"agreement at {size_text(size)}", agree, SizedJob(request, size))
+
+
+def _result(request: Request, spec: PartSpec, answers: Answers, load: float) -> dict[str, Any]:
+    rows = [_row(job, row, answers) for job, row in answers.of(measure)]
+    machine = machine_facts(rows[0]["gpu"]) | {"threads": rows[0]["threads"]}
     result = {
         "throughput": SCHEMA,
         "asked": _asked(request),
@@ -87,32 +119,6 @@ def bench(request: Request, registry: Registry, progress: Progress = lambda *_, 
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return sealed(without_nan(result))
-
-
-def _steps(request: Request) -> Iterator[Step]:
-    for configuration in configurations(request):
-        yield Step(configuration.title, measure, Job(request, configuration))
-    for size in request.sizes:
-        yield Step(f"operations at {size_text(size)}", count, SizedJob(request, size))
-        if len(request.fidelities) > 1:
-            yield Step(f"agreement at {size_text(size)}", agree, SizedJob(request, size))
-
-
-def _answers(steps: Sequence[Step], progress: Progress) -> Answers:
-    done: list[tuple[Step, Any]] = []
-    failed: list[tuple[Step, ChildError]] = []
-    for place, step in enumerate(steps):
-
-        def tell(text: str, place: int = place, title: str = step.title) -> None:
-            progress("bench", place, len(steps), text=f"{title}: {text}")
-
-        tell("starting")
-        try:
-            done.append((step, in_fresh_process(step.work, step.job, tell)))
-        except ChildError as error:
-            failed.append((step, error))
-    progress("bench", len(steps), len(steps), text="")
-    return Answers(done, failed)
 
 
 def _row(job: Job, row: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
@@ -142,4 +148,5 @@ def _asked(request: Request) -> dict[str, Any]:
         "random_weights": request.random_weights,
         "naming": dict(request.selection.naming),
         "preset": request.preset,
+        "method": request.method,
     }

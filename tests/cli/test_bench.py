@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from throughput_results import row, throughput
 
 from ovvol_bench.cli import main
+from ovvol_bench.throughput import session
 from ovvol_bench.throughput.files import load_throughput, write_throughput
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -89,3 +90,16 @@ def test_showing_takes_no_options_of_measuring(invoke):
     done = invoke("--show", "kept", "--sizes", "32x48")
     assert done.exit_code == 2
     assert "--show measures nothing; drop --sizes" in done.output
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(invoke, tmp_path, monkeypatch):
+    rows = iter([throughput([row(2.0)])])
+
+    def cut_off(request, registry, progress):
+        yield from rows
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "bench", cut_off)
+    done = invoke("--output", "kept.json", "--sizes", "32x48")
+    assert done.exit_code == 130
+    assert len(load_throughput([tmp_path / "kept.json"])) == 1

@@ -49,10 +49,8 @@ def test_a_missing_file_and_an_empty_folder_are_refused(tmp_path):
 
 
 def test_the_name_says_preset_method_and_machine():
-    one = throughput([row(2.0), row(3.0, batch_size=4)], fingerprint="12ab34cd")
-    two = throughput([row(2.0), row(3.0, grouper="grid")], fingerprint="12ab34cd")
+    one = throughput([row(2.0)], fingerprint="12ab34cd")
     assert default_name(one) == "shapes-videomae+kmeans+pacl-12ab34cd.json"
-    assert default_name(two) == "shapes-2-combinations-12ab34cd.json"
 
 
 def test_they_are_in_order_in_a_folder_of_results_and_are_no_results(tmp_path):

@@ -23,6 +23,13 @@ def test_every_combination_size_and_batch_is_a_configuration(request_for):
     assert [batch for *_, batch in found[:2]] == [1, 4]
 
 
+def test_the_method_is_a_combination_or_their_number(request_for):
+    assert request_for().method == "tiny+randomcut+colours"
+    assert (
+        request_for({"encoder": ["tiny", "deep"], "labeler": ["colours", "slots"]}).method == "4-combinations"
+    )
+
+
 def test_beside_fast_the_reference_is_measured_at_the_smallest_batch_alone(request_for):
     both = request_for(batch_sizes=(4, 1), fidelities=("reference", "fast"))
     alone = request_for(batch_sizes=(4, 1), fidelities=("reference",))
