@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovvol_bench.inference.attention import attend
+from ovvol_bench.inference.attention import QUERY_SCALE, attend
 
 _AT_ONCE = 2**20  # attention weights computed together: they then stay in the processor's cache
 
@@ -66,8 +66,8 @@ def products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = No
     """
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, float("-inf"))
-    if mask is None and not torch.is_grad_enabled():
-        return attend(query * query.shape[-1] ** -0.5, key, value)
+    if mask is None and query.shape == key.shape and not torch.is_grad_enabled():
+        return attend(query * (QUERY_SCALE * query.shape[-1] ** -0.5), key, value)
     examples = max(1, _AT_ONCE // (query.shape[1] * query.shape[2] * key.shape[2]))
     parts = zip(query.split(examples), key.split(examples), value.split(examples), strict=True)
     return torch.cat([_product(*part, mask) for part in parts])
