@@ -146,6 +146,7 @@ def build_shapes(  # noqa: PLR0913 - settings
     images: int | None = None,
     empty_images: float = 0.4,
     name_backgrounds: bool = False,
+    blended_backgrounds: float = 0.0,
     cache: str | None = None,
 ) -> Dataset:
     """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
@@ -159,12 +160,14 @@ def build_shapes(  # noqa: PLR0913 - settings
         images: to train on, captioned pictures in a pass; none: 20 a video.
         empty_images: to train on, share of the pictures that show the background only.
         name_backgrounds: to train on, captions of pictures of objects speak of their backgrounds, too.
+        blended_backgrounds: to train on, share of the pictures whose background is blended from those of
+            several others, and called "background" alone, so that it isn't known by the few kinds there are.
         cache: folder for videos rendered to train on, 1.2 MB each; none: the user's cache folder.
     """
     if path is None:
         from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
 
-        training = ShapesTraining(cache, images, empty_images, name_backgrounds)
+        training = ShapesTraining(cache, images, empty_images, name_backgrounds, blended_backgrounds)
         return Shapes(split, videos, seed, frames_per_clip, training)
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource

@@ -44,6 +44,7 @@ class ShapesTraining:
         images: pictures in a pass; None: 20 a video.
         empty_images: share of pictures that show the background only, in [0, 1].
         name_backgrounds: whether captions of pictures of objects speak of their backgrounds, too.
+        blended_backgrounds: share of pictures whose background is a blend of several, in [0, 1].
 
     Raises:
         SettingError: if a number is out of range.
@@ -53,12 +54,14 @@ class ShapesTraining:
     images: int | None = None
     empty_images: float = 0.4
     name_backgrounds: bool = False
+    blended_backgrounds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
             raise SettingError(f"dataset.images={self.images}: expected at least 1.")
-        if not 0 <= self.empty_images <= 1:
-            raise SettingError(f"dataset.empty_images={self.empty_images}: expected a share between 0 and 1.")
+        for name in ("empty_images", "blended_backgrounds"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise SettingError(f"dataset.{name}={share}: expected a share between 0 and 1.")
 
 
 class VideoTruth:
@@ -183,7 +186,13 @@ class Shapes(Dataset):
         """Pictures cut from the videos, see ``training_videos``."""
         training = self._training
         count = training.images or _IMAGES_A_VIDEO * self._videos
-        return ShapesImages(self._rendered, count, training.empty_images, training.name_backgrounds)
+        return ShapesImages(
+            self._rendered,
+            count,
+            training.empty_images,
+            training.name_backgrounds,
+            training.blended_backgrounds,
+        )
 
     @cached_property
     def _rendered(self) -> RenderedWorld:

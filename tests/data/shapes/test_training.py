@@ -99,6 +99,30 @@ def test_captions_name_backgrounds_if_asked_to(stored):
         assert len(longer) == (2 if captions[-1].endswith("background") else 5)
 
 
+def test_objects_stay_on_blended_backgrounds(stored):
+    known, blended = ShapesImages(stored, 40, 0.3, True), ShapesImages(stored, 40, 0.3, True, blended=1.0)
+    for index in range(40):
+        before, after = known.image(index), blended.image(index)
+        kinds = {f"a photo of a {kind}" for kind in BACKGROUNDS["train"]}
+        assert after.captions == tuple(caption for caption in before.captions if caption not in kinds)
+        ((video, time, top, left),) = places(stored, before.pixels)
+        window = stored.frames[video, time, top : top + 64, left : left + 64]
+        objects = stored.masks[video, time, top : top + 64, left : left + 64] > 0
+        objects = objects if np.array_equal(window, before.pixels) else objects[:, ::-1]
+        assert np.array_equal(after.pixels[objects], before.pixels[objects])
+        assert np.abs(after.pixels[~objects].astype(int) - before.pixels[~objects]).mean() > 2
+
+
+def test_a_share_of_backgrounds_is_blended(stored):
+    pictures = [
+        ShapesImages(stored, 200, 0.4, name_backgrounds=True, blended=share) for share in (0.0, 0.25, 1.0)
+    ]
+    kinds = {f"a photo of a {kind}" for kind in BACKGROUNDS["train"]}
+    shares = [np.mean([not kinds & {*p.image(i).captions} for i in range(200)]) for p in pictures]
+    assert shares == pytest.approx([0, 0.25, 1], abs=0.08)
+    assert len({p.fingerprint() for p in pictures}) == 3
+
+
 def test_training_never_says_a_held_out_name(stored):
     images = ShapesImages(stored, 200, 0.4)
     said = {caption.removeprefix("a photo of a ") for i in range(200) for caption in images.image(i).captions}
@@ -123,6 +147,8 @@ def test_settings_out_of_range_are_refused():
         ShapesTraining(images=0)
     with pytest.raises(SettingError, match=r"dataset\.empty_images=1\.5: expected a share"):
         build_shapes(split="train", videos=1, empty_images=1.5)
+    with pytest.raises(SettingError, match=r"dataset\.blended_backgrounds=-0\.1: expected a share"):
+        build_shapes(split="train", videos=1, blended_backgrounds=-0.1)
 
 
 def test_too_few_videos_for_a_picture_are_an_error(stored):
