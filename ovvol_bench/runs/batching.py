@@ -13,7 +13,7 @@ from ovvol_bench.types import Clip
 Shape = tuple[int, ...]
 """Of a clip's frames, (T, H, W, 3)."""
 
-CPU_VALUES = 3 * 2**19
+CPU_VALUES = 3 * 2**17
 """Pixel values that a CPU takes at a time; with more, what a layer gives doesn't stay in the cache."""
 MOST_CLIPS = 64
 SHARE_OF_MEMORY = 0.7
@@ -22,7 +22,7 @@ SHARE_OF_MEMORY = 0.7
 class FittingBatches:
     """How many clips go through the components at a time where nobody says.
 
-    On a CPU a few small clips or a single large one. On a GPU a single clip first, and then as many as
+    On a CPU a few very small clips or a single one. On a GPU a single clip first, and then as many as
     memory has room for, judged by what that one took at most.
 
     Args:
