@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ovvol_bench.data.loading import processors
 from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.errors import DecodeError, TrainingError
 from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Draws, Examples
 
-_MOST_READERS = 8
 _PATIENCE = 600.0  # seconds that a batch may take; a decoder that hangs is given up long before
 
 
@@ -43,11 +40,6 @@ class ExampleReader(Dataset[Batch]):
             return self.examples.example(index, draws)
         except DecodeError as error:
             raise DecodeError(f"training example '{name}' (step {step}): {error}") from error
-
-
-def reading_processes() -> int:
-    """How many are started unasked: half of the processors that fall to this training process, 1 to 8."""
-    return max(1, min(_MOST_READERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // 2))
 
 
 @contextmanager
