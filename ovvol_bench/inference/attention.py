@@ -11,8 +11,8 @@ from torch import Tensor
 QUERY_SCALE = 1 / log(2)
 """What queries are multiplied with, beside 1 / sqrt(d), so that the softmax can be taken in powers of two."""
 
-_SCORES_AT_ONCE = 2**20
-"""Scores kept at a time by each thread: 2 MiB of bfloat16, in the cache from step to step."""
+_SCORES_AT_ONCE = 3 * 2**19
+"""Scores kept at a time by each thread: 3 MiB of bfloat16, in the cache from step to step."""
 _LEAST_TOTAL = 2.0**-66
 """Below it the powers of a row are too near to bfloat16's smallest numbers to be trusted."""
 
@@ -48,29 +48,36 @@ def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     rows = ceil(length / ceil(length * length * at_once / most))  # blocks of one size
     memory = query.new_empty(at_once * rows * length)  # the same for every block
     found = torch.empty_like(query, memory_format=torch.contiguous_format)
-    # A column of ones beside the values: what it gives is the sum that a softmax divides by.
-    counted = F.pad(value, (0, 1), value=1.0)
+    # A row of ones below the values: what it gives is the sum that a softmax divides by.
+    counted = F.pad(value, (0, 1), value=1.0).transpose(1, 2).contiguous()
     for first in range(0, groups, at_once):
         some = slice(first, first + at_once)
-        keys = key[some].transpose(1, 2)
         for start in range(0, length, rows):
-            queries = query[some, start : start + rows]
-            shape = (*queries.shape[:2], length)
+            queries = query[some, start : start + rows].transpose(1, 2)
+            shape = (len(queries), length, queries.shape[2])
             scores = memory[: prod(shape)].view(shape)
-            found[some, start : start + rows] = _mixed(queries, keys, counted[some], scores)
+            mixed = _mixed(queries, key[some], counted[some], scores)
+            found[some, start : start + rows] = mixed.transpose(1, 2)
     return found
 
 
 def _mixed(query: Tensor, key: Tensor, counted: Tensor, scores: Tensor) -> Tensor:
-    """Values (G, N, d + 1), the last of them ones, mixed for some queries (G, n, d); ``scores`` is memory.
+    """Values mixed for some queries, (G, d, n).
 
-    The largest score of a row is not looked for and subtracted: powers of two hardly ever leave the range of
-    bfloat16, which is float32's. Where they do, the rows are computed once more, with it.
+    Queries come last, as the products are quickest so. The largest score of a query is not looked for and
+    subtracted: powers of two hardly ever leave the range of bfloat16, which is float32's. Where they do, the
+    block is computed once more, with it.
+
+    Args:
+        query: (G, d, n).
+        key: (G, N, d).
+        counted: (G, d + 1, N), values and then ones.
+        scores: (G, N, n) memory.
     """
-    torch.bmm(query, key, out=scores)
-    mixed = torch.bmm(scores.exp2_(), counted)
-    total = mixed[..., -1:]
+    torch.bmm(key, query, out=scores)
+    mixed = torch.bmm(counted, scores.exp2_())
+    total = mixed[:, -1:]
     if not ((total > _LEAST_TOTAL) & (total < torch.inf)).all():
-        weights = (torch.bmm(query, key, out=scores).float() * log(2)).softmax(dim=-1)
-        mixed = torch.bmm(weights.to(counted.dtype), counted)
-    return mixed[..., :-1] / mixed[..., -1:]
+        weights = (torch.bmm(key, query, out=scores).float() * log(2)).softmax(dim=1)
+        mixed = torch.bmm(counted, weights.to(counted.dtype))
+    return mixed[:, :-1] / mixed[:, -1:]

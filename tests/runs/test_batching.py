@@ -21,7 +21,9 @@ def test_shapes_are_kept_apart_and_what_is_left_over_comes_last():
     assert found == [[small] * 2, [large] * 2, [small] * 2, [large]]
 
 
-@pytest.mark.parametrize(("size", "expected"), [((8, 96, 128), 1), ((8, 224, 400), 1), ((8, 32, 48), 10), ((1, 4, 4), 64)])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((8, 96, 128), 1), ((8, 224, 400), 1), ((8, 32, 48), 10), ((1, 4, 4), 64)]
+)
 def test_a_cpu_takes_what_stays_in_its_cache(size, expected):
     assert FittingBatches(CPU).size((*size, 3)) == expected
 
