@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def read_batches(
         workers: processes that read ahead; 0: none, examples are read when they are needed.
     """
     sampler: Any = _Parts(order, share, steps)
-    yield from DataLoader(
+    loader = DataLoader(
         reader,
         batch_sampler=sampler,
         num_workers=workers,
@@ -86,6 +86,8 @@ def read_batches(
         worker_init_fn=_settle if workers else None,
         timeout=_PATIENCE if workers else 0,
     )
+    with _single_opencv_thread() if workers else nullcontext():
+        yield from loader
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,25 @@ def stack(examples: Sequence[Batch]) -> Batch:
     return batch
 
 
-def _settle(worker: int) -> None:
-    """Use one thread, and leave Ctrl-C to the training, which ends its step first."""
+@contextmanager
+def _single_opencv_thread() -> Iterator[None]:
+    """Let processes that are forked meanwhile have an OpenCV without threads.
+
+    A fork copies what OpenCV knows of its threads and not the threads: the copy waits for them forever, even
+    when it is told to do without.
+    """
     import cv2
 
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _settle(worker: int) -> None:
+    """Use one thread, and leave Ctrl-C to the training, which ends its step first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     keep_freed_memory()

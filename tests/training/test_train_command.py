@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -55,6 +57,17 @@ def test_parts_of_a_step_add_up_to_the_step(tmp_path, train_toy, read_losses):
     train_toy(tmp_path / "parts", "--micro-batch", 1)
     whole, parts = read_losses(tmp_path / "whole"), read_losses(tmp_path / "parts")
     assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_reading_processes_start_after_opencv_has_used_threads(tmp_path, train_toy):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    cv2.resize(np.zeros((2000, 2000, 3), np.float32), (3000, 3000))
+    try:
+        assert train_toy(tmp_path, "--workers", 1).exit_code == 0
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_reading_processes_change_nothing(tmp_path, train_toy, read_losses):
