@@ -68,10 +68,8 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
     metavar="N",
-    help="Processes that read examples ahead.",
+    help="Processes that read examples ahead; by default half of the processors, up to 8. 0: none.",
 )
 @click.option(
     "--keep", type=click.IntRange(min=1), default=2, show_default=True, help="Checkpoints that stay."
@@ -143,10 +141,11 @@ def _precision(asked: str, device: str) -> str:
 
 
 def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
+    from ovvol_bench.training.loader import reading_processes
     from ovvol_bench.training.loop import Conduct
 
     same = (
-        "seed", "device", "deepspeed", "micro_batch", "workers", "steps",
+        "seed", "device", "deepspeed", "micro_batch", "steps",
         "keep", "save_every", "log_every", "measure_every",
     )  # fmt: skip
     about = {"recipe": plan.spec.recipe, "training": plan.spec.id, "seed": str(plan.spec.seed)}
@@ -155,6 +154,7 @@ def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progr
         about=about,
         precision=plan.spec.precision,
         progress=progress,
+        workers=reading_processes() if options["workers"] is None else options["workers"],
         **{name: options[name] for name in same},
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,12 +22,11 @@ from ovvol_bench.slots.pictures import slot_picture
 from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
+from ovvol_bench.training.loader import reading_processes
 from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
 from ovvol_bench.weights import save_state
-
-_MOST_READERS = 8  # processes that read frames for the cache
 
 
 @dataclass(frozen=True)
@@ -183,8 +181,7 @@ class GroupingRecipe(Recipe):
         if sampling.videos_per_step is not None:
             raise SettingError("recipe.same_video_batch draws clips anew: set recipe.cache_features=false.")
         sampling = replace(sampling, clips_per_video=cache.clips_per_video)
-        readers = min(_MOST_READERS, (os.cpu_count() or 1) - 1)
-        plan = CachePlan(task.cache / "features", cache.limit_gb, readers)
+        plan = CachePlan(task.cache / "features", cache.limit_gb, reading_processes())
         fixed = [VideoFixedClips(videos, sampling, size, task.seed) for size in sampling.sizes]
         features = [cached_features(self._encoder, clips, plan) for clips in fixed]
         return CachedClips(fixed[0].names, features, draws)

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Subset
 
 from ovvol_bench.components import Encoder
 from ovvol_bench.data.progress import with_progress
@@ -29,6 +29,7 @@ from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import SettingError
 from ovvol_bench.pipeline import autocast, best_precision, encode
 from ovvol_bench.training.feature_files import GB, FeatureFile, FeatureFolder
+from ovvol_bench.training.loader import read_ahead, reading_errors
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 2  # part of every key: raise it whenever features of the same name would come out otherwise
@@ -181,6 +182,7 @@ def cached_features(encoder: FrozenEncoder, clips: FixedClips, plan: CachePlan) 
     Raises:
         SettingError: if they don't fit the limit or the disk, or a value overflows float16.
         DecodeError: if frames can't be read.
+        TrainingError: if a process that reads was killed.
     """
     folder = FeatureFolder(plan.folder, plan.limit_gb)
     key = hashlib.sha256(f"{_VERSION}\0{encoder.digest()}\0{clips.fingerprint()}".encode()).hexdigest()
@@ -205,10 +207,11 @@ def _fill(
     parts = with_progress(
         _parts(clips, missing, workers), len(missing), "Encoding clips", lambda p: len(p[0])
     )
-    for indices, frames in parts:
-        with autocast(device, best_precision(device)):
-            features = encoder.features(frames.to(device, non_blocking=True))
-        file.write(indices, _halved(features, encoder).cpu().numpy())
+    with reading_errors():
+        for indices, frames in parts:
+            with autocast(device, best_precision(device)):
+                features = encoder.features(frames.to(device, non_blocking=True))
+            file.write(indices, _halved(features, encoder).cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -222,8 +225,7 @@ class _Frames(TorchDataset[tuple[int, Tensor]]):
 def _parts(clips: FixedClips, missing: list[int], workers: int) -> Iterator[tuple[list[int], Tensor]]:
     """Indices and frames (B, T, H, W, 3) of the clips that are missing."""
     reader = Subset(_Frames(clips), missing)
-    loader = DataLoader(reader, _AT_ONCE, num_workers=workers, pin_memory=torch.cuda.is_available())
-    for indices, frames in loader:
+    for indices, frames in read_ahead(reader, workers, batch_size=_AT_ONCE):
         yield indices.tolist(), frames
 
 

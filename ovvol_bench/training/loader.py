@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from ovvol_bench.data.loading import processors
 from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.errors import DecodeError, TrainingError
 from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Draws, Examples
 
+_MOST_READERS = 8
 _PATIENCE = 600.0  # seconds that a batch may take; a decoder that hangs is given up long before
 
 
@@ -40,6 +43,11 @@ class ExampleReader(Dataset[Batch]):
             return self.examples.example(index, draws)
         except DecodeError as error:
             raise DecodeError(f"training example '{name}' (step {step}): {error}") from error
+
+
+def reading_processes() -> int:
+    """How many are started unasked: half of the processors that fall to this training process, 1 to 8."""
+    return max(1, min(_MOST_READERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // 2))
 
 
 @contextmanager
@@ -77,14 +85,24 @@ def read_batches(
         workers: processes that read ahead; 0: none, examples are read when they are needed.
     """
     sampler: Any = _Parts(order, share, steps)
+    return read_ahead(reader, workers, batch_sampler=sampler, collate_fn=stack)
+
+
+def read_ahead(dataset: Dataset[Any], workers: int, **options: Any) -> Iterator[Any]:
+    """What PyTorch's loader gives, read by processes that are fit to be forked from this one.
+
+    Args:
+        dataset: examples by index.
+        workers: processes; 0: none, examples are read when they are needed.
+        options: of the loader: which examples, in which batches.
+    """
     loader = DataLoader(
-        reader,
-        batch_sampler=sampler,
+        dataset,
         num_workers=workers,
-        collate_fn=stack,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_settle if workers else None,
         timeout=_PATIENCE if workers else 0,
+        **options,
     )
     with _single_opencv_thread() if workers else nullcontext():
         yield from loader
