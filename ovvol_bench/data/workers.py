@@ -184,7 +184,8 @@ def serve(memory: int | None = None) -> NoReturn:
     Args:
         memory: descriptor of the socket that shared memory is passed through; None: there is none.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then kills this process
+    for number in (signal.SIGINT, signal.SIGTERM):  # are for the run, which kills this process when it ends
+        signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
     calls, answers = sys.stdin.buffer, _private_output()
     passing = None if memory is None else socket(fileno=memory)

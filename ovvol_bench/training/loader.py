@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 import torch
@@ -143,7 +144,17 @@ def _single_opencv_thread() -> Iterator[None]:
 
 
 def _settle(worker: int) -> None:
-    """Use one thread, and leave Ctrl-C to the training, which ends its step first."""
+    """Use one thread, and leave Ctrl-C and requests to stop to the training, which ends its step first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_end_when_asked_by, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
+
+
+def _end_when_asked_by(parent: int) -> None:
+    """Heed a SIGTERM from the training; schedulers and ``timeout`` send one to all processes at once."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -100,14 +100,17 @@ def test_the_folder_follows_from_what_is_trained(tmp_path, train_toy, toy_argume
 
 
 def killed_at_a_random_step(arguments, folder, number):
-    """Start a training in a process of its own and send it a signal after its first checkpoint."""
+    """Start a training and send all its processes a signal, as schedulers do, after its first checkpoint."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ovvol_bench", *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ovvol_bench", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not list(folder.glob("checkpoints/step-*")) and process.poll() is None:
         time.sleep(0.02)
     time.sleep(random.uniform(0, 0.3))
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     return process.wait(60), process.stdout.read()
 
 
