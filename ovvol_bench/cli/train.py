@@ -127,8 +127,16 @@ def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
         precision=_precision(options["precision"], options["device"]),
         device=options["device"],
         cache=cache_folder(str(cache) if cache else None),
+        workers=_readers(options),
     )
     return make_plan(registry_from(context), request)
+
+
+def _readers(options: Mapping[str, Any]) -> int:
+    from ovvol_bench.training.loader import reading_processes
+
+    asked: int | None = options["workers"]
+    return reading_processes() if asked is None else asked
 
 
 def _precision(asked: str, device: str) -> str:
@@ -141,7 +149,6 @@ def _precision(asked: str, device: str) -> str:
 
 
 def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
-    from ovvol_bench.training.loader import reading_processes
     from ovvol_bench.training.loop import Conduct
 
     same = (
@@ -154,7 +161,7 @@ def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progr
         about=about,
         precision=plan.spec.precision,
         progress=progress,
-        workers=reading_processes() if options["workers"] is None else options["workers"],
+        workers=_readers(options),
         **{name: options[name] for name in same},
     )
 

@@ -22,7 +22,6 @@ from ovvol_bench.slots.pictures import slot_picture
 from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
-from ovvol_bench.training.loader import reading_processes
 from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
@@ -181,7 +180,7 @@ class GroupingRecipe(Recipe):
         if sampling.videos_per_step is not None:
             raise SettingError("recipe.same_video_batch draws clips anew: set recipe.cache_features=false.")
         sampling = replace(sampling, clips_per_video=cache.clips_per_video)
-        plan = CachePlan(task.cache / "features", cache.limit_gb, reading_processes())
+        plan = CachePlan(task.cache / "features", cache.limit_gb, task.workers)
         fixed = [VideoFixedClips(videos, sampling, size, task.seed) for size in sampling.sizes]
         features = [cached_features(self._encoder, clips, plan) for clips in fixed]
         return CachedClips(fixed[0].names, features, draws)

@@ -89,6 +89,7 @@ class TrainingRequest:
         precision: of the arithmetic.
         device: ``auto``, ``cpu`` or ``cuda``.
         cache: folder for what is worth keeping.
+        workers: see `TrainingTask`.
     """
 
     kind: TrainedKind
@@ -103,6 +104,7 @@ class TrainingRequest:
     precision: str
     device: str
     cache: Path
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
     if preset.validation is not None:
         _, validation = _dataset(registry, request, "validation", preset.validation)
     options = {**preset.recipe, **request.settings.get("recipe", {})}
-    task = TrainingTask(component, dataset, validation, encoder, request.cache, request.seed)
+    task = TrainingTask(component, dataset, validation, encoder, request.cache, request.seed, request.workers)
     with _seeded(request.seed):
         recipe = found.build(task, options)
     made = TrainingSpec(

@@ -46,6 +46,7 @@ class TrainingTask:
         encoder: frozen, for groupers; None otherwise.
         cache: folder for what is worth keeping between runs, such as features.
         seed: of all draws.
+        workers: processes that may read for what is made beforehand, such as features; 0: none.
     """
 
     component: Component
@@ -54,6 +55,7 @@ class TrainingTask:
     encoder: Encoder | None
     cache: Path
     seed: int
+    workers: int = 0
 
 
 @dataclass(frozen=True)

@@ -351,6 +351,12 @@ class TestCache:
         assert not dataset.videos.read
         assert "features: 6 clips, 6 found, 0 computed" in caplog.text
 
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_frames_are_read_by_the_workers_asked_for(self, tmp_path, workers):
+        dataset = Videos()
+        recipe_of(tmp_path, CACHED, dataset=dataset, workers=workers)
+        assert bool(dataset.videos.read) == (workers == 0)
+
     def test_each_size_is_cached(self, tmp_path):
         recipe = recipe_of(tmp_path, {**CACHED, "sizes": ("8x12", "4x8")})
         shapes = {tuple(step_of(recipe, step)["features"].shape[2:4]) for step in range(10)}
