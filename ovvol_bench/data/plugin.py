@@ -147,6 +147,8 @@ def build_shapes(  # noqa: PLR0913 - settings
     empty_images: float = 0.4,
     name_backgrounds: bool = False,
     blended_backgrounds: float = 0.0,
+    image_side: int = 64,
+    crowded_images: bool = False,
     cache: str | None = None,
 ) -> Dataset:
     """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
@@ -162,13 +164,18 @@ def build_shapes(  # noqa: PLR0913 - settings
         name_backgrounds: to train on, captions of pictures of objects speak of their backgrounds, too.
         blended_backgrounds: to train on, share of the pictures whose background is blended from those of
             several others, and called "background" alone, so that it isn't known by the few kinds there are.
+        image_side: to train on, side of the square pictures, 64 to 96 pixels.
+        crowded_images: to train on, pictures may show several objects, and captions name each of them.
         cache: folder for videos rendered to train on, 1.2 MB each; none: the user's cache folder.
     """
     if path is None:
         from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
+        from ovvol_bench.data.shapes.training import PictureSettings
 
-        training = ShapesTraining(cache, images, empty_images, name_backgrounds, blended_backgrounds)
-        return Shapes(split, videos, seed, frames_per_clip, training)
+        pictures = PictureSettings(
+            empty_images, name_backgrounds, blended_backgrounds, image_side, crowded_images
+        )
+        return Shapes(split, videos, seed, frames_per_clip, ShapesTraining(cache, images, pictures))
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
     from ovvol_bench.data.sampling import ClipSettings

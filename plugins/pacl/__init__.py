@@ -45,7 +45,8 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         pixel_statistics: ``clip``, or ``imagenet`` as the reference's evaluation has it.
         embed_dim: custom: channels of the shared space.
         patch_size: custom: side of a patch, pixels.
-        image_size: custom: side of the images that positions are trained for, pixels.
+        image_size: custom: side of the images that positions are trained for, pixels; those of ``weights``
+            are resized to it.
         width: custom: width of the image tower.
         layers: custom: blocks of the image tower.
         heads: custom: attention heads of the image tower.
@@ -64,7 +65,7 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
     from ovvol_bench.clip.towers import build_towers, clip_config
     from ovvol_bench.weights import read_state, resolve_weights
 
-    from .checkpoint import load_state
+    from .checkpoint import load_state, with_positions_for
     from .model import PaclLabeler
 
     numbers = {
@@ -93,7 +94,8 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         load_pretrained(towers, model, pretrained)
     labeler = PaclLabeler(towers, pixel_statistics)
     if path:
-        load_state(labeler, state, path)
+        fitting = state if image_size is None else with_positions_for(labeler, state)
+        load_state(labeler, fitting, path)
     return labeler
 
 

@@ -5,18 +5,22 @@ Our own files hold image tower, text tower and trained part, in the layout of ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ovvol_bench import WeightsError
 from ovvol_bench.clip.files import TEXT, dense_tokens, holds_text, sparse_tokens, stated
+from ovvol_bench.grids import resize_grid
 from ovvol_bench.weights import State, load_strict, read_state, save_state
 
 from .model import PaclLabeler
 
 _IMAGE_MARK = "model.class_embedding"
+_POSITIONS = "model.positional_embedding"
 
 
 def load_labeler(labeler: PaclLabeler, path: Path) -> None:
@@ -29,6 +33,20 @@ def load_labeler(labeler: PaclLabeler, path: Path) -> None:
             exact GELU where the weights were trained with the quick one.
     """
     load_state(labeler, read_state(path), path)
+
+
+def with_positions_for(labeler: PaclLabeler, state: State) -> State:
+    """The same state with the image tower's positions resized to the labeler's ``image_size``.
+
+    Bicubic, as where a published CLIP goes on at another resolution; nothing is changed where the sizes
+    agree, or where the table is no square grid behind a class token's row.
+    """
+    table = state.get(_POSITIONS)
+    if table is None or (side := math.isqrt(max(0, len(table) - 1))) ** 2 != len(table) - 1:
+        return state
+    grid = table[1:].float().view(1, side, side, -1)
+    resized = resize_grid(grid, labeler.model.grid_size).flatten(0, 2)
+    return {**state, _POSITIONS: torch.cat((table[:1].float(), resized))}
 
 
 def load_state(labeler: PaclLabeler, state: State, source: Path) -> None:

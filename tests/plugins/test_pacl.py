@@ -121,6 +121,20 @@ class TestCheckpoints:
         assert torch.allclose(loaded.embed_text(prompts), source.embed_text(prompts), atol=1e-5)
         assert stored_numbers(path) == {**SMALL, "quick_gelu": True}
 
+    def test_positions_are_resized_to_an_image_size_that_is_set(self, tmp_path):
+        labeler, path = small_labeler(), tmp_path / "pacl.safetensors"
+        save_labeler(labeler, path, half=False)
+        larger = build_pacl(weights=str(path), model="custom", image_size=20)
+        small, large = (part.model.positional_embedding.detach() for part in (labeler, larger))
+        assert large.shape == (1 + 5 * 5, small.shape[1])
+        assert torch.equal(large[0], small[0])
+        assert torch.allclose(large[1:].mean(0), small[1:].mean(0), atol=0.05)
+        # At the size that the larger one was made for, both place their patches alike.
+        video = some_images(1, 20, 20)[None]
+        assert torch.allclose(labeler.embed_patches(video), larger.embed_patches(video), atol=1e-5)
+        same = build_pacl(weights=str(path), model="custom", image_size=12)
+        assert torch.equal(same.model.positional_embedding, labeler.model.positional_embedding)
+
     def test_untrained_rows_of_the_token_table_are_not_stored(self, tmp_path):
         source, path = small_labeler(), tmp_path / "w.safetensors"
         used = tokenize(["a dog"]).unique()

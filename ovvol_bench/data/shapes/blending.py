@@ -20,17 +20,20 @@ _FOLDS = (1.0, 3.0)
 _CONTRAST = (0.5, 1.6)
 
 
-def blend(windows: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def blend(
+    windows: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator, side: int
+) -> npt.NDArray[np.uint8]:
     """A new background from those of several windows.
 
     Args:
         windows: ``SOURCES`` of them, (H, W, 3) RGB, of backgrounds alone.
         rng: for all draws.
+        side: of the new one, pixels.
 
     Returns:
-        (H, W, 3).
+        (side, side, 3).
     """
-    first, second, third = (_turned(window, rng) for window in windows)
+    first, second, third = (_turned(window, rng, side) for window in windows)
     mixed = _MIXES[int(rng.integers(len(_MIXES)))](first, second, third, rng)
     if rng.uniform() < _FOLDED:
         mixed = np.abs((rng.uniform(*_FOLDS) * mixed + rng.uniform(0, 2)) % 2 - 1).astype(np.float32)
@@ -39,7 +42,7 @@ def blend(windows: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator) ->
     return np.asarray(np.round(np.clip(spread, 0, 1) * 255), np.uint8)
 
 
-def _turned(window: npt.NDArray[np.uint8], rng: np.random.Generator) -> Pixels:
+def _turned(window: npt.NDArray[np.uint8], rng: np.random.Generator, side: int) -> Pixels:
     """A window in [0, 1], turned about its middle, zoomed and stretched; beyond its edges it is mirrored."""
     height, width = window.shape[:2]
     angle, stretch = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(_STRETCH))
@@ -47,8 +50,8 @@ def _turned(window: npt.NDArray[np.uint8], rng: np.random.Generator) -> Pixels:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = np.diag([zoom * stretch, zoom / stretch]) @ turn
     middle = np.array([width, height]) / 2
-    matrix = np.column_stack([linear, middle - linear @ middle])
-    turned = cv2.warpAffine(window, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    matrix = np.column_stack([linear, np.full(2, side / 2) - linear @ middle])
+    turned = cv2.warpAffine(window, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(turned, np.float32) / np.float32(255)
 
 

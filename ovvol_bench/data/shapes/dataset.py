@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import overload
@@ -16,7 +16,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.shapes.render import Video, render
 from ovvol_bench.data.shapes.rendered import RenderedWorld, World, render_world
-from ovvol_bench.data.shapes.training import ShapesImages, ShapesVideos
+from ovvol_bench.data.shapes.training import PictureSettings, ShapesImages, ShapesVideos
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
@@ -42,9 +42,7 @@ class ShapesTraining:
     Attributes:
         cache: folder that keeps rendered videos; None: the user's cache folder.
         images: pictures in a pass; None: 20 a video.
-        empty_images: share of pictures that show the background only, in [0, 1].
-        name_backgrounds: whether captions of pictures of objects speak of their backgrounds, too.
-        blended_backgrounds: share of pictures whose background is a blend of several, in [0, 1].
+        pictures: what they show.
 
     Raises:
         SettingError: if a number is out of range.
@@ -52,16 +50,11 @@ class ShapesTraining:
 
     cache: str | None = None
     images: int | None = None
-    empty_images: float = 0.4
-    name_backgrounds: bool = False
-    blended_backgrounds: float = 0.0
+    pictures: PictureSettings = field(default_factory=PictureSettings)
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
             raise SettingError(f"dataset.images={self.images}: expected at least 1.")
-        for name in ("empty_images", "blended_backgrounds"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise SettingError(f"dataset.{name}={share}: expected a share between 0 and 1.")
 
 
 class VideoTruth:
@@ -186,13 +179,7 @@ class Shapes(Dataset):
         """Pictures cut from the videos, see ``training_videos``."""
         training = self._training
         count = training.images or _IMAGES_A_VIDEO * self._videos
-        return ShapesImages(
-            self._rendered,
-            count,
-            training.empty_images,
-            training.name_backgrounds,
-            training.blended_backgrounds,
-        )
+        return ShapesImages(self._rendered, count, training.pictures)
 
     @cached_property
     def _rendered(self) -> RenderedWorld:

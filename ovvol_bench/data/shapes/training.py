@@ -20,9 +20,9 @@ from ovvol_bench.data.shapes.world import (
     shapes_vocabulary,
     video_id,
 )
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, SettingError
 
-CROP = 64
+CROP = 64  # side of a picture, unless another is asked for; pixels
 
 _IMAGES = 1  # a stream of draws beside the scenes', which have the same first numbers
 _MIN_PIXELS = 250  # of an object in a picture of it
@@ -78,33 +78,52 @@ class _Draw:
     track: int
 
 
-class ShapesImages(TrainingImages):
-    """Windows of 64 x 64 pixels around one object each, or on the background, with all that is true of them.
+@dataclass(frozen=True)
+class PictureSettings:
+    """What pictures show, and what their captions say.
 
-    Of a striped star that is "striped star", "star" and "striped thing", of clouds "clouds" and
-    "background", each in the vocabulary's template; of a star before clouds all of them, if asked for. A
-    picture depends on the world and its index alone.
-
-    Args:
-        rendered: from ``render_world``.
-        count: number of pictures.
+    Attributes:
         empty: share of pictures that show no object, in [0, 1].
         name_backgrounds: say what is behind an object, too.
         blended: share of pictures whose background is blended from those of ``SOURCES`` other pictures, in
             [0, 1]; it is of no kind, so that captions call it "background" alone. The objects stay.
+        side: of a picture, pixels; at most a frame's height, 96.
+        crowded: other objects may be beside the one that a picture is of; captions name them as well.
+
+    Raises:
+        SettingError: if a number is out of range.
     """
 
-    def __init__(
-        self,
-        rendered: RenderedWorld,
-        count: int,
-        empty: float,
-        name_backgrounds: bool = False,
-        blended: float = 0.0,
-    ) -> None:
+    empty: float = 0.4
+    name_backgrounds: bool = False
+    blended: float = 0.0
+    side: int = CROP
+    crowded: bool = False
+
+    def __post_init__(self) -> None:
+        for name, share in (("empty_images", self.empty), ("blended_backgrounds", self.blended)):
+            if not 0 <= share <= 1:
+                raise SettingError(f"dataset.{name}={share}: expected a share between 0 and 1.")
+        if not CROP <= self.side <= HEIGHT:
+            raise SettingError(f"dataset.image_side={self.side}: expected {CROP} to {HEIGHT} pixels.")
+
+
+class ShapesImages(TrainingImages):
+    """Square windows around one object each, or on the background, with all that is true of them.
+
+    Of a striped star that is "striped star", "star" and "striped thing", of clouds "clouds" and
+    "background", each in the vocabulary's template; of a star before clouds all of them, if asked for. A
+    picture depends on the world, the settings and its index alone.
+
+    Args:
+        rendered: from ``render_world``.
+        count: number of pictures.
+        settings: what they show.
+    """
+
+    def __init__(self, rendered: RenderedWorld, count: int, settings: PictureSettings) -> None:
         self._rendered = rendered
-        self._count, self._empty, self._blended = count, empty, blended
-        self._name_backgrounds = name_backgrounds
+        self._count, self._settings = count, settings
         vocabulary = shapes_vocabulary()
         self._names, self._template = vocabulary.names, vocabulary.templates[0]
 
@@ -125,31 +144,31 @@ class ShapesImages(TrainingImages):
             raise IndexError(index)
         world = self._rendered.world
         rng = np.random.default_rng([world.seed, SPLITS.index(world.split), index, _IMAGES])
-        draw, window = self._found(rng, bool(rng.uniform() < self._empty), index)
+        is_empty = bool(rng.uniform() < self._settings.empty)
+        draw, window = self._found(rng, is_empty, index, self._settings.side)
         mirrored = bool(rng.uniform() < 0.5)
         pixels = self._pixels(draw, window)
-        is_blended = bool(rng.uniform() < self._blended)
+        is_blended = bool(rng.uniform() < self._settings.blended)
         if is_blended:
-            sources = [self._pixels(*self._found(rng, True, index, stray=0)) for _ in range(SOURCES)]
-            objects = self._rendered.masks[draw.video, draw.time][window][..., None] > 0
-            pixels = np.where(objects, pixels, blend(sources, rng))
+            sources = [self._pixels(*self._found(rng, True, index, CROP, stray=0)) for _ in range(SOURCES)]
+            objects = self._mask(draw)[window][..., None] > 0
+            pixels = np.where(objects, pixels, blend(sources, rng, self._settings.side))
         pixels = np.ascontiguousarray(pixels[:, ::-1] if mirrored else pixels)
-        phrases = self._phrases(draw, named_kind=not is_blended)
+        phrases = self._phrases(draw, window, named_kind=not is_blended)
         return TrainingImage(pixels, tuple(self._template % words for words in phrases))
 
     def fingerprint(self) -> str:
         """Hash of everything that decides the pictures."""
-        what = f"{self._rendered.world.key} {self._count} {self._empty}" + " +" * self._name_backgrounds
-        what += f" blended {self._blended}" * (self._blended > 0)
+        what = f"{self._rendered.world.key} {self._count} {self._settings}"
         return hashlib.sha256(what.encode()).hexdigest()
 
     def _found(
-        self, rng: np.random.Generator, empty: bool, index: int, stray: int = _MAX_STRAY_PIXELS
+        self, rng: np.random.Generator, empty: bool, index: int, side: int, stray: int = _MAX_STRAY_PIXELS
     ) -> tuple[_Draw, _Window]:
         """A draw that makes a picture, and the part of the frame that it shows."""
         for _ in range(_MOST_DRAWS):
             draw = self._draw(rng, empty)
-            window = self._window(draw, rng, stray)
+            window = self._window(draw, rng, side, stray)
             if window is not None:
                 return draw, window
         raise DataError(
@@ -162,38 +181,50 @@ class ShapesImages(TrainingImages):
         objects = int(np.count_nonzero(self._rendered.classes[video]))
         return _Draw(video, int(rng.integers(FRAMES)), 0 if empty else int(rng.integers(1, objects + 1)))
 
-    def _window(self, draw: _Draw, rng: np.random.Generator, stray: int) -> _Window | None:
-        """A window that shows the object, or none, and little of any other; None if this draw has none."""
-        mask = self._rendered.masks[draw.video, draw.time]
+    def _window(self, draw: _Draw, rng: np.random.Generator, side: int, stray: int) -> _Window | None:
+        """A window that shows what is asked for and not more than that; None if this draw has none."""
+        mask = self._mask(draw)
         if draw.track == 0:
-            window = _window_around((rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)), rng)
+            window = _window_around((rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)), rng, side)
             return window if np.count_nonzero(mask[window]) <= stray else None
         rows, columns = np.nonzero(mask == draw.track)
         if len(rows) < _MIN_PIXELS:
             return None
-        window = _window_around((float(rows.mean()), float(columns.mean())), rng)
+        window = _window_around((float(rows.mean()), float(columns.mean())), rng, side)
         own = np.count_nonzero(mask[window] == draw.track)
         others = np.count_nonzero(mask[window]) - own
-        return window if own > _MIN_SHARE * len(rows) and others <= _OTHERS_SHARE * own else None
+        is_alone = self._settings.crowded or others <= _OTHERS_SHARE * own
+        return window if own > _MIN_SHARE * len(rows) and is_alone else None
+
+    def _mask(self, draw: _Draw) -> npt.NDArray[np.uint8]:
+        return np.asarray(self._rendered.masks[draw.video, draw.time])
 
     def _pixels(self, draw: _Draw, window: _Window) -> npt.NDArray[np.uint8]:
         return np.asarray(self._rendered.frames[draw.video, draw.time][window])
 
-    def _phrases(self, draw: _Draw, named_kind: bool) -> tuple[str, ...]:
+    def _phrases(self, draw: _Draw, window: _Window, named_kind: bool) -> tuple[str, ...]:
         """What the picture shows, the most telling words first."""
         kind = (str(self._rendered.backgrounds[draw.video]),) if named_kind else ()
         background = (*kind, "background")
         if draw.track == 0:
             return background
-        name = self._names[int(self._rendered.classes[draw.video, draw.track])]
-        texture, form = name.split()
-        return name, form, f"{texture} thing", *(background if self._name_backgrounds else ())
+        tracks = self._shown(draw, window) if self._settings.crowded else [draw.track]
+        names = [self._names[int(self._rendered.classes[draw.video, track])] for track in tracks]
+        words = [name.split() for name in names]
+        phrases = (*names, *(form for _, form in words), *(f"{texture} thing" for texture, _ in words))
+        return tuple(dict.fromkeys((*phrases, *(background if self._settings.name_backgrounds else ()))))
+
+    def _shown(self, draw: _Draw, window: _Window) -> list[int]:
+        """Tracks of the objects in a window that can be told, the picture's own first."""
+        tracks, pixels = np.unique(self._mask(draw)[window], return_counts=True)
+        large = [int(t) for t, count in zip(tracks, pixels, strict=True) if t and count >= _MIN_PIXELS]
+        return sorted({draw.track, *large}, key=lambda track: track != draw.track)
 
 
-def _window_around(center: tuple[float, float], rng: np.random.Generator) -> _Window:
+def _window_around(center: tuple[float, float], rng: np.random.Generator, side: int) -> _Window:
     """A window inside the frame whose middle lies within 12 pixels of ``center`` where there is room."""
     top, left = (
-        int(np.clip(c - CROP / 2 + rng.uniform(-12, 12), 0, limit - CROP))
+        int(np.clip(c - side / 2 + rng.uniform(-12, 12), 0, limit - side))
         for c, limit in zip(center, (HEIGHT, WIDTH), strict=True)
     )
-    return slice(top, top + CROP), slice(left, left + CROP)
+    return slice(top, top + side), slice(left, left + side)

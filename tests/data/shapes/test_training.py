@@ -10,7 +10,7 @@ from ovvol_bench.data.plugin import build_shapes
 from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
 from ovvol_bench.data.shapes.render import render
 from ovvol_bench.data.shapes.rendered import World, render_world
-from ovvol_bench.data.shapes.training import ShapesImages, ShapesVideos
+from ovvol_bench.data.shapes.training import PictureSettings, ShapesImages, ShapesVideos
 from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, draw_scene, shapes_vocabulary
 
 VIDEOS = 6
@@ -21,13 +21,17 @@ def stored(tmp_path_factory):
     return render_world(World("train", VIDEOS), tmp_path_factory.mktemp("cache"))
 
 
+def pictures(stored, count, empty, **settings):
+    return ShapesImages(stored, count, PictureSettings(empty, **settings))
+
+
 def places(stored, pixels):
     """(video, frame, top, left) of all places where a picture may be from, as it is or mirrored."""
-    found = []
+    found, side = [], len(pixels)
     for image in (pixels, pixels[:, ::-1]):
-        corners = np.argwhere((stored.frames[:, :, :33, :65] == image[0, 0]).all(-1)).tolist()
-        for video, time, top, left in corners:
-            window = stored.frames[video, time, top : top + 64, left : left + 64]
+        corners = (stored.frames[:, :, : 97 - side, : 129 - side] == image[0, 0]).all(-1)
+        for video, time, top, left in np.argwhere(corners).tolist():
+            window = stored.frames[video, time, top : top + side, left : left + side]
             if np.array_equal(window, image):
                 found.append((video, time, top, left))
     return found
@@ -59,7 +63,7 @@ def test_videos_give_frames_by_position(stored):
 
 
 def test_captions_are_true(stored):
-    images = ShapesImages(stored, 40, empty=0.5)
+    images = pictures(stored, 40, 0.5)
     for index in range(len(images)):
         image = images.image(index)
         assert image.pixels.shape == (64, 64, 3)
@@ -68,12 +72,12 @@ def test_captions_are_true(stored):
 
 
 def test_pictures_depend_on_world_and_index_alone(stored, tmp_path):
-    first = ShapesImages(stored, 8, 0.4)
-    again = pickle.loads(pickle.dumps(ShapesImages(stored, 20, 0.4)))
+    first = pictures(stored, 8, 0.4)
+    again = pickle.loads(pickle.dumps(pictures(stored, 20, 0.4)))
     for index in reversed(range(8)):
         assert np.array_equal(first.image(index).pixels, again.image(index).pixels)
         assert first.image(index).captions == again.image(index).captions
-    other = ShapesImages(render_world(World("train", 2, seed=1), tmp_path), 8, 0.4)
+    other = pictures(render_world(World("train", 2, seed=1), tmp_path), 8, 0.4)
     assert not np.array_equal(other.image(0).pixels, first.image(0).pixels)
     assert len({first.name(index) for index in range(8)}) == 8
     with pytest.raises(IndexError):
@@ -82,13 +86,13 @@ def test_pictures_depend_on_world_and_index_alone(stored, tmp_path):
 
 @pytest.mark.parametrize("empty", [0.0, 0.25, 1.0])
 def test_a_share_of_pictures_shows_the_background(stored, empty):
-    images = ShapesImages(stored, 300, empty)
+    images = pictures(stored, 300, empty)
     backgrounds = [images.image(i).captions[-1] == "a photo of a background" for i in range(300)]
     assert np.mean(backgrounds) == pytest.approx(empty, abs=0.08)
 
 
 def test_captions_name_backgrounds_if_asked_to(stored):
-    plain, more = ShapesImages(stored, 60, 0.3), ShapesImages(stored, 60, 0.3, name_backgrounds=True)
+    plain, more = pictures(stored, 60, 0.3), pictures(stored, 60, 0.3, name_backgrounds=True)
     assert plain.fingerprint() != more.fingerprint()
     for index in range(60):
         captions, longer = plain.image(index).captions, more.image(index).captions
@@ -100,7 +104,7 @@ def test_captions_name_backgrounds_if_asked_to(stored):
 
 
 def test_objects_stay_on_blended_backgrounds(stored):
-    known, blended = ShapesImages(stored, 40, 0.3, True), ShapesImages(stored, 40, 0.3, True, blended=1.0)
+    known, blended = (pictures(stored, 40, 0.3, name_backgrounds=True, blended=share) for share in (0, 1))
     for index in range(40):
         before, after = known.image(index), blended.image(index)
         kinds = {f"a photo of a {kind}" for kind in BACKGROUNDS["train"]}
@@ -114,17 +118,39 @@ def test_objects_stay_on_blended_backgrounds(stored):
 
 
 def test_a_share_of_backgrounds_is_blended(stored):
-    pictures = [
-        ShapesImages(stored, 200, 0.4, name_backgrounds=True, blended=share) for share in (0.0, 0.25, 1.0)
-    ]
+    several = [pictures(stored, 200, 0.4, name_backgrounds=True, blended=share) for share in (0.0, 0.25, 1.0)]
     kinds = {f"a photo of a {kind}" for kind in BACKGROUNDS["train"]}
-    shares = [np.mean([not kinds & {*p.image(i).captions} for i in range(200)]) for p in pictures]
+    shares = [np.mean([not kinds & {*p.image(i).captions} for i in range(200)]) for p in several]
     assert shares == pytest.approx([0, 0.25, 1], abs=0.08)
-    assert len({p.fingerprint() for p in pictures}) == 3
+    assert len({p.fingerprint() for p in several}) == 3
+
+
+def test_captions_of_crowded_pictures_name_every_object(stored):
+    alone, crowded = (pictures(stored, 60, 0.0, side=96, crowded=crowded) for crowded in (False, True))
+    assert alone.fingerprint() != crowded.fingerprint()
+    names, several = shapes_vocabulary().names, 0
+    for index in range(60):
+        image = crowded.image(index)
+        assert image.pixels.shape == (96, 96, 3)
+        ((video, time, top, left),) = places(stored, image.pixels)
+        tracks, pixels = np.unique(
+            stored.masks[video, time, top : top + 96, left : left + 96], return_counts=True
+        )
+        seen = {
+            names[stored.classes[video, track]]
+            for track, n in zip(tracks, pixels, strict=True)
+            if track and n >= 250
+        }
+        told = [caption.removeprefix("a photo of a ") for caption in image.captions]
+        assert set(told[: len(seen)]) == seen, "names come first, each once"
+        forms, things = {name.split()[1] for name in seen}, {f"{name.split()[0]} thing" for name in seen}
+        assert sorted(told[len(seen) :]) == sorted(forms | things)
+        several += len(seen) > 1
+    assert several > 10
 
 
 def test_training_never_says_a_held_out_name(stored):
-    images = ShapesImages(stored, 200, 0.4)
+    images = pictures(stored, 200, 0.4)
     said = {caption.removeprefix("a photo of a ") for i in range(200) for caption in images.image(i).captions}
     assert not said & HELD_OUT
     assert said & set(BACKGROUNDS["train"])
@@ -149,6 +175,9 @@ def test_settings_out_of_range_are_refused():
         build_shapes(split="train", videos=1, empty_images=1.5)
     with pytest.raises(SettingError, match=r"dataset\.blended_backgrounds=-0\.1: expected a share"):
         build_shapes(split="train", videos=1, blended_backgrounds=-0.1)
+    for side in (63, 97):
+        with pytest.raises(SettingError, match=rf"dataset\.image_side={side}: expected 64 to 96 pixels"):
+            build_shapes(split="train", videos=1, image_side=side)
 
 
 def test_too_few_videos_for_a_picture_are_an_error(stored):
@@ -157,7 +186,7 @@ def test_too_few_videos_for_a_picture_are_an_error(stored):
         masks = np.ones_like(stored.masks)
 
     with pytest.raises(DataError, match=r"6 videos show no such picture\. Raise dataset\.videos"):
-        ShapesImages(Covered(), 1, empty=1.0).image(0)
+        pictures(Covered(), 1, 1.0).image(0)
 
 
 def test_a_dataset_is_trained_on_by_default_settings(monkeypatch, tmp_path):
