@@ -12,7 +12,8 @@ demo: $(STAMP)  ## Run the main job on the built-in dataset, with pictures.
 test: $(STAMP)  ## Run the tests, a process a core (slow ones: make test-slow).
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical
 
-test-slow: $(STAMP)
+test-slow: $(STAMP)  ## Slow tests: trainings from the command line, DeepSpeed's among them.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,deepspeed]'
 	$(BIN)/pytest -m slow
 
 check: $(STAMP)  ## Formatting, lint, types, examples in docstrings, results and their tables.
