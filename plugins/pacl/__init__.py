@@ -94,7 +94,7 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         load_pretrained(towers, model, pretrained)
     labeler = PaclLabeler(towers, pixel_statistics)
     if path:
-        fitting = state if image_size is None else with_positions_for(labeler, state)
+        fitting = state if image_size is None else with_positions_for(labeler, state, path)
         load_state(labeler, fitting, path)
     return labeler
 

@@ -5,6 +5,7 @@ Our own files hold image tower, text tower and trained part, in the layout of ``
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from ovvol_bench.grids import resize_grid
 from ovvol_bench.weights import State, load_strict, read_state, save_state
 
 from .model import PaclLabeler
+
+_LOG = logging.getLogger(__name__)
 
 _IMAGE_MARK = "model.class_embedding"
 _POSITIONS = "model.positional_embedding"
@@ -35,17 +38,21 @@ def load_labeler(labeler: PaclLabeler, path: Path) -> None:
     load_state(labeler, read_state(path), path)
 
 
-def with_positions_for(labeler: PaclLabeler, state: State) -> State:
-    """The same state with the image tower's positions resized to the labeler's ``image_size``.
+def with_positions_for(labeler: PaclLabeler, state: State, source: Path) -> State:
+    """The same state with positions for the labeler's ``image_size``, and a warning if they were for another.
 
-    Bicubic, as where a published CLIP goes on at another resolution; nothing is changed where the sizes
+    Bicubic, as where a published CLIP goes on at another resolution. Nothing is changed where the sizes
     agree, or where the table is no square grid behind a class token's row.
     """
-    table = state.get(_POSITIONS)
-    if table is None or (side := math.isqrt(max(0, len(table) - 1))) ** 2 != len(table) - 1:
+    table, grid = state.get(_POSITIONS), labeler.model.grid_size
+    side = 0 if table is None else math.isqrt(max(0, len(table) - 1))
+    if table is None or side**2 != len(table) - 1 or grid == (side, side):
         return state
-    grid = table[1:].float().view(1, side, side, -1)
-    resized = resize_grid(grid, labeler.model.grid_size).flatten(0, 2)
+    _LOG.warning(
+        "%s: positions of %d x %d patches are resized to %d x %d, as labeler.image_size=%d.",
+        *(source, side, side, *grid, labeler.numbers.image_size),
+    )
+    resized = resize_grid(table[1:].float().view(1, side, side, -1), grid).flatten(0, 2)
     return {**state, _POSITIONS: torch.cat((table[:1].float(), resized))}
 
 

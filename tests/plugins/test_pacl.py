@@ -121,7 +121,7 @@ class TestCheckpoints:
         assert torch.allclose(loaded.embed_text(prompts), source.embed_text(prompts), atol=1e-5)
         assert stored_numbers(path) == {**SMALL, "quick_gelu": True}
 
-    def test_positions_are_resized_to_an_image_size_that_is_set(self, tmp_path):
+    def test_positions_are_resized_to_an_image_size_that_is_set(self, tmp_path, caplog):
         labeler, path = small_labeler(), tmp_path / "pacl.safetensors"
         save_labeler(labeler, path, half=False)
         larger = build_pacl(weights=str(path), model="custom", image_size=20)
@@ -132,7 +132,10 @@ class TestCheckpoints:
         # At the size that the larger one was made for, both place their patches alike.
         video = some_images(1, 20, 20)[None]
         assert torch.allclose(labeler.embed_patches(video), larger.embed_patches(video), atol=1e-5)
+        assert "positions of 3 x 3 patches are resized to 5 x 5, as labeler.image_size=20" in caplog.text
+        caplog.clear()
         same = build_pacl(weights=str(path), model="custom", image_size=12)
+        assert not caplog.text
         assert torch.equal(same.model.positional_embedding, labeler.model.positional_embedding)
 
     def test_untrained_rows_of_the_token_table_are_not_stored(self, tmp_path):
