@@ -85,6 +85,69 @@ class RleMasks:
         return [{"size": list(self.size), "counts": counts} for counts in self.counts]
 
 
+MOST_PIXELS = 1 << 28
+"""Of a frame; more are a mistake in a file, or meant to fill memory."""
+
+_LONGEST_OUTLINE = 1 << 22
+"""Pixels along the edges of a polygon: pycocotools keeps five points of each."""
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse sizes of frames that can't be.
+
+    Raises:
+        ValueError: if a side is below 1 or there are more than ``MOST_PIXELS``.
+    """
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(
+            f"height and width are {tuple(size)!s:.60}; expected at least 1 each, {MOST_PIXELS} pixels in all"
+        )
+
+
+def run_lengths_of(counts: Any, size: tuple[int, int]) -> bytes:
+    """Compress run lengths that are listed as numbers: runs of zeros and ones in turn, column by column.
+
+    Raises:
+        ValueError: if they are something else or don't add up to the size.
+    """
+    from pycocotools import mask
+
+    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
+        raise ValueError("has counts that are neither text nor a list of whole numbers from 0")
+    if sum(counts) != size[0] * size[1]:
+        raise ValueError(f"has counts of {sum(counts)!s:.30} pixels in all; expected {size[0] * size[1]}")
+    return bytes(mask.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
+
+
+def run_lengths_of_polygons(polygons: Any, size: tuple[int, int]) -> bytes:
+    """Draw polygons ``[x, y, x, y, ...]``, whose union counts.
+
+    Everything is checked first: coordinates far away or an outline without end kill the process in
+    pycocotools.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    from pycocotools import mask
+
+    if not isinstance(polygons, list) or not polygons:
+        raise ValueError("is no mask; expected {size, counts} or a list of polygons")
+    check_size(size)
+    outline = 0.0
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("has a polygon that is no list of at least 3 points x, y")
+        if not all(type(value) in (int, float) for value in polygon):
+            raise ValueError("has a polygon with a coordinate that is no finite number")
+        if not all(abs(value) <= _LONGEST_OUTLINE for value in polygon):  # NaN isn't either
+            raise ValueError(f"has a polygon with a coordinate beyond {_LONGEST_OUTLINE} pixels")
+        points = np.array(polygon, np.float64).reshape(-1, 2)
+        outline += float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+        if outline > _LONGEST_OUTLINE:
+            raise ValueError(f"has polygons whose outlines are longer than {_LONGEST_OUTLINE} pixels")
+    return bytes(mask.merge(mask.frPyObjects(polygons, *size))["counts"])
+
+
 def nearest_cells(source: int, target: int) -> Ints:
     """(target,) cell of a line of ``source`` cells that the centre of each of ``target`` cells lies in.
 

@@ -103,10 +103,9 @@ class _Images:
             if rows[before] == rows[entry] and numbers[before] == numbers[entry]:
                 section.refuse(entry, f"its video has another image of frame_id {numbers[entry]}")
         for entry, (number, size) in enumerate(zip(numbers, sizes, strict=True)):
-            if number < 0 or min(size) < 1:
-                section.refuse(
-                    entry, f"frame_id {number}, height and width {size}; expected 0 and 1 at least"
-                )
+            section.check_size(entry, size)
+            if number < 0:
+                section.refuse(entry, f"frame_id is {number}; expected 0 at least")
         return cls(
             section,
             order,
@@ -123,8 +122,8 @@ class _Images:
 def parse_coco_vid(file: JsonFile, source: CocoVidSource) -> Annotations:
     """Columns of a file.
 
-    A frame's position in its video is ``frame_id``, a track is ``instance_id`` (-1 or none: unknown).
-    ``occluded`` and ``generated`` count where they are 1 or true.
+    A frame's position in its video is ``frame_id``, a track is ``instance_id`` or ``track_id`` (-1 or none:
+    unknown). ``occluded`` and ``generated`` count where they are 1 or true.
 
     Args:
         file: to read.
@@ -145,7 +144,7 @@ def parse_coco_vid(file: JsonFile, source: CocoVidSource) -> Annotations:
     videos = [VideoFrames(names[row], part) for row, part in zip(there.tolist(), parts, strict=True)]
     return Annotations(
         index=where_dense(index_of_objects(videos, images.sizes, objects), parts),
-        files=np.array(images.column(images.section.column("file_name", TEXT))),
+        files=np.array(images.column(images.section.files())),
         video_ids=np.array(video_ids, np.int64)[there],
         frame_ids=np.array(image_ids, np.int64),
         category_ids=np.array(categories.ids, np.int64),
@@ -163,7 +162,9 @@ def _gather(
     frames = section.rows("image_id", images.section, place_of)
     classes = section.rows("category_id", categories.section, categories.row_of)
     crowds = section.column("iscrowd", FLAG, 0)
-    tracks = section.column("instance_id", WHOLE, -1)
+    tracks = section.column("instance_id", WHOLE, None)
+    others = section.column("track_id", WHOLE, -1)  # as TAO and trackers call it
+    tracks = [other if track is None else track for track, other in zip(tracks, others, strict=True)]
     occluded, generated = (section.column(name, FLAG, 0) for name in ("occluded", "generated"))
     boxes = section.column("bbox", LIST)
     end = 0 if _inclusive(section, source.box_ends) else 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ovvol_bench import json_text
 from ovvol_bench.errors import DataError
+from ovvol_bench.json_text import shown
+from ovvol_bench.masks import check_size
 
 _MISSING = object()
 _WORDS = {int: "a whole number", float: "a number", str: "text", list: "a list", bool: "true or false"}
@@ -18,6 +19,11 @@ WHOLE = (int,)
 FLAG = (int, bool)
 TEXT = (str,)
 LIST = (list,)
+
+LARGEST = 2**53
+"""Whole numbers up to here keep all their digits as float64, as which columns hold them."""
+LONGEST = 1000
+"""Characters of a name or a file's path."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,25 @@ class Section:
         Args:
             field: its name.
             kinds: what its values may be, exactly.
-            default: for entries without it; not given: it must be there.
+            default: for entries without it or with null; not given: it must be there.
 
         Raises:
             DataError: if an entry lacks it or has something else there; names the entry.
         """
         values = [entry.get(field, default) for entry in self.entries]
         for row, value in enumerate(values):
-            if type(value) not in kinds and value is not default:
-                self.refuse(row, f"{field} is {_shown(value)}; expected {_expected(kinds)}")
             if value is _MISSING:
                 self.refuse(row, f"{field} is missing; expected {_expected(kinds)}")
+            if value is None and default is not _MISSING:
+                values[row] = default
+            elif type(value) is float and float not in kinds and int in kinds and value.is_integer():
+                values[row] = int(value)  # 1.0, as tables write ids
+            elif type(value) not in kinds and value is not default:
+                self.refuse(row, f"{field} is {shown(value)}; expected {_expected(kinds)}")
+            if type(values[row]) is int and abs(values[row]) > LARGEST:
+                self.refuse(row, f"{field} is {shown(value)}; expected at most 2^53")
+            if type(value) is str and len(value) > LONGEST:
+                self.refuse(row, f"{field} has {len(value)} characters; expected at most {LONGEST}")
         return values
 
     def ids(self) -> list[int]:
@@ -75,7 +89,7 @@ class Section:
         seen = set()
         for row, value in enumerate(values):
             if value in seen:
-                self.refuse(row, f"the {field} {_shown(value)} is used twice; expected every {field} once")
+                self.refuse(row, f"the {field} {shown(value)} is used twice; expected every {field} once")
             seen.add(value)
 
     def rows(self, field: str, of: Section, row_of: Mapping[int, int]) -> list[int]:
@@ -94,6 +108,37 @@ class Section:
             if target not in row_of:
                 self.refuse(row, f"{field} {target} is none of the ids in '{of.name}'")
         return [row_of[target] for target in targets]
+
+    def paths(self, row: int, names: Sequence[Any]) -> list[str]:
+        """Paths of files as they are below their folder, with ``/`` also where Windows wrote backslashes.
+
+        Raises:
+            DataError: if one is empty, no text or too long; names the entry.
+        """
+        for name in names:
+            if type(name) is not str or not 1 <= len(name) <= LONGEST:
+                self.refuse(row, f"a file name is {shown(name)}; expected text of 1 to {LONGEST} characters")
+        return [name.replace("\\", "/") for name in names]
+
+    def files(self) -> list[str]:
+        """The ``file_name`` of every entry.
+
+        Raises:
+            DataError: see ``paths``.
+        """
+        names = self.column("file_name", TEXT)
+        return [self.paths(row, [name])[0] for row, name in enumerate(names)]
+
+    def check_size(self, row: int, size: tuple[int, int]) -> None:
+        """Refuse an entry whose (height, width) no frame has.
+
+        Raises:
+            DataError: naming the entry.
+        """
+        try:
+            check_size(size)
+        except ValueError as error:
+            self.refuse(row, str(error))
 
     def refuse(self, row: int, problem: str) -> NoReturn:
         """Raise a ``DataError`` about an entry.
@@ -137,12 +182,12 @@ class JsonFile:
         if not isinstance(entries, list):
             known = ", ".join(sorted(map(str, self.content))) or "nothing"
             raise DataError(
-                f"{self.path}: '{name}' is {_shown(entries)}; expected a list. The file has: {known}. Is it "
+                f"{self.path}: '{name}' is {shown(entries)}; expected a list. The file has: {known}. Is it "
                 "the annotation file, and of this format?"
             )
         for row, entry in enumerate(entries):
             if not isinstance(entry, dict):
-                raise DataError(f"{self.path}: {name}[{row}] is {_shown(entry)}; expected fields with names.")
+                raise DataError(f"{self.path}: {name}[{row}] is {shown(entry)}; expected fields with names.")
         return Section(self.path, name, entries)
 
 
@@ -152,19 +197,10 @@ def read_json(path: Path) -> JsonFile:
     Raises:
         DataError: if it is missing, cut off or no JSON, or its top level is no mapping.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path} can't be read ({error.strerror}). Set path to the annotation file."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is no valid JSON ({error}). The file may be cut off: download or write it again."
-        ) from error
+    content = json_text.read_json(path)
     if not isinstance(content, dict):
         raise DataError(
-            f"{path}: the top level is {_shown(content)}; expected fields with names, 'videos' among them. "
+            f"{path}: the top level is {shown(content)}; expected fields with names, 'videos' among them. "
             "Is it a file of results? Those are read by 'ovvol-bench eval'."
         )
     return JsonFile(path, content)
@@ -173,16 +209,11 @@ def read_json(path: Path) -> JsonFile:
 def box_problem(box: Any) -> str | None:
     """What is wrong with ``[x, y, width, height]``, or None."""
     if not isinstance(box, list) or len(box) != 4 or not all(type(value) in NUMBER for value in box):
-        return f"is {_shown(box)}; expected [x, y, width, height]"
-    if not all(map(math.isfinite, box)) or box[2] < 0 or box[3] < 0:
-        return f"is {_shown(box)}; expected finite numbers and no negative width or height"
+        return f"is {shown(box)}; expected [x, y, width, height]"
+    if not all(abs(value) < LARGEST for value in box) or box[2] < 0 or box[3] < 0:  # NaN is not below either
+        return f"is {shown(box)}; expected finite numbers and no negative width or height"
     return None
 
 
 def _expected(kinds: tuple[type, ...]) -> str:
     return " or ".join(_WORDS[kind] for kind in kinds)
-
-
-def _shown(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ovvol_bench.benchmark import FileIds
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.coco_masks import run_lengths, wrong_totals
+from ovvol_bench.data.coco_masks import run_lengths
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import JsonFile, Section, read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader
@@ -26,6 +26,7 @@ from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
 from ovvol_bench.errors import DataError
+from ovvol_bench.masks import covered
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.ragged import spans
 from ovvol_bench.types import Ints
@@ -184,7 +185,7 @@ class Objects:
                 "an object has a box but no mask, others have masks; expected masks of all objects or of "
                 "none (dataset.masks=false reads boxes only)",
             )
-        wrong = wrong_totals(self.masks, sizes.prod(axis=1)[frames])
+        wrong = np.flatnonzero(covered(self.masks) != sizes.prod(axis=1)[frames])
         if len(wrong):
             self.section.refuse(
                 self.entries[int(wrong[0])],

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ovvol_bench.data.json_files import FLAG, LIST, TEXT, WHOLE, JsonFile, Section, box_problem
+from ovvol_bench.data.json_files import FLAG, LIST, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
     CROWD_CLASS,
     Annotations,
@@ -126,16 +126,16 @@ class _Videos:
     @classmethod
     def of(cls, file: JsonFile) -> _Videos:
         section = file.section("videos")
-        files = section.column("file_names", LIST)
+        listed = section.column("file_names", LIST)
         lengths = section.column("length", WHOLE, None)
         sizes = list(zip(section.column("height", WHOLE), section.column("width", WHOLE), strict=True))
+        files = [section.paths(row, names) for row, names in enumerate(listed)]
         for row, (names, length, size) in enumerate(zip(files, lengths, sizes, strict=True)):
-            if not names or not all(type(name) in TEXT for name in names):
-                section.refuse(row, "file_names is empty or has something other than text")
+            if not names:
+                section.refuse(row, "file_names is empty; expected at least one")
             if length not in (None, len(names)):
                 section.refuse(row, f"length is {length}, but file_names has {len(names)} names")
-            if min(size) < 1:
-                section.refuse(row, f"height and width are {size}; expected at least 1 each")
+            section.check_size(row, size)
             if len(set(names)) < len(names):
                 section.refuse(row, "file_names has a name twice; expected every frame once")
         return cls(section, section.ids(), files, sizes)

@@ -57,9 +57,9 @@ def read_objects(entries: Sequence[Mapping[str, Any]], sizes: Sizes, track: str)
         KeyError, TypeError, ValueError: if one is not as ``EXPECTED``.
     """
     images, masks = integers(entries, "image_id"), None
-    if any(entry.get("segmentation") is not None for entry in entries):
-        pixels = map(tuple, sizes(images).tolist())
-        masks = read_segmentations([entry.get("segmentation") for entry in entries], pixels)
+    segmentations = [entry.get("segmentation") or None for entry in entries]  # no polygon is no mask
+    if any(each is not None for each in segmentations):
+        masks = read_segmentations(segmentations, map(tuple, sizes(images).tolist()))
     return Objects(
         images,
         integers(entries, "category_id"),

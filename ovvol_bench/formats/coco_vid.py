@@ -20,7 +20,8 @@ from ovvol_bench.formats.entries import (
     refuse_unknown,
 )
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
-from ovvol_bench.formats.json_files import columns_of, integers, load, write_lists
+from ovvol_bench.formats.json_files import columns_of, integers, write_lists
+from ovvol_bench.json_text import read_json
 from ovvol_bench.naming.vocabulary import spoken
 from ovvol_bench.types import Bools, Ints
 
@@ -122,7 +123,7 @@ def _lists(path: Path) -> dict[str, list[Any]]:
     Raises:
         DataError: if one is missing or no list.
     """
-    content = load(path)
+    content = read_json(path)
     lists = {"categories": [], **content} if isinstance(content, dict) else {}
     wrong = [name for name in (*LISTS, "categories") if not isinstance(lists.get(name), list)]
     if wrong:

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import replacing
 from ovvol_bench.formats.faults import Faults
-from ovvol_bench.types import Ints
+from ovvol_bench.json_text import read_json, shown
+from ovvol_bench.types import Bools, Ints
 
 Columns = TypeVar("Columns")
 
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-
-
-def load(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        DataError: if it can't be read, or ends too early.
-    """
-    collecting = gc.isenabled()
-    gc.disable()  # it would look again and again at millions of objects that are all in use
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: can't be read as JSON ({error}). Was it cut off? Write it again") from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def load_list(path: Path, what: str) -> list[Any]:
@@ -47,7 +31,7 @@ def load_list(path: Path, what: str) -> list[Any]:
     Raises:
         DataError: if it can't be read or holds something else.
     """
-    entries = load(path)
+    entries = read_json(path)
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list of {what}, found a JSON {type(entries).__name__}")
     return entries
@@ -79,7 +63,7 @@ def columns_of(
         faults.found(
             "malformed entry",
             np.flatnonzero(~formed),
-            f"expected {expected}, found {json.dumps(entries[first])[:200]}",
+            f"expected {expected}, found {shown(entries[first], 200)}",
         )
     good = np.flatnonzero(formed)
     return read([entries[row] for row in good.tolist()]), good
@@ -99,9 +83,15 @@ def integers(entries: Iterable[Mapping[str, Any]], key: str, missing: int | None
     """
     values = [entry[key] if missing is None else entry.get(key, missing) for entry in entries]
     column = np.array(values) if values else np.zeros(0, np.int64)
-    if column.ndim != 1 or column.dtype.kind not in "iuf" or (column != np.trunc(column)).any():
+    if column.ndim != 1 or column.dtype.kind not in "iuf" or not _whole(column).all():
         raise ValueError(f"{key}: expected whole numbers")
     return column.astype(np.int64)
+
+
+def _whole(column: npt.NDArray[Any]) -> Bools:
+    """Numbers without a fraction that int64 can hold; not NaN or infinity."""
+    whole: Bools = (column == np.trunc(column)) & (np.abs(column.astype(np.float64)) < 2.0**63)
+    return whole
 
 
 def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:

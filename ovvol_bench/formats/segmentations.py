@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.formats.entries import Segmentations
+from ovvol_bench.masks import check_size, run_lengths_of, run_lengths_of_polygons
 
 Segmentation = tuple[bytes, tuple[int, int]]
 """Run lengths in compressed form, and (height, width)."""
@@ -25,13 +26,14 @@ def read_segmentation(value: Any, size: tuple[int, int] | None = None) -> Segmen
     """
     if isinstance(value, Mapping):
         height, width = (int(side) for side in value["size"])
+        check_size((height, width))
         counts = value["counts"]
         if isinstance(counts, str):
             return counts.encode("latin-1"), (height, width)
-        return _compressed(counts, (height, width)), (height, width)
+        return run_lengths_of(counts, (height, width)), (height, width)
     if size is None:
         raise ValueError("polygons, and the frame's size is unknown")
-    return _drawn(value, size), size
+    return run_lengths_of_polygons(value, size), size
 
 
 def read_segmentations(values: Iterable[Any], sizes: Iterable[tuple[int, int] | None]) -> Segmentations:
@@ -50,23 +52,3 @@ def read_segmentations(values: Iterable[Any], sizes: Iterable[tuple[int, int] | 
 def written(counts: bytes, size: Sequence[int]) -> dict[str, Any]:
     """A mask as files have it."""
     return {"size": list(size), "counts": counts.decode("latin-1")}
-
-
-def _compressed(counts: Sequence[int], size: tuple[int, int]) -> bytes:
-    from pycocotools import mask
-
-    runs = [int(run) for run in counts]
-    if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
-        raise ValueError("run lengths that don't add up to the size")
-    compressed: bytes = mask.frPyObjects([{"size": list(size), "counts": runs}], *size)[0]["counts"]
-    return compressed
-
-
-def _drawn(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> bytes:
-    from pycocotools import mask
-
-    corners = [[float(number) for number in polygon] for polygon in polygons]
-    if not corners or any(len(each) < 6 or len(each) % 2 for each in corners):
-        raise ValueError("polygons of fewer than three corners")
-    drawn: bytes = mask.merge(mask.frPyObjects(corners, *size))["counts"]
-    return drawn

@@ -203,7 +203,7 @@ def _read_yaml(path: Path) -> object:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -237,7 +237,7 @@ def _background_words(content: object, folder: Path) -> tuple[str, ...]:
     if found is None:
         known = ", ".join(sorted(path.stem for path in _FOLDER.glob("*.txt")))
         raise DataError(f"background: no word list '{content}' in {folder}. Built in: {known}.")
-    lines = (line.strip() for line in found.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in found.read_text(encoding="utf-8-sig").splitlines())
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NotRequired
@@ -11,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.json_text import read_json
 from ovvol_bench.report.tables import Grid, render_grid
 
 REFERENCE_FOLDER = "reference"
@@ -116,10 +116,7 @@ def _text(value: PublishedValue | None) -> str:
 
 
 def _parse(path: Path) -> References:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error}). Write it again, or move it away.") from None
+    document = read_json(path, strict=True)
     try:
         return _REFERENCES.validate_python(document)
     except ValidationError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.json_text import read_json
 from ovvol_bench.runs.spec import sealed
 from ovvol_bench.throughput.files import is_throughput
 
@@ -140,7 +140,7 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
     results: list[Result] = []
     skipped = 0
     for path, named in _json_files(paths):
-        document = _read_json(path)
+        document = read_json(path, strict=True)
         if named or claims_to_be_result(document):
             results.append(parse_result(document, str(path)))
         elif not is_reference(document) and not is_throughput(document):
@@ -155,7 +155,7 @@ def result_documents(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], Re
         DataError: as ``load_results``.
     """
     for path, named in _json_files(paths):
-        document = _read_json(path)
+        document = read_json(path, strict=True)
         if named or claims_to_be_result(document):
             result = parse_result(document, str(path))
             assert isinstance(document, dict)
@@ -168,7 +168,7 @@ def read_result(path: Path) -> Result:
     Raises:
         DataError: if it can't be read, is malformed, of a newer schema, or was edited.
     """
-    return parse_result(_read_json(path), str(path))
+    return parse_result(read_json(path, strict=True), str(path))
 
 
 def parse_result(document: object, source: str) -> Result:
@@ -226,15 +226,6 @@ def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
 
 def _search(folder: Path) -> Sequence[Path]:
     return sorted(path for path in folder.rglob("*.json") if path.is_file())
-
-
-def _read_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # covers both bad JSON and bad UTF-8
-        raise DataError(f"{path}: not readable as JSON ({error}). Write it again, or move it away.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
 def is_reference(document: object) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ovvol_bench import json_text
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import write_text
 
@@ -46,10 +47,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         DataError: if the file is missing, malformed or holds something other than an object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: can't be read as JSON ({error})") from error
+    value = json_text.read_json(path, strict=True)
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected a JSON object, found a {type(value).__name__}")
     return value

@@ -164,7 +164,7 @@ def broken(part: str, row: int, **values: Any) -> dict[str, Any]:
             broken("images", 1, frame_id=3),
             r"images\[1\] \(id 102\): its video has another image of frame_id 3",
         ),
-        (broken("images", 1, frame_id=-1), r"images\[1\] \(id 102\): frame_id -1"),
+        (broken("images", 1, frame_id=-1), r"images\[1\] \(id 102\): frame_id is -1"),
         (broken("images", 1, id=103), r"images\[1\] \(id 103\): the id 103 is used twice"),
         (broken("images", 1, height=41), r"frame size changes within 1 videos, first: val/dog"),
         (broken("videos", 1, name="val/empty"), r'videos\[1\] \(id 2\): the name "val/empty" is used twice'),
@@ -173,3 +173,35 @@ def broken(part: str, row: int, **values: Any) -> dict[str, Any]:
 def test_mistakes_name_the_entry(tmp_path, data, message):
     with pytest.raises(DataError, match=message):
         build(tmp_path, data)
+
+
+def test_windows_separators_other_track_fields_and_float_ids_are_read(tmp_path):
+    data = content()
+    for each in data["images"]:
+        each["file_name"] = each["file_name"].replace("/", "\\")
+        each["id"] = float(each["id"])
+    for each in data["annotations"]:
+        each["track_id"] = each.pop("instance_id")
+    data["annotations"][0]["iscrowd"] = data["annotations"][0]["track_id"] = None
+    dataset = build(tmp_path, data)
+    assert dataset.index.track_ids.tolist() == [-1, 4, 4, 4]
+    assert all("\\" not in name for name in dataset._annotations.files.tolist())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (broken("images", 1, id="103"), r'images\[1\].*id is "103"; expected a whole number'),
+        (broken("images", 1, id=2**60), r"images\[1\].*at most 2\^53"),
+        (broken("images", 1, height=10**9), r"images\[1\].*height and width"),
+        (broken("images", 1, file_name="x" * 5000), r"images\[1\].*at most 1000"),
+        (broken("annotations", 1, bbox=["1", "2", "3", "4"]), r"annotations\[1\].*bbox is"),
+        (broken("annotations", 1, bbox=[1, 2, 10**400, 4]), r"annotations\[1\].*bbox is"),
+        (broken("annotations", 1, bbox=[1, 2, float("nan"), 4]), r"annotations\[1\].*finite"),
+        (broken("categories", 1, name="z" * 2000), r"categories\[1\].*at most 1000"),
+    ],
+)
+def test_numbers_and_names_beyond_reason_name_the_entry(tmp_path, data, message):
+    with pytest.raises(DataError, match=message) as raised:
+        build(tmp_path, data)
+    assert len(str(raised.value)) < 500

@@ -253,7 +253,7 @@ def test_masks_come_as_numbers_or_polygons_too(tmp_path):
     assert found.boxes.tolist() == [[1, 2, 2, 3]] * 3
 
 
-@pytest.mark.parametrize("wrong", [[[1, 2, 3, 4]], [], {"size": [12, 20], "counts": [3]}, {"counts": "0"}])
+@pytest.mark.parametrize("wrong", [[[1, 2, 3, 4]], {"size": [12, 20], "counts": [3]}, {"counts": "0"}])
 def test_masks_in_no_known_form(tmp_path, wrong):
     path = tmp_path / "file"
     with pytest.raises(DataError, match="entry 0: expected an object"):
@@ -293,3 +293,28 @@ def test_mot_columns_behind_the_score_are_optional(tmp_path, line):
     found, _ = mot.read(path, CONTENT)
     assert found.boxes.tolist() == [[1, 2, 5, 6]]
     assert found.class_ids.tolist() == [2 if ",6," in line else 0]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        BOX | {"image_id": 1e400},
+        BOX | {"image_id": 10**30},
+        BOX | {"image_id": "10"},
+        BOX | {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]},
+        BOX | {"segmentation": {"size": [2**40, 2**40], "counts": "0"}},
+        BOX | {"segmentation": {"size": [12, 20], "counts": "\u20ac"}},
+        BOX | {"segmentation": {"size": [12, 20], "counts": [-1, 241]}},
+    ],
+)
+def test_hostile_numbers_and_masks_name_the_entry(tmp_path, entry):
+    path = tmp_path / "file"
+    with pytest.raises(DataError, match="entry 0: expected an object"):
+        COCO(path, [entry]).read(path, CONTENT)
+
+
+def test_an_empty_list_of_polygons_is_no_mask(tmp_path):
+    path = tmp_path / "file"
+    found, _ = COCO(path, [BOX | {"segmentation": []}]).read(path, CONTENT)
+    assert found.masks is None
+    assert len(found) == 1
