@@ -96,11 +96,14 @@ def test_the_package_offers_the_same_grouper():
 
 def test_the_event_hooks_are_called(files, capsys):
     hook = load_registry([files["count_segments.py"]]).hook
-    hook.ovvol_run_started(spec={})
-    hook.ovvol_clip_localized(localization=[1, 2, 3], clip=None)
-    hook.ovvol_clip_localized(localization=[], clip=None)
-    hook.ovvol_run_finished(result={"id": "0123"})
-    assert capsys.readouterr().out == "0123: 3 segments in 2 clips\n"
+    for run_id in ("0123", "4567"):
+        hook.ovvol_run_started(spec={"id": run_id})
+    hook.ovvol_clip_localized(run_id="0123", localization=[1, 2, 3], clip=None)
+    hook.ovvol_clip_localized(run_id="4567", localization=[1], clip=None)
+    hook.ovvol_clip_localized(run_id="0123", localization=[], clip=None)
+    for run_id in ("0123", "4567"):
+        hook.ovvol_run_finished(result={"id": run_id})
+    assert capsys.readouterr().out == "0123: 3 segments in 2 clips\n4567: 1 segments in 1 clips\n"
 
 
 def test_every_hook_is_explained():

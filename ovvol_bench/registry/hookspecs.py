@@ -122,17 +122,20 @@ def ovvol_run_started(spec: Mapping[str, Any]) -> None:
 
 
 @_hookspec
-def ovvol_clip_localized(localization: Localization, clip: ClipInfo) -> None:
-    """Called for every clip of a run as it finishes, in no promised order; writes to neither argument.
+def ovvol_clip_localized(run_id: str, localization: Localization, clip: ClipInfo) -> None:
+    """Called for every clip of a run as it finishes, in no promised order; writes to no argument.
+
+    The runs of a matrix go through a clip side by side: ``run_id`` tells whose localization it is.
 
     Args:
+        run_id: of the run, the ``id`` of its ``run.json`` and ``result.json``.
         localization: the named segments of the clip.
         clip: its identity and truth.
 
     Example:
         @hookimpl
-        def ovvol_clip_localized(localization, clip):
-            tracker.log({"segments": len(localization)})
+        def ovvol_clip_localized(run_id, localization, clip):
+            tracker.log({f"{run_id}/segments": len(localization)})
     """
 
 

@@ -402,7 +402,7 @@ def test_plugins_hear_of_runs(tmp_path, run):
         f"LOG = Path({str(log)!r})\n"
         "def note(line):\n    LOG.write_text((LOG.read_text() if LOG.exists() else '') + line + '\\n')\n"
         "@hookimpl\ndef ovvol_run_started(spec):\n    note(f'started {spec[\"id\"]}')\n"
-        "@hookimpl\ndef ovvol_clip_localized(localization, clip):\n    note(f'clip {clip.id}')\n"
+        "@hookimpl\ndef ovvol_clip_localized(run_id, clip):\n    note(f'clip {clip.id} of {run_id}')\n"
         "@hookimpl\ndef ovvol_run_finished(result):\n    note(f'finished {result[\"status\"]}')\n"
     )
     registry = load_registry((PLUGIN, listener), only=["metrics"])
@@ -410,7 +410,8 @@ def test_plugins_hear_of_runs(tmp_path, run):
     (finished,) = run_all(selection, registry, Conduct(tmp_path / "runs", torch.device("cpu")))
     started, *clips, last = log.read_text().splitlines()
     assert started == f"started {finished.result['id']}"
-    assert sorted(clips) == ["clip video0/0", "clip video0/1"]
+    run_id = finished.result["id"]
+    assert sorted(clips) == [f"clip video0/0 of {run_id}", f"clip video0/1 of {run_id}"]
     assert last == "finished done"
 
 
