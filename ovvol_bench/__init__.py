@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from ovvol_bench.components import Encoder, Grouper, GuidedLabeler, Labeler, SlotLabeler
     from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
     from ovvol_bench.naming.vocabulary import Vocabulary
-    from ovvol_bench.registry import Entry, hookimpl
+    from ovvol_bench.registry import (
+        ClipLength,
+        Entry,
+        FromDataset,
+        FromEncoder,
+        FromPredictions,
+        FromSize,
+        Located,
+        Pretrained,
+        Weights,
+        hookimpl,
+    )
     from ovvol_bench.types import Clip, ClipInfo, Features, FrameTruth, Localization, SlotMasks
 
 _HOME = {
@@ -22,7 +33,18 @@ _HOME = {
     "ovvol_bench.components": ["Encoder", "Grouper", "GuidedLabeler", "Labeler", "SlotLabeler"],
     "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
     "ovvol_bench.naming.vocabulary": ["Vocabulary"],
-    "ovvol_bench.registry": ["Entry", "hookimpl"],
+    "ovvol_bench.registry": [
+        "ClipLength",
+        "Entry",
+        "FromDataset",
+        "FromEncoder",
+        "FromPredictions",
+        "FromSize",
+        "Located",
+        "Pretrained",
+        "Weights",
+        "hookimpl",
+    ],
     "ovvol_bench.types": ["Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "SlotMasks"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -30,6 +52,8 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [  # noqa: RUF022 - grouped by role
     "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
     "Entry", "hookimpl",
+    "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",
+    "ClipLength",
     "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
     "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",
 ]  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ovvol_bench import Entry, hookimpl
+from ovvol_bench import Entry, Pretrained, Weights, hookimpl
 
 if TYPE_CHECKING:
     from ovvol_bench import Encoder
@@ -23,8 +23,8 @@ MODELS = {
 def build_timm(  # noqa: PLR0913 - keywords are the settings
     *,
     model: str,
-    weights: str | None = None,
-    pretrained: bool = True,
+    weights: Annotated[str | None, Weights] = None,
+    pretrained: Annotated[bool, Pretrained] = True,
     patch_size: int | None = None,
     dim: int | None = None,
     depth: int | None = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench import Entry, hookimpl
+from ovvol_bench import Entry, FromEncoder, Weights, hookimpl
 from ovvol_bench.slots import slot_attention_recipe
 
 if TYPE_CHECKING:
@@ -224,11 +224,11 @@ def build_agglomerative(
 
 def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
     *,
-    weights: str | None = None,
+    weights: Annotated[str | None, Weights] = None,
     num_slots: int = 7,
     slot_dim: int = 256,
-    feature_dim: int = 768,
-    frames: int = 8,
+    feature_dim: Annotated[int, FromEncoder("dim")] = 768,
+    frames: Annotated[int, FromEncoder("steps")] = 8,
     iterations: int = 3,
     decoder_dim: int = 2048,
     decoder_layers: int = 3,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ovvol_bench import Entry, hookimpl
+from ovvol_bench import Entry, FromDataset, Located, Pretrained, hookimpl
 
 if TYPE_CHECKING:
     from ovvol_bench import GuidedLabeler, Labeler, SlotLabeler
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def build_clip(  # noqa: PLR0913 - keywords are the settings
     *,
     model: str = "ViT-B-16-quickgelu",
-    pretrained: str | None = "openai",
+    pretrained: Annotated[str | None, Pretrained] = "openai",
     attention: Literal["vanilla", "identity", "qq", "kk", "vv", "qq+kk", "kk+gauss", "proxy"] = "vanilla",
     residual: bool = True,
     feed_forward: bool = True,
@@ -64,7 +64,7 @@ def build_clip(  # noqa: PLR0913 - keywords are the settings
 def build_crop_clip(
     *,
     model: str = "ViT-B-16-quickgelu",
-    pretrained: str | None = "openai",
+    pretrained: Annotated[str | None, Pretrained] = "openai",
     context: float = 0.0,
     outside: Literal["keep", "mean"] = "keep",
     frames: int | None = None,
@@ -93,7 +93,9 @@ def build_crop_clip(
     return CropClip(load_clip(model, pretrained), Crops(context, outside, frames))
 
 
-def build_prior(*, frequencies: Path | None = None, temperature: float = 100.0) -> Labeler:
+def build_prior(
+    *, frequencies: Annotated[Path | None, Located] = None, temperature: float = 100.0
+) -> Labeler:
     """Build the labeler.
 
     Args:
@@ -110,7 +112,9 @@ def build_prior(*, frequencies: Path | None = None, temperature: float = 100.0) 
     return Prior(read_frequencies(frequencies) if frequencies else None, temperature)
 
 
-def build_oracle(*, num_classes: int = 30, patch_size: int = 8) -> Labeler:
+def build_oracle(
+    *, num_classes: Annotated[int, FromDataset("num_classes")] = 30, patch_size: int = 8
+) -> Labeler:
     """Build the labeler.
 
     Args:

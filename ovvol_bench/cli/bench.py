@@ -20,10 +20,12 @@ from ovvol_bench.cli.common import (
 )
 from ovvol_bench.cli.run import part_options, typed_settings
 from ovvol_bench.errors import SettingError
+from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
     from ovvol_bench.report.results_files import Result
+    from ovvol_bench.runs.selection import Selection
     from ovvol_bench.throughput.files import Throughput
     from ovvol_bench.throughput.request import Request
 
@@ -219,7 +221,7 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
         click.echo(f"dataset '{name}' is not set up; the frames are those of {STAND_IN}, resized", err=True)
     own = STAND_IN_SIZES if framed is not chosen else (None,)
     if options["random_weights"]:
-        _check_drawn(settings)
+        _check_drawn(registry, chosen, settings)
         framed = with_random_weights(framed, registry)
     return Request(
         framed,
@@ -230,12 +232,16 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
     )
 
 
-def _check_drawn(settings: Settings) -> None:
+def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> None:
     """Refuse weights beside ``--random-weights``."""
-    for kind, values in settings.items():
-        for name in ("weights", "pretrained"):
-            if name in values:
-                raise SettingError(f"--random-weights draws all weights; drop {kind}.{name}={values[name]}")
+    for kind in ("encoder", "grouper", "labeler"):
+        typed = settings.get(kind, {})
+        for choice in getattr(chosen, f"{kind}s"):
+            for each in registry.settings(kind, choice.name):
+                if isinstance(each.role, Pretrained) and each.name in typed:
+                    raise SettingError(
+                        f"--random-weights draws all weights; drop {kind}.{each.name}={typed[each.name]}"
+                    )
 
 
 def _accuracies(options: dict[str, Any]) -> Sequence[Result]:

@@ -39,8 +39,9 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     from ovvol_bench.runs.reproduce import changes, checks, selection_of
 
     then = read_result(result)
-    selection = selection_of(then, options["settings"])
-    (finished,) = run_selection(registry_from(context), selection, options)
+    registry = registry_from(context)
+    selection = selection_of(registry, then, options["settings"])
+    (finished,) = run_selection(registry, selection, options)
     if finished.error:
         raise finished.error
     found = checks(then, finished.result)

@@ -38,7 +38,10 @@ def _echo_settings(factory: Callable[..., Any], settings: Sequence[Setting]) -> 
     if documentation := _documentation(factory):
         click.echo(f"{documentation}\n")
     if settings:
-        echo_table([_row(setting) for setting in settings])
+        rows = [_row(setting) for setting in settings]
+        if not any(row["role"] for row in rows):
+            rows = [{name: cell for name, cell in row.items() if name != "role"} for row in rows]
+        echo_table(rows)
     else:
         click.echo("It has no settings.")
 
@@ -72,7 +75,8 @@ def _rows(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 
 def _row(setting: Setting) -> dict[str, str]:
-    return {"setting": setting.name, "type": setting.type, "default": _as_typed(setting)}
+    role = setting.role.text if setting.role else ""
+    return {"setting": setting.name, "type": setting.type, "default": _as_typed(setting), "role": role}
 
 
 def _as_typed(setting: Setting) -> str:

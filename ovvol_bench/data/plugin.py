@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench.registry import Entry, hookimpl
+from ovvol_bench.registry import ClipLength, Entry, FromSize, Located, hookimpl
 
 if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 def build_imagenet_vid(  # noqa: PLR0913 - settings
     *,
-    path: Path,
+    path: Annotated[Path, Located],
     split: str = "val",
-    list: Path | None = None,
+    list: Annotated[Path | None, Located] = None,
     classes: tuple[str, ...] | None = None,
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
-    short_side: int = 224,
-    multiple: int = 16,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
     scale_at_decode: bool = False,
     motion_iou: str = "tracks",
-    cache: str | None = None,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """Frames and truth in the ILSVRC-VID layout, or the mp4s that "data prepare" makes of it for training.
 
@@ -63,16 +63,16 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
 
 def build_videos(  # noqa: PLR0913 - settings
     *,
-    path: Path,
+    path: Annotated[Path, Located],
     vocabulary: str = "imagenet-vid",
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     stride: int = 1,
-    short_side: int = 224,
-    multiple: int = 16,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
     backend: Literal["auto", "decord", "opencv"] = "auto",
     timeout: float = 60.0,
     scale_at_decode: bool = False,
-    cache: str | None = None,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """Video files without truth: localizations, overlays and training, no metrics.
 
@@ -104,12 +104,12 @@ def build_videos(  # noqa: PLR0913 - settings
 
 def build_image_folder(
     *,
-    path: Path,
-    names: Path | None = None,
+    path: Annotated[Path, Located],
+    names: Annotated[Path | None, Located] = None,
     vocabulary: str | None = None,
-    short_side: int = 224,
-    multiple: int = 16,
-    cache: str | None = None,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """Images in a folder a class, as ImageNet-1k is unpacked: to train on, or as clips without truth.
 
@@ -138,18 +138,18 @@ def build_image_folder(
 
 def build_shapes(  # noqa: PLR0913 - settings
     *,
-    path: Path | None = None,
+    path: Annotated[Path | None, Located] = None,
     split: Literal["train", "val", "test"] = "test",
     videos: int = 50,
     seed: int = 0,
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     images: int | None = None,
     empty_images: float = 0.4,
     name_backgrounds: bool = False,
     blended_backgrounds: float = 0.0,
     image_side: int = 64,
     crowded_images: bool = False,
-    cache: str | None = None,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
 
@@ -189,18 +189,18 @@ def build_shapes(  # noqa: PLR0913 - settings
 
 def build_youtube_vis(  # noqa: PLR0913 - settings
     *,
-    path: Path,
-    frames: Path | None = None,
+    path: Annotated[Path, Located],
+    frames: Annotated[Path | None, Located] = None,
     split: str = "all",
     vocabulary: str | None = None,
     masks: bool = True,
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
     stride: int = 1,
-    short_side: int = 224,
-    multiple: int = 16,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
     scale_at_decode: bool = False,
-    cache: str | None = None,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """YouTube-VIS 2019 or 2021, or any JSON of its format: boxes, masks and tracks.
 
@@ -229,19 +229,19 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
 
 def build_coco_vid(  # noqa: PLR0913 - settings
     *,
-    path: Path,
-    frames: Path | None = None,
+    path: Annotated[Path, Located],
+    frames: Annotated[Path | None, Located] = None,
     split: str = "all",
     vocabulary: str | None = None,
     masks: bool = True,
     box_ends: Literal["auto", "exclusive", "inclusive"] = "auto",
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
     stride: int = 1,
-    short_side: int = 224,
-    multiple: int = 16,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
     scale_at_decode: bool = False,
-    cache: str | None = None,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
 
@@ -273,16 +273,16 @@ def build_coco_vid(  # noqa: PLR0913 - settings
 
 def build_movi(  # noqa: PLR0913 - settings
     *,
-    path: Path,
+    path: Annotated[Path, Located],
     split: str = "validation",
-    list: Path | None = None,
+    list: Annotated[Path | None, Located] = None,
     vocabulary: str | None = None,
-    frames_per_clip: int = 8,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
     stride: int = 1,
-    short_side: int = 224,
-    multiple: int = 16,
-    cache: str | None = None,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    cache: Annotated[str | None, Located] = None,
 ) -> Dataset:
     """MOVi as folders, which "ovvol-bench data convert movi" writes: boxes, masks and tracks.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench.registry import Entry, hookimpl
+from ovvol_bench.registry import Entry, FromDataset, FromPredictions, hookimpl
 
 if TYPE_CHECKING:
     from ovvol_bench.benchmark import Metric
 
 ProtocolName = Literal["vid-reference", "vid-devkit"]
 Unit = Literal["image", "clip", "video"]
-Groups = Literal["slots", "segments"]
+Groups = Annotated[Literal["slots", "segments"], FromPredictions("groups")]
 Resolution = Literal["frame", "patch"]
 IouType = Literal["box", "mask"]
 
@@ -43,7 +43,7 @@ def build_vid_ap(  # noqa: PLR0913 - a setting each
     ties: Literal["group", "reference", "earlier", "later"] = "group",
     motion: bool = True,
     sizes: bool = False,
-    held_out: tuple[int, ...] = (),
+    held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
     sweep: bool = False,
     class_agnostic: bool = False,
 ) -> Metric:
@@ -65,7 +65,7 @@ def build_naming_accuracy(
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
-    held_out: tuple[int, ...] = (),
+    held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
 ) -> Metric:
     """Naming accuracy of localized objects."""
     from ovvol_bench.metrics.accumulators import NamingAccuracy
@@ -93,8 +93,8 @@ def build_confusion(
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
-    held_out: tuple[int, ...] = (),
-    class_names: tuple[str, ...] = (),
+    held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
+    class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Confusion of the names of localized objects."""
     from ovvol_bench.metrics.error_accumulators import Confusion
@@ -109,7 +109,7 @@ def build_errors(
     touch: float = 0.1,
     most: float = 0.5,
     gains: bool = True,
-    class_names: tuple[str, ...] = (),
+    class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Causes of error, with what mending each would gain."""
     from ovvol_bench.metrics.error_accumulators import Errors
@@ -121,7 +121,7 @@ def build_pr_curves(
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
-    class_names: tuple[str, ...] = (),
+    class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Precision-recall curves of every class."""
     from ovvol_bench.metrics.error_accumulators import PrecisionCurves

@@ -9,18 +9,38 @@ from __future__ import annotations
 from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
 from ovvol_bench.registry.hookspecs import hookimpl
 from ovvol_bench.registry.host import Broken, Conflict, FoundRecipe, Registry, load_registry
+from ovvol_bench.registry.roles import (
+    ClipLength,
+    Filled,
+    FromDataset,
+    FromEncoder,
+    FromPredictions,
+    FromSize,
+    Located,
+    Pretrained,
+    Weights,
+)
 from ovvol_bench.registry.settings import Setting
 
 __all__ = [
     "KINDS",
     "TRAINABLE",
     "Broken",
+    "ClipLength",
     "Conflict",
     "Entry",
+    "Filled",
     "Found",
     "FoundRecipe",
+    "FromDataset",
+    "FromEncoder",
+    "FromPredictions",
+    "FromSize",
+    "Located",
+    "Pretrained",
     "Registry",
     "Setting",
+    "Weights",
     "hookimpl",
     "load_registry",
 ]

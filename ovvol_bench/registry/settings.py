@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
+from ovvol_bench.registry.roles import Role, role_of, without_roles
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -29,6 +30,7 @@ class Setting:
         default: its value where not set; None for required settings.
         required: whether there is no default.
         annotation: the annotation itself, resolved.
+        role: what it is to a run; None for a plain setting.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Setting:
     default: Any
     required: bool
     annotation: Any
+    role: Role | None = None
 
 
 def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
@@ -86,7 +89,12 @@ def _resolved_annotations(factory: Factory, parameters: Mapping[str, inspect.Par
 def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
     required = parameter.default is REQUIRED
     default = None if required else parameter.default
-    return Setting(parameter.name, inspect.formatannotation(annotation), default, required, annotation)
+    try:
+        role = role_of(annotation)
+    except PluginError as error:
+        raise PluginError(f"factory parameter '{parameter.name}': {error}") from error
+    text = inspect.formatannotation(without_roles(annotation))
+    return Setting(parameter.name, text, default, required, annotation, role)
 
 
 class SettingsOf:

@@ -13,6 +13,7 @@ from ovvol_bench.errors import PluginError, SettingError, nearest
 from ovvol_bench.registry import hookspecs
 from ovvol_bench.registry.discovery import Source
 from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
+from ovvol_bench.registry.roles import FILLED, Filled
 from ovvol_bench.registry.settings import read_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -74,10 +75,15 @@ def _entries(kind: str, hook: Any) -> Iterator[Entry]:
     if not isinstance(listed, Iterable):
         raise PluginError(f"ovvol_{kind}s returned {listed!r}; it must yield its {kind}s.")
     for item in listed:  # a generator hook runs here, and not before
-        yield _command_entry(item) if kind == "command" else _checked(kind, item)
+        yield _command_entry(item) if kind == "command" else check_entry(kind, item)
 
 
-def _checked(kind: str, item: object) -> Entry:
+def check_entry(kind: str, item: object) -> Entry:
+    """Refuse what is no valid entry of a kind.
+
+    Raises:
+        PluginError: says why.
+    """
     if not isinstance(item, Entry):
         raise PluginError(
             f"ovvol_{kind}s yielded {item!r}; expected Entry(name, factory, summary) from ovvol_bench."
@@ -90,9 +96,15 @@ def _checked(kind: str, item: object) -> Entry:
     if not callable(item.factory):
         raise PluginError(f"{kind} '{item.name}': the factory is {item.factory!r}; expected a function.")
     try:
-        settings = {setting.name for setting in read_settings(item.factory)}
+        settings = {setting.name: setting for setting in read_settings(item.factory)}
     except PluginError as error:
         raise PluginError(f"{kind} '{item.name}': {error}") from error
+    for setting in settings.values():
+        if isinstance(setting.role, Filled) and not isinstance(setting.role, FILLED.get(kind, ())):
+            raise PluginError(
+                f"{kind} '{item.name}': setting '{setting.name}' {setting.role.text}, which no {kind} is"
+                " told. Give it a plain type."
+            )
     if item.argument is not None and item.argument not in settings:
         raise PluginError(f"{kind} '{item.name}': its argument '{item.argument}' is none of its settings.")
     _check_recipes(kind, item)

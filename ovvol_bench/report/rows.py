@@ -15,7 +15,6 @@ import numpy as np
 from ovvol_bench.metrics.by_video import Terms
 from ovvol_bench.report.results_files import COMPONENTS, Result, machine_label
 from ovvol_bench.report.statistics import Sample
-from ovvol_bench.runs.spec import SAYS_WHERE
 
 Settings = dict[str, str]
 
@@ -134,8 +133,12 @@ def settings_of(result: Result) -> Settings:
     """
     flat: dict[str, Any] = {}
     for kind in (*COMPONENTS, "dataset"):
-        flat |= _prefixed(kind, _part(result, kind).get("options", {}))
-        flat[f"{kind}.version"] = _part(result, kind).get("version")
+        part = _part(result, kind)
+        said = {
+            key: value for key, value in part.get("options", {}).items() if key not in part.get("located", ())
+        }
+        flat |= _prefixed(kind, said)
+        flat[f"{kind}.version"] = part.get("version")
     for kind in COMPONENTS:
         flat[f"{kind}.weights"] = (_part(result, kind).get("weights_sha256") or "none")[:8]
     flat |= _prefixed("naming", result.get("naming", {}))
@@ -180,7 +183,7 @@ def _part(result: Result, kind: str) -> Mapping[str, Any]:
 
 
 def _prefixed(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}.{name}": value for name, value in options.items() if name not in SAYS_WHERE}
+    return {f"{prefix}.{name}": value for name, value in options.items()}
 
 
 def _coverage(result: Result) -> float:

@@ -13,7 +13,6 @@ from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
 from ovvol_bench.report.results_files import COMPONENTS, Result
 from ovvol_bench.report.rows import Stat
 from ovvol_bench.report.throughput_tables import by_machine, machine_of, method_of
-from ovvol_bench.runs.spec import SAYS_WHERE
 from ovvol_bench.throughput.files import RowRecord, SpreadRecord, Throughput
 
 if TYPE_CHECKING:
@@ -124,7 +123,9 @@ def _identity(record: Any) -> tuple[Any, ...]:
 
 
 def _settings(part: Any) -> dict[str, Any]:
-    return {key: value for key, value in part.get("options", {}).items() if key not in SAYS_WHERE}
+    return {
+        key: value for key, value in part.get("options", {}).items() if key not in part.get("located", ())
+    }
 
 
 def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Filled, FromDataset, Located, Registry
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.types import ClipInfo
@@ -32,23 +32,27 @@ def build_metrics(
 ) -> tuple[tuple[Metric, ...], tuple[PartSpec, ...]]:
     """Fresh metrics and their specs, in order.
 
-    Settings named ``held_out`` and ``class_names`` follow from the vocabulary unless chosen: the ids of
-    the classes that are kept out of training, and the names of all.
+    Settings that follow from the dataset (`FromDataset`) are filled in unless chosen.
 
     Raises:
         UnknownNameError, SettingError: if a name or a setting is wrong.
     """
     names = tuple(each.name for each in vocabulary.classes)
-    follows = {"held_out": held_out_ids(vocabulary), "class_names": names}
+    follows: dict[Filled, Any] = {
+        FromDataset("num_classes"): len(names),
+        FromDataset("class_names"): names,
+        FromDataset("held_out"): held_out_ids(vocabulary),
+    }
     fitted = [fit(registry, "metric", choice, follows) for choice in choices]
     specs = tuple(part_spec(registry, "metric", choice) for choice in fitted)
     return tuple(registry.build("metric", spec.name, spec.options) for spec in specs), specs
 
 
-def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[str, Any]) -> Choice:
+def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[Filled, Any]) -> Choice:
     """The choice with settings that follow from other parts, where it has them and they weren't chosen."""
-    known = {setting.name for setting in registry.settings(kind, choice.name)}
-    fitted = {key: value for key, value in follows.items() if key in known}
+    settings = registry.settings(kind, choice.name)
+    roles = {each.name: each.role for each in settings if isinstance(each.role, Filled)}
+    fitted = {name: follows[role] for name, role in roles.items() if role in follows}
     return Choice(choice.name, {**fitted, **choice.options})
 
 
@@ -60,7 +64,14 @@ def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
     """
     found = registry.find(kind, choice.name)
     options = registry.resolve(kind, choice.name, choice.options)
-    return PartSpec(choice.name, options, found.origin, found.version)
+    return PartSpec(
+        choice.name, options, found.origin, found.version, located=located(registry, kind, choice.name)
+    )
+
+
+def located(registry: Registry, kind: str, name: str) -> tuple[str, ...]:
+    """The settings of a component that say where content lies."""
+    return tuple(each.name for each in registry.settings(kind, name) if isinstance(each.role, Located))
 
 
 def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:

@@ -12,7 +12,7 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.formats.faults import Report
 from ovvol_bench.metrics.bases import DetectionMetric
 from ovvol_bench.metrics.evaluation import OF_DETECTIONS
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Filled, FromPredictions, Registry
 from ovvol_bench.runs.benchmark import build_metrics, fit
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.types import ClipInfo, FrameRows, FrameTable, FrameTruth
@@ -66,10 +66,8 @@ def fitting(registry: Registry, dataset: Dataset, wanted: Wanted, lacks: Lacks) 
 
 def of_segments(registry: Registry, wanted: Wanted) -> Wanted:
     """The metrics with masks of detections in place of slots, unless chosen otherwise."""
-    return replace(
-        wanted,
-        choices=tuple(fit(registry, "metric", each, {"groups": "segments"}) for each in wanted.choices),
-    )
+    follows: dict[Filled, str] = {FromPredictions("groups"): "segments"}
+    return replace(wanted, choices=tuple(fit(registry, "metric", each, follows) for each in wanted.choices))
 
 
 def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:

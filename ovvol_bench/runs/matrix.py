@@ -233,9 +233,7 @@ class Matrix:
                 return
             with self._clock.measure(("store", run.spec.id)):
                 run.add(clip, localization)
-            self._registry.hook.ovvol_clip_localized(
-                run_id=run.spec.id, localization=localization, clip=clip
-            )
+            self._registry.hook.ovvol_clip_localized(run_id=run.spec.id, localization=localization, clip=clip)
 
     def _localize(self, run: Run, seen: Seen, grouped: Grouped, position: int) -> Localization | None:
         """The localization of one clip; None if naming fails the run."""

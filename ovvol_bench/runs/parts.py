@@ -12,7 +12,7 @@ from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
 from ovvol_bench.errors import MissingSettingError, SettingError
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Filled, FromDataset, FromEncoder, Registry
 from ovvol_bench.runs.benchmark import fit, part_spec
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
@@ -107,43 +107,55 @@ def build_grouper(
 ) -> Part[Grouper]:
     """A grouper on the device, fitted to the encoder whose features it will get.
 
-    Settings named ``feature_dim`` and ``frames`` follow from the encoder and the clips unless chosen.
+    Settings that follow from the encoder (`FromEncoder`) are filled in unless chosen.
     """
     if encoder.built is None:
         return Part(_spec_of(registry, "grouper", choice)[0], None, encoder.error)
-    steps = frames // encoder.built.tubelet_size
-    fitted = fit(registry, "grouper", choice, {"feature_dim": encoder.built.dim, "frames": steps})
+    fitted = fit_to_encoder(registry, choice, encoder.built, frames)
 
     def check(grouper: Grouper) -> None:
-        check_pair(encoder.spec.name, encoder.value, fitted, grouper)
+        check_pair(registry, (encoder.spec.name, encoder.value), fitted, grouper)
 
     return _build(registry, "grouper", fitted, device, check)
 
 
-def check_pair(name: str, encoder: Encoder, choice: Choice, grouper: Grouper) -> None:
+def fit_to_encoder(registry: Registry, choice: Choice, encoder: Encoder, frames: int) -> Choice:
+    """A grouper's choice with what follows from an encoder and clips of so many frames."""
+    follows: dict[Filled, Any] = {
+        FromEncoder("dim"): encoder.dim,
+        FromEncoder("steps"): frames // encoder.tubelet_size,
+    }
+    return fit(registry, "grouper", choice, follows)
+
+
+def check_pair(registry: Registry, named: tuple[str, Encoder], choice: Choice, grouper: Grouper) -> None:
     """Refuse a grouper that can't work on an encoder's features.
 
     Args:
-        name: of the encoder.
-        encoder: gives features.
+        registry: knows the grouper's settings.
+        named: the encoder that gives features, and its name.
         choice: of the grouper, with its settings.
         grouper: takes them.
 
     Raises:
         SettingError: if maps are missing, or the grouper is set to another number of channels.
     """
+    name, encoder = named
     missing = sorted(grouper.needs - encoder.maps)
     if missing:
         raise SettingError(
             f"grouper '{choice.name}' needs {', '.join(missing)} from the encoder; '{name}' gives "
             f"{', '.join(sorted(encoder.maps)) or 'features only'}. Choose another encoder or grouper."
         )
-    wanted = int(choice.options.get("feature_dim", encoder.dim))
-    if wanted != encoder.dim:
-        raise SettingError(
-            f"grouper '{choice.name}' is set to features of {wanted} channels, encoder '{name}' gives "
-            f"{encoder.dim}. Set -o grouper.feature_dim={encoder.dim}, with weights made for it."
-        )
+    for setting in registry.settings("grouper", choice.name):
+        if setting.role != FromEncoder("dim"):
+            continue
+        wanted = int(choice.options.get(setting.name, encoder.dim))
+        if wanted != encoder.dim:
+            raise SettingError(
+                f"grouper '{choice.name}' is set to features of {wanted} channels, encoder '{name}' gives "
+                f"{encoder.dim}. Set -o grouper.{setting.name}={encoder.dim}, with weights made for it."
+            )
 
 
 def build_labeler(
@@ -151,9 +163,13 @@ def build_labeler(
 ) -> Part[LabelerWithText]:
     """A labeler on the device, and its embeddings of the prompts.
 
-    A setting named ``num_classes`` follows from the vocabulary unless chosen.
+    Settings that follow from the dataset (`FromDataset`) are filled in unless chosen.
     """
-    choice = fit(registry, "labeler", choice, {"num_classes": prompts.num_classes})
+    follows: dict[Filled, Any] = {
+        FromDataset("num_classes"): prompts.num_classes,
+        FromDataset("class_names"): tuple(prompts.class_names[1 : prompts.num_classes + 1]),
+    }
+    choice = fit(registry, "labeler", choice, follows)
     part: Part[AnyLabeler] = _build(registry, "labeler", choice, device, lambda labeler: None)
     if part.built is None:
         return Part(part.spec, None, part.error)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.registry import Registry
+from ovvol_bench.runs.benchmark import located
 from ovvol_bench.runs.selection import Choice, Selection
-from ovvol_bench.runs.spec import SAYS_WHERE
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")
 _CONTENT = {"weights_sha256": "weights", "fingerprint": "data", "version": "version", "plugin": "plugin"}
@@ -36,10 +37,13 @@ class Check:
         return abs(self.now - self.then)
 
 
-def selection_of(result: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]) -> Selection:
+def selection_of(
+    registry: Registry, result: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]
+) -> Selection:
     """What a result says was run.
 
     Args:
+        registry: knows which settings say where things lie.
         result: a finished one.
         places: by kind, settings that say where weights and data lie here; nothing else may be changed.
 
@@ -52,12 +56,14 @@ def selection_of(result: Mapping[str, Any], places: Mapping[str, Mapping[str, An
             f"result {result['id']} can't be run again: expected a finished run that says how it was scored "
             "(field 'scoring')"
         )
+    movable = {kind: located(registry, kind, result[kind]["name"]) for kind in PARTS}
     for kind, settings in places.items():
         for name in settings:
-            if kind not in PARTS or name not in SAYS_WHERE:
+            if name not in movable.get(kind, ()):
+                known = [f"{of}.{each}" for of in PARTS for each in movable[of]]
                 raise SettingError(
                     f"-o {kind}.{name}: would be another run; expected only where things lie: "
-                    f"{', '.join(sorted(SAYS_WHERE))} of {', '.join(PARTS)}"
+                    f"{', '.join(known) or 'nothing, in this run'}"
                 )
     chosen = {
         kind: (Choice(result[kind]["name"], {**result[kind]["options"], **places.get(kind, {})}),)

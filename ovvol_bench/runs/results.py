@@ -151,6 +151,7 @@ def part_record(part: PartSpec) -> dict[str, Any]:
         "plugin": part.plugin,
         "version": part.version,
         "options": dict(part.options),
+        "located": list(part.located),
         "weights_sha256": part.digest,
     }
 
@@ -159,6 +160,7 @@ def _dataset(part: PartSpec, truth: Truth) -> dict[str, Any]:
     return {
         "name": part.name,
         "options": dict(part.options),
+        "located": list(part.located),
         "fingerprint": part.digest,
         "vocabulary": truth.vocabulary,
         "clips": truth.clips,

@@ -12,8 +12,6 @@ from typing import Any
 from ovvol_bench.errors import DataError
 
 SCHEMA = 1
-SAYS_WHERE = frozenset({"weights", "pretrained", "path", "list", "cache", "frequencies"})
-"""Settings that say where content lies. Its digest counts towards a run's identity, its place does not."""
 
 
 def canonical_digest(value: object) -> str:
@@ -47,6 +45,7 @@ class PartSpec:
         digest: SHA-256 of what the settings don't show: the weights as loaded, or a dataset's
             fingerprint; None for a part without either.
         oracle: whether it is told the truth. Not part of the identity: it follows from the name.
+        located: settings that say where content lies. Its digest is part of the identity, its place isn't.
     """
 
     name: str
@@ -55,6 +54,7 @@ class PartSpec:
     version: str = ""
     digest: str | None = None
     oracle: bool = False
+    located: tuple[str, ...] = ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -62,11 +62,16 @@ class PartSpec:
 
         Of a plugin that is a single file the place is left out; its version is a hash of its content.
         """
-        options = {key: value for key, value in self.options.items() if key not in SAYS_WHERE}
+        options = {key: value for key, value in self.options.items() if key not in self.located}
         plugin = "file" if self.plugin.startswith("file ") else self.plugin
         fields = {**asdict(self), "options": options, "plugin": plugin}
-        del fields["oracle"]
+        del fields["oracle"], fields["located"]
         return fields
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PartSpec:
+        """Read what `RunSpec.to_json` wrote of a part."""
+        return cls(**{**data, "located": tuple(data["located"])})
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,8 @@ class RunSpec:
         values = dict(data)
         try:
             for kind in ("encoder", "grouper", "labeler", "dataset"):
-                values[kind] = PartSpec(**values[kind])
-            values["metrics"] = tuple(PartSpec(**metric) for metric in values["metrics"])
+                values[kind] = PartSpec.from_json(values[kind])
+            values["metrics"] = tuple(map(PartSpec.from_json, values["metrics"]))
             values["seeds"] = tuple(values["seeds"])
             values["consensus"] = values["consensus"] and tuple(values["consensus"])
             return cls(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Filled, FromEncoder, Registry
 from ovvol_bench.testing.datasets import check_dataset
 from ovvol_bench.testing.encoders import check_encoder
 from ovvol_bench.testing.findings import Report
@@ -23,8 +23,8 @@ def check_registered(registry: Registry, kind: str, name: str, options: Mapping[
         registry: knows the component.
         kind: encoder, grouper, labeler, dataset or metric.
         name: as registered.
-        options: settings that differ from the factory's. A grouper's ``feature_dim`` and ``frames`` follow
-            from the features that it is tried on unless they are set.
+        options: settings that differ from the factory's. A grouper's that follow from the
+            encoder are those of the features that it is tried on unless they are set.
 
     Raises:
         UnknownNameError, SettingError: if the name or a setting is wrong.
@@ -41,14 +41,14 @@ def check_registered(registry: Registry, kind: str, name: str, options: Mapping[
 
 
 def _grouper(registry: Registry, name: str, options: Mapping[str, Any]) -> Report:
-    known = {setting.name for setting in registry.settings("grouper", name)}
-    follows = {"feature_dim": FEATURE_DIM, "frames": FRAMES}
-    settings = {key: value for key, value in follows.items() if key in known} | dict(options)
+    tried: dict[Filled, int] = {FromEncoder("dim"): FEATURE_DIM, FromEncoder("steps"): FRAMES}
+    known = registry.settings("grouper", name)
+    settings = {each.name: tried[each.role] for each in known if each.role in tried} | dict(options)
     values = registry.resolve("grouper", name, settings)
+    set_to = {each.role: values[each.name] for each in known if each.role in tried and values[each.name]}
     grouper = _seeded(registry, "grouper", name, settings)
-    return check_grouper(
-        grouper, name, values.get("feature_dim") or FEATURE_DIM, values.get("frames") or FRAMES
-    )
+    dim, steps = ({**tried, **set_to}[role] for role in tried)
+    return check_grouper(grouper, name, dim, steps)
 
 
 def _seeded(registry: Registry, kind: str, name: str, options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Filled, FromSize, Registry
 from ovvol_bench.runs.benchmark import clip_infos, fit
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.selection import Choice, Selection
@@ -80,7 +80,11 @@ def sized(registry: Registry, dataset: Choice, size: Size | None) -> Choice:
     """The dataset, told to resize as it reads, where it can be and nothing else was chosen."""
     if size is None:
         return dataset
-    return fit(registry, "dataset", dataset, {"short_side": min(size), "multiple": gcd(PATCH, *size)})
+    follows: dict[Filled, int] = {
+        FromSize("short_side"): min(size),
+        FromSize("multiple"): gcd(PATCH, *size),
+    }
+    return fit(registry, "dataset", dataset, follows)
 
 
 def plan_at(

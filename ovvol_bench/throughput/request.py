@@ -10,7 +10,7 @@ from typing import Any
 
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import SettingError
-from ovvol_bench.registry import Registry
+from ovvol_bench.registry import Pretrained, Registry
 from ovvol_bench.runs.presets import load_preset
 from ovvol_bench.runs.selection import Choice, Selection
 
@@ -26,8 +26,6 @@ STAND_IN = "shapes"
 
 STAND_IN_SIZES: tuple[Size, ...] = ((224, 400), (224, 224))
 """Sizes that its frames are measured at unless others are asked for: the paper's."""
-
-_WEIGHTS = ("weights", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -159,8 +157,8 @@ def _random(registry: Registry, kind: str, choices: Sequence[Choice]) -> tuple[C
     """The choices with the settings that weights come from set to none; a flag among them to false."""
 
     def without(choice: Choice) -> Choice:
-        sources = [each for each in registry.settings(kind, choice.name) if each.name in _WEIGHTS]
-        none = {each.name: False if each.annotation is bool else None for each in sources}
+        sources = [each for each in registry.settings(kind, choice.name) if isinstance(each.role, Pretrained)]
+        none = {each.name: False if isinstance(each.default, bool) else None for each in sources}
         return Choice(choice.name, {**choice.options, **none})
 
     return tuple(map(without, choices))

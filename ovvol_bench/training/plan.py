@@ -16,11 +16,11 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import CheckpointError, SettingError
 from ovvol_bench.files import write_text
-from ovvol_bench.registry import FoundRecipe, Registry
-from ovvol_bench.runs.benchmark import build_dataset, fit, part_spec
+from ovvol_bench.registry import ClipLength, FoundRecipe, Registry, Weights
+from ovvol_bench.runs.benchmark import build_dataset, part_spec
 from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.machine import core_version
-from ovvol_bench.runs.parts import build_encoder, check_pair
+from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder
 from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
 from ovvol_bench.runs.selection import Choice, with_settings
 from ovvol_bench.runs.spec import PartSpec, canonical_digest
@@ -152,7 +152,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
     choice = _component_choice(registry, request, preset, encoder, dataset_spec)
     spec, component = _component(registry, request, choice)
     if encoder is not None and encoder_spec is not None:
-        check_pair(encoder_spec.name, encoder, choice, component)  # type: ignore[arg-type]
+        check_pair(registry, (encoder_spec.name, encoder), choice, component)  # type: ignore[arg-type]
     validation = None
     if preset.validation is not None:
         _, validation = _dataset(registry, request, "validation", preset.validation)
@@ -201,7 +201,7 @@ def _encoder(
     name = request.encoder or request.preset.encoder.name
     chosen = Choice(name, request.preset.options_for("encoder", name))
     (choice,) = with_settings(registry, "encoder", [chosen], request.settings.get("encoder", {}))
-    part = build_encoder(registry, choice, _frames(dataset), local_device(request.device))
+    part = build_encoder(registry, choice, _frames(registry, dataset), local_device(request.device))
     return part.spec, part.value
 
 
@@ -214,13 +214,13 @@ def _component_choice(
 ) -> Choice:
     """The component as trained: without weights unless some were typed, fitted to a frozen encoder."""
     options = request.preset.options_for(request.kind, request.name)
-    options = {key: value for key, value in options.items() if key != "weights"} | preset.component
+    own = [each.name for each in registry.settings(request.kind, request.name) if each.role == Weights()]
+    options = {key: value for key, value in options.items() if key not in own} | preset.component
     chosen = Choice(request.name, options)
     (choice,) = with_settings(registry, request.kind, [chosen], request.settings.get(request.kind, {}))
     if encoder is None:
         return choice
-    follows = {"feature_dim": encoder.dim, "frames": _frames(dataset) // encoder.tubelet_size}
-    return fit(registry, request.kind, choice, follows)
+    return fit_to_encoder(registry, choice, encoder, _frames(registry, dataset))
 
 
 def _component(registry: Registry, request: TrainingRequest, choice: Choice) -> tuple[PartSpec, Component]:
@@ -230,8 +230,11 @@ def _component(registry: Registry, request: TrainingRequest, choice: Choice) -> 
     return replace(spec, digest=weights_digest(component)), component
 
 
-def _frames(dataset: PartSpec) -> int:
-    return int(dataset.options.get("frames_per_clip", 8))
+def _frames(registry: Registry, dataset: PartSpec) -> int:
+    """Frames of the dataset's clips, 8 where no setting says so."""
+    settings = registry.settings("dataset", dataset.name)
+    said = [dataset.options[each.name] for each in settings if each.role == ClipLength()]
+    return int(said[0]) if said else 8
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench import Entry, WeightsError, hookimpl
+from ovvol_bench import Entry, Pretrained, Weights, WeightsError, hookimpl
 
 from .recipes import clip_recipe, pacl_recipe
 
@@ -18,9 +18,9 @@ BUNDLED = Path(__file__).parent / "weights"
 
 def build_pacl(  # noqa: PLR0913 - keywords are the settings
     *,
-    weights: str | None = None,
+    weights: Annotated[str | None, Weights] = None,
     model: str = "ViT-B-16-quickgelu",
-    pretrained: str | None = "openai",
+    pretrained: Annotated[str | None, Pretrained] = "openai",
     pixel_statistics: Literal["clip", "imagenet"] = "clip",
     embed_dim: int | None = None,
     patch_size: int | None = None,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench import Entry, hookimpl
+from ovvol_bench import Entry, FromEncoder, Weights, hookimpl
 from ovvol_bench.slots import slot_attention_recipe
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ BUNDLED = Path(__file__).parent / "weights"
 
 def build_slot_attention(  # noqa: PLR0913 - keywords are the settings
     *,
-    weights: str | None = None,
+    weights: Annotated[str | None, Weights] = None,
     num_slots: int = 15,
     slot_dim: int = 128,
-    feature_dim: int = 768,
-    frames: int = 8,
+    feature_dim: Annotated[int, FromEncoder("dim")] = 768,
+    frames: Annotated[int, FromEncoder("steps")] = 8,
     iterations: int = 3,
     decoder_dim: int = 1024,
     decoder_layers: int = 3,

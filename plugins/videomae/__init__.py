@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ovvol_bench import Entry, hookimpl
+from ovvol_bench import Entry, Weights, hookimpl
 
 if TYPE_CHECKING:
     from ovvol_bench import Encoder
@@ -17,7 +17,7 @@ BUNDLED = Path(__file__).parent / "weights"
 
 def build_videomae(  # noqa: PLR0913 - keywords are the settings
     *,
-    weights: str | None = None,
+    weights: Annotated[str | None, Weights] = None,
     patch_size: int = 16,
     tubelet_size: int = 1,
     dim: int = 768,

@@ -46,7 +46,7 @@ def test_rows_of_the_same_names_tell_their_differing_settings(make_result):
 def test_where_weights_lie_sets_no_rows_apart_but_their_content_does(make_result):
     def with_weights(place, digest):
         result = make_result(options={"weights": place})
-        result["grouper"]["weights_sha256"] = digest
+        result["grouper"] |= {"weights_sha256": digest, "located": ["weights"]}
         return result
 
     same = [with_weights("a.safetensors", "ab" * 32), with_weights("b.safetensors", "ab" * 32)]

@@ -231,7 +231,7 @@ def test_a_matrix_gives_what_single_runs_give(run):
 )
 def test_batch_size_order_and_workers_change_nothing(run, batch_size, backwards, workers):
     (one,) = run(conduct={"batch_size": 4, "workers": 2})
-    other_order = {"dataset": {"cache": backwards}}
+    other_order = {"dataset": {"backwards": backwards}}
     (other,) = run("other", settings=other_order, conduct={"batch_size": batch_size, "workers": workers})
     assert one.result["id"] == other.result["id"]
     assert_same_predictions(one, other)

@@ -9,8 +9,22 @@ from ovvol_bench.runs.spec import PartSpec, RunSpec, canonical_digest
 
 
 def some_spec(**changes):
-    part = PartSpec("tiny", {"dim": 4, "weights": "/here/tiny.pth"}, "tiny 1.0 (tiny.plugin)", "1.0", "ab12")
-    data = PartSpec("squares", {"path": "/data", "split": "val"}, "tiny 1.0 (tiny.plugin)", "1.0", "cd34")
+    part = PartSpec(
+        "tiny",
+        {"dim": 4, "weights": "/here/tiny.pth"},
+        "tiny 1.0 (tiny.plugin)",
+        "1.0",
+        "ab12",
+        located=("weights",),
+    )
+    data = PartSpec(
+        "squares",
+        {"path": "/data", "split": "val"},
+        "tiny 1.0 (tiny.plugin)",
+        "1.0",
+        "cd34",
+        located=("path",),
+    )
     spec = RunSpec(
         encoder=part,
         grouper=replace(part, name="cut"),

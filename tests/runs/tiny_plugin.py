@@ -1,6 +1,7 @@
 """A plugin with components small enough to run a matrix in milliseconds; ways to fail are settings."""
 
 import hashlib
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from ovvol_bench import (
     Entry,
     Features,
     FrameTruth,
+    FromEncoder,
     Grouper,
     GuidedLabeler,
     Labeler,
+    Located,
     SlotLabeler,
     SlotMasks,
     Vocabulary,
@@ -200,7 +203,7 @@ def build_short(*, max_frames: int = 2) -> Encoder:
     return encoder
 
 
-def build_grouper(*, num_slots: int = 4, feature_dim: int = 6) -> Grouper:
+def build_grouper(*, num_slots: int = 4, feature_dim: Annotated[int, FromEncoder("dim")] = 6) -> Grouper:
     return TinyGrouper(num_slots)
 
 
@@ -259,10 +262,15 @@ def build_labeler() -> Labeler:
 
 
 def build_clips(
-    *, clips: int = 10, poison: int = -1, unreadable: int = -1, truth: bool = True, cache: bool = False
+    *,
+    clips: int = 10,
+    poison: int = -1,
+    unreadable: int = -1,
+    truth: bool = True,
+    backwards: Annotated[bool, Located] = False,
 ) -> Dataset:
-    """``cache``, a name that identity leaves out, turns the order round."""
-    return TinyClips(clips, poison, unreadable, truth, cache)
+    """``backwards`` is said to be no part of identity; it turns the order round."""
+    return TinyClips(clips, poison, unreadable, truth, backwards)
 
 
 @hookimpl
