@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,30 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+
+
+def require_file(path: Path) -> Path:
+    """The same path, if it is a regular file: reading a pipe or a device may never end.
+
+    Raises:
+        OSError: if there is nothing, or something else than a file.
+        ValueError: if the name can't be one.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        code = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(code, "Is a directory" if stat.S_ISDIR(mode) else "Not a regular file", str(path))
+    return path
+
+
+def read_text(path: Path) -> str:
+    """UTF-8 text of a file, without the byte order mark that some programs begin it with.
+
+    Raises:
+        OSError: if it can't be read, or is no regular file.
+        ValueError: if it is no UTF-8, or the name can't be one.
+    """
+    return require_file(path).read_text(encoding="utf-8-sig")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,16 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
 from ovvol_bench.data.class_names import Names
 from ovvol_bench.data.image_index import ImageColumns
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
-from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, spoken
 from ovvol_bench.types import Clip, ClipInfo
 
@@ -42,7 +39,7 @@ class FolderImages(TrainingImages):
 
     def image(self, index: int) -> TrainingImage:
         """See ``TrainingImages.image``."""
-        pixels = _read(self._root / self.name(index))
+        pixels = read_image(self._root / self.name(index))
         return TrainingImage(pixels, self._captions[self._images.class_of(index)])
 
     def fingerprint(self) -> str:
@@ -83,7 +80,7 @@ class ImageFolder(Dataset):
 
     def clip(self, index: int) -> Clip:
         """See ``Dataset.clip``."""
-        pixels = _read(self._root / self._images.name(index))
+        pixels = read_image(self._root / self._images.name(index))
         height, width = pixels.shape[:2]
         size = target_size((height, width), *self._size)
         return Clip(self._info(index, (height, width)), resize_frames([pixels], size, 1))
@@ -150,11 +147,3 @@ def vocabulary_of(classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
         for folder, own in zip(classes, names, strict=True)
     )
     return Vocabulary("image-folder", tuple(foreground))
-
-
-def _read(file: Path) -> npt.NDArray[np.uint8]:
-    try:
-        return read_image(file)
-    except DecodeError as error:
-        state = "is not a readable image" if file.exists() else "does not exist"
-        raise DecodeError(f"Image {file} {state}. Extract it again, or remove it.") from error

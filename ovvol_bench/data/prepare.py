@@ -24,8 +24,8 @@ from typing import Any
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
 from ovvol_bench.data.processes import in_processes
-from ovvol_bench.data.readers import Image, read_image
-from ovvol_bench.data.transforms import Size, target_size
+from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import FRAME_SUFFIX, VidTree, file_numbers
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.files import claimed, write_text
@@ -142,7 +142,7 @@ def _is_finished(job: _Job, frames: int) -> bool:
 def _encoded(files: Sequence[Path], encoding: Encoding) -> bytes:
     size = read_header(files[0]).size
     movie = encode_mp4(
-        (_whole_image(file, size) for file in files),
+        (read_image(file, size) for file in files),
         target_size(size, encoding.short_side, encoding.multiple),
         encoding,
     )
@@ -153,12 +153,6 @@ def _encoded(files: Sequence[Path], encoding: Encoding) -> bytes:
             "Prepare it again; if this stays, install another version of PyAV."
         )
     return movie
-
-
-def _whole_image(file: Path, size: Size) -> Image:
-    if not read_header(file).complete:
-        raise DecodeError(f"Frame {file} is cut off: the JPEG end marker is missing. Extract it again.")
-    return read_image(file, size)
 
 
 def _store(movie: bytes, job: _Job) -> None:

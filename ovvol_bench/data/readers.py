@@ -7,11 +7,13 @@ process, which is what datasets use. Another backend is one class with an entry 
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.data.jpeg import read_header
+from ovvol_bench.data.jpeg import parse_header, read_header
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.files import require_file
 from ovvol_bench.types import Floats
 
 Image = npt.NDArray[np.uint8]
@@ -112,15 +115,15 @@ class FrameFolder(FrameReader):
 
     @classmethod
     def of(cls, folder: Path) -> FrameFolder:
-        """All JPEG and PNG files of a folder, by name.
+        """All JPEG and PNG files of a folder, by name, numbers in it by value: 2.png comes before 10.png.
 
         Raises:
             DataError: if there are none.
         """
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise DataError(f"{folder} has no JPEG or PNG files: expected one image a frame.")
-        return cls(files)
+        return cls(sorted(files, key=lambda file: numbers_as_numbers(file.name)))
 
     def images(self, indices: Sequence[int]) -> Iterator[Image]:
         """See ``FrameReader.images``."""
@@ -133,7 +136,7 @@ class FrameFolder(FrameReader):
 
 
 def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> Image:
-    """(H, W, 3) uint8 RGB, as stored: a camera's note on orientation is ignored.
+    """(H, W, 3) uint8 RGB, as stored: a camera's note on orientation is ignored, transparent parts are white.
 
     Args:
         file: of the image.
@@ -141,21 +144,60 @@ def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> 
         reduction: 2, 4 or 8 decodes a JPEG to that part of its sides, rounded up; other images stay whole.
 
     Raises:
-        DecodeError: if the file is missing, no image, or not of the ``expected`` (height, width).
+        DecodeError: if the file is missing, no image, cut off, or not of the ``expected`` (height, width).
     """
-    factor = reduction if file.suffix.lower() in _JPEG_SUFFIXES else 1
-    pixels: Any = cv2.imread(str(file), _REDUCED[factor] | _AS_STORED)
-    if pixels is None:
-        state = "is not a readable image" if file.exists() else "does not exist"
-        raise DecodeError(f"Frame {file} {state}. Extract it again or leave its video out of the list.")
-    if expected is not None and pixels.shape[:2] != (-(-expected[0] // factor), -(-expected[1] // factor)):
-        height, width = image_size(file)
+    try:
+        content = require_file(file).read_bytes()
+    except FileNotFoundError as error:
         raise DecodeError(
-            f"Frame {file} is {height} x {width} pixels (height x width); expected "
+            f"Image {file} does not exist. Extract it again or leave its video out of the list."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"Image {file} can't be read ({error}). Extract it again.") from error
+    header = parse_header(BytesIO(content), file)
+    height, width = header.size
+    if expected is not None and header.size != expected:
+        raise DecodeError(
+            f"Image {file} is {height} x {width} pixels (height x width); expected "
             f"{expected[0]} x {expected[1]}, as annotated or as the video's first frame. Extract it again."
+        )
+    if not header.complete:
+        raise DecodeError(f"Image {file} is cut off: its end marker is missing. Extract it again.")
+    if header.transparent:
+        return _on_white(content, file)
+    factor = reduction if file.suffix.lower() in _JPEG_SUFFIXES else 1
+    try:
+        pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED[factor] | _AS_STORED)
+    except cv2.error:  # for some damage OpenCV gives None, for other it raises
+        pixels = None
+    if pixels is None or pixels.shape != (-(-height // factor), -(-width // factor), 3):
+        raise DecodeError(
+            f"Image {file} is not a readable image. Extract it again or leave its video out of the list."
         )
     image: Image = pixels
     return image
+
+
+def _on_white(content: bytes, file: Path) -> Image:
+    """Pixels of an image with transparent parts, as a page shows it: what lies under them doesn't count."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(BytesIO(content)) as image:
+            page = Pillow.new("RGBA", image.size, "white")
+            return np.asarray(Pillow.alpha_composite(page, image.convert("RGBA")).convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DecodeError(f"Image {file} is not a readable image ({error}). Extract it again.") from error
+
+
+def numbers_as_numbers(name: str) -> list[tuple[int, str]]:
+    """What to sort names by so that numbers in them go by value.
+
+    >>> sorted(["a10", "a9", "a09b"], key=numbers_as_numbers)
+    ['a9', 'a09b', 'a10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), part) if part[:1] in "0123456789" and part else (-1, part) for part in parts]
 
 
 def _largest_reduction(stored: Size, size: Size) -> int:

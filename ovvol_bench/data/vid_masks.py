@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.data.jpeg import parse_header
 from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.files import require_file
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.types import Ints
 
 MASK_SUFFIX = ".png"
+_ADVICE = "Make the masks again, or take their folder away."
 
 
 def read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -> list[bytes]:
@@ -63,10 +67,16 @@ def read_labels(file: Path) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, no image, or has more than one channel of 8 bits.
     """
-    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        state = "is not a readable image" if file.exists() else "does not exist"
-        raise DataError(f"Mask {file} {state}. Make the masks again, or take their folder away.")
+    try:
+        content = require_file(file).read_bytes()
+        header = parse_header(BytesIO(content), file)
+        labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except FileNotFoundError as error:
+        raise DataError(f"Mask {file} does not exist. {_ADVICE}") from error
+    except (OSError, ValueError, DecodeError, cv2.error):
+        labels = None
+    if labels is None or not header.complete:
+        raise DataError(f"Mask {file} is not a readable image. {_ADVICE}")
     if labels.ndim != 2 or labels.dtype != np.uint8:
         raise DataError(
             f"Mask {file} has pixels of {labels.dtype} {labels.shape[2:]}: expected one channel of 8 bits, 0 "

@@ -104,7 +104,7 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
 
 def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tuple[Doubles, Ints, int]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: can't be read as text ({error})") from error
     parsed = [(number, _numbers(line, layout)) for number, line in enumerate(lines, 1) if line.strip()]

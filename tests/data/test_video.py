@@ -126,6 +126,12 @@ def test_a_folder_of_frames_is_a_video(tmp_path):
     assert indices_seen(reader.read([0, 3], (16, 32))) == [0, 3]
 
 
+def test_numbers_in_the_names_of_frames_go_by_value(tmp_path):
+    for i in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f"frame{i}.png"), np.full((4, 4, 3), i, np.uint8))
+    assert [int(image[0, 0, 0]) for image in open_reader(tmp_path).images(range(3))] == [1, 2, 10]
+
+
 def test_colours_are_rgb(tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.full((4, 4, 3), (255, 0, 0), np.uint8))  # blue to OpenCV
     assert open_reader(tmp_path).read([0])[0, 0, 0].tolist() == [0, 0, 1]
