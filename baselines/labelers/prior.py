@@ -26,8 +26,8 @@ def read_frequencies(path: Path) -> dict[str, float]:
         DataError: if it can't be read or holds anything else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: no JSON file ({error}). Expected {{class name: count}}.") from None
     numbers = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):

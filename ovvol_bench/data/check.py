@@ -33,6 +33,7 @@ from ovvol_bench.data.vid_tree import (
 )
 from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.files import read_text
 from ovvol_bench.naming.vocabulary import Vocabulary
 
 BY_HAND = "objects drawn by hand"
@@ -234,8 +235,8 @@ def check_prepared(root: Path, split: str, list_file: Path | None = None, worker
 def _read_list(source: Path, findings: Findings) -> list[str]:
     """Videos that a list names, each once."""
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(source).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(
             f"List {source} can't be read ({error}). Expected lines such as './val/VIDEO.mp4 0', which "
             "'ovvol-bench data prepare imagenet-vid' writes once all videos are done."

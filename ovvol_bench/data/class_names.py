@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import read_text
 
 Names = tuple[str, ...]
 """Of one class, the usual one first."""
@@ -24,9 +25,13 @@ def read_class_names(source: Path) -> dict[str, Names]:
         DataError: if the file can't be read or is empty, or an entry has no name; says which.
     """
     try:
-        text = source.read_text(encoding="utf-8")
-        names = _of_json(json.loads(text), source) if source.suffix == ".json" else _of_lines(text, source)
-    except (OSError, ValueError) as error:
+        text = read_text(source)
+        names = (
+            _of_json(json.loads(text), source)
+            if source.suffix.lower() == ".json"
+            else _of_lines(text, source)
+        )
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"Class names {source} can't be read ({error}). Set dataset.names to a text or JSON file."
         ) from error

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import read_text
 
 FRAME_SUFFIX = ".JPEG"
 ANNOTATION_SUFFIX = ".xml"
@@ -182,12 +183,12 @@ def _folders(base: Path, split: str, suffix: str, with_empty: bool = False) -> l
 
 def _read_lines(source: Path) -> list[Line]:
     try:
-        text = source.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(source)
+    except (OSError, ValueError) as error:
         raise DataError(
             f"List {source} can't be read ({error}). Set list to a text file, one video or frame a line."
         ) from error
-    lines = [tuple(line.split()) for line in text.splitlines()]
+    lines = [tuple(line.split()) for line in text.replace("\\", "/").splitlines()]
     if not any(lines):
         raise DataError(f"List {source} is empty: expected one video or frame a line.")
     for number, line in enumerate(lines, 1):

@@ -2,7 +2,7 @@
 
 Lists are those of common training programs for videos: ``./snippet.mp4 0``, a path and a label,
 separated by white space. The label is of no use here and may be left out. Paths are relative to the
-dataset's folder, or absolute.
+dataset's folder, or absolute; backslashes separate folders, too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ovvol_bench.data.video import VIDEO_SUFFIXES
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import read_text
 
 _LINE = re.compile(r"(?P<path>\S.*?)(\s+-?\d+)?\s*")
 _KNOWN = ", ".join(sorted(VIDEO_SUFFIXES))
@@ -88,7 +89,7 @@ def listed_video(line: str, where: str) -> str:
     Raises:
         DataError: if it names no video file; begins with ``where``.
     """
-    match = _LINE.fullmatch(line.strip())
+    match = _LINE.fullmatch(line.strip().replace("\\", "/"))
     path = PurePosixPath(match["path"] if match else line)
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise DataError(
@@ -101,8 +102,8 @@ def listed_video(line: str, where: str) -> str:
 def _paths(source: Path) -> dict[str, int]:
     """Paths of a list with the lines they stand in."""
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(source).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(
             f"List {source} can't be read ({error}). Set dataset.list to a text file, one video a line."
         ) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ovvol_bench.errors import DataError, SettingError, nearest
+from ovvol_bench.files import read_text
 
 ALL = "all"
 LIST_SUFFIX = ".txt"
@@ -44,13 +45,14 @@ def split_rows(split: str, names: Sequence[str], recipes: Mapping[str, Recipe], 
 
 def _listed(path: Path, names: Sequence[str], source: Path) -> Rows:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"List {path} can't be read ({error}). Set dataset.split to a text file.") from error
     row_of = {name: row for row, name in enumerate(names)}
     rows: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         name = line.strip()
+        name = name if name in row_of else name.replace("\\", "/")
         if not name:
             continue
         if name not in row_of:

@@ -16,6 +16,18 @@ def names_in(path: Path, text: str):
     return read_class_names(path)
 
 
+@pytest.mark.parametrize("suffix", ["txt", "json"])
+def test_a_byte_order_mark_is_no_part_of_a_code(tmp_path, suffix):
+    text = {"txt": "\ufeffn01440764 tench\r\n", "json": '\ufeff{"n01440764": "tench"}'}[suffix]
+    (tmp_path / f"names.{suffix}").write_text(text, encoding="utf-8")
+    assert read_class_names(tmp_path / f"names.{suffix}") == {"n01440764": ("tench",)}
+
+
+def test_json_nested_beyond_reason_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"names\.json can't be read"):
+        names_in(tmp_path / "names.json", "[" * 100_000)
+
+
 def test_lines_of_code_and_names(tmp_path):
     text = "n01440764 tench\n\nn01443537\tgoldfish, Carassius auratus,\n"
     assert names_in(tmp_path / "names.txt", text) == EXPECTED

@@ -42,6 +42,10 @@ def test_layouts_are_told_apart(root, layout, text):
     assert listed(root, text) == (layout, BOTH)
 
 
+def test_a_list_as_windows_programs_write_it(root):
+    assert listed(root, "\ufeffval\\a 1 0 4\r\nval\\b 5 0 2\r\n") == ("videos", BOTH)
+
+
 def test_folder_lists_ask_for_whole_folders(root):
     assert listed(root, "b 1\na -1\n") == ("folders", [("val/b", None), ("val/a", None)])
 

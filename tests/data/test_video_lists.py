@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_lines_are_a_path_and_perhaps_a_label(root):
     text = "./train/b.mp4 0\n\ntrain/a.mp4\t-1\r\nmy video 2.mp4 0\nc.mp4  \n"
     assert listed(root, text) == ["train/b.mp4", "train/a.mp4", "my video 2.mp4", "c.mp4"]
     assert listed(root, "my video 2.mp4") == ["my video 2.mp4"]
+
+
+def test_lists_as_windows_programs_write_them(root):
+    assert listed(root, "\ufeff.\\train\\b.mp4 0\r\n") == ["train/b.mp4"]
+
+
+def test_a_pipe_is_no_list(root):
+    os.mkfifo(root / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv can't be read .*Not a regular file"):
+        read_video_list(root / "pipe.csv", root)
 
 
 def test_paths_start_from_the_dataset_or_are_absolute(root, tmp_path_factory):
