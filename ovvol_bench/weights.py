@@ -1,17 +1,15 @@
 """Weight files: reading them safely, assigning them strictly, writing them atomically.
 
-Files are safetensors, or PyTorch pickles of which only tensors and plain values are read: a file
-that would run code is refused. Nothing is skipped in silence: every name in a file is either
-assigned or named by the caller as one to ignore.
+Files are safetensors, PyTorch pickles of which only tensors and plain values are read, TorchScript
+archives of which only the tensors are, or folders of the Hugging Face hub: a file that would run code is
+refused. Nothing is skipped in silence: every name in a file is either assigned or named by the caller as
+one to ignore.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import warnings
-from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -25,22 +23,28 @@ from torch import Tensor, nn
 
 from ovvol_bench.errors import WeightsError, nearest
 from ovvol_bench.files import replacing
+from ovvol_bench.model_folders import is_model_folder, weight_files
+from ovvol_bench.weight_files import absence, is_safetensors, read_content
 
 State = dict[str, Tensor]
 
-_WRAPPERS = ("model", "module", "state_dict")
+# Where training scripts put the state dict; "teacher" is what DINO and DINOv2 publish to be used.
+_WRAPPERS = ("model", "module", "state_dict", "model_state_dict", "teacher")
+# Put into names by torch.compile, FSDP and activation checkpointing, wherever the wrapped module stands.
+_WRAPPED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _DISTRIBUTED_PREFIX = "module."
 _SHOWN = 5
 
 
 def read_state(path: Path) -> State:
-    """Read the tensors of a weights file.
+    """Read the tensors of a weights file, or of a folder from the Hugging Face hub.
 
-    An outer ``model``, ``module`` or ``state_dict`` entry is unwrapped, and the ``module.`` that
-    distributed training puts before every name is taken off.
+    An outer ``model``, ``module``, ``state_dict``, ``model_state_dict`` or ``teacher`` is unwrapped, and what
+    distributed training and torch.compile put into names (``module.``, ``_orig_mod.``) is taken off.
 
     Args:
-        path: a .safetensors file, or a PyTorch file with any other ending.
+        path: a .safetensors file, or a PyTorch file with any other ending; a folder with model.safetensors or
+            pytorch_model.bin, whole or in shards.
 
     Returns:
         Tensors on the CPU by name, in the types stored.
@@ -48,29 +52,40 @@ def read_state(path: Path) -> State:
     Raises:
         WeightsError: if the file is missing, truncated, would run code, or holds no tensors.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file.")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    state = _unwrap(content, path)
-    if all(name.startswith(_DISTRIBUTED_PREFIX) for name in state):
-        state = {name.removeprefix(_DISTRIBUTED_PREFIX): value for name, value in state.items()}
-    return state
+    if path.is_dir() or path.name.endswith(".index.json"):
+        parts = [read_state(file) for file in weight_files(path)]
+        state = {name: value for part in parts for name, value in part.items()}
+        if len(state) < sum(map(len, parts)):
+            raise WeightsError(f"{path}: some tensors are in two of its shards.")
+        return state
+    state = _unwrap(read_content(path), path)
+    odd = [
+        name
+        for name, value in state.items()
+        if value.layout != torch.strided
+        or value.is_quantized
+        or value.device.type != "cpu"
+        or value.numel() * value.element_size() > value.untyped_storage().nbytes()
+    ]
+    if odd:
+        raise WeightsError(
+            f"{path}: expected plain dense tensors; these are sparse, quantized or empty: {_some(odd)}."
+        )
+    return _plain_names(state, path)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a .safetensors file; empty for any other file.
+    """The metadata of a .safetensors file; empty for any other file and for folders.
 
     Raises:
         WeightsError: if the file is missing or truncated.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file.")
-    if path.suffix != ".safetensors":
+    if is_model_folder(path) or not is_safetensors(path):
         return {}
     try:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path}: not a complete safetensors file ({error}).") from error
 
 
@@ -94,13 +109,18 @@ def load_strict(
     given = {name: value for name, value in state.items() if not matches(name, ignored)}
     wrong = [
         f"{name}: {tuple(given[name].shape)} in the file, {tuple(wanted[name].shape)} in the model"
-        for name in wanted.keys() & given.keys()
+        for name in sorted(wanted.keys() & given.keys())
         if given[name].shape != wanted[name].shape
     ]
+    common = wanted.keys() & given.keys()
     problems = {
         "missing from the file": wanted.keys() - given.keys(),
         "unexpected in the file": given.keys() - wanted.keys(),
         "of another shape": wrong,
+        "of another kind of number": {
+            name for name in common if given[name].is_floating_point() != wanted[name].is_floating_point()
+        },
+        "not finite": {name for name in common if not given[name].isfinite().all()},
     }
     found = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
     if found:
@@ -153,17 +173,18 @@ def sha256_of(path: Path) -> str:
 
 
 def weights_file(weights: str) -> Path | None:
-    """The file that a setting means, if it means one.
+    """The file or folder that a setting means, if it means one.
 
     Args:
-        weights: a path, or PACKAGE:NAME for ``weights/NAME.safetensors`` in an installed package, as in
-            ``ovvol_plugins.pacl:shapes``: how one plugin's weights are given to another.
+        weights: a path, of a file or of a folder as the Hugging Face hub has them, or PACKAGE:NAME for
+            ``weights/NAME.safetensors`` in an installed package, as in ``ovvol_plugins.pacl:shapes``: how one
+            plugin's weights are given to another.
 
     Raises:
         WeightsError: if the package has no such weights; lists those it has.
     """
-    path = Path(weights).expanduser()
-    if path.is_file():
+    path = _path(weights)
+    if _is_there(path):
         return path
     package, _, name = weights.partition(":")
     if not name or not all(part.isidentifier() for part in package.split(".")):
@@ -179,8 +200,24 @@ def local_weights(weights: str) -> Path:
     """
     path = weights_file(weights)
     if path is None:
-        raise WeightsError(f"weights={weights!r}: no such file, and no PACKAGE:NAME of weights in a package.")
+        raise WeightsError(
+            f"weights={weights!r}: {absence(Path(weights))}, and no PACKAGE:NAME of weights in a package."
+        )
     return path
+
+
+def _path(weights: str) -> Path:
+    try:
+        return Path(weights).expanduser()
+    except RuntimeError:  # ~name of no user
+        return Path(weights)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() or is_model_folder(path)
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _package_folder(package: str, weights: str) -> Path:
@@ -199,59 +236,37 @@ def resolve_weights(weights: str, bundled: Path) -> Path:
     """Find the file that a ``weights`` setting means.
 
     Args:
-        weights: a path, or the name of a file that comes with a plugin ("shapes").
+        weights: a path, of a file or of a folder as the Hugging Face hub has them, or the name of a file that
+            comes with a plugin ("shapes").
         bundled: folder of the plugin's own files.
 
     Returns:
-        Path of an existing file.
+        Path of an existing file or folder.
 
     Raises:
         WeightsError: if there is neither; lists the names there are.
     """
     named = bundled / f"{weights}.safetensors"
     is_name = Path(weights).name == weights
-    for candidate in (Path(weights).expanduser(), *([named] if is_name else [])):
-        if candidate.is_file():
+    for candidate in (_path(weights), *([named] if is_name else [])):
+        if _is_there(candidate):
             return candidate
     names = sorted(file.stem for file in bundled.glob("*.safetensors"))
     raise WeightsError(
-        f"weights={weights!r}: no such file, and no weights of that name come with the plugin "
+        f"weights={weights!r}: {absence(Path(weights))}, and no weights of that name come with the plugin "
         f"(these do: {', '.join(names) or 'none'}).{nearest(weights, names)}"
     )
 
 
-def _read_safetensors(path: Path) -> State:
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a complete safetensors file ({error}).") from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        # Command lines of training scripts are kept in many published checkpoints: plain data.
-        with torch.serialization.safe_globals([Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other pickle protocols: the error says what matters
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path}: {_refusal(str(error))}") from error
-
-
-def _refusal(reason: str) -> str:
-    """Why a file can't be read and what to do, from what `torch.load` says."""
-    if "TorchScript" in reason:
-        return (
-            "refused: a TorchScript archive is a program. If you trust it, save its tensors once with "
-            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) and give the new file."
-        )
-    if foreign := re.search(r"GLOBAL (\S+)", reason):
-        return (
-            f"refused: it holds more than tensors and plain values ({foreign[1]}) and could run code. "
-            f"If you trust it, save its state dict as safetensors and give that file."
-        )
-    detail = reason.partition("\n")[0].partition(". ")[0].rstrip(".")
-    return f"truncated, or no PyTorch file of plain tensors ({detail or 'it is empty'}). Fetch it again."
+def _plain_names(state: State, path: Path) -> State:
+    """Names without what wrappers of a model put into them, in any order and number."""
+    names = {name: _WRAPPED.sub("", name) for name in state}
+    while all(name.startswith(_DISTRIBUTED_PREFIX) for name in names.values()):
+        names = {old: name.removeprefix(_DISTRIBUTED_PREFIX) for old, name in names.items()}
+    plain = {names[name]: value for name, value in state.items()}
+    if len(plain) < len(state):
+        raise WeightsError(f"{path}: holds some tensors twice, with and without _orig_mod. in their names.")
+    return plain
 
 
 def _unwrap(content: Any, path: Path) -> State:

@@ -2,8 +2,12 @@
 
 import hashlib
 import os
+import struct
 from argparse import Namespace
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -32,9 +36,43 @@ def test_wrapped_and_bare_state_dicts_read_the_same(tmp_path, wrapper):
     assert read_state(path).keys() == state.keys()
 
 
-def test_the_prefix_of_distributed_training_is_taken_off(tmp_path):
-    torch.save({"state_dict": {"module.model.a": torch.ones(1)}}, tmp_path / "w.pth")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "module.model.a",
+        "_orig_mod.model.a",
+        "module._orig_mod.model.a",
+        "_orig_mod.module.model.a",
+        "module.module.model._orig_mod.a",
+        "_fsdp_wrapped_module.model._checkpoint_wrapped_module.a",
+    ],
+)
+def test_what_wrappers_put_into_names_is_taken_off(tmp_path, name):
+    torch.save({"state_dict": {name: torch.ones(1)}}, tmp_path / "w.pth")
     assert list(read_state(tmp_path / "w.pth")) == ["model.a"]
+
+
+def test_a_tensor_with_and_without_a_wrapper_is_refused(tmp_path):
+    save_state({"_orig_mod.a": torch.ones(1), "a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="twice"):
+        read_state(tmp_path / "w.safetensors")
+
+
+def test_numbers_and_settings_beside_the_weights_do_no_harm(tmp_path):
+    beside = {
+        "best": np.float64(0.5),
+        "epoch": np.int64(3),
+        "curve": np.arange(3.0),
+        "args": Namespace(lr=1, output=Path("x")),
+    }
+    torch.save({"model": {"a": torch.ones(1)}, **beside}, tmp_path / "w.pth")
+    assert read_state(tmp_path / "w.pth").keys() == {"a"}
+
+
+def test_the_teacher_is_taken_of_a_file_that_holds_both(tmp_path):
+    both = {"student": {"a": torch.zeros(1)}, "teacher": {"a": torch.ones(1)}, "epoch": 3}
+    torch.save(both, tmp_path / "w.pth")
+    assert read_state(tmp_path / "w.pth")["a"] == 1
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
@@ -43,13 +81,6 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"w\.pth: refused.*mkdir.*safetensors"):
         read_state(tmp_path / "w.pth")
     assert not (tmp_path / "was_run").exists()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_program_is_refused_with_the_way_out(tmp_path):
-    torch.jit.script(nn.Linear(1, 1)).save(tmp_path / "clip.pt")
-    with pytest.raises(WeightsError, match=r"TorchScript.*state_dict"):
-        read_state(tmp_path / "clip.pt")
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
@@ -68,6 +99,71 @@ def test_files_without_a_state_dict_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"w\.pth.*expected tensors by name"):
         read_state(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html>not found</html>", "web page"),
+        (b"\n<html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n", "git lfs pull"),
+        (b"", "empty"),
+        (b"\x1f\x8b\x08\x00rest", "gzip"),
+        (b"\xff" * 64, "w[.]"),
+        (struct.pack("<Q", 2**60) + b"{}", "w[.]"),
+        (struct.pack("<Q", 2) + b"{}", "w[.]"),
+        (
+            struct.pack("<Q", 80) + b'{"a":{"dtype":"F32","shape":[9999],"data_offsets":[0,4]}}'.ljust(84),
+            "w[.]",
+        ),
+    ],
+)
+def test_what_is_no_weights_file_is_said_in_one_line(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=words) as error:
+        read_state(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_formats_are_told_apart_by_content(tmp_path):
+    save_state({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.bin")
+    assert read_state(tmp_path / "w.bin").keys() == {"a"}
+    torch.save({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="PyTorch file by its content"):
+        read_state(tmp_path / "w.safetensors")
+
+
+def test_a_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "w.pth")
+    with ZipFile(tmp_path / "w.pth", "a", ZIP_DEFLATED) as archive:
+        archive.writestr("w/data/1", bytes(10**6))
+    with pytest.raises(WeightsError, match="larger than the file"):
+        read_state(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.ones(1).expand(10**12), torch.eye(2).to_sparse(), torch.empty(3, device="meta")],
+    ids=["expanded", "sparse", "meta"],
+)
+def test_tensors_that_are_not_plain_are_refused(tmp_path, value):
+    torch.save({"a": value}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth"):
+        read_state(tmp_path / "w.pth")
+
+
+def test_a_folder_and_what_is_no_regular_file_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    (tmp_path / "none").mkdir()
+    for name, words in {"pipe.pth": "not a regular file", "none": "folder without"}.items():
+        with pytest.raises(WeightsError, match=words):
+            read_state(tmp_path / name)
+        with pytest.raises(WeightsError, match=words):
+            resolve_weights(str(tmp_path / name), tmp_path)
+    with pytest.raises(WeightsError, match="no such file"):
+        resolve_weights("x" * 300, tmp_path)
 
 
 @pytest.mark.parametrize("read", [read_state, read_metadata, sha256_of])
@@ -112,6 +208,19 @@ def test_a_misfit_lists_every_kind_and_changes_nothing(tmp_path):
     with pytest.raises(WeightsError, match=r"1 missing from the file \(bias\)"):
         load_strict(model, {"weight": torch.ones(2, 3)}, tmp_path / "w.pth")
     assert torch.equal(model.bias, before)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.tensor([1, float("nan")]), "1 not finite"),
+        (torch.tensor([1, 2]), "of another kind of number"),
+        (torch.tensor([1j, 2]), "of another kind of number"),
+    ],
+)
+def test_values_that_no_weights_have_are_refused(tmp_path, value, words):
+    with pytest.raises(WeightsError, match=words):
+        load_strict(nn.Linear(3, 2), {"weight": torch.ones(2, 3), "bias": value}, tmp_path / "w.pth")
 
 
 def test_long_lists_are_cut_and_counted(tmp_path):
