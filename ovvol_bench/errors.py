@@ -19,6 +19,10 @@ class MissingSettingError(SettingError):
     """A setting without a default was not given."""
 
 
+class OutputError(SettingError):
+    """A place that was chosen for an output can't take it: full, read-only, or of another kind."""
+
+
 class UnknownNameError(OvvolError):
     """A name was asked for that nothing is registered under."""
 

@@ -1,4 +1,4 @@
-"""Files that appear in full or not at all."""
+"""Files that appear in full or not at all, and folders that one process holds at a time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,57 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
+import socket
 import stat
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import OutputError, SettingError
 
 OTHER_FILES = 128  # libraries, the decoder's pipes, a prediction file that is written
+HEARTBEAT = 30.0  # seconds between signs of life of a lock file's holder
+SILENCE = 10 * HEARTBEAT  # after which a holder on another machine counts as gone: clocks differ by less
+_LEFTOVER = ".unfinished-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
+_NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into one line that names the file.
+
+    Only failures of writing: a full disk wherever it shows, and what the system refuses below the folder of
+    ``path``. An input that can't be read inside of the body stays an error of its own.
+
+    Raises:
+        OutputError: names ``path``, the system's reason and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None]
+        below = any(name.is_relative_to(path.parent) or path.is_relative_to(name) for name in named)
+        if error.errno not in _NO_ROOM and not below:
+            raise
+        raise OutputError(unwritable(path, error)) from error
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """The message of an output that can't be written."""
+    advice = {
+        errno.ENOSPC: "Free some space there, or choose another folder.",
+        errno.EDQUOT: "Free some of your quota, or choose another folder.",
+        errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+        errno.ENFILE: "Raise the system's limit of open files.",
+    }
+    what = advice.get(error.errno or 0, "Choose another folder.")
+    return f"can't write {path}: {error.strerror or error}. {what}"
 
 
 @contextmanager
@@ -22,24 +64,52 @@ def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that takes the place of ``path`` at the end.
 
     It has the same name, from which encoders tell the format, in a folder of its own. If the body
-    raises, ``path`` stays as it was.
+    raises, ``path`` stays as it was. What a killed process left unfinished beside ``path`` is removed.
 
     Raises:
-        SettingError: if the folder of ``path`` can't be made or written to.
+        OutputError: if it can't be written: the disk is full, the folder read-only or a file.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-")
-    except OSError as error:
-        raise SettingError(
-            f"can't write {path}: {error.strerror or error}. Choose another folder."
-        ) from error
-    with folder:
-        temporary = Path(folder.name, path.name)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        remove_leftovers(path.parent)
+        folder = Path(mkdtemp(dir=path.parent, prefix=f"{_LEFTOVER}{socket.gethostname()}-{os.getpid()}-"))
+        try:
+            temporary = folder / path.name
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache  # a folder is searched once a process: shards are added to it by the thousand
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed left unfinished in a folder."""
+    for found in folder.glob(f"{_LEFTOVER}*"):
+        host, pid, _ = found.name.removeprefix(_LEFTOVER).rsplit("-", 2)
+        if not _is_alive(host, int(pid), found):
+            shutil.rmtree(found, ignore_errors=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a path lies in what was not finished: nothing there is a result of anything."""
+    return any(part.startswith(_LEFTOVER) for part in path.parts)
+
+
+def _is_alive(host: str, pid: int, trace: Path) -> bool:
+    """Whether a process lives; on another machine, whether its trace was touched lately."""
+    if host == socket.gethostname():
+        try:
+            os.kill(pid, 0)  # asks, and sends nothing
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # of another user
+            pass
+        return True
+    with suppress(FileNotFoundError):
+        return time.time() - trace.stat().st_mtime < SILENCE
+    return False
 
 
 def require_file(path: Path) -> Path:
@@ -70,10 +140,20 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically.
 
     Raises:
-        SettingError: if the folder can't be made or written to.
+        OutputError: if it can't be written.
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write into, and those above it.
+
+    Raises:
+        OutputError: if it can't be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def make_room_for(files: int) -> None:
@@ -96,25 +176,74 @@ def make_room_for(files: int) -> None:
 
 @contextmanager
 def claimed(lock: Path, advice: str) -> Iterator[None]:
-    """Hold a file for this process; the system lets go of it even if the process is killed.
+    """Hold a file for this process; it is let go even if the process is killed.
+
+    The system's lock where the file system has one. Elsewhere, as on some Lustre, NFS and GPFS mounts, a
+    second file ``LOCK.held`` with host and process id, made only if it is not there, whose holder touches
+    it every 30 seconds: it counts as left behind if that process is gone, or silent for five minutes.
 
     Args:
-        lock: an empty file of its own, made if missing, in a folder that is there.
+        lock: an empty file of its own; it and its folder are made if missing.
         advice: what to do while another process holds it, after "Wait for it, or".
 
     Raises:
         SettingError: if another process holds it.
+        OutputError: if the file can't be made.
     """
-    with lock.open("a+") as file:
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a+")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise SettingError(
-                f"{lock.parent} is being written by another process (pid {file.read().strip()}). "
-                f"Wait for it, or {advice}."
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+            raise _taken(lock, file.read(), advice) from error
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise OutputError(unwritable(lock, error)) from error
+            with _held(lock, advice):
+                yield
+            return
+        with writing(lock):
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
         yield
+
+
+def _taken(lock: Path, holder: str, advice: str) -> SettingError:
+    return SettingError(
+        f"{lock.parent} is being written by another process (pid {holder.strip()}). Wait for it, or {advice}."
+    )
+
+
+@contextmanager
+def _held(lock: Path, advice: str) -> Iterator[None]:
+    """Hold a lock by a file that only one process can make."""
+    held = lock.with_name(f"{lock.name}.held")
+    mine = f"{os.getpid()} on {socket.gethostname()}"
+    for last in (False, True):
+        try:
+            with held.open("x") as file:
+                file.write(mine)
+            break
+        except FileExistsError:
+            holder = held.read_text() if held.exists() else ""
+            pid, _, host = holder.partition(" on ")
+            if last or not pid.isdigit() or _is_alive(host, int(pid), held):
+                raise _taken(lock, holder, advice) from None
+            held.unlink(missing_ok=True)
+    released = threading.Event()
+
+    def beat() -> None:
+        while not released.wait(HEARTBEAT):
+            with suppress(OSError):
+                os.utime(held)
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+    finally:
+        released.set()
+        held.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ovvol_bench.errors import WeightsError, nearest
@@ -151,13 +151,13 @@ def save_state(
         half: store floating-point tensors as float16, in half the space.
 
     Raises:
-        SettingError: if the folder can't be made or written to.
+        OutputError: if it can't be written.
         WeightsError: if ``half`` would overflow a value.
     """
     state = source.state_dict() if isinstance(source, nn.Module) else source
     packed = {name: _pack(name, value, half) for name, value in state.items()}
     with replacing(path) as temporary:
-        save_file(packed, temporary, dict(metadata or {}))
+        temporary.write_bytes(save(packed, dict(metadata or {})))
 
 
 def sha256_of(path: Path) -> str:

@@ -5,6 +5,8 @@ Command modules expose a click command named ``command`` and import heavy librar
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -53,6 +55,14 @@ def _one_message() -> Iterator[None]:
         yield
     except OvvolError as error:
         raise Failure(str(error)) from error
+    except BrokenPipeError:  # click's: whoever read our output has seen enough
+        raise
+    except OSError as error:  # of the system, as a disk that is full where no other place has said so
+        if error.filename is None and error.errno == errno.ENOSPC:
+            # What is still in the buffer would be written again at the end, and fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        raise Failure(f"{where}{error.strerror or error}") from error
     except KeyboardInterrupt:
         click.echo("ovvol-bench: interrupted", err=True)
         raise click.exceptions.Exit(130) from None

@@ -27,7 +27,7 @@ from ovvol_bench.data.processes import in_processes
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import FRAME_SUFFIX, VidTree, file_numbers
-from ovvol_bench.errors import DataError, DecodeError, SettingError
+from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
 from ovvol_bench.files import claimed, write_text
 
 REPORT = "report.json"
@@ -169,21 +169,24 @@ def _store(movie: bytes, job: _Job) -> None:
 def _unfinished(out: Path) -> Iterator[None]:
     """Claim the folder for what is being written; empty it before, as what is left was cut off."""
     folder = out / _UNFINISHED
-    folder.mkdir(parents=True, exist_ok=True)
-    with claimed(folder / "lock", "choose another folder"):
-        try:
-            for leftover in folder.glob("*.part"):
-                leftover.unlink()
-            yield
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with claimed(folder / "lock", "choose another folder"):
+            try:
+                for leftover in folder.glob("*.part"):
+                    leftover.unlink()
+                yield
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except OutputError:  # there was no room even for the lock
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager
 def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, OutputError) as error:
         raise DataError(
             f"Preparing into {out} had to stop: {error}. Make room, or mend what it says, and give the same "
             "command again; finished videos are kept."

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import is_leftover
 from ovvol_bench.report.readme import readme_is_stale
 from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
 from ovvol_bench.report.results_files import COMPONENTS, Result, read_result, result_documents
@@ -33,7 +34,7 @@ def problems(folder: Path) -> Iterator[str]:
 
 
 def _of_results(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(each for each in folder.rglob("*.json") if not is_leftover(each)):
         if path.parent == folder / FOLDER:
             yield from _of_throughput(path)
         elif path.parent != folder / REFERENCE_FOLDER:
@@ -82,6 +83,5 @@ def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
     for document, result in result_documents(runs):
         if result["status"] == "done":
             path = folder / place_of(result)
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, document)
             yield path

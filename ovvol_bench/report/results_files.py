@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import is_leftover
 from ovvol_bench.json_text import read_json
 from ovvol_bench.runs.spec import sealed
 from ovvol_bench.throughput.files import is_throughput
@@ -225,7 +226,7 @@ def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
 
 
 def _search(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.rglob("*.json") if path.is_file())
+    return sorted(path for path in folder.rglob("*.json") if path.is_file() and not is_leftover(path))
 
 
 def is_reference(document: object) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench import json_text
-from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.errors import DataError, OutputError
 from ovvol_bench.files import write_text
 
 _NUMBERS = re.compile(r"\[\s+-?\d[-+\d.eE,\s]*\]")
@@ -57,14 +57,14 @@ def ensure_writable(folder: Path) -> None:
     """Make the folder and try it, before hours of work end in a file that can't be written.
 
     Raises:
-        SettingError: if it can't be made or written to.
+        OutputError: if it can't be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise SettingError(
+        raise OutputError(
             f"can't write to the output folder {folder}: {error.strerror or error}. "
             "Choose another one with --output."
         ) from error

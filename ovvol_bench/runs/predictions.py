@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import make_folder, replacing
 from ovvol_bench.predictions import FLAT_COLUMNS, ClipPrediction, Predictions, concatenate, pack
 from ovvol_bench.runs.parquet import read_parquet, to_parquet
 
@@ -57,7 +57,7 @@ class PredictionWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.set_aside = tuple(_set_aside(path) for path in broken_shards(folder))
         self._done = {clip for path in _shards(folder) for clip in _header(path)["clip_ids"]}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.files import claimed
+from ovvol_bench.files import claimed, make_folder, remove_leftovers
 from ovvol_bench.runs.files import read_json, without_nan, write_json
 from ovvol_bench.runs.spec import SCHEMA, RunSpec, sealed
 
@@ -57,7 +57,6 @@ class RunFolder:
         Raises:
             SettingError: if another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         with claimed(self.path / "lock", "give this run another folder with --output"):
             yield
 
@@ -76,7 +75,9 @@ class RunFolder:
             self.result_file.unlink(missing_ok=True)
             for folder in (self.predictions, self.overlays):
                 shutil.rmtree(folder, ignore_errors=True)
-        self.predictions.mkdir(exist_ok=True)
+        for folder in (self.path, self.predictions, self.overlays):
+            remove_leftovers(folder)
+        make_folder(self.predictions)
         write_json(self.spec_file, {"schema": SCHEMA, "id": spec.id, "spec": spec.to_json()})
 
     @property

@@ -49,7 +49,6 @@ def write_package(kind: str, name: str, folder: Path) -> list[Path]:
 
 def _write(path: Path, template: str, words: Mapping[str, str]) -> Path:
     text = resources.files("ovvol_bench.scaffold").joinpath("templates", f"{template}.txt").read_text("utf-8")
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, Template(text).substitute(words))
     return path
 

@@ -99,7 +99,8 @@ def _write_picture(path: Path, picture: Any) -> None:
     import cv2
 
     with replacing(path) as temporary:
-        cv2.imwrite(str(temporary), picture[..., ::-1])
+        # Not imwrite, which fails in silence.
+        temporary.write_bytes(cv2.imencode(path.suffix, picture[..., ::-1])[1].tobytes())
 
 
 def _rounded(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import OutputError, SettingError
 from ovvol_bench.files import replacing
 
 GB = 10**9
@@ -89,7 +89,8 @@ class FeatureFile:
     def mark_used(self) -> IO[bytes]:
         """Keep others from taking the files away for as long as the answer is kept."""
         file = (self.folder / "used").open("ab")
-        fcntl.flock(file, fcntl.LOCK_SH)
+        with suppress(OSError):  # a file system without locks: nobody else may take the files away there
+            fcntl.flock(file, fcntl.LOCK_SH)
         os.utime(self.folder)
         return file
 
@@ -108,7 +109,7 @@ class FeatureFile:
         with (self.folder / "used").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError:  # somebody does, or the file system can't say
                 return False
             shutil.rmtree(self.folder)
         return True
@@ -138,10 +139,13 @@ class FeatureFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / "lock").open("ab")
-        except OSError as error:
-            raise SettingError(f"can't cache features in {self.path}: {error.strerror}.") from error
-        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise OutputError(
+                f"can't write cached features to {self.path}: {error.strerror}. Give another "
+                "folder with --cache, or set recipe.cache_features=false."
+            ) from error
+        with lock:
             yield
 
     def file(self, key: str, shape: tuple[int, ...]) -> FeatureFile:
