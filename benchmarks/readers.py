@@ -17,8 +17,9 @@ import numpy as np
 from moving_scenes import frames
 
 from ovvol_bench.data.mp4 import Encoding, encode_mp4
-from ovvol_bench.data.readers import FrameFolder, Probe
+from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.video import VideoFile, decoding_worker
+from ovvol_bench.data.video_readers import Probe
 
 STORED, SIZE = (720, 1280), (224, 400)
 QUALITY = 85
@@ -211,6 +212,8 @@ WAYS = (
     Way("Pillow, draft", True, _jpegs(lambda file: _pillow(file, draft=True)), "PIL"),
     Way("ovvol-bench, decord", False, _own_video("decord", scaled=False), "decord", shared=True),
     Way("ovvol-bench, decord, scale_at_decode", False, _own_video("decord", True), "decord", shared=True),
+    Way("ovvol-bench, pyav", False, _own_video("pyav", scaled=False), "av", shared=True),
+    Way("ovvol-bench, pyav, scale_at_decode", False, _own_video("pyav", True), "av", shared=True),
     Way("ovvol-bench, opencv", False, _own_video("opencv", scaled=False), shared=True),
     Way("decord, own resize", False, _decord, "decord"),
     Way("OpenCV + resize", False, _opencv_video),

@@ -69,7 +69,7 @@ def build_videos(  # noqa: PLR0913 - settings
     stride: int = 1,
     short_side: Annotated[int, FromSize("short_side")] = 224,
     multiple: Annotated[int, FromSize("multiple")] = 16,
-    backend: Literal["auto", "decord", "opencv"] = "auto",
+    backend: Literal["auto", "decord", "pyav", "opencv"] = "auto",
     timeout: float = 60.0,
     scale_at_decode: bool = False,
     cache: Annotated[str | None, Located] = None,
@@ -83,14 +83,15 @@ def build_videos(  # noqa: PLR0913 - settings
         stride: every n-th frame is used.
         short_side: of resized frames, pixels.
         multiple: what both sides are multiples of, pixels.
-        backend: auto tries decord, then OpenCV.
+        backend: tried first; others take over where it can't decode a file, or shows other frames than a
+            player; auto: decord, pyav, opencv.
         timeout: seconds that one clip may take to decode.
         scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         cache: folder for frame counts; none: the user's cache folder.
     """
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.data.sampling import ClipSettings
-    from ovvol_bench.data.video_lists import find_video_files
+    from ovvol_bench.data.video_lists import find_video_files, other_files
     from ovvol_bench.data.videos import Decoding, Videos
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
@@ -99,6 +100,7 @@ def build_videos(  # noqa: PLR0913 - settings
         load_vocabulary(vocabulary),
         ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
         Decoding(cache_folder(cache), backend, timeout),
+        other_files(path),
     )
 
 

@@ -1,18 +1,13 @@
-"""Readers of one video each: frames by index at a target size.
+"""Frames by index at a target size, and folders of images as frames.
 
-These decode in the calling process. ``video.VideoFile`` runs the ones for video files in a helper
-process, which is what datasets use. Another backend is one class with an entry in ``BACKENDS``.
+These decode in the calling process; ``video_readers`` are those of video files.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -38,8 +33,6 @@ _REDUCED = {  # OpenCV's names speak of grey; the colour is that of _AS_STORED
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-_THREADS = min(4, os.cpu_count() or 1)
-_READS_A_READER = 32  # memory of decord grows while a reader lives
 
 
 class FrameReader(ABC):
@@ -218,156 +211,6 @@ def image_size(file: Path) -> Size:
     return read_header(file).size
 
 
-class DecordReader(FrameReader):
-    """A video file through decord.
-
-    Args:
-        path: of the video.
-        decode_size: (height, width) that decord scales to while decoding: quicker, but other pixels
-            than the reference's, so not for numbers to publish. None decodes at full size.
-    """
-
-    def __init__(self, path: Path, decode_size: Size | None = None) -> None:
-        import decord
-
-        height, width = decode_size or (-1, -1)
-        self._video = decord.VideoReader(str(path), width=width, height=height, num_threads=_THREADS)
-        self.frame_count = len(self._video)
-        self.frame_size = self._video[0].shape[:2]
-
-    def count(self) -> int:
-        """Frames that decode; the container may report more."""
-        if not self._fails(self.frame_count - 1):
-            return self.frame_count
-        return bisect_left(range(self.frame_count), True, key=self._fails)
-
-    def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``; the next frame is decoded while one is used."""
-        return _ahead(self._video[index].asnumpy() for index in indices)
-
-    def _fails(self, index: int) -> bool:
-        try:
-            self._video[index]
-        except Exception:  # decord raises its own errors and built-in ones alike
-            return True
-        return False
-
-
-class OpenCVReader(FrameReader):
-    """A video file through OpenCV.
-
-    Frames are counted from the start, never sought: seeking goes by time stamps and can land on a
-    neighbour. Reading on is quick, reading back starts over.
-
-    Args:
-        path: of the video.
-        decode_size: not supported, must be None.
-    """
-
-    def __init__(self, path: Path, decode_size: Size | None = None) -> None:
-        if decode_size is not None:
-            raise DataError("OpenCV can't scale while decoding: use backend=decord or decode at full size.")
-        self._path = path
-        self._restart()
-        self.frame_count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_size = self._frame(0).shape[:2]
-
-    def count(self) -> int:
-        """Frames that decode; the container may report more."""
-        while self._capture.grab():
-            self._next += 1
-        return self._next
-
-    def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``; the next frame is decoded while one is used."""
-        return _ahead(map(self._frame, indices))
-
-    def _restart(self) -> None:
-        self._capture = cv2.VideoCapture(str(self._path))
-        self._next = 0
-
-    def _frame(self, index: int) -> Image:
-        if index < self._next:
-            self._restart()
-        while self._next < index and self._capture.grab():
-            self._next += 1
-        found, pixels = self._capture.read()
-        if self._next != index or not found:
-            raise DecodeError(f"frame {index} can't be decoded")
-        self._next += 1
-        return _rgb(pixels)
-
-
-def _ahead(images: Iterator[Image]) -> Iterator[Image]:
-    """The same images; each is made by another thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, images, None)
-        while (image := following.result()) is not None:
-            following = thread.submit(next, images, None)
-            yield image
-
-
 def _resized(pixels: Any, size: Size) -> Image:
     image: Image = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
     return image
-
-
-def _rgb(pixels: Any) -> Image:
-    image: Image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return image
-
-
-BACKENDS: dict[str, Callable[[Path, Size | None], DecordReader | OpenCVReader]] = {
-    "decord": DecordReader,
-    "opencv": OpenCVReader,
-}
-"""Readers of video files by name, in the order in which ``auto`` tries them."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a video file holds.
-
-    Attributes:
-        backend: that reads it.
-        frame_count: frames that decode, counted up to the last one.
-        frame_size: (height, width) as decoded, pixels.
-    """
-
-    backend: str
-    frame_count: int
-    frame_size: Size
-
-
-class Decoder:
-    """Probes and decodes video files; keeps the last one open for a while."""
-
-    def __init__(self) -> None:
-        self._key: tuple[str, Path, Size | None] | None = None
-        self._reader: FrameReader | None = None
-        self._reads = 0
-
-    def probe(self, backend: str, path: Path) -> Probe:
-        """Count the frames that decode. Raises whatever the backend raises."""
-        reader = BACKENDS[backend](path, None)
-        height, width = reader.frame_size
-        return Probe(backend, reader.count(), (height, width))
-
-    def read(
-        self, backend: str, path: Path, indices: Sequence[int], size: Size, decode_size: Size | None
-    ) -> Floats:
-        """Decode frames, see ``FrameReader.read``. Raises whatever the backend raises."""
-        return self._opened(backend, path, decode_size).read(indices, size)
-
-    def stored(self, backend: str, path: Path, indices: Sequence[int]) -> Image:
-        """Decode frames, see ``FrameReader.stored``. Raises whatever the backend raises."""
-        return self._opened(backend, path, None).stored(indices)
-
-    def _opened(self, backend: str, path: Path, decode_size: Size | None) -> FrameReader:
-        key = (backend, path, decode_size)
-        if self._reader is None or self._key != key or self._reads >= _READS_A_READER:
-            self._reader = None  # the old one goes before the new one takes memory
-            self._reader = BACKENDS[backend](path, decode_size)
-            self._key, self._reads = key, 0
-        self._reads += 1
-        return self._reader

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import TrainingVideos
-from ovvol_bench.data.readers import FrameFolder, Probe
+from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.data.video import VideoFile
+from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
 from ovvol_bench.types import Ints
 

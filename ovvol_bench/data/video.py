@@ -7,22 +7,34 @@ there is a ``DecodeError`` that names the file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ovvol_bench.data.readers import BACKENDS, Decoder, FrameFolder, FrameReader, Image, Probe
+from ovvol_bench.data.pyav import require_video
+from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.video_readers import BACKENDS, Decoder, Probe
 from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DecodeError, SettingError
 from ovvol_bench.types import Floats
 
-VideoBackend = Literal["auto", "decord", "opencv"]
-Backend = Literal["auto", "decord", "opencv", "frames"]
+VideoBackend = Literal["auto", "decord", "pyav", "opencv"]
+Backend = Literal["auto", "decord", "pyav", "opencv", "frames"]
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"}
-)
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
+    ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
+    ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".ogx", ".qt", ".rm",
+    ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})
+# fmt: on
+"""Endings of files that are taken for videos; the content says whether they are."""
+
+_LOG = logging.getLogger(__name__)
+_ADVICE = "Check that it plays, or encode it again."
 
 
 def decoding_worker(timeout: float = 60.0) -> Worker:
@@ -39,7 +51,8 @@ def probe_video(path: Path, backend: VideoBackend = "auto", worker: Worker | Non
 
     Args:
         path: of the file.
-        backend: ``auto`` tries decord, then OpenCV.
+        backend: that is tried first; ``auto`` takes the order of ``BACKENDS``. The others follow, where one
+            can't decode the file, or shows other frames than a player does.
         worker: where to decode; a fresh one where None.
 
     Raises:
@@ -47,19 +60,24 @@ def probe_video(path: Path, backend: VideoBackend = "auto", worker: Worker | Non
         SettingError: if the backend is unknown.
     """
     if backend != "auto" and backend not in BACKENDS:
-        raise SettingError(f"backend='{backend}': expected auto, {' or '.join(BACKENDS)}.")
+        *most, last = ("auto", *BACKENDS)
+        raise SettingError(f"backend='{backend}': expected {', '.join(most)} or {last}.")
     worker = worker or decoding_worker()
-    failures = []
-    for name in BACKENDS if backend == "auto" else (backend,):
+    failures: list[str] = []
+    try:
+        require_video(path)
+    except DecodeError as error:
+        raise DecodeError(f"Video {path} can't be decoded ({error}). {_ADVICE}") from error
+    for name in sorted(BACKENDS, key=lambda name: name != backend):
         try:
             probe: Probe = worker.call("probe", name, path)
         except WorkerError as error:
             failures.append(f"{name}: {error}")
         else:
+            if failures and backend != "auto":
+                _LOG.warning("%s is read by %s (%s)", path, name, "; ".join(failures))
             return probe
-    raise DecodeError(
-        f"Video {path} can't be decoded ({'; '.join(failures)}). Check that it plays, or encode it again."
-    )
+    raise DecodeError(f"Video {path} can't be decoded ({'; '.join(failures)}). {_ADVICE}")
 
 
 class VideoFile(FrameReader):
@@ -73,7 +91,7 @@ class VideoFile(FrameReader):
 
     def __init__(self, path: Path, probe: Probe, worker: Worker) -> None:
         self._path = path
-        self._backend = probe.backend
+        self._probe = probe
         self._worker = worker
         self.frame_count = probe.frame_count
         self.frame_size = probe.frame_size
@@ -84,18 +102,18 @@ class VideoFile(FrameReader):
         return frames
 
     def read(self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False) -> Floats:
-        """See ``FrameReader.read``; decord scales to the size itself, OpenCV can't."""
+        """See ``FrameReader.read``; decord and PyAV scale to the size themselves, OpenCV can't."""
         size = size or self.frame_size
         frames: Floats = self._decoded("read", indices, size, size if scale_at_decode else None)
         return frames
 
     def _decoded(self, method: str, indices: Sequence[int], *sizes: Size | None) -> Any:
         try:
-            return self._worker.call(method, self._backend, self._path, tuple(indices), *sizes)
+            return self._worker.call(method, self._probe, self._path, tuple(indices), *sizes)
         except WorkerError as error:
             raise DecodeError(
                 f"Video {self._path}: frames {indices[0]} to {indices[-1]} can't be decoded "
-                f"({self._backend}: {error}). Check that it plays, or encode it again."
+                f"({self._probe.backend}: {error}). {_ADVICE}"
             ) from error
 
 
@@ -104,7 +122,7 @@ def open_reader(path: Path, backend: Backend = "auto", worker: Worker | None = N
 
     Args:
         path: of the folder or file.
-        backend: ``frames`` for a folder, ``decord`` or ``opencv`` for a file; ``auto`` chooses.
+        backend: ``frames`` for a folder, ``decord``, ``pyav`` or ``opencv`` for a file; ``auto`` chooses.
         worker: where to decode files; a fresh one where None.
 
     Raises:

@@ -7,15 +7,19 @@ dataset's folder, or absolute; backslashes separate folders, too.
 
 from __future__ import annotations
 
+import logging
 import re
+import stat
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from ovvol_bench.data.video import VIDEO_SUFFIXES
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text
 
+_LOG = logging.getLogger(__name__)
 _LINE = re.compile(r"(?P<path>\S.*?)(\s+-?\d+)?\s*")
-_KNOWN = ", ".join(sorted(VIDEO_SUFFIXES))
+_KNOWN = ".mp4, .mkv, .webm, .avi or another ending of videos"
 
 
 def find_video_files(path: Path) -> dict[str, Path]:
@@ -24,18 +28,43 @@ def find_video_files(path: Path) -> dict[str, Path]:
     Raises:
         DataError: if there are none.
     """
-    if not path.exists():
-        raise DataError(f"{path} does not exist: set dataset.path to a video file or a folder of them.")
-    if path.is_file():
-        return {path.name: path}
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be opened ({error})"
+        raise DataError(f"{path} {reason}: set dataset.path to a video file or a folder of them.") from None
+    if not stat.S_ISDIR(mode):
+        return {_in_utf8(path.name): path}
     found = sorted(
-        file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
+        file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and not file.is_dir()
     )
     if not found:
         raise DataError(
             f"{path} holds no video files: expected {_KNOWN}. For folders of frames use dataset imagenet-vid."
         )
-    return {file.relative_to(path).as_posix(): file for file in found}
+    return {_in_utf8(file.relative_to(path).as_posix()): file for file in found}
+
+
+def other_files(path: Path) -> dict[str, int]:
+    """Count what else lies below a folder of videos, by ending; hidden files are left aside.
+
+    Returns:
+        Reason to count, as of ``Dataset.skipped``.
+    """
+    files = (file for file in path.rglob("*") if not file.name.startswith(".") and file.is_file())
+    others = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES] if path.is_dir() else []
+    if others:
+        _LOG.warning(
+            "left out: %d files below %s are no videos by their ending, first: %s",
+            len(others), path, ", ".join(sorted(_in_utf8(file.name) for file in others)[:3]),
+        )  # fmt: skip
+    endings = Counter(_in_utf8(file.suffix.lower()) or "none" for file in others)
+    return {f"files that are no videos by their ending ({e})": n for e, n in sorted(endings.items())}
+
+
+def _in_utf8(name: str) -> str:
+    """A name as results can hold it: bytes that are no UTF-8 are written out."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def read_video_list(source: Path, root: Path) -> dict[str, Path]:

@@ -14,10 +14,10 @@ import numpy as np
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.progress import with_progress
-from ovvol_bench.data.readers import Probe
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
 from ovvol_bench.data.training import FileVideos, ProbedFile
 from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
+from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
@@ -32,7 +32,7 @@ class Decoding:
     """How video files are read.
 
     Attributes:
-        backend: ``auto`` tries decord, then OpenCV.
+        backend: tried first, see ``probe_video``.
         timeout: seconds that one clip, or the probe of one file, may take.
         cache: folder in which frame counts are kept.
     """
@@ -50,13 +50,19 @@ class Videos(Dataset):
         vocabulary: names to look for.
         clips: how clips are cut and resized.
         decoding: how files are read.
+        others: what was left out before, reason to count.
 
     Raises:
         DataError: if none can be decoded.
     """
 
     def __init__(
-        self, files: Mapping[str, Path], vocabulary: Vocabulary, clips: ClipSettings, decoding: Decoding
+        self,
+        files: Mapping[str, Path],
+        vocabulary: Vocabulary,
+        clips: ClipSettings,
+        decoding: Decoding,
+        others: Mapping[str, int] | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self._settings = clips
@@ -65,7 +71,11 @@ class Videos(Dataset):
         self._videos = [ProbedFile(name, files[name], probe) for name, probe in probes.items()]
         plan = plan_clips([probe.frame_count for probe in probes.values()], clips)
         self._clips = plan.clips
-        self.skipped = {**{f"unreadable video {name}": 1 for name in failures}, **plan.skipped}
+        self.skipped = {
+            **(others or {}),
+            **{f"unreadable video {name}": 1 for name in failures},
+            **plan.skipped,
+        }
 
     def __len__(self) -> int:
         return len(self._clips)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from importlib.metadata import files
 from pathlib import Path
 
@@ -8,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.readers import Decoder, DecordReader, OpenCVReader, Probe
 from ovvol_bench.data.video import VideoFile, decoding_worker, open_reader, probe_video
-from ovvol_bench.data.workers import Worker
+from ovvol_bench.data.video_readers import Decoder, DecordReader, OpenCVReader, Probe
+from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
-BACKENDS = ("decord", "opencv")
+BACKENDS = ("decord", "pyav", "opencv")
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +59,19 @@ def test_frames_come_by_index_at_the_target_size(tmp_path, worker, backend):
 
 def test_backends_agree_on_a_real_video(bikes, worker):
     readers = [open_reader(bikes, backend, worker) for backend in BACKENDS]
-    assert readers[0].frame_count == readers[1].frame_count == 250
+    assert [reader.frame_count for reader in readers] == [250] * 3
     clips = [reader.read([0, 100, 249], (224, 528)) for reader in readers]
-    assert np.abs(clips[0] - clips[1]).max() < 2 / 255
+    assert max(np.abs(clips[0] - clip).max() for clip in clips) < 2 / 255
 
 
 def test_scaling_at_decode_gives_the_size_but_other_pixels(bikes, worker):
-    probe = probe_video(bikes, "decord", worker)
-    full, scaled = (
-        VideoFile(bikes, probe, worker).read([5], (64, 160), scaling) for scaling in (False, True)
-    )
-    assert full.shape == scaled.shape
-    assert 0 < np.abs(full - scaled).mean() < 0.1
+    for backend in ("decord", "pyav"):
+        probe = probe_video(bikes, backend, worker)
+        full, scaled = (
+            VideoFile(bikes, probe, worker).read([5], (64, 160), scaling) for scaling in (False, True)
+        )
+        assert full.shape == scaled.shape
+        assert 0 < np.abs(full - scaled).mean() < 0.1
 
 
 def test_a_truncated_mp4_is_an_error_that_names_file_and_backends(tmp_path, worker):
@@ -97,25 +99,35 @@ def test_a_frame_past_the_end_is_an_error_that_names_the_file(tmp_path, worker):
             reader.read([4, 5, 6, 7])
 
 
-def test_opencv_takes_over_where_decord_fails(tmp_path, worker, monkeypatch):
+def test_others_take_over_where_one_fails(tmp_path, worker):
     path = write_video(tmp_path / "ramp.mp4")
     asked = []
 
     class Failing(Worker):
         def call(self, method, *args):
             asked.append(args[0])
-            return worker.call(method, "no such backend" if args[0] == "decord" else args[0], *args[1:])
+            return worker.call(method, args[0] if args[0] == "opencv" else "no such backend", *args[1:])
 
     assert probe_video(path, worker=Failing(Decoder)).backend == "opencv"
-    assert asked == ["decord", "opencv"]
+    assert asked == ["decord", "pyav", "opencv"]
 
 
-def test_a_file_that_hangs_its_decoder_is_an_error(tmp_path):
-    pipe = tmp_path / "hangs.mp4"
-    os.mkfifo(pipe)  # opening it waits for a writer, forever
-    worker = Worker(Decoder, 0.5)
-    with pytest.raises(DecodeError, match=r"hangs.mp4 can't be decoded \(opencv: no answer within 0.5 s\)"):
-        open_reader(pipe, "opencv", worker)
+def test_a_file_that_hangs_its_decoders_is_an_error(tmp_path):
+    class Late(Worker):
+        def call(self, method, *args):
+            raise WorkerError("no answer within 0.5 s")
+
+    path = write_video(tmp_path / "hangs.mp4")
+    with pytest.raises(
+        DecodeError, match=r"hangs.mp4 can't be decoded \(decord: no answer within 0.5 s; pyav"
+    ):
+        open_reader(path, "auto", Late(Decoder))
+
+
+def test_a_pipe_is_no_video(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")  # opening it would wait for a writer, forever
+    with pytest.raises(DecodeError, match=r"a\.mp4 can't be decoded \(.*Not a regular file"):
+        probe_video(tmp_path / "a.mp4")
 
 
 def test_a_folder_of_frames_is_a_video(tmp_path):
@@ -181,7 +193,7 @@ def test_nothing_to_open_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no JPEG or PNG files"):
         open_reader(tmp_path)
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(SettingError, match="expected auto, decord or opencv"):
+    with pytest.raises(SettingError, match="expected auto, decord, pyav or opencv"):
         open_reader(tmp_path / "a.mp4", "vlc")
 
 
@@ -192,7 +204,8 @@ def test_opencv_refuses_to_scale_at_decode(tmp_path):
 
 def test_a_decoder_keeps_one_reader_for_a_while(tmp_path):
     decoder, path = Decoder(), write_video(tmp_path / "a.mp4")
-    first = decoder._opened("decord", path, None)
+    probe = decoder.probe("decord", path)
+    first = decoder._opened(probe, path, None)
     assert isinstance(first, DecordReader)
-    assert decoder._opened("decord", path, None) is first
-    assert decoder._opened("opencv", path, None) is not first
+    assert decoder._opened(probe, path, None) is first
+    assert decoder._opened(replace(probe, backend="opencv"), path, None) is not first

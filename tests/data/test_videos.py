@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def test_a_folder_is_cut_into_clips_without_truth(tmp_path):
     assert all(info.truth is None and info.frame_size == (48, 80) for info in infos)
     assert dataset.clip(1).frames.shape == (4, 32, 48, 3)
     assert brightness(dataset, 1) == [2, 3, 4, 5]
+    assert dataset.skipped == {"files that are no videos by their ending (.txt)": 1}
 
 
 def test_a_single_file_with_a_stride(tmp_path):
@@ -67,7 +69,7 @@ def test_nothing_readable_is_an_error_that_names_the_file(tmp_path, content):
 
 
 def test_empty_and_missing_folders_are_errors(tmp_path):
-    with pytest.raises(DataError, match=r"holds no video files: expected \.avi"):
+    with pytest.raises(DataError, match=r"holds no video files: expected \.mp4, \.mkv"):
         build(tmp_path, tmp_path / "cache")
     with pytest.raises(DataError, match=r"nowhere does not exist: set dataset\.path"):
         build(tmp_path / "nowhere", tmp_path / "cache")
@@ -102,3 +104,25 @@ def test_vocabularies_and_settings_are_checked(tmp_path):
         build(tmp_path / "a.mp4", tmp_path / "cache", vocabulary="imagenet_vid")
     with pytest.raises(SettingError, match=r"dataset\.stride=0"):
         build(tmp_path / "a.mp4", tmp_path / "cache", stride=0)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
+def test_a_path_that_can_be_none_is_an_error(tmp_path, name):
+    with pytest.raises(DataError, match="can't be opened"):
+        build(tmp_path / name, tmp_path / "cache")
+
+
+def test_a_pipe_among_videos_is_left_out_and_counted(tmp_path):
+    write_movie(tmp_path / "in/a.mp4", 4)
+    os.mkfifo(tmp_path / "in/b.mp4")
+    assert build(tmp_path / "in", tmp_path / "cache").skipped == {"unreadable video b.mp4": 1}
+
+
+def test_names_that_are_no_utf8_are_written_out(tmp_path):
+    write_movie(tmp_path / "a.mp4", 4)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (tmp_path / "a.mp4").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4"))
+    dataset = build(folder, tmp_path / "cache")
+    assert dataset.info(0).id == "caf\\xe9.mp4/000000"
+    assert brightness(dataset, 0) == [0, 1, 2, 3]
