@@ -144,5 +144,5 @@ def ovvol_encoders() -> Iterator[Entry]:
         "oracle", build_oracle, "features made from the truth: shows what a grouper can do, no method"
     )
     yield Entry("pixels", build_pixels, "mean colour and place of every patch: no learning")
-    yield Entry("random", build_random, "VideoMAE with random weights")
+    yield Entry("random", build_random, "VideoMAE with random weights", code=("ovvol_plugins.videomae",))
     yield Entry("timm", build_timm, "any vision transformer of timm, as timm:NAME", argument="model")

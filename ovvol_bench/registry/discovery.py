@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import util
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import PluginError, nearest
+from ovvol_bench.registry.code import code_of_file, code_of_plugin
 
 GROUP = "ovvol_bench"
 """Entry-point group of plugins."""
@@ -29,11 +31,13 @@ class Source:
         origin: as in `Found.origin`.
         version: as in `Found.version`.
         load: imports the plugin; may raise anything.
+        code: digest of its code.
     """
 
     origin: str
     version: str
     load: Callable[[], Any]
+    code: Callable[[], str]
 
 
 def restriction() -> list[str] | None:
@@ -74,7 +78,9 @@ def from_file(path: Path) -> Source:
         raise PluginError(f"plugin file {path} can't be read: {error.strerror}.") from error
     digest = hashlib.sha256(content).hexdigest()[:12]
     module = f"ovvol_bench_file_{path.stem}_{digest}"
-    return Source(f"file {path}", f"sha256:{digest}", lambda: _import_file(path, module))
+    return Source(
+        f"file {path}", f"sha256:{digest}", lambda: _import_file(path, module), partial(code_of_file, path)
+    )
 
 
 def _package(point: EntryPoint) -> str:
@@ -83,7 +89,10 @@ def _package(point: EntryPoint) -> str:
 
 def _source(point: EntryPoint) -> Source:
     version = point.dist.version if point.dist else "unknown"
-    return Source(f"{_package(point) or 'unknown package'} {version} ({point.value})", version, point.load)
+    code = partial(code_of_plugin, point.module, point.dist)
+    return Source(
+        f"{_package(point) or 'unknown package'} {version} ({point.value})", version, point.load, code
+    )
 
 
 def _import_file(path: Path, name: str) -> Any:

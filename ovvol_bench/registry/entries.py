@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovvol_bench.registry.code import code_of_module, combined
+
 KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
 """The kinds of component; hook ``ovvol_<kind>s`` lists the entries of each."""
 
@@ -28,6 +30,8 @@ class Entry:
             ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
         argument: the setting that users may give with the name, as in ``timm:vit_small_patch16_224``; None
             if there is none.
+        code: import names of packages that the component is made of beside those of its own distribution:
+            their code counts for the identity of runs as well.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Entry:
     summary: str
     recipes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     argument: str | None = None
+    code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,16 @@ class Found:
         origin: the plugin, for people: ``my-package 1.2 (my_package.plugin)`` or ``file my.py``.
         version: the distribution's version; for a file ``sha256:`` and the first 12 hex digits of its
             content, so that an edited file is another version.
+        plugin_code: digest of the plugin's code.
     """
 
     kind: str
     entry: Entry
     origin: str
     version: str
+    plugin_code: Callable[[], str] = str
+
+    @property
+    def code(self) -> str:
+        """SHA-256 of the code that the component is made of, 64 hex digits."""
+        return combined([self.plugin_code(), *map(code_of_module, self.entry.code)])

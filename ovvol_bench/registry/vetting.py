@@ -42,7 +42,7 @@ def listed_by(plugin: Any, source: Source) -> list[Found]:
     _check_names(manager, plugin)
     manager.register(plugin)
     found = [
-        Found(kind, entry, source.origin, source.version)
+        Found(kind, entry, source.origin, source.version, source.code)
         for kind in (*KINDS, "command")
         for implementation in getattr(manager.hook, f"ovvol_{kind}s").get_hookimpls()
         for entry in _entries(kind, implementation.function)

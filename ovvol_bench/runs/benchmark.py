@@ -65,7 +65,12 @@ def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
     found = registry.find(kind, choice.name)
     options = registry.resolve(kind, choice.name, choice.options)
     return PartSpec(
-        choice.name, options, found.origin, found.version, located=located(registry, kind, choice.name)
+        choice.name,
+        options,
+        found.origin,
+        found.version,
+        located=located(registry, kind, choice.name),
+        code=found.code,
     )
 
 

@@ -18,6 +18,7 @@ from ovvol_bench.naming.prompts import build_prompts
 from ovvol_bench.naming.settings import NamingSettings, naming_settings
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import Registry
+from ovvol_bench.registry.code import core_code
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
 from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import (
@@ -119,6 +120,7 @@ class Plan:
             fidelity=self.selection.fidelity,
             limit=self.selection.limit,
             core=core_version(),
+            core_code=core_code(),
         )
 
 

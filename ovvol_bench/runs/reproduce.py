@@ -13,7 +13,13 @@ from ovvol_bench.runs.benchmark import located
 from ovvol_bench.runs.selection import Choice, Selection
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")
-_CONTENT = {"weights_sha256": "weights", "fingerprint": "data", "version": "version", "plugin": "plugin"}
+_CONTENT = {
+    "weights_sha256": "weights",
+    "fingerprint": "data",
+    "version": "version",
+    "plugin": "plugin",
+    "code_sha256": "code",
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,9 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             before, after = then[kind].get(field), now[kind].get(field)
             if before != after:
                 yield f"{kind} {what}: {_short(before)}, now {_short(after)}"
+    before, after = (each.get("code", {}).get("sha256") for each in (then, now))
+    if before != after:
+        yield f"code of ovvol-bench: {_short(before)}, now {_short(after)}"
     for field in ("cpu", "gpu", "torch"):
         before, after = then.get("machine", {}).get(field), now.get("machine", {}).get(field)
         if before != after:

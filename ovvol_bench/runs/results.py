@@ -131,7 +131,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "metrics": dict(outcome.metrics),
         "videos": dict(outcome.videos),
         "timing": dict(outcome.timing),
-        "code": code_facts(),
+        "code": {**code_facts(), "sha256": spec.core_code},
         "machine": machine_facts(outcome.gpu),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -152,6 +152,7 @@ def part_record(part: PartSpec) -> dict[str, Any]:
         "version": part.version,
         "options": dict(part.options),
         "located": list(part.located),
+        "code_sha256": part.code,
         "weights_sha256": part.digest,
     }
 
@@ -161,6 +162,7 @@ def _dataset(part: PartSpec, truth: Truth) -> dict[str, Any]:
         "name": part.name,
         "options": dict(part.options),
         "located": list(part.located),
+        "code_sha256": part.code,
         "fingerprint": part.digest,
         "vocabulary": truth.vocabulary,
         "clips": truth.clips,

@@ -45,6 +45,7 @@ class PartSpec:
         digest: SHA-256 of what the settings don't show: the weights as loaded, or a dataset's
             fingerprint; None for a part without either.
         oracle: whether it is told the truth. Not part of the identity: it follows from the name.
+        code: SHA-256 of the code that it is made of.
         located: settings that say where content lies. Its digest is part of the identity, its place isn't.
     """
 
@@ -55,6 +56,7 @@ class PartSpec:
     digest: str | None = None
     oracle: bool = False
     located: tuple[str, ...] = ()
+    code: str = ""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ class RunSpec:
         limit: only the first so many clips, None for all. Part of the identity, so that a short run
             never passes for a full one.
         core: version of ovvol-bench, whose naming every combination goes through.
+        core_code: SHA-256 of those modules of ovvol-bench that predictions depend on.
     """
 
     encoder: PartSpec
@@ -109,6 +112,7 @@ class RunSpec:
     fidelity: str = "reference"
     limit: int | None = None
     core: str = ""
+    core_code: str = ""
 
     @property
     def title(self) -> str:

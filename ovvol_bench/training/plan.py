@@ -59,11 +59,14 @@ class TrainingSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that counts; where files lie does not, their digests do."""
+        """All that counts; where files lie does not, their digests do.
+
+        Code counts by versions alone: a training goes on after a mistake in it has been mended.
+        """
         fields: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        fields["component"] = self.component.identity
-        fields["dataset"] = self.dataset.identity
-        fields["encoder"] = self.encoder and self.encoder.identity
+        for role in ("component", "dataset", "encoder"):
+            part: PartSpec | None = getattr(self, role)
+            fields[role] = part and replace(part, code="").identity
         return fields
 
     @property

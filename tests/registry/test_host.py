@@ -46,7 +46,9 @@ def with_installed(monkeypatch, tmp_path):
 
     def load(*texts: str, files: tuple[Path, ...] = ()) -> Registry:
         paths = [plugin_file(tmp_path, text, f"package{i}.py") for i, text in enumerate(texts)]
-        sources = [Source(f"package{i} 1.0", "1.0", from_file(path).load) for i, path in enumerate(paths)]
+        sources = [
+            Source(f"package{i} 1.0", "1.0", from_file(path).load, str) for i, path in enumerate(paths)
+        ]
         monkeypatch.setattr(host, "installed", lambda only: sources)
         return load_registry(files)
 

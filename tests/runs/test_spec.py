@@ -55,6 +55,8 @@ def test_spec_survives_json():
     [
         {"encoder": changed_part(name="other")},
         {"encoder": changed_part(options={"dim": 5})},
+        {"encoder": changed_part(code="ab")},
+        {"core_code": "ab"},
         {"encoder": changed_part(digest="ff")},
         {"encoder": changed_part(version="1.1")},
         {"dataset": replace(some_spec().dataset, digest="ff")},

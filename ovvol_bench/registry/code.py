@@ -1,0 +1,151 @@
+"""Digests of the code that components are made of: changed code is another component."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import Distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+CODE = (".py", *EXTENSION_SUFFIXES)
+CORE = "ovvol_bench"
+OUTSIDE = ("cli", "metrics", "presets", "report", "scaffold", "testing", "throughput", "training")
+"""Folders of the core that no prediction depends on: they ask for runs, read what runs left, or train."""
+
+MOST_BYTES = 2**20
+"""Larger files beside a plugin are data, such as weights, and count by what the plugin makes of them."""
+
+
+def digest_of(files: Iterable[Path], root: Path) -> str:
+    """Hash of the content of files and of their places below a folder.
+
+    Returns:
+        SHA-256, 64 hex digits.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def core_code() -> str:
+    """Digest of the modules of the core that predictions depend on."""
+    root = Path(__file__).parents[1]
+    return digest_of(
+        (file for file in _code_in(root) if file.relative_to(root).parts[0] not in OUTSIDE), root
+    )
+
+
+@cache
+def code_of_module(name: str) -> str:
+    """Digest of a package by its import name, or of a module that stands alone."""
+    spec = find_spec(name)
+    if spec is None:
+        return ""
+    if spec.submodule_search_locations:
+        folders = [Path(folder) for folder in spec.submodule_search_locations]
+        return combined(digest_of(_code_in(folder), folder) for folder in folders)
+    file = Path(spec.origin or "")
+    return digest_of([file], file.parent) if file.is_file() else ""
+
+
+def code_of_plugin(module: str, distribution: Distribution | None) -> str:
+    """Digest of an installed plugin: of everything that its distribution lets import.
+
+    The harness's own plugins live in one distribution; of these it is the package of the plugin alone, as the
+    core counts by itself.
+
+    Args:
+        module: that the entry point names.
+        distribution: that it belongs to; where it is installed to be edited, its files are found by import.
+    """
+    top = module.partition(".")[0]
+    if distribution is None:
+        return code_of_module(top)
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    if CORE in listed:
+        own = find_spec(module)
+        is_package = own is not None and own.submodule_search_locations
+        return code_of_module(module if is_package else module.rpartition(".")[0])
+    files = {file.parts[0] for file in distribution.files or () if file.suffix == ".py"}
+    names = {name.removesuffix(".py") for name in files if not name.startswith("__editable__")}
+    importable = sorted(name for name in {top, *listed, *names} if name.isidentifier())
+    return combined(code_of_module(name) for name in importable)
+
+
+def code_of_file(path: Path) -> str:
+    """Digest of a plugin file and of the modules and files beside it that it names, and these in turn.
+
+    What lies beside it is found without being imported, as it may be imported only when it is needed: every
+    name that is imported, and every text that is the name of a module, a file or a folder of modules.
+
+    Raises:
+        OSError: if the file can't be read.
+    """
+    path = path.resolve()
+    return digest_of(set(_named_by(path)), path.parent)
+
+
+def combined(digests: Iterable[str]) -> str:
+    """One digest of several, in their order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _code_in(folder: Path) -> Iterator[Path]:
+    return (file for file in folder.rglob("*") if file.name.endswith(CODE) and file.is_file())
+
+
+def _named_by(path: Path) -> Iterator[Path]:
+    """The file, and everything beside it that it leads to."""
+    seen, waiting = {path}, [path]
+    while waiting:
+        file = waiting.pop()
+        yield file
+        for found in _neighbours(file, path.parent) if file.suffix == ".py" else ():
+            if found not in seen:
+                seen.add(found)
+                waiting.append(found)
+
+
+def _neighbours(file: Path, root: Path) -> Iterator[Path]:
+    """What a Python file names of the folder it lies in, of the plugin's, and of folders that it names."""
+    try:
+        names = _names_in(ast.parse(file.read_bytes()))
+    except (SyntaxError, ValueError, RecursionError):
+        return  # says so itself when it is imported
+    folders = [file.parent, root]
+    folders += [root / name for name in names if (root / name).is_dir()]
+    for folder in dict.fromkeys(folders):
+        for name in names:
+            for found in (folder / name, folder / f"{name}.py"):
+                if found.is_file() and (found.suffix == ".py" or found.stat().st_size <= MOST_BYTES):
+                    yield found
+            if (folder / name / "__init__.py").is_file():
+                yield from _code_in(folder / name)
+
+
+def _names_in(tree: ast.AST) -> set[str]:
+    """Names that a module imports, dots as slashes, and its texts that could be names of files."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            dotted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = f"{node.module}." if node.module else ""
+            dotted = [module.rstrip("."), *(f"{module}{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
+            dotted = [node.value]
+            names.add(node.value)
+        else:
+            continue
+        for name in dotted:
+            parts = name.split(".")
+            names |= {"/".join(parts[: end + 1]) for end in range(len(parts))}
+    usable = (name for name in names if name.strip("./ ") and "\0" not in name and ".." not in name)
+    return {name for name in usable if not name.startswith(("/", "~"))}
