@@ -149,12 +149,18 @@ def _show_run(result: Mapping[str, Any], style: str) -> None:
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
-    click.echo(render([parse_result(result, "result.json")], None, style) + "\n")
+    click.echo(render([parse_result(result, "result.json")], None, style, spans=True) + "\n")
     _show_numbers(result, style)
 
 
 def _show_numbers(result: Mapping[str, Any], style: str) -> None:
+    from ovvol_bench.report.rows import TELLING_SPAN, tie_span
+
     rows = [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in result["metrics"].items()]
+    spans = [tie_span(score) or (0.0, 0.0) for score in result["metrics"].values()]
+    if any(high - low > TELLING_SPAN for low, high in spans):
+        for row, (low, high) in zip(rows, spans, strict=True):
+            row["ties"] = f"{low} to {high}" if high - low > TELLING_SPAN else ""
     echo_table(rows, style)
 
 

@@ -93,4 +93,4 @@ def _echo_runs(finished: Sequence[Finished], style: str) -> None:
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
-    click.echo(render([parse_result(each.result, "this run") for each in finished], None, style))
+    click.echo(render([parse_result(each.result, "this run") for each in finished], None, style, spans=True))

@@ -202,7 +202,7 @@ def _report(finished: Sequence[Finished], style: str) -> None:
         )
         return
     checked = [parse_result(result, "this run") for result in results]
-    click.echo(render(checked, None, style) + "\n")
+    click.echo(render(checked, None, style, spans=True) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
     for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):

@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     from ovvol_bench.report.tables import render
 
     results = filtered(_load(paths).results, [parse_filter(text) for text in filters])
-    click.echo(render(results, columns, style, sort_by=sort_by, by=by))
+    click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True))
     if references is not None:
         _print_references(references, {result["dataset"]["name"] for result in results}, style)
 

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ovvol_bench.benchmark import MetricValue
+from ovvol_bench.detections import Labels
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.average_precision import SWEEP, ClassPrecision, name_values, object_ranges, vid_ap
+from ovvol_bench.metrics.average_precision import (
+    SWEEP,
+    ClassPrecision,
+    name_values,
+    object_ranges,
+    precision_by_threshold,
+)
 from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import boxes_per_frame, corloc, detection_rate
 from ovvol_bench.metrics.naming import naming_accuracy
-from ovvol_bench.metrics.ranking import Ties
+from ovvol_bench.metrics.ranking import Ties, eleven_point_area, precision_area
 from ovvol_bench.metrics.streams import HitStream, PrecisionStream, Stream
 
 
@@ -61,23 +68,45 @@ class DetectionRate(ColumnMetric):
 
 @dataclass(frozen=True)
 class Extent:
-    """Which values of AP are computed, beside that of all objects at one threshold.
+    """What AP is taken of, and which values beside that of all objects at one threshold.
 
     Attributes:
         motion: those of the protocol's motion ranges.
         sizes: those of COCO's ranges of size.
         sweep: the means over the thresholds .5 to .95.
         class_agnostic: as if there were one class.
+        labels: a box is detected as every class, or (``top1``) as its most probable one only, which is the
+            background for some: the published program's ``--duplicate_box False``.
+        eleven_points: the mean of eleven precisions (VOC 2007) in place of the area under all points.
     """
 
     motion: bool = True
     sizes: bool = False
     sweep: bool = False
     class_agnostic: bool = False
+    labels: Labels = "all"
+    eleven_points: bool = False
+
+    def __post_init__(self) -> None:
+        if self.class_agnostic and self.labels == "top1":
+            raise SettingError(
+                "class_agnostic counts every box once, under its best score; labels=top1 adds nothing. "
+                "Choose one of them"
+            )
+
+    @property
+    def suffix(self) -> str:
+        """What tells the names of these values from those of all classes and points."""
+        marks = {
+            "_agnostic": self.class_agnostic,
+            "_top1": self.labels == "top1",
+            "_voc07": self.eleven_points,
+        }
+        return "".join(mark for mark, holds in marks.items() if holds)
 
 
 class VidAP(ColumnMetric):
-    """``ap50`` (by the threshold), ``ap50_fast`` and so on; see ``average_precision.vid_ap``."""
+    """``ap50`` (by the threshold), ``ap50_fast`` and so on; see ``average_precision.name_values``."""
 
     def __init__(
         self,
@@ -93,11 +122,14 @@ class VidAP(ColumnMetric):
         self.extent = extent or Extent()
         self.needs = frozenset() if self.extent.class_agnostic else frozenset({"classes"})
         self._ranges = object_ranges(self._conventions, self.extent.motion, self.extent.sizes)
+        self._thresholds = (iou_threshold, *(SWEEP if self.extent.sweep else ()))
+        self._area = eleven_point_area if self.extent.eleven_points else precision_area
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         """Average precision on columns."""
-        settings = (self.iou_threshold, self.ties, self._ranges, self.held_out, self.extent.sweep)
-        return self._marked(vid_ap(self._view(columns), *settings))
+        ranges = list(self._ranges.values())
+        results = precision_by_threshold(self._view(columns), self._thresholds, self.ties, ranges, self._area)
+        return self._conclude(dict(zip(self._ranges, results, strict=True)))
 
     def stream(self) -> PrecisionStream:
         """Average precision piece by piece; equal scores can't have an order then."""
@@ -106,19 +138,16 @@ class VidAP(ColumnMetric):
                 f"ties={self.ties} can't be computed piece by piece; read all predictions at once, or set "
                 "ties=group"
             )
-        thresholds = [self.iou_threshold, *(SWEEP if self.extent.sweep else ())]
-
-        def conclude(results: Mapping[str, Sequence[ClassPrecision]]) -> Mapping[str, MetricValue]:
-            return self._marked(name_values(results, self.iou_threshold, self.held_out))
-
-        return PrecisionStream(self._ranges, thresholds, self._view, conclude)
+        return PrecisionStream(self._ranges, self._thresholds, self._view, self._conclude, self._area)
 
     def _view(self, columns: Columns) -> Columns:
-        return columns.nameless() if self.extent.class_agnostic else columns
+        if self.extent.class_agnostic:
+            return columns.nameless()
+        return columns.named_once() if self.extent.labels == "top1" else columns
 
-    def _marked(self, values: Mapping[str, MetricValue]) -> Mapping[str, MetricValue]:
-        suffix = "_agnostic" if self.extent.class_agnostic else ""
-        return {f"{name}{suffix}": value for name, value in values.items()}
+    def _conclude(self, results: Mapping[str, Sequence[ClassPrecision]]) -> Mapping[str, MetricValue]:
+        values = name_values(results, self.iou_threshold, self.held_out)
+        return {f"{name}{self.extent.suffix}": value for name, value in values.items()}
 
 
 class BoxesPerFrame(ColumnMetric):

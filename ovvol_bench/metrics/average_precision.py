@@ -18,7 +18,7 @@ from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
 from ovvol_bench.metrics.protocols import SIZES, ObjectRange, Protocol
-from ovvol_bench.metrics.ranking import Ties, class_order, precision_area
+from ovvol_bench.metrics.ranking import Area, Ties, class_order, precision_area
 from ovvol_bench.metrics.steps import Doubles, Steps
 from ovvol_bench.types import Bools, Ints
 
@@ -122,10 +122,18 @@ def precision_by_threshold(
     thresholds: Sequence[float],
     ties: Ties = "group",
     ranges: Sequence[ObjectRange | None] = (None,),
+    area: Area = precision_area,
 ) -> list[list[ClassPrecision]]:
     """Average precision of every class at several thresholds, as ``class_precision``.
 
     Overlaps, ranks and orders are taken once for all of them.
+
+    Args:
+        columns: of F frames.
+        thresholds: in (0, 1].
+        ties: what to do with equal scores.
+        ranges: which objects to look for; None for all.
+        area: of a ranking.
 
     Returns:
         For each entry of ``ranges`` one for each threshold.
@@ -138,39 +146,8 @@ def precision_by_threshold(
     for each in ranges:
         sought = Sought.of(columns, each)
         outcomes = outcomes_of(columns.protocol, candidates, queue, sought, thresholds)
-        results.append([ranking.precision(outcome, sought) for outcome in outcomes])
+        results.append([ranking.precision(outcome, sought, area) for outcome in outcomes])
     return results
-
-
-def vid_ap(
-    columns: Columns,
-    iou_threshold: float = 0.5,
-    ties: Ties = "group",
-    ranges: Mapping[str, ObjectRange | None] | None = None,
-    held_out: Sequence[int] = (),
-    sweep: bool = False,
-) -> dict[str, MetricValue]:
-    """Mean average precision over classes, of all objects and of those in each range of motion or size.
-
-    Args:
-        columns: of F frames.
-        iou_threshold: in (0, 1].
-        ties: what to do with equal scores.
-        ranges: which objects to look for, None for all, by the suffix of their numbers; by default all
-            objects and the protocol's motion ranges.
-        held_out: class ids that no part was trained on, reported apart.
-        sweep: whether to add the means over the thresholds .5, .55 to .95, as COCO has them.
-
-    Returns:
-        ``ap50`` (by the threshold), ``ap50_fast`` and so on; with ``sweep`` ``ap50_95``,
-        ``ap50_95_fast`` and so on. ``count`` is the number of classes in the mean. Notes:
-        ``per_class``, ``objects`` and ``tie_span``, the values with false and with true positives
-        first among equal scores; of a sweep also ``by_threshold``.
-    """
-    ranges = object_ranges(columns.protocol) if ranges is None else ranges
-    thresholds = [iou_threshold, *(SWEEP if sweep else ())]
-    results = precision_by_threshold(columns, thresholds, ties, list(ranges.values()))
-    return name_values(dict(zip(ranges, results, strict=True)), iou_threshold, held_out)
 
 
 def object_ranges(
@@ -184,12 +161,18 @@ def object_ranges(
 def name_values(
     results: Mapping[str, Sequence[ClassPrecision]], iou_threshold: float, held_out: Sequence[int]
 ) -> dict[str, MetricValue]:
-    """The numbers of ``vid_ap``.
+    """The numbers of VID AP.
 
     Args:
         results: by suffix, at ``iou_threshold`` and, if there are more, at those of the sweep.
         iou_threshold: of the first ones.
-        held_out: class ids that no part was trained on.
+        held_out: class ids that no part was trained on, reported apart.
+
+    Returns:
+        ``ap50`` (by the threshold), ``ap50_fast`` and so on; of a sweep ``ap50_95``, ``ap50_95_fast`` and
+        so on. ``count`` is the number of classes in the mean. Notes: ``per_class``, ``objects`` and
+        ``tie_span``, the values with false and with true positives first among equal scores; of a sweep
+        also ``by_threshold``.
     """
     single = f"ap{round(100 * iou_threshold)}"
     values = {f"{single}{name}": _value(each[0], held_out) for name, each in results.items()}
@@ -314,13 +297,13 @@ class Ranking:
         sums[1] += self.elsewhere * sought.elsewhere
         return sums
 
-    def precision(self, outcome: Outcome, sought: Sought) -> ClassPrecision:
+    def precision(self, outcome: Outcome, sought: Sought, area: Area) -> ClassPrecision:
         """Average precision of every class that has objects."""
         hits, misses = self.totals(outcome, sought)
-        lowest, highest = self.steps.areas(hits, misses, sought.objects)
+        lowest, highest = self.steps.areas(hits, misses, sought.objects, area)
         values = lowest.copy()
         for class_id, order in (self.orders or {}).items():
-            values[class_id] = order.area(outcome, sought) if sought.objects[class_id] else np.nan
+            values[class_id] = order.area(outcome, sought, area) if sought.objects[class_id] else np.nan
         return ClassPrecision(values, lowest, highest, sought.objects)
 
 
@@ -349,9 +332,9 @@ class _ClassOrder:
         place = np.searchsorted(detections.boxes, candidates.box[own])
         return cls(class_id, order.astype(np.int32), own, place)
 
-    def area(self, outcome: Outcome, sought: Sought) -> float:
+    def area(self, outcome: Outcome, sought: Sought, area: Area) -> float:
         """Average precision of the class in this order."""
         hits, misses = np.zeros(len(self.order)), np.full(len(self.order), sought.elsewhere)
         hits[self.place], misses[self.place] = outcome.found[self.own], outcome.wrong[self.own]
         found, wrong = np.cumsum(hits[self.order]), np.cumsum(misses[self.order])
-        return precision_area(found, wrong, float(sought.objects[self.class_id]))
+        return area(found, wrong, float(sought.objects[self.class_id]))

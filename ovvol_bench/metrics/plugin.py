@@ -46,11 +46,13 @@ def build_vid_ap(  # noqa: PLR0913 - a setting each
     held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
     sweep: bool = False,
     class_agnostic: bool = False,
+    labels: Literal["all", "top1"] = "all",
+    use_07_metric: bool = False,
 ) -> Metric:
     """VID AP, by motion and size; with a sweep also the mean over the thresholds .5 to .95."""
     from ovvol_bench.metrics.accumulators import Extent, VidAP
 
-    extent = Extent(motion, sizes, sweep, class_agnostic)
+    extent = Extent(motion, sizes, sweep, class_agnostic, labels, use_07_metric)
     return VidAP(protocol, iou_threshold, ties, held_out, extent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -74,6 +75,11 @@ def class_order(detections: ClassScores, frames: Ints, ties: Ties) -> Ints:
     return listed[descending(scores[listed], ties)]
 
 
+Area = Callable[[npt.ArrayLike, npt.ArrayLike, float], float]
+"""Average precision of a ranking from (n,) true and (n,) false positives down to each step of it, and the
+number of objects: ``precision_area`` or ``eleven_point_area``."""
+
+
 def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float) -> float:
     """Area under the precision-recall curve, at all recall points (VOC 2010); see ``precision_curve``.
 
@@ -81,6 +87,18 @@ def precision_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float)
     0.8333333333333333
     """
     return curve_area(*precision_curve(found, wrong, positives))
+
+
+def eleven_point_area(found: npt.ArrayLike, wrong: npt.ArrayLike, positives: float) -> float:
+    """Mean of the interpolated precision at recall 0, .1 to 1 (VOC 2007, ``use_07_metric``).
+
+    >>> round(eleven_point_area([1, 1, 2], [0, 1, 1], 2), 6)
+    0.848485
+    """
+    recall, precision = precision_curve(found, wrong, positives)
+    # The sum of eleventh parts in the order of the devkit's loop, over its own not quite round recalls.
+    places = np.searchsorted(recall, np.arange(0.0, 1.1, 0.1))
+    return float(sum(value / 11 for value in np.append(precision, 0.0)[places].tolist()))
 
 
 def precision_curve(

@@ -65,6 +65,10 @@ class BoxScores(ABC):
         """(B,) best foreground class of every box (the first of equals) and its score."""
 
     @abstractmethod
+    def named_once(self) -> ScoreList:
+        """Each box under its most probable class only (the first of equals), 0 to C."""
+
+    @abstractmethod
     def keep(self, boxes: Ints) -> Self:
         """The scores of some boxes, in the order given; a box may come more than once."""
 
@@ -127,6 +131,12 @@ class ScoreTable(BoxScores):
         best = self.values[:, 1:].argmax(axis=1) + 1
         score = np.take_along_axis(self.values, best[:, None], axis=1)[:, 0]
         return best[self.row], score[self.row]
+
+    def named_once(self) -> ScoreList:
+        """The highest column of each row."""
+        best = self.values.argmax(axis=1)
+        score = np.take_along_axis(self.values, best[:, None], axis=1)[:, 0]
+        return ScoreList(best[self.row], score[self.row], self.classes)
 
     def keep(self, boxes: Ints) -> ScoreTable:
         """The same table with other boxes."""
@@ -199,6 +209,10 @@ class ScoreList(BoxScores):
     def top(self) -> tuple[Ints, Scores]:
         """The box's own class and score."""
         return self.class_ids, self.values
+
+    def named_once(self) -> ScoreList:
+        """This list."""
+        return self
 
     def keep(self, boxes: Ints) -> ScoreList:
         """The list of other boxes."""

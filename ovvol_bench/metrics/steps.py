@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.metrics import kernels
-from ovvol_bench.metrics.ranking import precision_area
+from ovvol_bench.metrics.ranking import Area
 from ovvol_bench.metrics.scores import BoxScores, Scores
 from ovvol_bench.ragged import offsets_of
 from ovvol_bench.types import Ints
@@ -75,13 +75,14 @@ class Steps:
             counts[own] = kernels.tally(values, boxes, self.levels[class_id])
         return counts
 
-    def areas(self, hits: Doubles, misses: Doubles, objects: Ints) -> Doubles:
+    def areas(self, hits: Doubles, misses: Doubles, objects: Ints, area: Area) -> Doubles:
         """Average precision of every class with false, and with true positives first among equal scores.
 
         Args:
             hits: (K,) true positives in each bin; none outside of levels.
             misses: (K,) false positives in each bin, fractions allowed.
             objects: (C + 1,) to be found.
+            area: of a ranking.
 
         Returns:
             (2, C + 1), NaN for a class without objects.
@@ -90,7 +91,7 @@ class Steps:
         for class_id in np.flatnonzero(objects).tolist():
             found, *spans = self.counts_down(class_id, hits, misses)
             for row, upto in enumerate(spans):
-                areas[row, class_id] = precision_area(found, upto, float(objects[class_id]))
+                areas[row, class_id] = area(found, upto, float(objects[class_id]))
         return areas
 
     def counts_down(self, class_id: int, hits: Doubles, misses: Doubles) -> tuple[Doubles, Doubles, Doubles]:

@@ -25,6 +25,7 @@ from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import FrameHits
 from ovvol_bench.metrics.matching import find_candidates, queue_up
 from ovvol_bench.metrics.protocols import ObjectRange, Protocol
+from ovvol_bench.metrics.ranking import Area, precision_area
 from ovvol_bench.metrics.steps import Doubles, Steps
 from ovvol_bench.types import Ints
 
@@ -78,7 +79,9 @@ class PrecisionStream(Stream):
         thresholds: Sequence[float],
         view: Callable[[Columns], Columns],
         conclude: Callable[[Mapping[str, Sequence[ClassPrecision]]], Values],
+        area: Area = precision_area,
     ) -> None:
+        self._area = area
         self._ranges, self._thresholds, self._conclude = ranges, thresholds, conclude
         self._view = view
         self._steps = Steps(())
@@ -109,7 +112,7 @@ class PrecisionStream(Stream):
     def result(self) -> Values:
         """Average precision over all pieces; undefined without any."""
         if self._total is not None:
-            return self._conclude(self._total.precision(self._steps))
+            return self._conclude(self._total.precision(self._steps, self._area))
         nothing = np.full(1, np.nan)
         undefined = ClassPrecision(nothing, nothing, nothing, np.zeros(1, np.int64))
         return self._conclude({name: [undefined] * len(self._thresholds) for name in self._ranges})
@@ -119,7 +122,7 @@ class PrecisionStream(Stream):
         assert self._total is not None
         elsewhere, ranges = self._piece(self._view(columns))
         rest = self._total.minus(_Sums(elsewhere, dict(ranges)))
-        return self._conclude(rest.precision(self._steps))
+        return self._conclude(rest.precision(self._steps, self._area))
 
     def _piece(self, columns: Columns) -> tuple[Ints, Iterator[tuple[str, _RangeSums]]]:
         """Detections that are no candidates, by bin, and the sums of each range when it is asked for."""
@@ -159,9 +162,9 @@ class _Sums:
         ranges = {name: each.plus(other.ranges[name], -1) for name, each in self.ranges.items()}
         return _Sums(self.elsewhere - other.elsewhere, ranges)
 
-    def precision(self, steps: Steps) -> dict[str, list[ClassPrecision]]:
+    def precision(self, steps: Steps, area: Area) -> dict[str, list[ClassPrecision]]:
         """Average precision of every range at each threshold."""
-        return {name: each.precision(steps, self.elsewhere) for name, each in self.ranges.items()}
+        return {name: each.precision(steps, self.elsewhere, area) for name, each in self.ranges.items()}
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,8 @@ class _RangeSums:
             self.protocol,
         )
 
-    def precision(self, steps: Steps, elsewhere: Ints) -> list[ClassPrecision]:
+    def precision(self, steps: Steps, elsewhere: Ints, area: Area) -> list[ClassPrecision]:
         """Average precision at each threshold, with (K,) detections that are no candidates."""
         rest = elsewhere * elsewhere_weight(self.protocol, self.inside, self.total)
-        areas = [steps.areas(hits, misses + rest, self.objects) for hits, misses in self.sums]
+        areas = [steps.areas(hits, misses + rest, self.objects, area) for hits, misses in self.sums]
         return [ClassPrecision(lowest, lowest, highest, self.objects) for lowest, highest in areas]

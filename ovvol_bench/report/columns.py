@@ -42,6 +42,7 @@ class NumberColumn:
         percent: whether a share in [0, 1] is printed as a percentage.
         higher_is_better: direction, for ranking and bold print.
         sample: the number by video, None where a row doesn't have it so.
+        span: what ties leave open of the number, None where that is next to nothing.
     """
 
     key: str
@@ -50,6 +51,7 @@ class NumberColumn:
     percent: bool
     higher_is_better: bool = True
     sample: Callable[[Row], Sample | None] = lambda row: None
+    span: Callable[[Row], tuple[float, float] | None] = lambda row: None
 
     def text(self, row: Row) -> str:
         """The cell: ``54.3``, ``54.3 ± 1.2`` over seeds, or a dash where undefined."""
@@ -59,6 +61,11 @@ class NumberColumn:
         spread = "" if stat.std is None else f" ± {self._format(stat.std, like=stat.mean)}"
         partial = f" (n={stat.n})" if stat.n != len(row.done) else ""
         return self.number(stat.mean) + spread + partial
+
+    def span_text(self, row: Row) -> str:
+        """What ties leave open, to stand behind the cell: `` (ties 54.1 to 55.0)``, or nothing."""
+        low, high = self.span(row) or (None, None)
+        return "" if low is None or high is None else f" (ties {self.number(low)} to {self.number(high)})"
 
     def number(self, value: float) -> str:
         """One number: one decimal for percentages and from 10 on, two for small rates; 0 is ``0.0``."""
@@ -198,6 +205,7 @@ def _metric_column(key: str, header: str, higher_is_better: bool, rows: Sequence
         percent,
         higher_is_better,
         lambda row: row.sample(key),
+        lambda row: row.tie_span(key),
     )
 
 

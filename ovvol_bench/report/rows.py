@@ -18,6 +18,9 @@ from ovvol_bench.report.statistics import Sample
 
 Settings = dict[str, str]
 
+TELLING_SPAN = 0.0005
+"""A span of ties above this, 0.05 points, is printed beside the number."""
+
 
 @dataclass(frozen=True)
 class Stat:
@@ -106,10 +109,26 @@ class Row:
         terms = tuple(Terms(np.array(each["sums"]), np.array(each["counts"])) for each in seeds)
         return Sample(tuple(known[0]["names"]), terms)
 
+    def tie_span(self, key: str) -> tuple[float, float] | None:
+        """Mean bounds that the order of equal scores leaves a metric; None if they are as good as equal."""
+        spans = [span for result in self.done if (span := tie_span(result["metrics"].get(key, {})))]
+        low, high = np.mean(spans, axis=0).tolist() if spans else (0.0, 0.0)
+        return (low, high) if high - low > TELLING_SPAN else None
+
     def speed(self, machine: str) -> Stat:
         """Clips a second on one machine, as named by ``machine_label``."""
         here = [r for r in self.results if r["status"] == "done" and machine_label(r) == machine]
         return _stat(here, lambda result: result.get("timing", {}).get("clips_per_s"))
+
+
+def tie_span(score: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Lowest and highest value of a metric over the orders of equal scores; None where ties don't matter.
+
+    Args:
+        score: a metric of a result, with its ``notes``.
+    """
+    low, high = score.get("notes", {}).get("tie_span") or (None, None)
+    return None if low is None or high is None or math.isnan(high - low) else (low, high)
 
 
 def group_rows(results: Iterable[Result]) -> list[Row]:

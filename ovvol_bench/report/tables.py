@@ -62,6 +62,7 @@ def render(
     *,
     sort_by: str | None = None,
     by: str = "dataset",
+    spans: bool = False,
 ) -> str:
     """Lay results out as tables, one a dataset and protocol.
 
@@ -77,14 +78,15 @@ def render(
         style: one of ``STYLES``.
         sort_by: column that orders the rows, best first; None for the first one with numbers.
         by: ``dataset``, or a kind of component to give every component a block of its own.
+        spans: whether what ties leave open of a number stands behind it, in the styles for people.
 
     Raises:
         SettingError: if a column, the style or ``by`` is unknown.
     """
-    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style)
+    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style, spans)
 
 
-def render_blocks(blocks: Sequence[Block], style: str) -> str:
+def render_blocks(blocks: Sequence[Block], style: str, spans: bool = False) -> str:
     """Lay blocks out in one of ``STYLES``.
 
     Raises:
@@ -96,12 +98,12 @@ def render_blocks(blocks: Sequence[Block], style: str) -> str:
         return to_frame(blocks).to_csv(index=False).rstrip("\n")
     if style == "json":
         return json.dumps([record for block in blocks for record in block_records(block)], indent=2)
-    return "\n\n".join(render_grid(block_grid(block, style), style) for block in blocks)
+    return "\n\n".join(render_grid(block_grid(block, style, spans), style) for block in blocks)
 
 
-def block_grid(block: Block, style: str) -> Grid:
+def block_grid(block: Block, style: str, spans: bool = False) -> Grid:
     """The words of a block, for one of the styles for people; best and second are marked but in ``text``."""
-    columns = [_column_cells(column, block.rows, style != "text") for column in block.columns]
+    columns = [_column_cells(column, block.rows, style != "text", spans) for column in block.columns]
     return Grid(
         title=block.title,
         headers=tuple(column.header for column in block.columns),
@@ -179,12 +181,14 @@ def _record_cell(column: Column, row: Row) -> dict[str, Any]:
     return mean if stat.std is None else mean | {f"{column.key}_std": stat.std}
 
 
-def _column_cells(column: Column, rows: Sequence[Row], marked: bool) -> list[str]:
+def _column_cells(column: Column, rows: Sequence[Row], marked: bool, spans: bool) -> list[str]:
     if not isinstance(column, NumberColumn):
         return [column.read(row) for row in rows]
     texts = [column.text(row) for row in rows]
     marks = (_MARKS[honour] for honour in honours(column, rows)) if marked else (("", ""),) * len(rows)
-    return [before + text + after for text, (before, after) in zip(texts, marks, strict=True)]
+    open_ends = [column.span_text(row) if spans else "" for row in rows]
+    cells = zip(texts, marks, open_ends, strict=True)
+    return [before + text + after + open_end for text, (before, after), open_end in cells]
 
 
 def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:

@@ -180,3 +180,12 @@ def test_the_format_can_be_said(evaluate, tmp_path):
     assert json.loads(done.stdout)["coverage"]["detections"] == 0
     done = evaluate(path, "--input-format", "cocoa")
     assert "Did you mean 'coco'?" in done.stderr
+
+
+def test_what_ties_leave_open_is_printed(written, evaluate, perfect):
+    moved = replace(perfect, boxes=np.where(np.arange(len(perfect))[:, None] % 2, perfect.boxes, 0))
+    done = evaluate(written("coco", moved), "--metrics", "vid_ap")
+    assert done.exit_code == 0, done.output
+    head, _, ap50, *_ = done.stdout.splitlines()
+    assert head.split() == ["metric", "value", "count", "ties"]
+    assert " to " in ap50

@@ -284,3 +284,11 @@ def test_oracles_have_a_table_of_their_own(make_result):
     assert "slot_attention" in real
     assert "| told" not in real
     assert "slot_attention" not in told
+
+
+@pytest.mark.parametrize(("high", "cell"), [(0.157, "10.5 (ties 10.5 to 15.7)"), (0.1054, "10.5")])
+def test_what_ties_leave_open_is_printed_where_it_shows(make_result, high, cell):
+    result = make_result(scores={"ap50": 0.105})
+    result["metrics"]["ap50@vid-reference"]["notes"] = {"tie_span": [0.105, high]}
+    assert cells_of(render([result], ["ap50"], "markdown", spans=True))[1] == [[cell]]
+    assert cells_of(render([result], ["ap50"], "markdown"))[1] == [["10.5"]]
