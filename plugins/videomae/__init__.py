@@ -18,57 +18,64 @@ BUNDLED = Path(__file__).parent / "weights"
 def build_videomae(  # noqa: PLR0913 - keywords are the settings
     *,
     weights: Annotated[str | None, Weights] = None,
-    patch_size: int = 16,
-    tubelet_size: int = 1,
-    dim: int = 768,
-    depth: int = 12,
-    heads: int = 12,
-    mlp_ratio: float = 4.0,
-    position_frames: int = 16,
-    position_grid: int = 14,
-    positions: Literal["sincos3d", "flat"] = "sincos3d",
-    final_norm: bool = False,
+    patch_size: int | None = None,
+    tubelet_size: int | None = None,
+    dim: int | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+    mlp_ratio: float | None = None,
+    position_frames: int | None = None,
+    position_grid: int | None = None,
+    positions: Literal["sincos3d", "flat"] | None = None,
+    final_norm: bool | None = None,
 ) -> Encoder:
     """Build the encoder.
 
+    What isn't set is taken from the weights, if they come with a ``config.json`` of transformers or are of
+    this project's own training, and else is as in the paper.
+
     Args:
-        weights: path of a checkpoint, or the name of one that comes with the plugin; None leaves the
-            weights random.
-        patch_size: side of a patch, pixels.
-        tubelet_size: frames a patch spans.
-        dim: width of the transformer.
-        depth: number of blocks.
-        heads: attention heads.
-        mlp_ratio: hidden width of an MLP over ``dim``.
-        position_frames: longest clip, frames.
-        position_grid: side of the square grid of patches that positions are made for.
-        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights.
-        final_norm: apply a LayerNorm after the last block.
+        weights: path of a checkpoint or of a folder from the Hugging Face hub, or the name of one that comes
+            with the plugin; None leaves the weights random.
+        patch_size: side of a patch, pixels; else 16.
+        tubelet_size: frames a patch spans; else 1.
+        dim: width of the transformer; else 768.
+        depth: number of blocks; else 12.
+        heads: attention heads; else 12.
+        mlp_ratio: hidden width of an MLP over ``dim``; else 4.
+        position_frames: longest clip, frames; else 16.
+        position_grid: side of the square grid of patches that positions are made for; else 14.
+        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights; else sincos3d.
+        final_norm: apply a LayerNorm after the last block; else false.
 
     Raises:
         SettingError: if the sizes do not fit together.
-        WeightsError: if the weights can't be read or do not fit.
+        WeightsError: if the weights can't be read, do not fit, or are stated to be of other sizes.
     """
-    from ovvol_bench.weights import resolve_weights
+    from ovvol_bench.weights import read_state, resolve_weights
 
-    from .model import VideoMAE, VideoMAESettings
+    from .checkpoint import load_encoder, settings_for
+    from .model import VideoMAE
 
+    given = {
+        "patch_size": patch_size,
+        "tubelet_size": tubelet_size,
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "mlp_ratio": mlp_ratio,
+        "position_frames": position_frames,
+        "position_grid": position_grid,
+        "positions": positions,
+        "final_norm": final_norm,
+    }
+    path = resolve_weights(weights, BUNDLED) if weights is not None else None
+    state = read_state(path) if path else {}
     encoder = VideoMAE(
-        VideoMAESettings(
-            patch_size=patch_size,
-            tubelet_size=tubelet_size,
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            position_frames=position_frames,
-            position_grid=position_grid,
-            positions=positions,
-            final_norm=final_norm,
-        )
+        settings_for({key: value for key, value in given.items() if value is not None}, state, path)
     )
-    if weights is not None:
-        encoder.load_weights(resolve_weights(weights, BUNDLED))
+    if path is not None:
+        load_encoder(encoder, state, path)
     return encoder
 
 

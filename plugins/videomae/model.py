@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ovvol_bench import Encoder, Features, SettingError
 from ovvol_bench.grids import GridCache
 from ovvol_bench.inference.blocks import BlockParts, PackedBlock
+from ovvol_bench.weights import read_state
 
 from .positions import flat_table, sincos_table
 
@@ -40,6 +41,7 @@ class VideoMAESettings:
         positions: ``sincos3d`` (time, row and column apart) or ``flat`` (one sinusoid over all
             tokens in order, as in the original VideoMAE).
         final_norm: apply a LayerNorm after the last block.
+        norm_eps: added to variances in all norms.
 
     Raises:
         SettingError: if the numbers do not fit together.
@@ -55,6 +57,7 @@ class VideoMAESettings:
     position_grid: int = 14
     positions: PositionKind = "sincos3d"
     final_norm: bool = False
+    norm_eps: float = LAYER_NORM_EPS
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -114,11 +117,11 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, norm_eps: float = LAYER_NORM_EPS) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -188,9 +191,10 @@ class VideoMAE(Encoder):
         self.dim, self.max_frames = settings.dim, settings.position_frames
         self.patch_embed = PatchEmbed(settings)
         self.blocks = nn.ModuleList(
-            Block(settings.dim, settings.heads, settings.mlp_ratio) for _ in range(settings.depth)
+            Block(settings.dim, settings.heads, settings.mlp_ratio, settings.norm_eps)
+            for _ in range(settings.depth)
         )
-        final = nn.LayerNorm(settings.dim, eps=LAYER_NORM_EPS)
+        final = nn.LayerNorm(settings.dim, eps=settings.norm_eps)
         self.norm = final if settings.final_norm else nn.Identity()
         self.positions: Tensor
         self.register_buffer("positions", settings.position_table(settings.dim), persistent=False)
@@ -262,7 +266,7 @@ class VideoMAE(Encoder):
         """Load a checkpoint of any layout that `checkpoint` reads."""
         from .checkpoint import load_encoder
 
-        load_encoder(self, path)
+        load_encoder(self, read_state(path), path)
 
     def _check(self, video: Tensor) -> None:
         frames, height, width = video.shape[1], *video.shape[3:]

@@ -19,6 +19,7 @@ from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
 from ovvol_bench.weights import State, save_state
 
+from .checkpoint import header_of
 from .clips import ClipNumbers, MaskedClips
 from .model import LAYER_NORM_EPS, VideoMAE, VideoMAEPretraining
 from .pictures import comparison
@@ -173,7 +174,11 @@ class PretrainingRecipe(Recipe):
 
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
         """The encoder, final norm included; it is for ``load_weights`` with and without it."""
-        save_state({**self._model.encoder.state_dict(), **self._calibrated}, path, about)
+        save_state(
+            {**self._model.encoder.state_dict(), **self._calibrated},
+            path,
+            {**about, **header_of(self._model.encoder.settings)},
+        )
 
     def _calibration_videos(self) -> Iterable[Tensor]:
         """Training clips, normalised, some at a time."""

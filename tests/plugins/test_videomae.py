@@ -1,5 +1,6 @@
 """VideoMAE: encoder, masked pre-training, and the checkpoints it reads."""
 
+import json
 import math
 
 import pytest
@@ -248,18 +249,50 @@ class TestCheckpoints:
     @pytest.mark.parametrize("prefix", ["videomae.", ""])
     @pytest.mark.parametrize("biases", [("q_bias", "v_bias"), ("query.bias", "value.bias")])
     def test_of_transformers(self, tmp_path, prefix, biases):
-        source = small_encoder()
+        source = small_encoder(positions="flat")
         state = {prefix + k: v for k, v in as_transformers(source.state_dict(), biases).items()}
         decoder = {"decoder.decoder_layers.0.attention.attention.query.weight": torch.ones(2, 2)}
         save_state({**state, **decoder, "classifier.bias": torch.ones(2)}, tmp_path / "w.safetensors")
-        self.check(tmp_path / "w.safetensors", source)
+        self.check(tmp_path / "w.safetensors", source, positions="flat")
 
     def test_lost_biases_are_an_error(self, tmp_path):
         state = as_transformers(small_encoder().state_dict(), ("q_bias", "v_bias"))
         kept = {name: value for name, value in state.items() if "q_bias" not in name}
         save_state(kept, tmp_path / "w.safetensors")
         with pytest.raises(WeightsError, match=r"2 missing from the file \(blocks\.0\.attn\.q_bias"):
+            small_encoder(positions="flat").load_weights(tmp_path / "w.safetensors")
+
+    @pytest.mark.parametrize("prefix", ["backbone.", "model.backbone.", "vision_encoder.", "encoder.model."])
+    def test_inside_a_model_of_another_program(self, tmp_path, prefix):
+        source = small_encoder()
+        save_state({prefix + k: v for k, v in source.state_dict().items()}, tmp_path / "w.safetensors")
+        self.check(tmp_path / "w.safetensors", source)
+
+    def test_of_mmaction(self, tmp_path):
+        source, state = small_encoder(), {"cls_head.fc_cls.bias": torch.ones(2)}
+        for name, value in source.state_dict().items():
+            renamed = name.replace("patch_embed.proj.", "patch_embed.projection.")
+            renamed = renamed.replace("mlp.fc1.", "mlp.layers.0.0.").replace("mlp.fc2.", "mlp.layers.1.")
+            state[f"backbone.{renamed}"] = value
+        torch.save({"state_dict": state, "meta": {"epoch": 3}}, tmp_path / "w.pth")
+        self.check(tmp_path / "w.pth", source)
+
+    def test_two_encoders_in_one_file_are_refused(self, tmp_path):
+        state = small_encoder().state_dict()
+        both = {f"{who}.{name}": value.clone() for who in ("student", "ema") for name, value in state.items()}
+        save_state(both, tmp_path / "w.safetensors")
+        with pytest.raises(WeightsError, match=r"2 encoders \((student|ema)\..*, (student|ema)\."):
             small_encoder().load_weights(tmp_path / "w.safetensors")
+
+    def test_fine_tuned_files_have_no_norm_of_patches(self, tmp_path):
+        state = {
+            **small_encoder().state_dict(),
+            "fc_norm.weight": torch.ones(24),
+            "fc_norm.bias": torch.ones(24),
+        }
+        save_state(state, tmp_path / "w.safetensors")
+        with pytest.raises(WeightsError, match=r"fine-tuned for classes.*final_norm=false"):
+            small_encoder(final_norm=True).load_weights(tmp_path / "w.safetensors")
 
     def test_another_layout_is_an_error(self, tmp_path):
         save_state({"backbone.conv.weight": torch.ones(1)}, tmp_path / "w.safetensors")
@@ -270,6 +303,108 @@ class TestCheckpoints:
         save_state(small_encoder(), tmp_path / "w.safetensors")
         with pytest.raises(WeightsError, match=r"\(24, 3, 1, 4, 4\) in the file, \(24, 3, 2, 4, 4\)"):
             small_encoder(tubelet_size=2).load_weights(tmp_path / "w.safetensors")
+
+
+CONFIG = {
+    "model_type": "videomae",
+    "patch_size": 4,
+    "tubelet_size": 2,
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "intermediate_size": 48,
+    "num_frames": 4,
+    "image_size": 12,
+    "use_mean_pooling": False,
+    "layer_norm_eps": 1e-3,
+}
+
+
+class TestStatedArchitecture:
+    @pytest.fixture
+    def source(self):
+        return small_encoder(
+            tubelet_size=2, heads=6, mlp_ratio=2, positions="flat", final_norm=True, norm_eps=1e-3
+        )
+
+    def folder(self, path, source, **config):
+        save_state(as_transformers(source.state_dict(), ("q_bias", "v_bias")), path / "model.safetensors")
+        (path / "config.json").write_text(json.dumps({**CONFIG, **config}))
+        return path
+
+    @pytest.mark.parametrize("name", ["", "model.safetensors"])
+    def test_config_sets_heads_positions_and_sizes(self, tmp_path, source, name):
+        found = build_videomae(weights=str(self.folder(tmp_path, source) / name)).eval()
+        assert torch.equal(found.encode(some_video()).grid, source.encode(some_video()).grid)
+
+    def test_mean_pooling_leaves_the_norm_out(self, tmp_path, source):
+        assert not build_videomae(
+            weights=str(self.folder(tmp_path, source, use_mean_pooling=True))
+        ).settings.final_norm
+
+    @pytest.mark.parametrize("wrong", [{"heads": 2}, {"positions": "sincos3d"}, {"mlp_ratio": 4.0}])
+    def test_settings_that_contradict_it_are_refused(self, tmp_path, source, wrong):
+        ((key, value),) = wrong.items()
+        with pytest.raises(WeightsError, match=f"made for {key}=.*the encoder has {key}={value}"):
+            build_videomae(weights=str(self.folder(tmp_path, source)), **wrong)
+
+    def test_another_grid_warns(self, tmp_path, source, caplog):
+        build_videomae(weights=str(self.folder(tmp_path, source)), position_grid=5)
+        assert "made for 3 x 3 patches, and encoder.position_grid=5" in caplog.text
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"model_type": "vit"},
+            {"hidden_size": 0},
+            {"hidden_act": "relu"},
+            {"image_size": [12, 16]},
+            {"patch_size": True},
+        ],
+    )
+    def test_configurations_of_others_are_refused(self, tmp_path, source, config):
+        (key,) = config
+        with pytest.raises(WeightsError, match=f"config.json has {key}="):
+            build_videomae(weights=str(self.folder(tmp_path, source, **config)))
+
+    def test_without_it_heads_must_be_given(self, tmp_path, source):
+        self.folder(tmp_path, source)
+        (tmp_path / "config.json").unlink()
+        sizes = {"tubelet_size": 2, "mlp_ratio": 2, **{key: SMALL[key] for key in SMALL if key != "heads"}}
+        with pytest.raises(SettingError, match=r"number of attention heads.*config\.json"):
+            build_videomae(weights=str(tmp_path), **sizes)
+        assert build_videomae(weights=str(tmp_path), heads=6, **sizes).settings.positions == "flat"
+
+    @pytest.mark.parametrize("header", ["{", "[" * 5000, "[]", '{"heads": "x"}', '{"surprise": 1}'])
+    def test_damaged_headers_are_refused(self, tmp_path, header):
+        save_state(small_encoder(), tmp_path / "w.safetensors", {"videomae": header})
+        with pytest.raises(WeightsError, match="header"):
+            build_videomae(weights=str(tmp_path / "w.safetensors"), **SMALL)
+
+
+class TestStoredPositions:
+    def load(self, path, table, **settings):
+        source = small_encoder(**settings)
+        save_state({**source.state_dict(), "pos_embed": table.flatten(0, 2)[None]}, path / "w.safetensors")
+        source.load_weights(path / "w.safetensors")
+
+    def test_those_that_are_computed_may_be_stored(self, tmp_path, caplog):
+        self.load(tmp_path, sincos_table(4, 3, 24).half())
+        self.load(tmp_path, flat_table(4, 3, 24), positions="flat")
+        assert not caplog.text
+
+    @pytest.mark.parametrize(
+        ("table", "words"),
+        [(flat_table(4, 3, 24), "those of positions=flat"), (torch.randn(4, 3, 3, 24), "trained")],
+    )
+    def test_others_are_refused(self, tmp_path, table, words):
+        with pytest.raises(WeightsError, match=rf"positions in it.*{words}.*would be wrong"):
+            self.load(tmp_path, table)
+
+    @pytest.mark.parametrize(("steps", "side"), [(4, 5), (2, 3)])
+    def test_those_of_another_grid_warn(self, tmp_path, caplog, steps, side):
+        self.load(tmp_path, sincos_table(steps, side, 24))
+        assert f"{steps} steps of {side} x {side} patches" in caplog.text
 
 
 class TestEntry:

@@ -14,7 +14,7 @@ from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
 from ovvol_plugins.videomae.pictures import reconstruction
 from torch.utils.data import default_collate
 
-from ovvol_bench import DataError, SettingError
+from ovvol_bench import DataError, SettingError, WeightsError
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.components import IMAGENET_MEAN, IMAGENET_STD
 from ovvol_bench.data.augment import SCALES
@@ -347,7 +347,9 @@ class TestWeights:
         if not final_norm:
             trained.norm = torch.nn.Identity()
         assert torch.equal(loaded.encode(video).grid, trained.encode(video).grid)
-        assert read_metadata(tmp_path / "w.safetensors") == {"command": "train"}
+        assert read_metadata(tmp_path / "w.safetensors")["command"] == "train"
+        with pytest.raises(WeightsError, match=r"made for heads=2, and the encoder has heads=4"):
+            small_encoder(final_norm=final_norm, weights=str(tmp_path / "w.safetensors"), heads=4)
 
     def test_calibrated_channels_have_mean_0_and_variance_1(self, tmp_path):
         encoder = randomise(small_encoder(final_norm=True))
