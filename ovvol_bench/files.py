@@ -192,13 +192,13 @@ def claimed(lock: Path, advice: str) -> Iterator[None]:
     """
     with writing(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+")
+        file = lock.open("ab+", buffering=0)  # nothing is left to be written when it is closed
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise _taken(lock, file.read(), advice) from error
+            raise _taken(lock, file.read().decode(), advice) from error
         except OSError as error:
             if error.errno not in _NO_FLOCK:
                 raise OutputError(unwritable(lock, error)) from error
@@ -207,8 +207,7 @@ def claimed(lock: Path, advice: str) -> Iterator[None]:
             return
         with writing(lock):
             file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+            file.write(f"{os.getpid()}\n".encode())
         yield
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from ovvol_bench.cli.common import plugin_option, registry_from
+from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
 from ovvol_bench.errors import OvvolError
 
 COMMANDS = (
@@ -105,6 +105,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, name="ovvol-bench", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ovvol-bench", prog_name="ovvol-bench")
+@quiet_option
 @plugin_option
 def main() -> None:
     """Benchmark unsupervised, open-vocabulary object localization in videos."""

@@ -15,6 +15,7 @@ from ovvol_bench.cli.common import (
     format_option,
     plugin_files,
     plugin_option,
+    quiet_option,
     registry_from,
     settings_option,
 )
@@ -138,6 +139,7 @@ def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: s
     help="Measure nothing: print stored files, or folders of them (may be repeated).",
 )
 @format_option("text", "markdown", "latex", "html", "json")
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, style: str, **options: Any) -> None:
@@ -182,7 +184,7 @@ def _load(paths: Sequence[Path]) -> list[Throughput]:
 
 
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
-    from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.progress import progress_bars
     from ovvol_bench.runs.files import ensure_writable
     from ovvol_bench.throughput.files import FOLDER, default_name, parse_throughput, write_throughput
     from ovvol_bench.throughput.session import bench

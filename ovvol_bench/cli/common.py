@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.progress import LOGGER
 from ovvol_bench.registry import KINDS, Registry, load_registry
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -63,6 +65,42 @@ def plugin_files(context: click.Context) -> tuple[Path, ...]:
     """The ``--plugin`` files of this call."""
     files: tuple[Path, ...] = context.meta.get(_FILES, ())
     return files
+
+
+def quiet_option(command: Decorated) -> Decorated:
+    """Add ``--quiet``, which counts the same before and after the command's name."""
+    return click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_silence,
+        help="Show no progress.",
+    )(command)
+
+
+def _silence(context: click.Context, _: click.Parameter, quiet: bool) -> None:
+    if quiet or context.parent is None:
+        LOGGER.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def names_option(
+    *flags: str, metavar: str = "NAME,...", **attributes: Any
+) -> Callable[[Decorated], Decorated]:
+    """Add an option of names between commas; given several times, they add up.
+
+    The function gets a list, or None if the option was not given. An empty name is refused.
+    """
+    return click.option(*flags, multiple=True, metavar=metavar, callback=_split_names, **attributes)
+
+
+def _split_names(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
+) -> list[str] | None:
+    names = [name.strip() for text in texts for name in text.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"{texts} holds an empty name; expected names, with commas between")
+    return names or None
 
 
 def settings_option(command: Decorated) -> Decorated:

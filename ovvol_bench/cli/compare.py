@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from ovvol_bench.cli.common import format_option
-from ovvol_bench.cli.table import split_names
+from ovvol_bench.cli.common import format_option, names_option
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--columns", metavar="NAME,...", callback=split_names, help="As for `ovvol-bench table`.")
+@names_option("--columns", help="As for `ovvol-bench table`.")
 @click.option("--sort-by", metavar="NAME", help="Column that orders the rows, best first.")
 @click.option("--correct", is_flag=True, help="Adjust p-values for the number of comparisons (Holm).")
 @format_option("text", "markdown", "csv", "latex", "html", "json")

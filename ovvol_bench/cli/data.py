@@ -56,8 +56,8 @@ def make() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another world.")
 def shapes(out: Path, split: Split, videos: int, seed: int) -> None:
     """Render the shapes dataset into OUT, in the ILSVRC-VID layout, with mp4s and masks."""
-    from ovvol_bench.data.progress import with_progress
     from ovvol_bench.data.shapes.export import write_split
+    from ovvol_bench.progress import with_progress
 
     written = write_split(out, split, videos, seed)
     for _ in with_progress(written, videos, "rendering", lambda _: 1):
@@ -98,8 +98,8 @@ def prepare_imagenet_vid(
     """
     from ovvol_bench.data.mp4 import Encoding
     from ovvol_bench.data.prepare import prepare_videos
-    from ovvol_bench.data.progress import with_progress
     from ovvol_bench.data.vid_tree import find_tree, video_folders
+    from ovvol_bench.progress import with_progress
 
     tree = find_tree(root, split)
     names = video_folders(tree, with_empty=True)
@@ -149,7 +149,7 @@ def movi(source: str, out: Path, split: str, videos: int | None) -> None:
     from itertools import islice
 
     from ovvol_bench.data.movi_convert import read_examples, write_examples
-    from ovvol_bench.data.progress import with_progress
+    from ovvol_bench.progress import with_progress
 
     count, examples = read_examples(source, split)
     total = min(count, videos or count)

@@ -13,11 +13,12 @@ from ovvol_bench.cli.common import (
     echo_json,
     echo_table,
     format_option,
+    names_option,
     plugin_option,
+    quiet_option,
     registry_from,
     settings_option,
 )
-from ovvol_bench.cli.table import split_names
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("predictions", metavar="RUN|FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--truth", metavar="DATASET", help="What a FILE is scored against; a RUN knows its own.")
-@click.option(
+@names_option(
     "--metrics",
     metavar="all|NAME,...",
-    callback=split_names,
     help="By default those of the run. all: every metric that fits what predictions and truth hold.",
 )
 @click.option("--protocol", help="Conventions for all metrics, as in vid-devkit.")
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 )
 @settings_option
 @format_option("text", "markdown", "json")
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, predictions: Path, style: str, **options: Any) -> None:
@@ -189,7 +190,7 @@ def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping
     Raises:
         UnknownNameError, SettingError: if a metric isn't installed or none has a setting.
     """
-    from ovvol_bench.runs.selection import Choice, with_settings
+    from ovvol_bench.runs.selection import Choice, pick_metrics, with_settings
 
     typed: Settings = options["settings"]
     foreign = sorted(typed.keys() - {"metric", "dataset"})
@@ -200,8 +201,7 @@ def choose_metrics(registry: Registry, usual: Sequence[Choice], options: Mapping
     names = options["metrics"] or ()
     if list(names) == ["all"]:
         names = list(dict.fromkeys([*(choice.name for choice in usual), *registry.names("metric")]))
-    chosen = [choice for choice in usual if not names or choice.name in names]
-    chosen += [Choice(name) for name in names if name not in {choice.name for choice in usual}]
+    chosen = pick_metrics(usual, names)
     if options["pictures"]:
         from ovvol_bench.report.pictures import METRICS
 

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovvol_bench.cli.common import echo_json, format_option, plugin_option, registry_from, settings_option
-from ovvol_bench.cli.run import read_seeds
+from ovvol_bench.cli.common import (
+    echo_json,
+    format_option,
+    plugin_option,
+    quiet_option,
+    registry_from,
+    settings_option,
+)
+from ovvol_bench.cli.run import seeds_option
 from ovvol_bench.cli.running import run_selection, running_options
 from ovvol_bench.errors import SettingError
 
@@ -28,9 +35,10 @@ ORACLE = "oracle"
 @settings_option
 @running_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
-@click.option("--seeds", metavar="SEED,...", callback=read_seeds, help="Runs for each seed, averaged.")
+@seeds_option("Runs for each seed, averaged.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Also draw it, as a PNG file.")
 @format_option("text", "markdown", "json")
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, style: str, picture: Path | None, **options: Any) -> None:

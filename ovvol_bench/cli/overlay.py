@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovvol_bench.cli.common import plugin_option, registry_from
+from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
 from ovvol_bench.errors import DataError
+from ovvol_bench.progress import LOGGER
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder to write to; by default RUN/overlays."
 )
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, run: Path, clips: int, video: bool, output: Path | None) -> None:
@@ -50,7 +53,7 @@ def _overlays(registry: Registry, run: Path, output: Path | None, clips: int, vi
 
 def _with_progress(paths: Iterator[Path]) -> Iterator[Path]:
     """The same paths, with a line of progress on terminals."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)):
         yield from paths
         return
     from rich.console import Console

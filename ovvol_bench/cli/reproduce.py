@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovvol_bench.cli.common import echo_table, plugin_option, registry_from, settings_option
+from ovvol_bench.cli.common import echo_table, plugin_option, quiet_option, registry_from, settings_option
 from ovvol_bench.cli.running import run_selection, running_options
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How far a number may be from the result's.",
 )
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, result: Path, tolerance: float, **options: Any) -> None:

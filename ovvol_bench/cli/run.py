@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovvol_bench.cli.common import (
+    Decorated,
     Settings,
     echo_json,
     format_option,
+    names_option,
     plugin_option,
+    quiet_option,
     registry_from,
     settings_option,
 )
 from ovvol_bench.cli.running import run_selection, running_options
-from ovvol_bench.cli.table import split_names
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
@@ -30,15 +32,21 @@ PARTS = ("encoder", "grouper", "labeler", "dataset")
 MOST_LISTED = 10  # run folders named one by one
 
 
-def read_seeds(
-    context: click.Context, parameter: click.Parameter, text: str | None
+def seeds_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--seeds``: whole numbers from 0 between commas; given several times, they add up.
+
+    The function gets a tuple, or None if the option was not given.
+    """
+    return click.option("--seeds", metavar="SEED,...", multiple=True, callback=_read_seeds, help=text)
+
+
+def _read_seeds(
+    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
 ) -> tuple[int, ...] | None:
-    """Whole numbers from 0 between commas; None if the option was not given."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise click.BadParameter(f"'{text}' is no list of seeds; expected numbers, as in 0,1,2")
-    return tuple(int(seed) for seed in text.split(","))
+    for text in texts:
+        if not re.fullmatch(r"\d+(,\d+)*", text):
+            raise click.BadParameter(f"'{text}' is no list of seeds; expected numbers, as in 0,1,2")
+    return tuple(int(seed) for text in texts for seed in text.split(",")) or None
 
 
 def read_range(
@@ -58,7 +66,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for kind in reversed(PARTS):
         every = "" if kind == "dataset" else ", or all"
         text = f"One {kind} or several{every}; by default the preset's."
-        command = click.option(f"--{kind}", metavar="NAME,...", callback=split_names, help=text)(command)
+        command = names_option(f"--{kind}", help=text)(command)
     return command
 
 
@@ -87,7 +95,8 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
 )
 @click.option("--limit", type=int, metavar="CLIPS", help="Only the first so many clips.")
-@click.option("--seeds", metavar="SEED,...", callback=read_seeds, help="A run for each seed.")
+@names_option("--metrics", help="Score with these instead of the preset's; +NAME adds to them.")
+@seeds_option("A run for each seed.")
 @click.option(
     "--consensus",
     metavar="LOW..HIGH",
@@ -115,6 +124,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--overlays/--no-overlays", default=False, help="Draw pictures and videos of each run.")
 @format_option("text", "markdown", "json")
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, style: str, overlays: bool, **options: Any) -> None:
@@ -145,6 +155,8 @@ def _select(registry: Registry, options: dict[str, Any]) -> Selection:
     if options["matrix"]:
         matrix = load_matrix(options["matrix"])
         preset, names = matrix.over(preset), matrix.names()
+    if options["metrics"]:
+        typed["metric"] = options["metrics"]
     return select(preset, registry, names | typed, typed_settings(options), **chosen)
 
 

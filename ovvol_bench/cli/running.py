@@ -53,8 +53,8 @@ def run_selection(
         options: of the command line.
         others: further fields of ``Conduct``.
     """
-    from ovvol_bench.cli.progress import progress_bars
     from ovvol_bench.data.memory import keep_freed_memory
+    from ovvol_bench.progress import progress_bars
     from ovvol_bench.runs.devices import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
 

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovvol_bench.cli.common import format_option
+from ovvol_bench.cli.common import format_option, names_option
 from ovvol_bench.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from ovvol_bench.report.results_files import LoadedResults
-
-
-def split_names(context: click.Context, parameter: click.Parameter, text: str | None) -> list[str] | None:
-    """Names between commas; None if the option was not given."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 @click.command()
@@ -29,10 +24,8 @@ def split_names(context: click.Context, parameter: click.Parameter, text: str | 
     show_default=True,
     help="What gets a table of its own; different datasets and protocols always do.",
 )
-@click.option(
+@names_option(
     "--columns",
-    metavar="NAME,...",
-    callback=split_names,
     help="Metrics (ap50, ap50@vid-devkit), clips_per_s, components, settings (grouper.num_slots).",
 )
 @click.option("--sort-by", metavar="NAME", help="Column that orders the rows, best first.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovvol_bench.cli.common import parse_settings, plugin_option, registry_from
+from ovvol_bench.cli.common import parse_settings, plugin_option, quiet_option, registry_from
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
     "--cache", type=click.Path(path_type=Path), help="Folder for cached features; by default the user's."
 )
 @click.option("--local_rank", "--local-rank", type=int, hidden=True, help="Given by DeepSpeed's launcher.")
+@quiet_option
 @plugin_option
 @click.pass_context
 def command(context: click.Context, /, local_rank: int | None, **options: Any) -> None:
@@ -217,7 +218,7 @@ def _say(text: str) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
     """A bar with loss, speed and time left on terminals; nothing elsewhere."""
-    from ovvol_bench.cli.progress import progress_bars
+    from ovvol_bench.progress import progress_bars
 
     if not _is_main():
         yield lambda done, total, row: None

@@ -18,7 +18,6 @@ from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
 from ovvol_bench.data.processes import in_processes
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import Parsed, parse_any, parse_usual
 from ovvol_bench.data.vid_tree import (
@@ -35,6 +34,7 @@ from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import read_text
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.progress import with_progress
 
 BY_HAND = "objects drawn by hand"
 OFFICIAL: Mapping[str, Mapping[str, int]] = {

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.data.cache import Columns, load_columns, store_columns
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.readers import IMAGE_SUFFIXES
 from ovvol_bench.errors import DataError
+from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
 NO_IMAGE = "files that are no images"

@@ -27,7 +27,6 @@ import numpy.typing as npt
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import read_json
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import TruthIndex
@@ -38,6 +37,7 @@ from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
 VERSION = "1"

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.truth_rows import RawAnnotations
 from ovvol_bench.errors import DataError
+from ovvol_bench.progress import with_progress
 
 Job = tuple[Path, Sequence[int]]
 """A folder of annotations and the numbers of the files to read."""

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.vid_tree import FRAME_SUFFIX, VidTree, file_numbers, read_names
 from ovvol_bench.errors import DataError
+from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
 _LOG = logging.getLogger(__name__)

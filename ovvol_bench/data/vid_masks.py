@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.data.jpeg import parse_header
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
 from ovvol_bench.masks import RleMasks
+from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
 MASK_SUFFIX = ".png"

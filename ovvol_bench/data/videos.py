@@ -13,7 +13,6 @@ import numpy as np
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
 from ovvol_bench.data.training import FileVideos, ProbedFile
 from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
@@ -21,6 +20,7 @@ from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Clip, ClipInfo
 
 _LOG = logging.getLogger(__name__)

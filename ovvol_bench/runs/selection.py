@@ -88,7 +88,8 @@ def select(
             options contradict each other.
     """
     chosen = {kind: _choose(preset, kind, _expand(registry, kind, names.get(kind, ()))) for kind in PARTS}
-    chosen["metric"] = [Choice(part.name, part.options) for part in preset.metrics]
+    usual = [Choice(part.name, part.options) for part in preset.metrics]
+    chosen["metric"] = pick_metrics(usual, names.get("metric", ()))
     for kind in get_args(Kind):
         chosen[kind] = with_settings(registry, kind, chosen[kind], settings.get(kind, {}))
     fields = {"fidelity": preset.fidelity, "seeds": preset.seeds}
@@ -101,6 +102,24 @@ def select(
         naming={**preset.naming, **settings.get("naming", {})},
         **(fields | {key: value for key, value in others.items() if value is not None}),
     )
+
+
+def pick_metrics(usual: Sequence[Choice], names: Sequence[str]) -> list[Choice]:
+    """The metrics that names stand for.
+
+    Args:
+        usual: what is computed, and how, if there are no names.
+        names: of metrics: these alone, as they are in ``usual``; ``+NAME`` is added to the others, and where
+            all names are such, to ``usual``.
+    """
+    added = [name[1:] for name in names if name.startswith("+")]
+    alone = [name for name in names if not name.startswith("+")]
+    wanted = [*(alone or [choice.name for choice in usual]), *added]
+    known = {choice.name for choice in usual}
+    return [
+        *(choice for choice in usual if choice.name in wanted),
+        *(Choice(name) for name in dict.fromkeys(wanted) if name not in known),
+    ]
 
 
 def _expand(registry: Registry, kind: Kind, names: Sequence[str]) -> Sequence[str]:

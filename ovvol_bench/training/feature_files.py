@@ -191,5 +191,5 @@ class FeatureFolder:
         if needed > free:
             raise SettingError(
                 f"features need {needed / GB:.3g} GB; the disk of {self.path} has {free / GB:.3g} GB left. "
-                "Free some, lower recipe.cached_clips_per_video, or set recipe.cache_features=false."
+                "Free some space, lower recipe.cached_clips_per_video, or set recipe.cache_features=false."
             )

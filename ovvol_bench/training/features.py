@@ -24,10 +24,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Subset
 
 from ovvol_bench.components import Encoder
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import SettingError
 from ovvol_bench.pipeline import autocast, best_precision, encode
+from ovvol_bench.progress import with_progress
 from ovvol_bench.training.feature_files import GB, FeatureFile, FeatureFolder
 from ovvol_bench.training.loader import read_ahead, reading_errors
 

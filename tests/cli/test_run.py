@@ -57,6 +57,26 @@ def test_json_has_whole_results(invoke, tmp_path):
     assert all((tmp_path / result["folder"] / "result.json").is_file() for result in results)
 
 
+def test_options_given_again_add_up(invoke):
+    done = invoke("--format", "json", "--seeds", "3", "--seeds", "5,6", "--limit", "1")
+    assert [result["seed"] for result in json.loads(done.stdout)] == [3, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (["detrate"], {"detrate@vid-reference"}),
+        (["detrate", "boxes_per_frame"], {"detrate@vid-reference", "boxes_per_frame@vid-reference"}),
+        (["+boxes_per_frame"], None),
+    ],
+)
+def test_metrics_are_chosen_or_added(invoke, metrics, expected):
+    usual = set(json.loads(invoke("--format", "json", "--limit", "1").stdout)[0]["metrics"])
+    typed = [text for name in metrics for text in ("--metrics", name)]
+    (result,) = json.loads(invoke("--format", "json", "--limit", "1", *typed).stdout)
+    assert set(result["metrics"]) == (expected or usual | {"boxes_per_frame@vid-reference"})
+
+
 def test_settings_and_consensus_reach_the_result(invoke):
     options = ("-o", "grouper.num_slots=3", "-o", "naming.merge=none", "-o", "metric.protocol=vid-devkit")
     more = ("--seeds", "0,1", "--consensus", "2..3", "--limit", "2", "--format", "json")
@@ -156,6 +176,10 @@ def test_failures_alone_are_raised(invoke):
         (["-o", "naming.merg=none"], "Did you mean 'merge'?"),
         (["-o", "dataset.clips=0"], "has no clips"),
         (["--seeds", "0;1"], "no list of seeds"),
+        (["--seeds", ""], "no list of seeds"),
+        (["--labeler", ""], "empty name"),
+        (["--grouper", "randomcut,"], "empty name"),
+        (["--metrics", "corlock"], "Did you mean 'corloc'?"),
         (["--consensus", "3-10"], "expected LOW..HIGH"),
         (["--consensus", "3..10"], "merges several seeds"),
         (["--limit", "0"], "--limit must be at least 1"),

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.data.progress import with_progress
 from ovvol_bench.data.shapes.render import render
 from ovvol_bench.data.shapes.world import (
     FRAMES,
@@ -31,6 +30,7 @@ from ovvol_bench.data.shapes.world import (
 )
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import replacing
+from ovvol_bench.progress import with_progress
 
 _FRAMES, _MASKS, _CLASSES, _BACKGROUNDS, _DONE = (
     f"{name}.npy" for name in ("frames", "masks", "classes", "backgrounds", "done")
