@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ovvol_bench.types import Clip, ClipInfo, Localization
 
 if TYPE_CHECKING:
     from ovvol_bench.naming.vocabulary import Vocabulary
+
+OutOfFrame = Literal["keep", "clip", "refuse"]
+"""What becomes of boxes that reach out of their frame: as they are, cut at its edges, or an error."""
 
 
 class TrainingVideos(ABC):
@@ -115,10 +118,12 @@ class Dataset(ABC):
     Attributes:
         vocabulary: the classes that truth and naming refer to.
         skipped: what the dataset left out, reason to count; part of every result's coverage.
+        out_of_frame: what becomes of boxes of other programs' files that reach out of their frame.
     """
 
     vocabulary: Vocabulary
     skipped: Mapping[str, int]
+    out_of_frame: OutOfFrame = "keep"
 
     @abstractmethod
     def __len__(self) -> int:

@@ -98,7 +98,7 @@ class Detections:
     Attributes:
         frames: all frames that were looked at, those without a detection too.
         frame: (D,) int64 in [0, F), ascending.
-        boxes: (D, 4) float32, pixels of the original frame, ends inclusive.
+        boxes: (D, 4) pixels of the original frame, ends inclusive; float32 in our own, float64 as files say.
         class_ids: (D,) int64 in [0, C]; 0: of no class.
         scores: (D,) float64, finite.
         tracks: (D,) int64, unique within the video, -1 where unknown.
@@ -108,7 +108,7 @@ class Detections:
 
     frames: Frames
     frame: Ints
-    boxes: Floats
+    boxes: Floats | Doubles
     class_ids: Ints
     scores: Doubles
     tracks: Ints

@@ -175,6 +175,10 @@ def _show_file(result: Mapping[str, Any], style: str) -> None:
             f"\n{coverage['detections']} detections in {coverage['frames_with_detections']} of "
             f"{coverage['frames']} frames, {coverage['entries']} entries read"
         )
+        if coverage["out_of_frame"]:
+            click.echo(f"{coverage['out_of_frame']} boxes reach out of their frame (dataset.out_of_frame)")
+        if coverage["unscored"]:
+            click.echo(f"{coverage['unscored']} detections have no score (conf -1) and count with 1")
     for reason, count in coverage.get("skipped", {}).items():
         click.echo(f"skipped: {count} x {reason}")
 

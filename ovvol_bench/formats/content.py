@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset, FileIds
+from ovvol_bench.benchmark import Dataset, FileIds, OutOfFrame
 from ovvol_bench.detections import Frames
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Ints
+from ovvol_bench.types import ClipInfo, Ints
 
 NO_CLASS = -1
 """The number of a detection without a class, in every format: no dataset has it for one of its classes."""
@@ -31,17 +31,24 @@ class Content:
         frames: those of the dataset's clips.
         ids: the numbers that files have for videos, frames and classes.
         names: (C + 1) class names by id; position 0 is no class.
+        out_of_frame: what becomes of detections' boxes that reach out of their frame.
     """
 
     frames: Frames
     ids: FileIds
     names: tuple[str, ...]
+    out_of_frame: OutOfFrame = "keep"
 
     @classmethod
     def of(cls, dataset: Dataset) -> Content:
         """All of a dataset's content."""
         infos = [dataset.info(index) for index in range(len(dataset))]
-        return cls(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
+        return cls.of_clips(dataset, infos)
+
+    @classmethod
+    def of_clips(cls, dataset: Dataset, infos: Sequence[ClipInfo]) -> Content:
+        """What some clips of a dataset hold."""
+        return cls(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names, dataset.out_of_frame)
 
     @property
     def classes(self) -> int:

@@ -148,6 +148,7 @@ def detections_from(entries: Entries, content: Content, name: str, count: int) -
         _check_masks(entries, entries.masks, content)
     _check_numbers(entries)
     _check_boxes(entries, content)
+    beyond = _check_reach(entries, content)
     _check_repeats(entries)
     good = np.flatnonzero(entries.rows.good)
     good = good[np.argsort(entries.frame[good], kind="stable")]
@@ -155,7 +156,9 @@ def detections_from(entries: Entries, content: Content, name: str, count: int) -
     found = Detections(
         content.frames,
         entries.frame[good],
-        entries.boxes[good].astype(np.float32),
+        _cut(entries.boxes, content.sizes(entries.frame))[good]
+        if content.out_of_frame == "clip"
+        else entries.boxes[good],
         entries.class_ids[good],
         entries.scores[good],
         entries.tracks[good],
@@ -164,7 +167,13 @@ def detections_from(entries: Entries, content: Content, name: str, count: int) -
     )
     outside = good[(found.scores < 0) | (found.scores > 1)]
     report = Report(
-        name, count, len(found), dict(entries.rows.faults.dropped), len(outside), _outside(entries, outside)
+        name,
+        count,
+        len(found),
+        dict(entries.rows.faults.dropped),
+        len(outside),
+        _outside(entries, outside),
+        int(beyond[good].sum()),
     )
     return found, report
 
@@ -197,17 +206,34 @@ def _check_boxes(entries: Entries, content: Content) -> None:
             "(at least one pixel wide and high)"
         ),
     )
-    sizes = content.sizes(entries.frame)
-    height, width = sizes.T
-    beyond = (np.minimum(x1, y1) < -MARGIN) | (x2 > width - 1 + MARGIN) | (y2 > height - 1 + MARGIN)
+
+
+def _check_reach(entries: Entries, content: Content) -> Bools:
+    """(E,) which boxes reach out of their frame; refused if boxes must not, or if nothing is left to cut."""
+    (x1, y1, x2, y2), (height, width) = entries.boxes.T, content.sizes(entries.frame).T
+    beyond: Bools = (np.minimum(x1, y1) < -MARGIN) | (x2 > width - 1 + MARGIN) | (y2 > height - 1 + MARGIN)
+    refused = beyond & (content.out_of_frame == "refuse")
     entries.rows.refuse(
-        beyond,
+        refused,
         "box outside the frame",
         lambda row: (
             f"box {entries.boxes[row].tolist()} reaches out of its frame of {width[row]} x {height[row]} "
             "pixels; expected pixels of the original frame, cut at its edges"
         ),
     )
+    nothing = (np.maximum(x1, 0) > np.minimum(x2, width - 1)) | (
+        np.maximum(y1, 0) > np.minimum(y2, height - 1)
+    )
+    if content.out_of_frame == "clip":
+        entries.rows.leave_out(beyond & nothing, "box wholly outside the frame")
+    return beyond
+
+
+def _cut(boxes: Doubles, sizes: Ints) -> Doubles:
+    """Boxes cut at the edges of their frames."""
+    last = np.tile(sizes[:, ::-1] - 1, 2)
+    cut: Doubles = np.clip(boxes, 0, last)
+    return cut
 
 
 def _check_repeats(entries: Entries) -> None:

@@ -25,6 +25,8 @@ class Report:
         dropped: entries that were left out, reason to count.
         scores_outside: detections whose score is no probability.
         first_outside: the first of them, for messages; empty where there is none.
+        out_of_frame: detections whose box reaches out of its frame, before any was cut.
+        unscored: detections that the file gives no score; they have 1.
     """
 
     format: str
@@ -33,6 +35,8 @@ class Report:
     dropped: Mapping[str, int]
     scores_outside: int = 0
     first_outside: str = ""
+    out_of_frame: int = 0
+    unscored: int = 0
 
 
 class Faults:

@@ -1,11 +1,13 @@
 """MOTChallenge text: a folder with one ``VIDEO.txt`` a video, or one such file.
 
 Frames are counted from 1. Boxes are left, top, width, height: our inclusive ends are ``left + width - 1``.
+The challenge's own layouts are read too: ``VIDEO/det/det.txt``, and truth as ``VIDEO/gt/gt.txt``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,11 @@ from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_nu
 from ovvol_bench.types import Ints
 
 NAME = "mot"
-LAYOUT = Layout(("frame", "id", "left", "top", "width", "height", "conf"), most=10, comma=True)
-"""Up to three more columns, x, y and z: x is the class here, the others are not looked at."""
+LAYOUT = Layout(("frame", "id", "left", "top", "width", "height", "conf"), most=8, comma=True, more=True)
+"""An eighth column is the class; what follows, as y and z, or appearance features, is not looked at."""
+
+UNSCORED = -1
+"""In place of a score: the program gives none."""
 
 _FILE = 1 << 40
 """Between the entry numbers of two files; more than a file has lines."""
@@ -35,18 +40,23 @@ _FILE = 1 << 40
 def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
     """Read lines ``frame,id,left,top,width,height,conf[,x,y,z]``; x is the class's number, -1 for none.
 
-    A file is of the video that it is named after: by its path in the folder, or by its name alone.
+    A file is of the video that it is named after: by its path in the folder, or by its name alone. Without a
+    class a box is of the dataset's class, if that has a single one. ``conf`` -1 is no score; those boxes have
+    1. In ``gt.txt`` it says instead whether the challenge counts the line.
 
     Raises:
         DataError: naming the first line with a fault, see ``entries.detections_from``; a line of a file of no
-            video, or of a second file of one, is such a line.
+            video, or of a second file of one, is such a line; or a video that has no file.
     """
     files = _files(path)
     faults = Faults(lambda at: f"{files[at // _FILE]}, line {at % _FILE}", on_error)
     tables = [read_numbers(file, LAYOUT, faults, number * _FILE) for number, file in enumerate(files)]
     table = np.concatenate([each for each, _, _ in tables])
     rows = Rows(np.concatenate([at for _, at, _ in tables]), faults)
-    video = _known_videos(rows, content, path, files)
+    video = _known_videos(rows, content, path, files, on_error)
+    conf, of_truth = table[:, 6], np.array([file.name == "gt.txt" for file in files])[rows.at // _FILE]
+    rows.leave_out(of_truth & (conf == 0), "line of gt.txt that the challenge doesn't count (conf 0)")
+    unscored = ~of_truth & (conf == UNSCORED)
     index = whole(rows, table, 0, "frame") - 1
     classes = np.where(np.isnan(table[:, 7]), NO_CLASS, table[:, 7])[:, None]
     boxes = table[:, 2:6].copy()
@@ -55,11 +65,18 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
         rows,
         known_positions(rows, content, np.maximum(video, 0), index),
         boxes,
-        known_classes(rows, content, whole(rows, classes, 0, "class (column x)")),
-        table[:, 6],
+        known_classes(rows, content, _only_class(content, whole(rows, classes, 0, "class (column x)"))),
+        np.where(unscored, 1.0, conf),
         whole(rows, table, 1, "id"),
     )
-    return detections_from(entries, content, NAME, sum(lines for _, _, lines in tables))
+    found, report = detections_from(entries, content, NAME, sum(lines for _, _, lines in tables))
+    return found, replace(report, unscored=int((unscored & rows.good).sum()))
+
+
+def _only_class(content: Content, numbers: Ints) -> Ints:
+    """(E,) numbers of classes; that of a dataset's single class in place of none."""
+    single = next((number for number, each in content.ids.classes.items() if each == 1), NO_CLASS)
+    return np.where((numbers == NO_CLASS) & (content.classes == 1), single, numbers)
 
 
 def write(detections: Detections, content: Content, path: Path) -> None:
@@ -98,13 +115,13 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _known_videos(rows: Rows, content: Content, path: Path, files: list[Path]) -> Ints:
-    """(E,) the video of each entry; files of no video, and the second file of one, are refused."""
+def _known_videos(rows: Rows, content: Content, path: Path, files: list[Path], on_error: OnError) -> Ints:
+    """(E,) the video of each entry; files of no video, the second file of one, and a lack are refused."""
     known = dict.fromkeys(content.ids.videos.values(), IN_NO_CLIP) | content.frames.video_row
     last_parts = Counter(Path(name).name for name in known)
     known |= {Path(name).name: row for name, row in known.items() if last_parts[Path(name).name] == 1}
     root = path if path.is_dir() else path.parent
-    names = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    names = [_named_after(file.relative_to(root)) for file in files]
     found = np.array([known.get(name, known.get(Path(name).name, UNKNOWN)) for name in names])
     of_entry = rows.at // _FILE
     refuse_unknown(
@@ -119,4 +136,20 @@ def _known_videos(rows: Rows, content: Content, path: Path, files: list[Path]) -
         "repeated video",
         lambda row: f"a second file of video '{content.frames.videos[found[of_entry[row]]]}'; expected one",
     )
+    lacking = sorted(set(range(len(content.frames.videos))) - set(found.tolist()))
+    if lacking and on_error == "fail":
+        raise DataError(
+            f"{path}: no file of video '{content.frames.videos[lacking[0]]}' ({len(lacking)} of "
+            f"{len(content.frames.videos)} videos have none); expected one for each, an empty one where "
+            "nothing was found. Add it, or score such videos as empty with --on-error skip"
+        )
+    if lacking:
+        rows.faults.leave_out("video without a file", len(lacking))
     return found[of_entry]
+
+
+def _named_after(path: Path) -> str:
+    """The video of a file, by its path in the folder; ``VIDEO/gt/gt.txt`` is the challenge's."""
+    inner = (path.parent.name, path.stem)
+    own = path.parent.parent if inner in (("gt", "gt"), ("det", "det")) else path.with_suffix("")
+    return own.as_posix()

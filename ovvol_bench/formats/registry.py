@@ -111,7 +111,10 @@ def _file(path: Path) -> str | None:
     first = head.split("\n", 1)[0]
     if first.count(",") >= len(mot.LAYOUT.names) - 1:
         return mot.NAME
-    return vid_devkit.NAME if len(first.split()) == len(vid_devkit.LAYOUT.names) else None
+    columns = len(first.split())
+    if columns == len(vid_devkit.LAYOUT.names):
+        return vid_devkit.NAME
+    return mot.NAME if columns > len(mot.LAYOUT.names) else None
 
 
 def _json(head: str) -> str | None:

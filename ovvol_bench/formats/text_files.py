@@ -23,13 +23,25 @@ class Layout:
 
     Attributes:
         names: of the columns that it must have.
-        most: columns that it may have.
-        comma: whether numbers stand between commas, or else between blanks.
+        most: columns that are read.
+        comma: whether numbers stand between commas, or in files without any between blanks; or else
+            between blanks.
+        more: whether further columns may follow, of anything.
     """
 
     names: tuple[str, ...]
     most: int
     comma: bool = False
+    more: bool = False
+
+    def parts(self, line: str) -> list[str]:
+        """The columns of a line that are read; a separator at its end adds none."""
+        parts = line.rstrip().rstrip(",").split(",") if self.comma and "," in line else line.split()
+        return parts[: self.most] if self.more else parts
+
+    def fits(self, columns: int) -> bool:
+        """Whether a line may have so many."""
+        return len(self.names) <= columns <= self.most
 
 
 def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> tuple[Doubles, Ints, int]:
@@ -84,17 +96,20 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
 
     try:
         with path.open("rb") as file:
-            columns = len(_parts(file.readline().decode(), layout))
+            line = file.readline().decode()
+        columns = len(layout.parts(line))
+        if columns != len(line.split(",") if "," in line else line.split()):
+            return None
         names = list(map(str, range(columns)))
         table = csv.read_csv(
             path,
             csv.ReadOptions(column_names=names),
-            csv.ParseOptions(delimiter="," if layout.comma else " ", ignore_empty_lines=False),
+            csv.ParseOptions(delimiter=_separator(line), ignore_empty_lines=False),
             csv.ConvertOptions(column_types=dict.fromkeys(names, float64()), null_values=[]),
         )
     except (ArrowInvalid, ValueError, OSError):
         return None
-    if not len(layout.names) <= columns <= layout.most:
+    if not layout.fits(columns):
         return None
     numbers = np.full((len(table), layout.most), np.nan)
     for place, column in enumerate(table.columns):
@@ -110,7 +125,8 @@ def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tup
     parsed = [(number, _numbers(line, layout)) for number, line in enumerate(lines, 1) if line.strip()]
     bad = [number for number, numbers in parsed if numbers is None]
     if bad:
-        what = f"'{lines[bad[0] - 1][:100]}'; expected {len(layout.names)} to {layout.most} numbers"
+        most = "or more" if layout.more else f"to {layout.most}"
+        what = f"'{lines[bad[0] - 1][:100]}'; expected {len(layout.names)} {most} numbers"
         form = ("," if layout.comma else " ").join(layout.names)
         faults.found("malformed entry", first + np.array(bad), f"{what}, {form}")
     good = [(number, numbers) for number, numbers in parsed if numbers is not None]
@@ -120,13 +136,13 @@ def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tup
 
 def _numbers(line: str, layout: Layout) -> list[float] | None:
     try:
-        numbers = [float(part) for part in _parts(line, layout)]
+        numbers = [float(part) for part in layout.parts(line)]
     except ValueError:
         return None
-    if not len(layout.names) <= len(numbers) <= layout.most:
+    if not layout.fits(len(numbers)):
         return None
     return numbers + [float("nan")] * (layout.most - len(numbers))
 
 
-def _parts(line: str, layout: Layout) -> list[str]:
-    return line.split("," if layout.comma else None)
+def _separator(line: str) -> str:
+    return next((mark for mark in (",", "\t") if mark in line), " ")

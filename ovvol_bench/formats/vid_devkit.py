@@ -47,6 +47,6 @@ def write(detections: Detections, content: Content, path: Path) -> None:
         content.frame_numbers[detections.frame],
         content.class_numbers[detections.class_ids],
         detections.scores,
-        *detections.boxes.T,
+        *detections.boxes.astype(np.float64).T,
     )
     write_numbers(path, columns, " ")

@@ -288,7 +288,7 @@ def _results(detections: Detections, settings: CocoSettings) -> Doubles | list[d
     ]
 
 
-def corner_and_size(boxes: Floats) -> Doubles:
+def corner_and_size(boxes: Floats | Doubles) -> Doubles:
     """(N, 4) x, y, width, height of boxes whose ends are inclusive."""
     low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
     corners: Doubles = np.concatenate([low, high - low + 1], axis=1)

@@ -215,7 +215,7 @@ def detection_columns(detections: Detections, table: TruthTable, protocol: Proto
     columns = Columns(
         protocol=protocol,
         box_counts=detections.counts,
-        boxes=_scaled(detections.boxes, scales[detections.frame]),
+        boxes=_scaled(detections.boxes.astype(np.float32), scales[detections.frame]),
         scores=ScoreList(detections.class_ids, detections.scores, detections.classes),
         truth=_truth(table, scales, protocol),
     )

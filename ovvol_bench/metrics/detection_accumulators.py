@@ -82,7 +82,7 @@ class Tracking(DetectionMetric):
         compared, parts = self.compared, [""]
         parts += ["agnostic"] if compared.class_agnostic else []
         parts += ["classes"] if compared.average == "classes" else []
-        parts += [f"min{compared.min_score:g}"] if compared.min_score > 0 else []
+        parts += [f"min{compared.min_score:g}"] if compared.min_score is not None else []
         parts += [f"iou{round(100 * compared.iou_threshold)}"] if compared.iou_threshold != 0.5 else []
         return tracking_values(detections, table, compared, self.numbers, "_".join(parts))
 

@@ -105,7 +105,8 @@ def _pairs(
     """The tracks to join at one place."""
     from scipy.optimize import linear_sum_assignment
 
-    iou = box_iou(detections.boxes[spans.last[before]], detections.boxes[spans.first[after]], offset=1)
+    boxes = detections.boxes.astype(np.float32)
+    iou = box_iou(boxes[spans.last[before]], boxes[spans.first[after]], offset=1)
     same = spans.class_ids[before][:, None] == spans.class_ids[after]
     iou = np.where(same & (iou >= iou_threshold), iou, 0)
     rows, columns = linear_sum_assignment(iou, maximize=True)

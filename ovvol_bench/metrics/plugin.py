@@ -224,7 +224,7 @@ def build_tracking(
     iou_type: IouType = "box",
     unit: Literal["clip", "video"] = "clip",
     class_agnostic: bool = False,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     iou_threshold: float = 0.5,
     average: Literal["detections", "classes"] = "detections",
 ) -> Metric:
@@ -242,7 +242,7 @@ def build_id_switches(
     iou_type: IouType = "box",
     unit: Literal["clip", "video"] = "clip",
     class_agnostic: bool = False,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     iou_threshold: float = 0.5,
 ) -> Metric:
     """Identity switches."""

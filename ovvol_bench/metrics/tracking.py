@@ -59,7 +59,7 @@ class TrackingSettings:
         iou_type: boxes or masks.
         unit: whether tracks live in a clip or in a whole video.
         class_agnostic: whether a track may follow an object of another class.
-        min_score: detections of a lower score are left out.
+        min_score: detections of a lower score are left out; None: all count, as in trackeval.
         iou_threshold: at which a detection meets an object, for IDF1, MOTA and switches.
         average: over all detections at once, or over the classes.
     """
@@ -67,7 +67,7 @@ class TrackingSettings:
     iou_type: IouType = "box"
     unit: Unit = "clip"
     class_agnostic: bool = False
-    min_score: float = 0.0
+    min_score: float | None = None
     iou_threshold: float = 0.5
     average: Average = "detections"
 
@@ -186,9 +186,9 @@ def tracking_values(
     check_installed("trackeval", "tracking", "tracking")
     check_boxes(detections)
     check_classes(table.classes, detections.classes)
-    enough = (detections.scores >= settings.min_score) & (
-        (detections.class_ids > 0) | settings.class_agnostic
-    )
+    enough = (detections.class_ids > 0) | settings.class_agnostic
+    if settings.min_score is not None:
+        enough &= detections.scores >= settings.min_score
     kept = detections.keep(enough)
     scene = Scene.of(kept, table, settings)
     metrics = _metrics({FIELDS[name][0] for name in numbers}, settings.iou_threshold)

@@ -241,7 +241,7 @@ def samples_of(table: TruthTable, unit: Unit) -> Ints:
     return np.repeat(np.array([numbers[name] for name in names], np.int64), table.frame_counts)
 
 
-def _box_areas(boxes: Floats) -> Doubles:
+def _box_areas(boxes: Floats | Doubles) -> Doubles:
     areas: Doubles = corner_and_size(boxes)[:, 2:].prod(axis=1)
     return areas
 

@@ -113,7 +113,9 @@ def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[st
         lacks["tracks"] = f"{name} has boxes without a track"
     if found.masks is None:
         lacks["masks"] = f"{name} has none"
-    if report.scores_outside:
+    if report.unscored:
+        lacks["probabilities"] = f"{name} gives {report.unscored} detections no score (conf -1)"
+    elif report.scores_outside:
         others = f" ({report.scores_outside} such entries)" if report.scores_outside > 1 else ""
         lacks["probabilities"] = f"expected scores between 0 and 1; {report.first_outside}{others}"
     return lacks

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset
-from ovvol_bench.detections import Frames, in_order
+from ovvol_bench.detections import in_order
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.faults import OnError
 from ovvol_bench.formats.registry import detect, format_of
@@ -121,7 +121,7 @@ def _score_detections(
     source: Source, dataset: Dataset, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
 ) -> _Scored:
     form = format_of(source.format) if source.format else detect(source.path)
-    content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
+    content = Content.of_clips(dataset, infos)
     detections, report = form.read(source.path, content, source.on_error)
     found = fit({**lacks_of_detections(detections, report, str(source.path)), **lacks})
     values = evaluate_detections(detections, in_order(infos), found.metrics)
@@ -130,6 +130,8 @@ def _score_detections(
         "frames_with_detections": int((detections.counts > 0).sum()),
         "detections": len(detections),
         "entries": report.entries,
+        "unscored": report.unscored,
+        "out_of_frame": report.out_of_frame,
         "skipped": dict(report.dropped),
     }
     return _Scored(form.name, coverage, {key: asdict(value) for key, value in values.items()}, found.left_out)

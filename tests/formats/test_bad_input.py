@@ -1,6 +1,7 @@
 """What is wrong with a file: one message with its place and how many; or left out and counted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from formats.samples import CONTENT
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.registry import detect
 from ovvol_bench.masks import RleMasks
 
 BOX = {"image_id": 10, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}
@@ -46,7 +49,7 @@ def self_described(annotations):
 
 TRACK = {"video_id": 7, "category_id": 4, "score": 0.5, "segmentations": [run_lengths(), None, None]}
 COCO, COCO_VID = of_json(coco), of_json(coco_vid, self_described)
-YOUTUBE, DEVKIT, MOT = of_json(youtube_vis), of_text(vid_devkit), of_text(mot)
+YOUTUBE, DEVKIT = of_json(youtube_vis), of_text(vid_devkit)
 
 CASES = {
     "coco frame": (COCO, [BOX, BOX | {"image_id": 99}], "entry 1: unknown frame number 99", "unknown frame"),
@@ -57,12 +60,6 @@ CASES = {
         "unknown class",
     ),
     "coco inverted": (COCO, [BOX | {"bbox": [5, 2, -3, 4]}], "expected x1 <= x2", "inverted box"),
-    "coco outside": (
-        COCO,
-        [BOX | {"bbox": [5, 2, 30, 4]}],
-        "reaches out of its frame of 20 x 12",
-        "box outside the frame",
-    ),
     "coco NaN": (COCO, [BOX | {"score": float("nan")}], "expected finite numbers", "not a number"),
     "coco NaN box": (
         COCO,
@@ -129,7 +126,6 @@ CASES = {
     "devkit NaN": (DEVKIT, ["10 4 nan 1 2 3 4"], "expected finite numbers", "not a number"),
     "devkit short": (DEVKIT, ["10 4 0.5 1 2 3 4", "10 4 0.5"], "line 2: '10 4 0.5'", "malformed entry"),
     "devkit words": (DEVKIT, ["10 cat 0.5 1 2 3 4"], "expected 7 to 7 numbers", "malformed entry"),
-    "mot video": (MOT, ["1,1,1,2,3,4,0.5"], "line 1: unknown video", "unknown video"),
 }
 
 
@@ -212,10 +208,50 @@ def test_two_mot_files_of_one_video(tmp_path):
     assert (len(found), dict(report.dropped)) == (2, {"repeated video": 1})
 
 
+def test_a_mot_file_of_no_video(tmp_path):
+    for name in ("first", "second", "fourth"):
+        (tmp_path / f"{name}.txt").write_text("1,1,1,2,3,4,0.5\n")
+    with pytest.raises(DataError, match=r"fourth.txt, line 1: unknown video"):
+        mot.read(tmp_path, CONTENT)
+    found, report = mot.read(tmp_path, CONTENT, "skip")
+    assert (len(found), dict(report.dropped)) == (2, {"unknown video": 1})
+
+
+def test_a_video_without_a_mot_file(tmp_path):
+    (tmp_path / "first.txt").write_text("1,1,1,2,3,4,0.5\n")
+    with pytest.raises(DataError, match=r"no file of video 'second' \(1 of 2 videos have none\)"):
+        mot.read(tmp_path, CONTENT)
+    found, report = mot.read(tmp_path, CONTENT, "skip")
+    assert (len(found), dict(report.dropped)) == (1, {"video without a file": 1})
+    (tmp_path / "second.txt").touch()
+    assert not mot.read(tmp_path, CONTENT)[1].dropped
+
+
+BEYOND = BOX | {"bbox": [15, -3, 10, 8.5]}
+
+
+def test_boxes_out_of_the_frame_are_kept_cut_or_refused(tmp_path):
+    path = tmp_path / "file"
+    for rule, box in (("keep", [15, -3, 24, 4.5]), ("clip", [15, 0, 19, 4.5])):
+        found, report = COCO(path, [BOX, BEYOND]).read(path, replace(CONTENT, out_of_frame=rule))
+        assert (found.boxes[1].tolist(), report.out_of_frame) == (box, 1)
+    strict = replace(CONTENT, out_of_frame="refuse")
+    with pytest.raises(DataError, match=r"entry 1: box .* reaches out of its frame of 20 x 12"):
+        coco.read(path, strict)
+    assert coco.read(path, strict, "skip")[1].dropped == {"box outside the frame": 1}
+
+
+def test_a_box_of_which_cutting_leaves_nothing_is_counted(tmp_path):
+    path = tmp_path / "file"
+    module = COCO(path, [BOX, BOX | {"bbox": [40, 2, 3, 4]}])
+    found, report = module.read(path, replace(CONTENT, out_of_frame="clip"))
+    assert (len(found), report.dropped) == (1, {"box wholly outside the frame": 1})
+
+
 def test_a_mot_line_is_named_with_its_file(tmp_path):
     (tmp_path / "first.txt").write_text("1,1,1,2,3,4,0.5\n")
     (tmp_path / "second.txt").write_text("1,1,1,2,3,4,0.5\n\n3,1,1,2,3,4,0.5,-1,-1,-1\n4,1,1,1\n")
-    with pytest.raises(DataError, match=r"second.txt, line 4: '4,1,1,1'; expected 7 to 10 numbers"):
+    with pytest.raises(DataError, match=r"second.txt, line 4: '4,1,1,1'; expected 7 or more numbers"):
         mot.read(tmp_path, CONTENT)
     found, report = mot.read(tmp_path, CONTENT, "skip")
     assert (len(found), dict(report.dropped)) == (2, {"malformed entry": 1, "frame in no clip": 1})
@@ -286,13 +322,59 @@ def test_blanks_may_be_of_any_kind(tmp_path, text):
     assert (found.boxes.tolist(), found.scores.tolist(), report.entries) == ([[1, 2, 3, 4]], [0.5], 1)
 
 
-@pytest.mark.parametrize("line", ["1,3,1,2,5,5,0.5", "1,3,1,2,5,5,0.5,-1,-1,-1", "1,3,1,2,5,5,0.5,6,0.9,-1"])
-def test_mot_columns_behind_the_score_are_optional(tmp_path, line):
-    path = tmp_path / "first.txt"
-    path.write_text(f"{line}\n")
-    found, _ = mot.read(path, CONTENT)
+def of_mot(folder, text, content=CONTENT):
+    """A file of the first video; the second has an empty one."""
+    (folder / "second.txt").touch()
+    (folder / "first.txt").write_text(text)
+    return mot.read(folder, content)
+
+
+@pytest.mark.parametrize(
+    ("line", "class_id"),
+    [
+        ("1,3,1,2,5,5,0.5", 0),
+        ("1,3,1,2,5,5,0.5,-1,-1,-1", 0),
+        ("1,3,1,2,5,5,0.5,6,0.9,-1", 2),
+        ("1, 3, 1, 2, 5, 5, 0.5, 6,", 2),
+        ("1.0,3.0,1,2,5,5,0.5,-1,-1,-1,0.25,0.125,0.5", 0),
+        ("1 3 1 2 5 5 0.5 6 0.9 -1", 2),
+        ("1\t3\t1\t2\t5\t5\t0.5\t6", 2),
+        ("\n1  3 1 2 5 5 0.5\r", 0),
+    ],
+)
+def test_mot_lines_as_programs_write_them(tmp_path, line, class_id):
+    found, report = of_mot(tmp_path, f"{line}\n")
     assert found.boxes.tolist() == [[1, 2, 5, 6]]
-    assert found.class_ids.tolist() == [2 if ",6," in line else 0]
+    assert (found.class_ids.tolist(), found.scores.tolist()) == ([class_id], [0.5])
+    assert (report.entries, report.unscored) == (1, 0)
+
+
+@pytest.mark.parametrize("line", ["1,3,1,2,5,5,1", "1 3 1 2 5 5 1 -1 -1 -1", "1\t3\t1\t2\t5\t5\t1\t-1"])
+def test_mot_lines_are_told_from_the_devkits(tmp_path, line):
+    (tmp_path / "first.txt").write_text(line)
+    assert detect(tmp_path / "first.txt").name == mot.NAME
+
+
+def test_a_mot_confidence_of_minus_one_is_no_score(tmp_path):
+    found, report = of_mot(tmp_path, "1,3,1,2,5,5,-1,-1,-1,-1\n1,4,1,2,5,5,-0.5\n")
+    assert found.scores.tolist() == [1, -0.5]
+    assert (report.unscored, report.scores_outside) == (1, 1)
+
+
+def test_boxes_without_a_class_are_of_the_only_one(tmp_path):
+    single = Content(CONTENT.frames, replace(CONTENT.ids, classes={7: 1}), ("none", "person"))
+    found, _ = of_mot(tmp_path, "1,3,1,2,5,5,1,-1,-1,-1\n1,4,1,2,5,5,1,7,1\n", single)
+    assert found.class_ids.tolist() == [1, 1]
+
+
+def test_the_challenges_own_truth_says_which_lines_count(tmp_path):
+    for video, lines in (("first", "1,3,1,2,5,5,1,6,0.4\n1,4,1,2,5,5,0,6,1\n"), ("second", "")):
+        path = tmp_path / video / "gt" / "gt.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text(lines)
+    found, report = mot.read(tmp_path, CONTENT)
+    assert (found.tracks.tolist(), found.scores.tolist()) == ([3], [1])
+    assert sum(report.dropped.values()) == 1
 
 
 @pytest.mark.parametrize(

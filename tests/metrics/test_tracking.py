@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from tracked_scenes import CLASSES, FRAMES, HEIGHT, WIDTH, detections, detections_near, frame_truth, truth_of
 
+from ovvol_bench.benchmark import FileIds
 from ovvol_bench.detections import Frames
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.mot import read
 from ovvol_bench.metrics import evaluate_detections
 from ovvol_bench.metrics.detection_accumulators import IdSwitches, Tracking
 from ovvol_bench.metrics.tracking import TrackingSettings
-from ovvol_bench.types import ClipInfo
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 pytest.importorskip("trackeval", reason="the extra 'tracking' is not installed")
 NAMES = ("hota", "deta", "assa", "loca", "idf1", "mota")
@@ -59,16 +62,21 @@ def mot(box):
 
 def official(folder, infos, found, class_id):
     """trackeval's combined numbers of a class, by metric."""
+    write_mot(folder, infos, found, class_id)
+    return official_numbers(folder, len(found.frames.videos))
+
+
+def official_numbers(folder, videos):
+    """trackeval's combined numbers of the files in a folder, by metric."""
     import trackeval
 
-    write_mot(folder, infos, found, class_id)
     quiet = {"PRINT_CONFIG": False}
     data = trackeval.datasets.MotChallenge2DBox(
         {
             **quiet,
             "GT_FOLDER": str(folder / "gt"),
             "TRACKERS_FOLDER": str(folder / "trackers"),
-            "SEQ_INFO": {f"v{number}": 2 * FRAMES for number in range(len(found.frames.videos))},
+            "SEQ_INFO": {f"v{number}": 2 * FRAMES for number in range(videos)},
             "SKIP_SPLIT_FOL": True,
             "DO_PREPROC": False,
         }
@@ -121,6 +129,39 @@ def test_numbers_are_those_of_trackeval_on_files(tmp_path, capsys, seed):
     assert expected["id_switches"] > 0
     for name, value in expected.items():
         assert ours[f"{name}_video_agnostic"].value == pytest.approx(value, abs=1e-12), name
+
+
+@pytest.mark.parametrize(("seed", "conf"), [(0, "-1"), (1, "-1"), (2, "-0.25"), (3, "0.5")])
+def test_raw_files_out_of_the_frame_and_unscored_give_trackevals_numbers(tmp_path, seed, conf):
+    """Boxes with two decimals, beyond all edges, without class; trackeval reads the same files."""
+    rng = np.random.default_rng(seed)
+    infos, videos = [], 3
+    for number in range(videos):
+        gt, raw, truth = [], [], []
+        for frame in range(8):
+            boxes = np.stack([rng.integers(-6, WIDTH, 3), rng.integers(-6, HEIGHT, 3)], 1)
+            boxes = np.concatenate([boxes, boxes + rng.integers(3, 12, (3, 2))], 1)
+            flags = np.zeros(3, np.bool_)
+            columns = (boxes.astype(np.float32), np.ones(3, np.int64), np.arange(3), flags, flags)
+            truth.append(FrameTruth(*columns, np.ones(3, np.float32)))
+            gt += [f"{frame + 1},{track + 1},{mot(box)},1,1,1" for track, box in enumerate(boxes)]
+            for track, box in enumerate(boxes[: rng.integers(1, 4)]):
+                x, y, x2, y2 = np.round(box + rng.normal(0, 1, 4) * (1, 1, 0, 0), 2)
+                other = track + 1 + 3 * (rng.random() < 0.2)
+                size = f"{max(x2 - x + 1, 1):.2f},{max(y2 - y + 1, 1):.2f}"
+                raw.append(f"{frame + 1},{other},{x},{y},{size},{conf},-1,-1,-1")
+        for path, lines in ((f"gt/v{number}/gt/gt.txt", gt), (f"trackers/ours/data/v{number}.txt", raw)):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text("\n".join(lines))
+        infos.append(ClipInfo(f"v{number}-0", f"v{number}", tuple(range(8)), (HEIGHT, WIDTH), tuple(truth)))
+    content = Content(Frames.of(infos), FileIds({}, {}, {1: 1}), ("none", "pedestrian"))
+    found, report = read(tmp_path / "trackers/ours/data", content)
+    assert report.out_of_frame > 0
+    assert bool(report.unscored) == (conf == "-1")
+    ours = scored(found, infos)
+    for name, value in numbers(official_numbers(tmp_path, videos)).items():
+        assert 0 < abs(value) != 1
+        assert ours[f"{name}_video"].value == pytest.approx(value, abs=1e-12), name
 
 
 @pytest.mark.parametrize("seed", range(2))
