@@ -97,15 +97,15 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
     try:
         with path.open("rb") as file:
             line = file.readline().decode()
-        columns = len(layout.parts(line))
-        if columns != len(line.split(",") if "," in line else line.split()):
-            return None
-        names = list(map(str, range(columns)))
+        columns, separator = len(layout.parts(line)), _separator(line)
+        names = list(map(str, range(len(line.split(separator)))))
         table = csv.read_csv(
             path,
             csv.ReadOptions(column_names=names),
-            csv.ParseOptions(delimiter=_separator(line), ignore_empty_lines=False),
-            csv.ConvertOptions(column_types=dict.fromkeys(names, float64()), null_values=[]),
+            csv.ParseOptions(delimiter=separator, ignore_empty_lines=False),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, float64()), null_values=[], include_columns=names[:columns]
+            ),
         )
     except (ArrowInvalid, ValueError, OSError):
         return None
