@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -243,41 +243,36 @@ def inspect(
     It ends at the first mistake; 'data check' looks for them all in an ILSVRC-VID tree.
     """
     options = {name.removesuffix("_file"): value for name, value in given.items() if value is not None}
-    if dataset == VID:
-        _inspect_tree(path, options)
-        return
+    if others := sorted(settings.keys() - {"dataset"}):
+        raise SettingError(
+            f"-o {others[0]}: only settings of the dataset count here, as -o dataset.split=train."
+        )
+    set_twice = sorted({"path", *options} & settings.get("dataset", {}).keys())
+    if set_twice:
+        raise SettingError(f"-o dataset.{set_twice[0]}: given as PATH or an option as well. Give it once.")
     options |= {"path": path, **settings.get("dataset", {})}
     _inspect_indexed(dataset, registry_from(context).build("dataset", dataset, options))
 
 
 def _inspect_indexed(name: str, dataset: Dataset) -> None:
+    from ovvol_bench.data.imagenet_vid import ImageNetVid
     from ovvol_bench.data.indexed import IndexedVideos
     from ovvol_bench.data.truth_index import describe
 
     if not isinstance(dataset, IndexedVideos):
         raise SettingError(f"dataset '{name}' has no index to look into: its clips are read one by one.")
     words = dataset.vocabulary
+    if isinstance(dataset, ImageNetVid):
+        listed = dataset.listed
+        source = (
+            "none, all folders are read" if listed.source is None else f"{listed.source} ({listed.layout})"
+        )
+        click.echo(f"split {dataset.split}, list: {source}")
     truth = "" if dataset.annotated else ", without truth"
     click.echo(f"dataset {name}, vocabulary '{words.name}' of {len(words.classes)} classes{truth}")
     rows = {**describe(dataset.index, words), "clips": len(dataset)}
     rows |= {f"left out: {reason}": count for reason, count in dataset.skipped.items()}
     echo_table([{"what": what, "count": count} for what, count in rows.items()])
-
-
-def _inspect_tree(path: Path, options: Mapping[str, Any]) -> None:
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.truth_index import describe
-    from ovvol_bench.data.vid_index import find_frames, load_index
-    from ovvol_bench.data.vid_tree import find_tree, read_videos
-    from ovvol_bench.naming.vocabulary import load_vocabulary
-
-    split = options.get("split", "val")
-    tree, words = find_tree(path, split), load_vocabulary(options.get("vocabulary", VID))
-    listed = read_videos(tree, options.get("list"))
-    index = load_index(tree, find_frames(tree, listed.videos), words, cache_folder(options.get("cache")))
-    source = "none, all folders are read" if listed.source is None else f"{listed.source} ({listed.layout})"
-    click.echo(f"split {split}, list: {source}")
-    echo_table([{"what": what, "count": count} for what, count in describe(index, words).items()])
 
 
 @command.command()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from xml.etree import ElementTree
 
 from ovvol_bench.data.findings import Findings, Kind
 from ovvol_bench.data.jpeg import read_header
@@ -19,20 +18,20 @@ from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
 from ovvol_bench.data.processes import in_processes
 from ovvol_bench.data.transforms import Size
-from ovvol_bench.data.vid_annotations import Parsed, parse_any, parse_usual
+from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
 from ovvol_bench.data.vid_tree import (
     ANNOTATION_SUFFIX,
-    FRAME_SUFFIX,
     VidTree,
     annotation_folders,
-    file_numbers,
     find_tree,
+    list_names,
+    numbers_in,
     read_videos,
     video_folders,
 )
 from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
-from ovvol_bench.files import read_text
+from ovvol_bench.files import read_text, require_file
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.progress import with_progress
 
@@ -98,10 +97,10 @@ class _VideoJob:
     annotated: bool
 
     def frame(self, number: int) -> str:
-        return f"{self.name}/{number:06d}{FRAME_SUFFIX}"
+        return f"{self.name}/{number:0{self.tree.digits}d}{self.tree.suffix}"
 
     def annotation(self, number: int) -> str:
-        return f"{self.name}/{number:06d}{ANNOTATION_SUFFIX}"
+        return f"{self.name}/{number:0{self.tree.digits}d}{ANNOTATION_SUFFIX}"
 
 
 def check_tree(
@@ -112,10 +111,8 @@ def check_tree(
     numbers = {video.name: video.numbers or () for video in listed.videos}
     there = {*video_folders(tree, with_empty=True), *annotation_folders(tree)}
     annotated = tree.split != _WITHOUT_TRUTH or (tree.annotations / tree.split).is_dir()
-    jobs = [
-        _VideoJob(tree, name, numbers.get(name, ()), vocabulary.id_of_code, annotated)
-        for name in sorted(there)
-    ]
+    ids = class_ids(vocabulary)
+    jobs = [_VideoJob(tree, name, numbers.get(name, ()), ids, annotated) for name in sorted(there)]
     findings = Findings()
     findings.add(Kind.NOT_THERE, (name for name in numbers if name not in there))
     _include_all(findings, _check_video, jobs, workers)
@@ -133,7 +130,10 @@ def _include_all(
 
 def _check_video(job: _VideoJob) -> tuple[str, Findings]:
     findings = Findings()
-    frames = sorted(file_numbers(job.tree.frames / job.name, FRAME_SUFFIX))
+    names = list_names(job.tree.frames / job.name)
+    frames = sorted(numbers_in(names, job.tree.suffix, job.tree.digits))
+    others = job.tree.other_images(names, len(frames))
+    findings.add(Kind.OTHER_NAME, (f"{job.name}/{name}" for name in others))
     findings.counts.update(videos=bool(frames), frames=len(frames))
     if not frames:
         findings.add(Kind.NO_FRAMES, [job.name])
@@ -169,22 +169,22 @@ def _check_annotations(
     job: _VideoJob, frames: Sequence[int], sizes: Mapping[int, Size], findings: Findings
 ) -> None:
     folder = job.tree.annotations / job.name
-    numbers = sorted(file_numbers(folder, ANNOTATION_SUFFIX))
+    numbers = sorted(numbers_in(list_names(folder), ANNOTATION_SUFFIX, job.tree.digits))
     findings.counts["annotations"] += len(numbers)
     findings.add(Kind.NO_ANNOTATION, map(job.frame, sorted(set(frames) - set(numbers))))
     findings.add(Kind.NO_FRAME, map(job.annotation, sorted(set(numbers) - set(frames))))
     for number in numbers:
         where = job.annotation(number)
         try:
-            text = (job.tree.annotations / where).read_bytes()
+            text = require_file(job.tree.annotations / where).read_bytes()
             parsed = parse_usual(text, job.class_ids) or parse_any(text, job.class_ids)
-        except (OSError, ElementTree.ParseError, ValueError) as error:
+        except (OSError, *MALFORMED) as error:
             findings.add(Kind.BAD_ANNOTATION, [f"{where}: {error}"])
             continue
         _check_truth(parsed, sizes.get(number), where, findings)
         if any(row[0] == 0 for row in parsed[1]):
             names = (name.decode(errors="replace") for name in _NAME.findall(text))
-            unknown = (name for name in names if name not in job.class_ids)
+            unknown = (name for name in names if not class_id(name, job.class_ids))
             findings.add(Kind.UNKNOWN_CLASS, (f"{where}: {name}" for name in unknown))
 
 

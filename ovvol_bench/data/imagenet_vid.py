@@ -17,7 +17,7 @@ from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.vid_frames import open_folder_videos
 from ovvol_bench.data.vid_index import find_frames, load_index
-from ovvol_bench.data.vid_tree import VidTree, read_videos
+from ovvol_bench.data.vid_tree import VideoList, VidTree, read_videos
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.naming.vocabulary import Vocabulary
 
@@ -53,6 +53,16 @@ class ImageNetVid(IndexedVideos):
         self._source = source
         self._tree = source.tree
 
+    @property
+    def split(self) -> str:
+        """Name of the folder of videos."""
+        return self._tree.split
+
+    @cached_property
+    def listed(self) -> VideoList:
+        """Videos and frames to read, from the list or from the folders."""
+        return read_videos(self._tree, self._source.list_file)
+
     @cached_property
     def index(self) -> TruthIndex:  # type: ignore[override]  # read by others, set by nobody
         """Truth of all videos, from the cache or from the annotations.
@@ -61,7 +71,7 @@ class ImageNetVid(IndexedVideos):
             DataError: if the list, frames or annotations are missing or malformed.
         """
         source = self._source
-        videos = find_frames(source.tree, read_videos(source.tree, source.list_file).videos)
+        videos = find_frames(source.tree, self.listed.videos)
         index = load_index(source.tree, videos, self.vocabulary, source.cache)
         if source.motion is None:
             return index

@@ -17,6 +17,7 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
     path: Annotated[Path, Located],
     split: str = "val",
     list: Annotated[Path | None, Located] = None,
+    vocabulary: str = "imagenet-vid",
     classes: tuple[str, ...] | None = None,
     frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
@@ -35,7 +36,8 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
         path: folder with Data, Annotations and ImageSets; or with SPLIT.csv and the mp4s that it names.
         split: folder in Data/VID; or the name before .csv.
         list: text file, one video or one frame a line (layout is detected); none: the split's own, or all.
-        classes: names or WordNet ids to keep, separated by commas; none: all 30.
+        vocabulary: built-in name or a .yaml file, whose codes or names are those in the annotations' <name>.
+        classes: names or codes to keep, separated by commas; none: all.
         frames_per_clip: frames in a clip.
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         short_side: of resized frames, pixels.
@@ -50,9 +52,9 @@ def build_imagenet_vid(  # noqa: PLR0913 - settings
     from ovvol_bench.data.vid_tree import find_tree, tree_at
     from ovvol_bench.data.video_lists import prepared_videos
     from ovvol_bench.data.videos import Decoding, Videos
-    from ovvol_bench.naming.vocabulary import imagenet_vid
+    from ovvol_bench.naming.vocabulary import load_vocabulary
 
-    words, folder = restrict(imagenet_vid(), classes), cache_folder(cache)
+    words, folder = restrict(load_vocabulary(vocabulary), classes), cache_folder(cache)
     clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
     files = None if tree_at(path, split) else prepared_videos(path, split, list)
     if files is not None:

@@ -26,7 +26,7 @@ from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
 from ovvol_bench.data.processes import in_processes
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import target_size
-from ovvol_bench.data.vid_tree import FRAME_SUFFIX, VidTree, file_numbers
+from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
 from ovvol_bench.files import claimed, write_text
 
@@ -54,7 +54,7 @@ class Outcome:
 @dataclass(frozen=True)
 class _Job:
     name: str
-    frames: Path
+    tree: VidTree
     out: Path
     encoding: Encoding
     redo: bool
@@ -92,7 +92,7 @@ def prepare_videos(
             process is preparing there.
         DataError: if ``out`` can't be written to, or none of the videos can be prepared.
     """
-    jobs = [_Job(name, tree.frames / name, out, encoding, redo) for name in names]
+    jobs = [_Job(name, tree, out, encoding, redo) for name in names]
     with _disk_errors(out), _unfinished(out):
         report = _opened_report(out, tree.split, encoding, redo)
         outcomes: list[Outcome] = []
@@ -107,26 +107,26 @@ def prepare_videos(
 
 def _prepare(job: _Job) -> Outcome:
     try:
-        files = _frame_files(job.frames)
+        files = _frame_files(job.tree, job.name)
         kept = not job.redo and _is_finished(job, len(files))
         if not kept:
             _store(_encoded(files, job.encoding), job)
-    except DecodeError as error:
+    except DataError as error:
         return Outcome(job.name, 0, problem=str(error))
     return Outcome(job.name, len(files), kept)
 
 
-def _frame_files(folder: Path) -> list[Path]:
+def _frame_files(tree: VidTree, name: str) -> list[Path]:
     """All frames in order; positions in the video are to equal the numbers in the file names."""
-    numbers = sorted(file_numbers(folder, FRAME_SUFFIX))
+    folder, numbers = tree.frames / name, sorted(tree.frame_numbers(name))
     if not numbers:
-        raise DecodeError(f"{folder} holds no frames: expected 000000{FRAME_SUFFIX} and so on.")
+        raise DecodeError(f"{folder} holds no frames: expected {tree.frame(name, 0).name} and so on.")
     missing = numbers[-1] + 1 - len(numbers)
     if missing:
         raise DecodeError(
             f"{folder} lacks {missing} of the frames 0 to {numbers[-1]}. Extract the video again."
         )
-    return [folder / f"{number:06d}{FRAME_SUFFIX}" for number in numbers]
+    return [tree.frame(name, number) for number in numbers]
 
 
 def _is_finished(job: _Job, frames: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,6 +18,7 @@ import numpy as np
 
 from ovvol_bench.data.truth_rows import RawAnnotations
 from ovvol_bench.errors import DataError
+from ovvol_bench.naming.vocabulary import Vocabulary, spoken
 from ovvol_bench.progress import with_progress
 
 Job = tuple[Path, Sequence[int]]
@@ -36,20 +39,47 @@ _USUAL_FILE = re.compile(
     + rb""")*\s*</annotation>\s*""",
     re.VERBOSE,
 )
+MALFORMED = (ElementTree.ParseError, ValueError, LookupError, RecursionError)
+"""Errors of ``parse_any`` for what is no annotation."""
+
 _FILES_A_CHUNK = 2000
 _WORTH_PROCESSES = 20_000  # files; fewer are read in less time than processes take to start
 _MOST_PROCESSES = 8
 
 
+def class_ids(vocabulary: Vocabulary) -> dict[str, int]:
+    """Class ids by what a ``<name>`` may say: a code, or a name or synonym as ``class_id`` spells it."""
+    words = {
+        _spelled(word): number
+        for number, item in enumerate(vocabulary.classes, 1)
+        for word in (item.name, *item.synonyms)
+    }
+    return {**words, **vocabulary.id_of_code}
+
+
+def class_id(name: str, ids: Mapping[str, int]) -> int:
+    """Class id of a ``<name>``, as it is or in another spelling; 0 if there is none.
+
+    >>> class_id("Red_Panda", {"red panda": 3}), class_id("n02084071", {"n02084071": 9})
+    (3, 9)
+    """
+    return ids.get(name) or ids.get(_spelled(name), 0)
+
+
+def _spelled(name: str) -> str:
+    return spoken(name).casefold()
+
+
 def read_annotations(
-    jobs: Sequence[Job], class_ids: Mapping[str, int], processes: int | None = None
+    jobs: Sequence[Job], class_ids: Mapping[str, int], processes: int | None = None, digits: int = 6
 ) -> RawAnnotations:
     """Read all files, on several processes where there are many.
 
     Args:
         jobs: folders and numbers; at least one file in all.
-        class_ids: id of every name in the vocabulary, from 1.
+        class_ids: id of every name in the vocabulary, from 1, see ``class_ids``.
         processes: that read; None chooses by the number of files and processors.
+        digits: of the numbers in the files' names.
 
     Raises:
         DataError: if a file is missing or not a valid annotation; names the file.
@@ -57,7 +87,7 @@ def read_annotations(
     total = sum(len(numbers) for _, numbers in jobs)
     if processes is None:
         processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if total >= _WORTH_PROCESSES else 1
-    parts = _read_chunks(list(_chunks(jobs)), dict(class_ids), processes)
+    parts = _read_chunks(list(_chunks(jobs)), dict(class_ids), processes, digits)
     shown = with_progress(parts, total, "reading annotations", lambda part: len(part.sizes))
     return RawAnnotations.joined(list(shown))
 
@@ -70,9 +100,9 @@ def _chunks(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 
 
 def _read_chunks(
-    chunks: Sequence[list[Job]], class_ids: dict[str, int], processes: int
+    chunks: Sequence[list[Job]], class_ids: dict[str, int], processes: int, digits: int
 ) -> Iterator[RawAnnotations]:
-    read = partial(_read_chunk, class_ids=class_ids)
+    read = partial(_read_chunk, class_ids=class_ids, digits=digits)
     if processes == 1:
         yield from map(read, chunks)
         return
@@ -83,12 +113,12 @@ def _read_chunks(
             pool.shutdown(cancel_futures=True)
 
 
-def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int]) -> RawAnnotations:
+def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int], digits: int) -> RawAnnotations:
     sizes, counts, objects = [], [], []
     for folder, numbers in jobs:
         prefix = str(folder) + os.sep
         for number in numbers:
-            size, rows = _read_file(f"{prefix}{number:06d}.xml", class_ids)
+            size, rows = _read_file(f"{prefix}{number:0{digits}d}.xml", class_ids)
             sizes.append(size)
             counts.append(len(rows))
             objects += rows
@@ -101,13 +131,16 @@ def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int]) -> RawAnnotation
 
 def _read_file(path: str, class_ids: dict[str, int]) -> Parsed:
     try:
-        with open(path, "rb", 0) as file:  # noqa: PTH123 - a Path a file costs as much as parsing it
+        # A pipe or a device may be in the file's place: then reading would never end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as file:  # noqa: PTH123 - no path
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file")
             text = file.read()
     except OSError as error:
         raise DataError(f"Annotation {path} can't be read ({error.strerror}). Extract it again.") from error
     try:
         return parse_usual(text, class_ids) or parse_any(text, class_ids)
-    except (ElementTree.ParseError, ValueError) as error:
+    except MALFORMED as error:
         raise DataError(
             f"Annotation {path} is not valid ({error}): expected ILSVRC XML with name and bndbox of every "
             "object. Extract it again, or leave its frame out of the list."
@@ -124,7 +157,16 @@ def parse_usual(text: bytes, class_ids: Mapping[str, int]) -> Parsed | None:
     if whole is None:
         return None
     rows: list[tuple[float, ...]] = [
-        (class_ids.get(name.decode(), 0), int(x1), int(y1), int(x2), int(y2), int(track), int(occ), int(gen))
+        (
+            class_id(name.decode(), class_ids),
+            int(x1),
+            int(y1),
+            int(x2),
+            int(y2),
+            int(track),
+            int(occ),
+            int(gen),
+        )
         for track, name, x2, x1, y2, y1, occ, gen in _USUAL_OBJECT.findall(text)
     ]
     return (int(whole["height"]), int(whole["width"])), rows
@@ -146,8 +188,11 @@ def parse_any(text: bytes, class_ids: Mapping[str, int]) -> Parsed:
     """
     root = ElementTree.fromstring(text)  # noqa: S314 - expat limits entity expansion
     size = root.find("size")
-    height_width = (0, 0) if size is None else (int(_text(size, "height")), int(_text(size, "width")))
-    return height_width, [_row(item, class_ids) for item in root.iterfind("object")]
+    sides = () if size is None else (_whole(_text(size, side), 1_000_000) for side in ("height", "width"))
+    height, width = (*sides, 0, 0)[:2]
+    if height < 0 or width < 0:
+        raise ValueError(f"a size of {height} x {width}")
+    return (height, width), [_row(item, class_ids) for item in root.iterfind("object")]
 
 
 def _row(item: ElementTree.Element, class_ids: Mapping[str, int]) -> tuple[float, ...]:
@@ -158,12 +203,19 @@ def _row(item: ElementTree.Element, class_ids: Mapping[str, int]) -> tuple[float
     if not all(-1e6 < corner < 1e6 for corner in corners):  # also refuses NaN
         raise ValueError(f"a box with the coordinates {corners}")
     return (
-        class_ids.get(_text(item, "name"), 0),
+        class_id(_text(item, "name"), class_ids),
         *corners,
-        int(item.findtext("trackid") or -1),
+        _whole(item.findtext("trackid") or "-1", 1 << 53),
         int(item.findtext("occluded") or 0),
         int(item.findtext("generated") or 0),
     )
+
+
+def _whole(text: str, limit: int) -> int:
+    number = int(text)
+    if not -limit < number < limit:
+        raise ValueError(f"the number {text.strip()[:40]}")
+    return number
 
 
 def _text(parent: ElementTree.Element, tag: str) -> str:

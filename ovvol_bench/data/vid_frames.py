@@ -11,7 +11,7 @@ import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.training import FolderVideos
-from ovvol_bench.data.vid_tree import FRAME_SUFFIX, VidTree, file_numbers, read_names
+from ovvol_bench.data.vid_tree import VidTree, read_names
 from ovvol_bench.errors import DataError
 from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
@@ -40,7 +40,7 @@ def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> Fo
     if len(empty) == len(names):
         raise DataError(
             f"None of {len(names)} videos under {tree.frames / tree.split} has frames: expected folders of "
-            f"numbered {FRAME_SUFFIX} files. Extract the dataset again, or give another list."
+            f"numbered {tree.suffix} files. Extract the dataset again, or give another list."
         )
     if empty:
         _LOG.warning(
@@ -57,7 +57,7 @@ def _frame_numbers(tree: VidTree, names: Sequence[str], cache: Path) -> tuple[In
     columns = load_columns(cache, key)
     if columns is None:
         shown = with_progress(names, len(names), "listing frames", lambda _: 1)
-        numbers = [sorted(file_numbers(tree.frames / name, FRAME_SUFFIX)) for name in shown]
+        numbers = [sorted(tree.frame_numbers(name)) for name in shown]
         columns = {
             "lengths": np.array([len(part) for part in numbers], np.int64),
             "numbers": np.concatenate([np.array(part, np.int64) for part in numbers]),

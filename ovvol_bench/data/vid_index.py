@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,15 +13,17 @@ import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.readers import image_size
-from ovvol_bench.data.truth_index import TruthIndex
+from ovvol_bench.data.truth_index import UNKNOWN_CLASS, TruthIndex
 from ovvol_bench.data.truth_rows import VideoFrames, build_index
-from ovvol_bench.data.vid_annotations import read_annotations
+from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.vid_masks import MASK_SUFFIX, read_masks
-from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, FRAME_SUFFIX, ListedVideo, VidTree, file_numbers
+from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, ListedVideo, VidTree
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import Vocabulary
 
-VERSION = "2"
+_LOG = logging.getLogger(__name__)
+
+VERSION = "3"
 """Of the columns and of how they are made; part of the cache's key."""
 
 
@@ -32,13 +35,13 @@ def find_frames(tree: VidTree, listed: Sequence[ListedVideo]) -> tuple[VideoFram
     """
     videos, missing = [], []
     for video in listed:
-        there = set(file_numbers(tree.frames / video.name, FRAME_SUFFIX))
+        there = set(tree.frame_numbers(video.name))
         numbers = tuple(sorted(there)) if video.numbers is None else video.numbers
         wanted = numbers if numbers else (0,)  # a listed folder without frames misses its first
         missing += [tree.frame(video.name, number) for number in wanted if number not in there]
         videos.append(VideoFrames(video.name, np.array(numbers, np.int64)))
     if missing or not videos:
-        raise _missing("frames", missing, tree.frames / tree.split)
+        raise _missing("frames", missing, tree.frames / tree.split, tree.suffix)
     return tuple(videos)
 
 
@@ -52,12 +55,13 @@ def load_index(
     """Read the truth of videos: from the cache, or from the XML files and then into the cache.
 
     The cache's key hashes the videos and frames, the annotations' and masks' sizes and times of change, the
-    vocabulary's codes, and ``VERSION``: whatever changes, the files are read again.
+    vocabulary's codes and names, and ``VERSION``: whatever changes, the files are read again.
 
     Args:
         tree: where the files lie.
         videos: from ``find_frames``.
-        vocabulary: its codes are the names in the files; other objects are left out and counted.
+        vocabulary: its codes or names are those in the files; other objects are left out and counted, with a
+            warning where none is left.
         cache: folder of the cache.
         processes: that parse; None chooses.
 
@@ -65,31 +69,44 @@ def load_index(
         DataError: if annotations are missing or not valid, or the frame size changes within a video.
     """
     key = _key(tree, videos, vocabulary)
-    if columns := load_columns(cache, key):
-        return TruthIndex(**columns)
-    jobs = [(tree.annotations / video.name, video.numbers.tolist()) for video in videos]
-    raw = read_annotations(jobs, vocabulary.id_of_code, processes)
-    if tree.masks is not None:
-        raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
-    index = build_index(videos, raw, lambda video: image_size(tree.frame(video.name, int(video.numbers[0]))))
-    store_columns(cache, key, asdict(index))
+    columns = load_columns(cache, key)
+    index = TruthIndex(**columns) if columns else _read_index(tree, videos, vocabulary, processes)
+    if not columns:
+        store_columns(cache, key, asdict(index))
+    unknown = index.skipped.get(UNKNOWN_CLASS, 0)
+    if unknown and not len(index.boxes):
+        _LOG.warning(
+            "all %d %s under %s: nothing can be scored. Set dataset.vocabulary to one that has what their "
+            "<name> says (now '%s').",
+            unknown, UNKNOWN_CLASS, tree.annotations / tree.split, vocabulary.name,
+        )  # fmt: skip
     return index
 
 
+def _read_index(
+    tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary, processes: int | None
+) -> TruthIndex:
+    jobs = [(tree.annotations / video.name, video.numbers.tolist()) for video in videos]
+    raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
+    if tree.masks is not None:
+        raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
+    return build_index(videos, raw, lambda video: image_size(tree.frame(video.name, int(video.numbers[0]))))
+
+
 def _key(tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary) -> str:
-    digest = hashlib.blake2b(repr((VERSION, vocabulary.id_of_code)).encode(), digest_size=16)
+    digest = hashlib.blake2b(repr((VERSION, class_ids(vocabulary))).encode(), digest_size=16)
     missing: list[Path] = []
     for video in videos:
         folder = tree.annotations / video.name
         stamps = _stamps(folder, ANNOTATION_SUFFIX)
-        names = [f"{number:06d}{ANNOTATION_SUFFIX}" for number in video.numbers.tolist()]
+        names = [f"{number:0{tree.digits}d}{ANNOTATION_SUFFIX}" for number in video.numbers.tolist()]
         missing += [folder / name for name in names if name not in stamps]
         own = np.array([stamps.get(name, (0, 0)) for name in names], np.int64)
         digest.update(video.name.encode() + video.numbers.tobytes() + own.tobytes())
         if tree.masks is not None:
             digest.update(repr(sorted(_stamps(tree.masks / video.name, MASK_SUFFIX).items())).encode())
     if missing:
-        raise _missing("annotations", missing, tree.annotations / tree.split)
+        raise _missing("annotations", missing, tree.annotations / tree.split, tree.suffix)
     return f"vid-{digest.hexdigest()}"
 
 
@@ -105,9 +122,9 @@ def _stamps(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
         }
 
 
-def _missing(what: str, paths: Sequence[Path], folder: Path) -> DataError:
+def _missing(what: str, paths: Sequence[Path], folder: Path, suffix: str) -> DataError:
     if not paths:
-        return DataError(f"{folder} has no videos: expected folders of numbered {FRAME_SUFFIX} files.")
+        return DataError(f"{folder} has no videos: expected folders of numbered {suffix} files.")
     first = ", ".join(str(path) for path in paths[:3])
     return DataError(
         f"{len(paths)} {what} are missing under {folder}, first: {first}. "

@@ -7,6 +7,8 @@
     ROOT/ImageSets/VID/SPLIT.txt                   lists
     ROOT/Masks/VID/SPLIT/VIDEO/000000.png          masks of a frame's objects; "data make shapes" writes them
 
+Frames may also end in .jpg, .jpeg or .png, and have other numbers of digits, the same in the whole split.
+
 Lists come in four layouts, told apart by their lines:
 
 * ``videos``: one line a video, ``val/VIDEO 1 0 464``: path, running number, first frame, frames.
@@ -20,14 +22,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ovvol_bench.data.readers import IMAGE_SUFFIXES
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text
 
 FRAME_SUFFIX = ".JPEG"
+DIGITS = 6
+"""Of ImageNet-VID's frames."""
+
 ANNOTATION_SUFFIX = ".xml"
 
 Line = tuple[str, ...]
@@ -44,6 +50,8 @@ class VidTree:
         split: ``train``, ``val`` or another folder in ``frames``.
         masks: the same as ``frames`` for PNG files, 0 where no object is, else 1 + track id; not all trees
             have it.
+        suffix: that frames end in.
+        digits: that their numbers have at least, filled up with zeros.
     """
 
     frames: Path
@@ -51,10 +59,34 @@ class VidTree:
     lists: Path
     split: str
     masks: Path | None = None
+    suffix: str = FRAME_SUFFIX
+    digits: int = DIGITS
 
     def frame(self, video: str, number: int) -> Path:
         """Path of a frame."""
-        return self.frames / video / f"{number:06d}{FRAME_SUFFIX}"
+        return self.frames / video / f"{number:0{self.digits}d}{self.suffix}"
+
+    def frame_numbers(self, video: str) -> list[int]:
+        """Numbers of the frames in a video's folder, in any order; none where there is no such folder.
+
+        Raises:
+            DataError: if an image there is named in another way than the split's first frame.
+        """
+        names = list_names(self.frames / video)
+        numbers = numbers_in(names, self.suffix, self.digits)
+        if others := self.other_images(names, len(numbers)):
+            raise DataError(
+                f"{self.frames / video} has {len(others)} images that are not named as the split's first "
+                f"frame ({0:0{self.digits}d}{self.suffix}), first: {others[0]}. Name all frames alike."
+            )
+        return numbers
+
+    def other_images(self, names: Sequence[str], frames: int) -> list[str]:
+        """Names of images that are no frames by their name, if there are more images than ``frames``."""
+        images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        if len(images) == frames:
+            return []
+        return [name for name in sorted(images) if not numbers_in([name], self.suffix, self.digits)]
 
 
 def find_tree(root: Path, split: str) -> VidTree:
@@ -81,8 +113,19 @@ def tree_at(root: Path, split: str) -> VidTree | None:
                 frames, annotations, lists, masks = (
                     base / part / inner for part in ("Data", "Annotations", "ImageSets", "Masks")
                 )
-                return VidTree(frames, annotations, lists, split, masks if (masks / split).is_dir() else None)
+                found = masks if (masks / split).is_dir() else None
+                return VidTree(frames, annotations, lists, split, found, *_frame_names(frames / split))
     return None
+
+
+def _frame_names(split: Path) -> tuple[str, int]:
+    """Ending and digits of the frames in the first folder that has some."""
+    for _, below, files in os.walk(split):
+        below.sort()
+        frames = sorted(Path(file) for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+        if numbered := [frame for frame in frames if frame.stem.isdecimal()]:
+            return numbered[0].suffix, min(len(frame.stem) for frame in numbered)
+    return FRAME_SUFFIX, DIGITS
 
 
 @dataclass(frozen=True)
@@ -124,7 +167,7 @@ def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
     if source is None:
         return VideoList("none", None, tuple(ListedVideo(name, None) for name in video_folders(tree)))
     lines = _read_lines(source)
-    layout = _layout(lines, source)
+    layout = _layout(lines, source, tree.digits)
     videos = _READ[layout](lines, source)
     resolved = tuple(ListedVideo(_resolve(tree, video.name), video.numbers) for video in videos)
     return VideoList(layout, source, resolved)
@@ -140,7 +183,7 @@ def read_names(tree: VidTree, source: Path | None = None) -> tuple[str, ...]:
     if source is None:
         return tuple(video_folders(tree))
     lines = _read_lines(source)
-    of_images = _layout(lines, source) == "images"
+    of_images = _layout(lines, source, tree.digits) == "images"
     listed = dict.fromkeys(_parent_and_name(line[0])[0] if of_images else line[0] for line in lines)
     return tuple(dict.fromkeys(_resolve(tree, name) for name in listed))
 
@@ -157,27 +200,36 @@ def video_folders(tree: VidTree, with_empty: bool = False) -> list[str]:
         tree: where to look.
         with_empty: add folders that hold no folder and no frame, which ought to be videos.
     """
-    return _folders(tree.frames, tree.split, FRAME_SUFFIX, with_empty)
+    return _folders(tree.frames, tree.split, IMAGE_SUFFIXES, with_empty)
 
 
 def annotation_folders(tree: VidTree) -> list[str]:
     """Names of all folders of the split that hold annotations, sorted."""
-    return _folders(tree.annotations, tree.split, ANNOTATION_SUFFIX)
+    return _folders(tree.annotations, tree.split, {ANNOTATION_SUFFIX})
 
 
-def file_numbers(folder: Path, suffix: str) -> list[int]:
-    """Numbers of the files ``%06d`` with this suffix, in any order; none for a folder that isn't there."""
-    if not folder.is_dir():
-        return []
-    stems = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))  # noqa: PTH208
-    return [int(stem) for stem in stems if len(stem) == 6 and stem.isdecimal()]
+def list_names(folder: Path) -> list[str]:
+    """Names in a folder, in any order; none for a folder that isn't there."""
+    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names are enough
 
 
-def _folders(base: Path, split: str, suffix: str, with_empty: bool = False) -> list[str]:
+def numbers_in(names: Iterable[str], suffix: str, digits: int) -> list[int]:
+    """Numbers of files by their names: decimals with at least so many digits, and the suffix."""
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return [int(stem) for stem in stems if _is_number(stem, digits)]
+
+
+def _is_number(stem: str, digits: int) -> bool:
+    # ImageNet-VID's six digits are never exceeded; a longer number is a video's name
+    longer = len(stem) > digits and stem[0] != "0" and digits < DIGITS
+    return stem.isdecimal() and (len(stem) == digits or longer)
+
+
+def _folders(base: Path, split: str, suffixes: Collection[str], with_empty: bool = False) -> list[str]:
     return sorted(
         Path(folder).relative_to(base).as_posix()
         for folder, below, files in os.walk(base / split)
-        if any(file.endswith(suffix) for file in files) or (with_empty and not below)
+        if any(Path(file).suffix.lower() in suffixes for file in files) or (with_empty and not below)
     )
 
 
@@ -210,18 +262,14 @@ def _check_line(line: Line, where: str) -> None:
         )
 
 
-def _layout(lines: Sequence[Line], source: Path) -> str:
+def _layout(lines: Sequence[Line], source: Path, digits: int) -> str:
     widths = {len(line) for line in lines}
     if len(widths) > 1:
         raise DataError(f"List {source} mixes lines of {sorted(widths)} columns: expected one layout.")
     if widths == {4}:
         return "frames" if len({line[0] for line in lines}) < len(lines) else "videos"
-    return "images" if all(_is_image(line[0]) for line in lines) else "folders"
-
-
-def _is_image(path: str) -> bool:
-    _, name = _parent_and_name(path)
-    return len(name) == 6 and name.isdecimal()
+    of_images = all(_is_number(_parent_and_name(line[0])[1], digits) for line in lines)
+    return "images" if of_images else "folders"
 
 
 def _parent_and_name(path: str) -> tuple[str, str]:

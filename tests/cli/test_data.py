@@ -40,6 +40,23 @@ def test_made_shapes_are_a_tree_that_inspect_reads(shapes, tmp_path):
     assert "val.txt (images)" in result.output
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("dataset.list=/nowhere/l.txt", "List /nowhere/l.txt can't be read"),
+        ("dataset.splitt=x", "splitt"),
+        ("dataset.split=train", "is no ImageNet-VID tree with a split 'train'"),
+        ("encoder.dim=1", "only settings of the dataset"),
+    ],
+)
+def test_inspect_heeds_its_settings(shapes, tmp_path, setting, message):
+    result = CliRunner().invoke(
+        main, ["data", "inspect", str(shapes), "--cache", str(tmp_path), "-o", setting]
+    )
+    assert result.exit_code == 2
+    assert message in result.output
+
+
 def test_a_folder_that_is_no_tree_is_one_message_and_exit_code_2(tmp_path):
     result = CliRunner().invoke(main, ["data", "inspect", str(tmp_path)])
     assert result.exit_code == 2

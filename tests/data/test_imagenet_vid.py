@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -72,6 +73,68 @@ def test_clips_cover_all_frames_with_truth_in_original_pixels(root):
     assert len(infos[3].truth[0]) == 0
     assert dataset.skipped == {}
     assert dataset.vocabulary == imagenet_vid()
+
+
+@pytest.mark.parametrize(("suffix", "digits"), [(".jpg", 6), (".png", 4), (".JPG", 6), (".jpeg", 1)])
+def test_frames_may_have_other_endings_and_digits(tmp_path, suffix, digits):
+    write_video(tmp_path, "a", [annotation(thing())] * 11)
+    for file in [*tmp_path.rglob("*.JPEG"), *tmp_path.rglob("*.xml")]:
+        ending = suffix if file.suffix == ".JPEG" else file.suffix
+        file.rename(file.with_name(f"{int(file.stem):0{digits}d}{ending}"))
+    dataset = build(tmp_path)
+    assert dataset.index.frame_numbers.tolist() == list(range(11))
+    assert np.round(dataset.clip(5).frames.mean((1, 2, 3)) * 25.5).tolist() == [9, 10]
+    assert len(dataset.info(5).truth[1]) == 1
+    (tmp_path / "list.txt").write_text(f"a/{3:0{digits}d} 1\na/{4:0{digits}d} 2\n")
+    assert build(tmp_path, list=tmp_path / "list.txt").index.frame_numbers.tolist() == [3, 4]
+
+
+def test_images_named_in_another_way_are_not_overlooked(root):
+    folder = root / "Data/VID/val/b"
+    (folder / "000002.JPEG").rename(folder / "000002.jpg")
+    with pytest.raises(
+        DataError, match=r"b has 1 images that are not named .*000000\.JPEG.*first: 000002\.jpg"
+    ):
+        build(root).info(0)
+    (folder / "000002.jpg").rename(folder / "frame2.JPEG")
+    with pytest.raises(DataError, match=r"first: frame2\.JPEG"):
+        build(root).training_videos()
+
+
+def test_annotations_may_name_classes_by_words(tmp_path, caplog):
+    names = ("Dog", "red_panda", "lesser panda", "unicorn")
+    write_video(tmp_path, "a", [annotation(*map(thing, names))] * 2)
+    words = imagenet_vid()
+    ids = [words.class_of(name) for name in names[:2]]
+    assert build(tmp_path).index.class_ids.tolist()[:2] == ids
+    assert not caplog.records
+    (tmp_path / "my.yaml").write_text("classes: [{name: horse, synonyms: [Unicorn]}]")
+    mine = build(tmp_path, vocabulary=str(tmp_path / "my.yaml"))
+    assert mine.index.class_ids.tolist() == [1, 1]
+    assert mine.skipped[UNKNOWN_CLASS] == 6
+    (tmp_path / "my.yaml").write_text("classes: [zebra]")
+    assert build(tmp_path, vocabulary=str(tmp_path / "my.yaml")).skipped[UNKNOWN_CLASS] == 8
+    assert "all 8 objects of classes outside the vocabulary" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<!DOCTYPE a [<!ENTITY b "' + "A" * 90_000 + '">]><annotation>' + "&b;" * 9_000 + "</annotation>",
+        "<a>" * 50_000 + "</a>" * 50_000,
+        '<?xml version="1.0" encoding="no-such"?><annotation></annotation>',
+        annotation(thing()).replace("<width>60", "<width>-60"),
+        annotation(thing()).replace("<width>60", "<width>999999999"),
+        annotation(thing()).replace("<trackid>0", "<trackid>" + "9" * 30),
+    ],
+)
+def test_hostile_annotations_are_refused_by_name(root, text):
+    file = root / "Annotations/VID/val/a/000003.xml"
+    file.write_text(text)
+    if text.startswith("<a>"):  # expat reads it: an annotation without objects or size
+        text = ""
+    with pytest.raises(DataError, match=r"a/000003\.xml is not valid") if text else nullcontext():
+        build(root).info(0)
 
 
 def test_pixels_are_resized_and_in_order(root):

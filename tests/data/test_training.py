@@ -187,7 +187,7 @@ def test_folders_without_frames_are_left_out_and_counted(tree, caplog):
 def test_frame_numbers_are_kept_until_a_folder_changes(tree, monkeypatch):
     before = folders(tree).fingerprint()
     with monkeypatch.context() as patch:
-        patch.setattr("ovvol_bench.data.vid_frames.file_numbers", None)  # any listing would fail
+        patch.setattr("ovvol_bench.data.vid_tree.list_names", None)  # any listing would fail
         assert folders(tree).fingerprint() == before
     (tree / "Data/VID/train/part0/x/000005.JPEG").unlink()
     assert folders(tree).length(0) == 5
