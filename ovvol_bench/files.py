@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import resource
 import shutil
 import socket
@@ -22,6 +24,7 @@ from ovvol_bench.errors import OutputError, SettingError
 OTHER_FILES = 128  # libraries, the decoder's pipes, a prediction file that is written
 HEARTBEAT = 30.0  # seconds between signs of life of a lock file's holder
 SILENCE = 10 * HEARTBEAT  # after which a holder on another machine counts as gone: clocks differ by less
+_LONGEST = 240  # bytes of a part of a path, with room for an ending: file systems take 255
 _LEFTOVER = ".unfinished-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
 _NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -144,6 +147,41 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def below(root: Path, *names: str) -> Path:
+    """Where a file belongs below a folder whose name comes from data, as the name of a video does.
+
+    Args:
+        root: the folder, chosen by the user.
+        names: from data; each may have several parts with "/" between.
+
+    Raises:
+        OutputError: if a name would lead out of ``root``, or can't be a file's: it is absolute, has empty,
+            ".", ".." or overlong parts, or characters that can't be printed.
+    """
+    parts = [part for name in names for part in name.split("/")]
+    for part in parts:
+        if part in ("", ".", "..") or not part.isprintable() or len(os.fsencode(part)) > _LONGEST:
+            shown = ascii("/".join(names))[:80]
+            raise OutputError(
+                f"can't write below {root}: {shown} is no name of a file there; "
+                "expected parts without '..', of printable characters, at most 240 bytes each. Rename it in "
+                "the data."
+            )
+    return root.joinpath(*parts)
+
+
+def file_stem(name: str) -> str:
+    """A name from data as one part of a path: what isn't a letter, digit, ".", "-", "@" or "_" becomes "_".
+
+    >>> file_stem("../a b")
+    '.._a_b'
+    """
+    stem = re.sub(r"[^\w.@-]+", "_", name)
+    if len(stem.encode()) <= 200:  # bytes; leaves room for an ending
+        return stem
+    return f"{stem.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def make_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Writing files and holding folders, on file systems that are full, read-only or without locks."""
 
+import ast
 import errno
 import fcntl
 import os
@@ -7,11 +8,22 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from ovvol_bench.errors import OutputError, SettingError
-from ovvol_bench.files import SILENCE, claimed, is_leftover, remove_leftovers, replacing, write_text, writing
+from ovvol_bench.files import (
+    SILENCE,
+    below,
+    claimed,
+    file_stem,
+    is_leftover,
+    remove_leftovers,
+    replacing,
+    write_text,
+    writing,
+)
 
 
 def test_a_disk_that_fills_while_a_file_is_written_is_one_line_and_the_old_file_stays(tmp_path):
@@ -91,3 +103,87 @@ def test_a_holder_on_another_machine_that_shows_life_is_waited_for(tmp_path, no_
     refused = pytest.raises(SettingError, match="pid 4 on another-machine")
     with refused, claimed(tmp_path / "lock", "choose another"):
         pass
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "a/../../x", "", ".", "a//b", "a\0b", "a\nb", "L" * 300, "a\u202eb"]
+)
+def test_a_name_from_data_leads_nowhere_else(tmp_path, name):
+    with pytest.raises(OutputError, match="no name of a file"):
+        below(tmp_path, name)
+
+
+def test_a_name_from_data_may_have_folders(tmp_path):
+    assert below(tmp_path, "train/video 1", "漢.txt") == tmp_path / "train" / "video 1" / "漢.txt"
+    assert "/" not in file_stem("../../x") and len(file_stem("漢" * 200).encode()) < 200
+    assert file_stem("a" * 300 + "b") != file_stem("a" * 300 + "c")
+
+
+READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or that are only read
+    "ovvol_bench/data/cache.py": {"folder / f'{key}.npz'"},
+    "ovvol_bench/data/check.py": {"root / f'{split}.csv'"},
+    "ovvol_bench/data/movi.py": {"folder / f'{name}{suffix}'", "folder / f'{SEGMENTATIONS}{suffix}'"},
+    "ovvol_bench/data/movi_convert.py": {"Path(temporary, folder.name)"},
+    "ovvol_bench/data/prepare.py": {
+        "out / f'{tree.split}.csv'",
+        "job.out / _UNFINISHED / f'{os.getpid()}.part'",
+    },
+    "ovvol_bench/data/shapes/export.py": {
+        "out / 'Videos' / split / f'{name}.mp4'",
+        "folder / f'{file}.part'",
+    },
+    "ovvol_bench/data/shapes/rendered.py": {"folder.with_name(f'.{world.key}-partial')"},
+    "ovvol_bench/data/vid_tree.py": {"tree.lists / f'{tree.split}.txt'"},
+    "ovvol_bench/data/video_lists.py": {"root / f'{split}.csv'"},
+    "ovvol_bench/files.py": {"root.joinpath(*parts)", "lock.with_name(f'{lock.name}.held')"},
+    "ovvol_bench/naming/vocabulary.py": {"_FOLDER / f'{source}.yaml'", "_FOLDER / f'{content}.txt'"},
+    "ovvol_bench/report/drawing.py": {"Path(matplotlib.get_data_path(), 'fonts', 'ttf', name)"},
+    "ovvol_bench/runs/predictions.py": {
+        "self.folder / f'{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}'",
+        "path.with_name(f'{path.name}.broken')",
+    },
+    "ovvol_bench/runs/presets.py": {"_folder() / f'{name}.yaml'"},
+    "ovvol_bench/scaffold/__init__.py": {
+        "resources.files('ovvol_bench.scaffold').joinpath('templates', f'{template}.txt')"
+    },
+    "ovvol_bench/throughput/agreement.py": {"Path(folder, fidelity)"},
+    "ovvol_bench/training/board.py": {"self._folder / 'pictures' / f'{name}.png'"},
+    "ovvol_bench/training/checkpoints.py": {},
+    "ovvol_bench/weights.py": {"bundled / f'{weights}.safetensors'"},
+    "ovvol_bench/cli/bench.py": {
+        "Path('results', FOLDER)",
+        "Path('results', FOLDER, default_name(result))",
+    },
+}
+
+
+def test_paths_made_of_names_go_through_one_function():
+    """Every other path with a name in it is one of those that were looked at."""
+    root = Path(__file__).parents[1]
+    unknown = []
+    for file in sorted((root / "ovvol_bench").rglob("*.py")):
+        where = file.relative_to(root).as_posix()
+        known = READ_ONLY_OR_OWN_NAMES.get(where, set())
+        unknown += [f"{where}: {join}" for join in _joins(ast.parse(file.read_text())) if join not in known]
+    assert not unknown, "names from data go through files.below; others are listed in this test"
+
+
+def _joins(tree):
+    """Joins of paths with text that is made as the program runs, numbers left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if isinstance(node.right, ast.JoinedStr) and not all(map(_is_number, node.right.values)):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            most = {"Path": 1, "joinpath": 0, "with_name": 0, "with_stem": 0}.get(called, len(node.args))
+            if any(not isinstance(each, ast.Constant) for each in node.args[most:]):
+                yield ast.unparse(node)
+
+
+def _is_number(part):
+    """Whether a part of an f-string is fixed, the name of a constant, or printed as a number, as ``:06d``."""
+    if isinstance(part, ast.Constant):
+        return True
+    spec = part.format_spec.values[0].value if part.format_spec else ""
+    return spec.endswith("d") or (isinstance(part.value, ast.Name) and part.value.id.isupper())

@@ -14,7 +14,7 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 
 LAYERS = (
     ("errors",),
-    ("files", "progress", "json_text", "masks", "types", "registry", "naming.vocabulary"),
+    ("files", "progress", "json_text", "printing", "masks", "types", "registry", "naming.vocabulary"),
     (
         "ragged",
         "predictions",

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
 
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
 from ovvol_bench.errors import OvvolError
+from ovvol_bench.printing import printable, printable_lines
 
 COMMANDS = (
     "run",
@@ -54,7 +57,7 @@ def _one_message() -> Iterator[None]:
     try:
         yield
     except OvvolError as error:
-        raise Failure(str(error)) from error
+        raise Failure(printable_lines(str(error))) from error
     except BrokenPipeError:  # click's: whoever read our output has seen enough
         raise
     except OSError as error:  # of the system, as a disk that is full where no other place has said so
@@ -62,7 +65,7 @@ def _one_message() -> Iterator[None]:
             # What is still in the buffer would be written again at the end, and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        raise Failure(f"{where}{error.strerror or error}") from error
+        raise Failure(printable(f"{where}{error.strerror or error}")) from error
     except KeyboardInterrupt:
         click.echo("ovvol-bench: interrupted", err=True)
         raise click.exceptions.Exit(130) from None
@@ -109,3 +112,5 @@ class LazyGroup(click.Group):
 @plugin_option
 def main() -> None:
     """Benchmark unsupervised, open-vocabulary object localization in videos."""
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")

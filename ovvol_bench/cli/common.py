@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.printing import json_printable, shortened
 from ovvol_bench.progress import LOGGER
 from ovvol_bench.registry import KINDS, Registry, load_registry
 
@@ -171,7 +172,8 @@ def format_option(*styles: str) -> Callable[[Decorated], Decorated]:
 
 def echo_json(value: Any) -> None:
     """Print a value as indented JSON; not-a-number must be None by now."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo("\n".join(json_printable(line) for line in text.split("\n")))
 
 
 def echo_table(rows: Sequence[Mapping[str, object]], style: str = "text") -> None:
@@ -188,4 +190,4 @@ def echo_table(rows: Sequence[Mapping[str, object]], style: str = "text") -> Non
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else shortened(str(value))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ovvol_bench.data.movi import FRAMES, INSTANCES, PNG, SEGMENTATIONS, VIDEO
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import below
 
 METADATA = "metadata.json"
 NAMELESS = "None"
@@ -94,7 +95,7 @@ def write_example(example: Example, out: Path, number: int) -> Path:
     Raises:
         ValueError: if an array is missing or of the wrong shape; says what was expected.
     """
-    folder = out / _name(example, number)
+    folder = below(out, _name(example, number))
     if folder.exists():
         return folder
     video = _checked(example, VIDEO, lambda shape: len(shape) == 4 and shape[3] == 3, "(T, H, W, 3)")

@@ -28,7 +28,7 @@ from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
-from ovvol_bench.files import claimed, write_text
+from ovvol_bench.files import below, claimed, write_text
 
 REPORT = "report.json"
 _UNFINISHED = ".unfinished"
@@ -61,7 +61,7 @@ class _Job:
 
     @property
     def movie(self) -> Path:
-        return self.out / f"{self.name}.mp4"
+        return below(self.out, f"{self.name}.mp4")
 
 
 def prepare_videos(

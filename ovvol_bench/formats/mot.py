@@ -14,6 +14,7 @@ import numpy as np
 
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import below
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content
 from ovvol_bench.formats.entries import (
     Entries,
@@ -85,6 +86,7 @@ def write(detections: Detections, content: Content, path: Path) -> None:
     Raises:
         SettingError: if the folder has such files already, which would be read as part of these.
         DataError: if a class has no number.
+        OutputError: if a video's name leads out of the folder.
     """
     if any(path.rglob("*.txt")):
         raise SettingError(
@@ -103,9 +105,10 @@ def write(detections: Detections, content: Content, path: Path) -> None:
         nothing,
     )
     ends = np.searchsorted(detections.video, np.arange(len(frames.videos) + 1)).tolist()
-    for row, video in enumerate(frames.videos):
+    files = [below(path, f"{video}.txt") for video in frames.videos]
+    for row, file in enumerate(files):
         part = slice(ends[row], ends[row + 1])
-        write_numbers(path / f"{video}.txt", [column[part] for column in columns], ",")
+        write_numbers(file, [column[part] for column in columns], ",")
 
 
 def _files(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from ovvol_bench.report.columns import DEFAULT_COLUMNS, MISSING, NumberColumn, s
 from ovvol_bench.report.results_files import Result
 from ovvol_bench.report.rows import Row, group_rows, telling_settings
 from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, difference, holm
-from ovvol_bench.report.tables import Grid, render_blocks, render_grid
+from ovvol_bench.report.tables import Grid, csv_text, render_blocks, render_grid
 
 
 def compare(
@@ -134,9 +134,7 @@ def _for_programs(found: Sequence[Compared], style: str) -> str:
     records = [_record(each) for each in found]
     if style == "json":
         return json.dumps(records, indent=2)
-    from pandas import DataFrame
-
-    return str(DataFrame(records).to_csv(index=False)).rstrip("\n")
+    return csv_text(records)
 
 
 def _record(each: Compared) -> dict[str, Any]:

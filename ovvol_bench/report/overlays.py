@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError, OvvolError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import below, file_stem, replacing
 from ovvol_bench.predictions import ClipPrediction, own_frames, without_context
 from ovvol_bench.report.drawing import Image, fit
 from ovvol_bench.report.panels import View, panel_size, panels, sheet
@@ -70,10 +69,10 @@ def each_overlay(
     shown = chosen + [found for found in ordered if found.info.video in videos]
     artist = _Artist(dataset, _positions(dataset, shown), run_folder.parent.name)
     for found in chosen:
-        yield _write_picture(out / f"{_file_name(found.info.id)}.png", artist.strip(found))
+        yield _write_picture(below(out, f"{file_stem(found.info.id)}.png"), artist.strip(found))
     for name in videos:
         frames = (page for found in ordered if found.info.video == name for page in artist.film(found))
-        yield write_video(out / f"{_file_name(name)}.mp4", frames, RATE)
+        yield write_video(below(out, f"{file_stem(name)}.mp4"), frames, RATE)
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -159,7 +158,3 @@ def _write_picture(path: Path, image: Image) -> Path:
     with replacing(path) as temporary:
         Pictures.fromarray(image).save(temporary)
     return path
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)

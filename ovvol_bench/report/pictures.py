@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import below, file_stem, replacing
 from ovvol_bench.report.results_files import COMPONENTS
 
 if TYPE_CHECKING:
@@ -40,10 +40,13 @@ def write_pictures(result: Mapping[str, Any], folder: Path) -> list[Path]:
             f"the result has no data of the metrics that pictures are made of: {', '.join(METRICS)}. Compute "
             "them: ovvol-bench eval --pictures FOLDER"
         )
+    written = []
     for name, figure in drawn:
-        with replacing(folder / f"{name}.png") as temporary:
+        path = below(folder, f"{file_stem(name)}.png")
+        with replacing(path) as temporary:
             figure.savefig(temporary)
-    return [folder / f"{name}.png" for name, _ in drawn]
+        written.append(path)
+    return written
 
 
 def subject(result: Mapping[str, Any], protocol: str) -> str:

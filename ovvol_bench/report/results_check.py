@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ovvol_bench.errors import DataError
-from ovvol_bench.files import is_leftover
+from ovvol_bench.errors import DataError, OutputError
+from ovvol_bench.files import below, is_leftover
 from ovvol_bench.report.readme import readme_is_stale
 from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
 from ovvol_bench.report.results_files import COMPONENTS, Result, read_result, result_documents
@@ -53,7 +53,11 @@ def _of_result(path: Path, folder: Path) -> Iterator[str]:
         return
     if "digest" not in result:
         yield f"{path}: field 'digest' is missing; expected a result as `ovvol-bench run` writes it"
-    place = place_of(result)
+    try:
+        place = place_of(result)
+    except OutputError as error:
+        yield f"{path}: {error}"
+        return
     if path.relative_to(folder) != place:
         yield f"{path}: expected at {folder / place}, by its content"
 
@@ -66,9 +70,13 @@ def _of_throughput(path: Path) -> Iterator[str]:
 
 
 def place_of(result: Result) -> Path:
-    """Where a result belongs in a folder of results."""
+    """Where a result belongs in a folder of results.
+
+    Raises:
+        OutputError: if its names lead out of the folder.
+    """
     parts = "+".join(result[kind]["name"] for kind in COMPONENTS)  # type: ignore[literal-required]
-    return Path(result["dataset"]["name"], parts, f"{result['id']}.json")
+    return below(Path(), result["dataset"]["name"], parts, f"{result['id']}.json")
 
 
 def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
@@ -79,9 +87,10 @@ def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
 
     Raises:
         DataError: if a path holds no result, or a result is malformed.
+        OutputError: if a result's names lead out of the folder; nothing is written then.
     """
-    for document, result in result_documents(runs):
-        if result["status"] == "done":
-            path = folder / place_of(result)
-            write_json(path, document)
-            yield path
+    done = [(document, result) for document, result in result_documents(runs) if result["status"] == "done"]
+    places = [folder / place_of(result) for _, result in done]
+    for path, (document, _) in zip(places, done, strict=True):
+        write_json(path, document)
+        yield path

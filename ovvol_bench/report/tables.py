@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import SettingError
+from ovvol_bench.printing import for_csv, for_markdown, printable, shortened
 from ovvol_bench.report.blocks import Block, Query, make_blocks
 from ovvol_bench.report.columns import Column, NumberColumn
 from ovvol_bench.report.honours import Honour, honours
@@ -46,6 +47,7 @@ class Grid:
         numeric: which columns are set flush right.
         cells: rows of words.
         notes: below the table.
+        honours: of every cell, where some are best or second.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Grid:
     numeric: tuple[bool, ...]
     cells: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    honours: tuple[tuple[Honour, ...], ...] = ()
 
 
 def render(
@@ -95,21 +98,23 @@ def render_blocks(blocks: Sequence[Block], style: str, spans: bool = False) -> s
     if style not in STYLES:
         raise SettingError(f"table style: got '{style}', expected one of {', '.join(STYLES)}.")
     if style == "csv":
-        return to_frame(blocks).to_csv(index=False).rstrip("\n")
+        return csv_text(block_records_of(blocks))
     if style == "json":
-        return json.dumps([record for block in blocks for record in block_records(block)], indent=2)
+        return json.dumps(block_records_of(blocks), indent=2)
     return "\n\n".join(render_grid(block_grid(block, style, spans), style) for block in blocks)
 
 
 def block_grid(block: Block, style: str, spans: bool = False) -> Grid:
     """The words of a block, for one of the styles for people; best and second are marked but in ``text``."""
-    columns = [_column_cells(column, block.rows, style != "text", spans) for column in block.columns]
+    columns = [_column_cells(column, block.rows, spans) for column in block.columns]
+    marked = [_column_honours(column, block.rows) for column in block.columns] if style != "text" else []
     return Grid(
         title=block.title,
         headers=tuple(column.header for column in block.columns),
         numeric=tuple(isinstance(column, NumberColumn) for column in block.columns),
         cells=tuple(zip(*columns, strict=True)),
         notes=block.notes,
+        honours=tuple(zip(*marked, strict=True)),
     )
 
 
@@ -123,14 +128,18 @@ def render_grid(grid: Grid, style: str) -> str:
     from tabulate import tabulate
 
     aligns = ["right" if numeric else "left" for numeric in grid.numeric]
-    cells, headers = grid.cells, grid.headers
-    if style == "markdown":
-        cells = tuple(tuple(cell.replace("|", "\\|") for cell in row) for row in cells)
+    escape = for_markdown if style == "markdown" else str
+    headers = [escape(shortened(header)) for header in grid.headers]
+    cells = [[escape(shortened(cell)) for cell in row] for row in grid.cells]
+    for row, honours_of_row in enumerate(grid.honours):
+        for column, honour in enumerate(honours_of_row):
+            before, after = _MARKS[honour]
+            cells[row][column] = before + cells[row][column] + after
     layout = _TABULATE_FORMATS[style]
     table = str(tabulate(cells, headers, layout, colalign=aligns if cells else None, disable_numparse=True))
     for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
         table = table.replace(mark, printed)
-    return _FRAMES[style](grid.title, table, grid.notes)
+    return _FRAMES[style](printable(grid.title), table, [printable(note) for note in grid.notes])
 
 
 def _in_ascii(text: str) -> str:
@@ -151,12 +160,21 @@ def to_frame(blocks: Sequence[Block]) -> DataFrame:
     """
     from pandas import DataFrame
 
-    return DataFrame([record for block in blocks for record in block_records(block)])
+    return DataFrame(block_records_of(blocks))
 
 
-def block_records(block: Block) -> list[dict[str, Any]]:
+def block_records_of(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """One dictionary a row, ready for JSON: None where a number is undefined."""
-    return [_record(block, row) for row in block.rows]
+    return [_record(block, row) for block in blocks for row in block.rows]
+
+
+def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as CSV that spreadsheets read as it is: text that looks like a formula is no formula."""
+    from pandas import DataFrame
+
+    frame = DataFrame(records).rename(columns=for_csv)
+    cells = frame.map(lambda value: for_csv(value) if isinstance(value, str) else value)
+    return str(cells.to_csv(index=False)).rstrip("\n")
 
 
 def _record(block: Block, row: Row) -> dict[str, Any]:
@@ -181,14 +199,14 @@ def _record_cell(column: Column, row: Row) -> dict[str, Any]:
     return mean if stat.std is None else mean | {f"{column.key}_std": stat.std}
 
 
-def _column_cells(column: Column, rows: Sequence[Row], marked: bool, spans: bool) -> list[str]:
+def _column_cells(column: Column, rows: Sequence[Row], spans: bool) -> list[str]:
     if not isinstance(column, NumberColumn):
         return [column.read(row) for row in rows]
-    texts = [column.text(row) for row in rows]
-    marks = (_MARKS[honour] for honour in honours(column, rows)) if marked else (("", ""),) * len(rows)
-    open_ends = [column.span_text(row) if spans else "" for row in rows]
-    cells = zip(texts, marks, open_ends, strict=True)
-    return [before + text + after + open_end for text, (before, after), open_end in cells]
+    return [column.text(row) + (column.span_text(row) if spans else "") for row in rows]
+
+
+def _column_honours(column: Column, rows: Sequence[Row]) -> list[Honour]:
+    return honours(column, rows) if isinstance(column, NumberColumn) else [""] * len(rows)
 
 
 def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:
@@ -196,12 +214,8 @@ def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:
 
 
 def _frame_markdown(title: str, table: str, notes: Sequence[str]) -> str:
-    lines = [f"**{title}**", "", table]
-    return "\n".join(
-        [*lines, "", *(f"<sub>{html.escape(note, quote=False)}</sub><br>" for note in notes)]
-        if notes
-        else lines
-    )
+    below = ["", *(f"<sub>{for_markdown(note)}</sub><br>" for note in notes)] if notes else []
+    return "\n".join([f"**{for_markdown(title)}**", "", table, *below])
 
 
 def _frame_latex(title: str, table: str, notes: Sequence[str]) -> str:

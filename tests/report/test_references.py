@@ -64,7 +64,7 @@ def test_a_wrong_file_is_named(tmp_path, changes, field):
 
 def test_a_truncated_file_is_named(tmp_path):
     (tmp_path / "voc.json").write_text("{")
-    with pytest.raises(DataError, match="not readable as JSON"):
+    with pytest.raises(DataError, match="can't be read as JSON"):
         load_references(tmp_path)
 
 

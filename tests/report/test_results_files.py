@@ -66,7 +66,7 @@ def test_a_newer_schema_asks_for_an_update(make_result):
 def test_truncated_missing_and_unfit_files_are_refused_by_name(tmp_path):
     (tmp_path / "cut.json").write_text('{"schema": 1, "stat')
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(DataError, match=r"cut\.json: not readable as JSON"):
+    with pytest.raises(DataError, match=r"cut\.json: can't be read as JSON"):
         load_results([tmp_path])
     with pytest.raises(DataError, match=r"list\.json: not a result"):
         load_results([tmp_path / "list.json"])

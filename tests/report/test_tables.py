@@ -170,7 +170,7 @@ def test_failed_runs_are_shown_with_their_reason(make_result):
     failed = make_result(grouper="broken", error="grouper 'broken' returned NaN | twice")
     text = render([make_result(), failed], ["grouper", "ap50"], "markdown")
     assert cells_of(text)[1] == [["slot_attention", "10.5", "done"], ["broken", "–", "failed"]]
-    assert "failed: videomae+broken+pacl, seed 0: grouper 'broken' returned NaN | twice" in text
+    assert "failed: videomae+broken+pacl, seed 0: grouper 'broken' returned NaN \\| twice" in text
 
 
 def test_a_combination_with_a_failed_seed_says_so(make_result):
@@ -292,3 +292,29 @@ def test_what_ties_leave_open_is_printed_where_it_shows(make_result, high, cell)
     result["metrics"]["ap50@vid-reference"]["notes"] = {"tie_span": [0.105, high]}
     assert cells_of(render([result], ["ap50"], "markdown", spans=True))[1] == [[cell]]
     assert cells_of(render([result], ["ap50"], "markdown"))[1] == [["10.5"]]
+
+
+HOSTILE = "<script>a|b</script>\x1b[2J\ue000"
+
+
+def hostile(make_result):
+    result = make_result(grouper=HOSTILE, options={"num_slots": "=cmd|'/C calc'!A0"})
+    result["dataset"] = {**result["dataset"], "name": HOSTILE}
+    other = make_result(grouper=HOSTILE, options={"num_slots": "+1+1"}, seed=1)
+    return [result, {**other, "dataset": result["dataset"]}, make_result(error=HOSTILE)]
+
+
+@pytest.mark.parametrize("style", ["text", "markdown", "csv", "latex", "html"])
+def test_names_from_files_move_no_cursor_and_open_no_tag(make_result, style):
+    text = render(hostile(make_result), style=style)
+    assert all(line.isprintable() for line in text.split("\n"))
+    if style in ("markdown", "html"):
+        assert "<script" not in text
+    if style == "markdown":
+        widths = {line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("|")}
+        assert len(widths) <= 2  # one a table
+
+
+def test_a_formula_in_a_setting_is_text_in_csv(make_result):
+    rows = list(csv.reader(io.StringIO(render(hostile(make_result), ["grouper.num_slots", "ap50"], "csv"))))
+    assert {"'=cmd|'/C calc'!A0", "'+1+1"} <= {cell for row in rows for cell in row}

@@ -1,0 +1,72 @@
+"""Text from data, made fit to be printed: nobody's file moves the cursor, opens a link or runs a formula."""
+
+from __future__ import annotations
+
+import html
+import re
+
+_UNPRINTABLE = re.compile(  # control characters, direction overrides, lone surrogates, the marks of tables
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ue000-\ue00f]"
+)
+_FORMULA = ("=", "+", "-", "@")
+_MAX = 200  # characters of one cell; longer names would fill the screen
+
+
+def printable(text: str) -> str:
+    r"""One line of text without characters that a terminal acts on; those become escapes.
+
+    >>> printable("a\x1b[2J\nb")
+    'a\\x1b[2J b'
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def shortened(text: str) -> str:
+    """``printable`` text of at most 200 characters."""
+    text = printable(text)
+    return text if len(text) <= _MAX else f"{text[: _MAX - 1]}…"
+
+
+def printable_lines(text: str) -> str:
+    """``printable``, line by line: for what has lines of its own."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def json_printable(text: str) -> str:
+    """A line of JSON text with such characters as JSON escapes: what reads it reads the same."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def for_markdown(text: str) -> str:
+    r"""Printable text that Markdown shows as it is, in a cell of a table too.
+
+    >>> for_markdown("<b>|x")
+    '&lt;b&gt;\\|x'
+    """
+    escaped = html.escape(text, quote=False).replace("\\", "&#92;").replace("](", "]&#40;")
+    return escaped.replace("`", "&#96;").replace("*", "&#42;").replace("|", "\\|")
+
+
+def for_csv(text: str) -> str:
+    """Text that a spreadsheet takes for text: one that looks like a formula gets an apostrophe in front.
+
+    >>> for_csv("=1+1"), for_csv("kmeans")
+    ("'=1+1", 'kmeans')
+    """
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if found[0] in "\t\n\r":
+        return " "
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
