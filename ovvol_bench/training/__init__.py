@@ -8,9 +8,10 @@ from ovvol_bench.training.recipe import (
     Draws,
     Examples,
     Losses,
+    LossScope,
     Optimization,
     Recipe,
     TrainingTask,
 )
 
-__all__ = ["Batch", "Draws", "Examples", "Losses", "Optimization", "Recipe", "TrainingTask"]
+__all__ = ["Batch", "Draws", "Examples", "LossScope", "Losses", "Optimization", "Recipe", "TrainingTask"]

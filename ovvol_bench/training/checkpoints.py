@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
-from ovvol_bench.errors import CheckpointError
+from ovvol_bench.errors import CheckpointError, OvvolError
 from ovvol_bench.files import write_text
+from ovvol_bench.runs.spec import sealed
+from ovvol_bench.weights import sha256_of
 
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError)
-"""What reading a damaged checkpoint, or one of another module, can raise."""
+"""What reading a checkpoint of another module can raise."""
 
+_LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -29,11 +33,15 @@ class Progress:
         step: optimizer steps done.
         processes: that wrote the checkpoint.
         engine: what wrote it, ``accelerate`` or ``deepspeed zero2``; another can't read it.
+        micro_batch: examples that a process computed at a time.
+        files: SHA-256 of each file by its path in the checkpoint.
     """
 
     step: int
     processes: int
     engine: str
+    micro_batch: int
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -52,31 +60,45 @@ class Checkpoints:
         found = self._all()
         return found[-1] if found else None
 
-    def progress(self, checkpoint: Path) -> Progress:
-        """What a checkpoint says of itself.
+    def latest_whole(self) -> tuple[Path, Progress] | None:
+        """The undamaged checkpoint of the most steps, with what it says of itself; None if there is none.
+
+        Those that are passed over for it are named in the log.
 
         Raises:
-            CheckpointError: if it is damaged.
+            CheckpointError: if there are checkpoints and all are damaged.
         """
-        try:
-            return Progress(**json.loads((checkpoint / "progress.json").read_text()))
-        except (OSError, ValueError, TypeError) as error:
+        damages: list[str] = []
+        for checkpoint in reversed(self._all()):
+            try:
+                found = checkpoint, read_progress(checkpoint)
+            except CheckpointError as error:
+                damages.append(str(error))
+                continue
+            if damages:
+                _LOG.warning("%s: training goes on from %s.", "; ".join(damages), checkpoint.name)
+            return found
+        if damages:
             raise CheckpointError(
-                f"checkpoint {checkpoint} is damaged ({error}). Delete it: training goes on from the one "
-                "before, or starts anew."
-            ) from error
+                f"{'; '.join(damages)}: no whole one is left. Delete {self.folder} to start anew."
+            )
+        return None
 
     def partial(self, step: int) -> Path:
         """Where to write a checkpoint before it is `complete`; the same for all processes."""
         return self.folder / f".step-{step:08d}.part"
 
     def complete(self, progress: Progress) -> Path:
-        """Let a written checkpoint take its place, and older ones go."""
+        """Let a written checkpoint take its place, and older ones go; damaged ones of later steps, too."""
         partial, final = self.partial(progress.step), self.folder / f"step-{progress.step:08d}"
-        write_text(partial / "progress.json", json.dumps(asdict(progress), indent=2) + "\n")
+        files = {str(file.relative_to(partial)): sha256_of(file) for file in _files(partial)}
+        content = sealed({**asdict(progress), "files": files})
+        write_text(partial / "progress.json", json.dumps(content, indent=2) + "\n")
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        for old in (*self._all()[: -self._keep], *self.folder.glob(".step-*.part")):  # and cut off ones
+        place = self._all().index(final) + 1
+        others = (*self._all()[: max(0, place - self._keep)], *self._all()[place:])
+        for old in (*others, *self.folder.glob(".step-*.part")):  # and cut off ones
             shutil.rmtree(old)
         return final
 
@@ -107,3 +129,30 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """What a checkpoint says of itself, once its files are found to be those that were written.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    try:
+        content = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
+        if sealed(content) != content:
+            raise ValueError("not what was written")
+        progress = Progress(**{name: value for name, value in content.items() if name != "digest"})
+        found = {str(file.relative_to(checkpoint)): sha256_of(file) for file in _files(checkpoint)}
+        wrong = [name for name, digest in progress.files.items() if found.get(name) != digest]
+    except (OSError, ValueError, TypeError, AttributeError, OvvolError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint} is damaged (progress.json: {error})") from error
+    if wrong:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is damaged ({', '.join(wrong)}: not what was written)"
+        )
+    return progress
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    """What an engine wrote into a checkpoint."""
+    return sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.name != "progress.json")

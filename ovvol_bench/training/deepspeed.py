@@ -133,10 +133,11 @@ class DeepSpeedEngine(Engine):
 
     def save(self, folder: Path) -> None:
         """See `Engine.save`; every process writes its part, in DeepSpeed's format."""
-        self._engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+        self._engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=False)
 
     def load(self, folder: Path) -> None:
-        """See `Engine.load`."""
+        """See `Engine.load`; DeepSpeed unpickles what it reads, which must therefore be plain before."""
+        refuse_objects(folder)
         self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
 
     def whole_weights(self) -> AbstractContextManager[object]:
@@ -153,6 +154,22 @@ class DeepSpeedEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         leave_group()
+
+
+def refuse_objects(folder: Path) -> None:
+    """Refuse files that hold more than tensors, plain values and DeepSpeed's own records of them.
+
+    Raises:
+        UnpicklingError: names what a file holds; nothing of it was run.
+    """
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    records = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
+    with torch.serialization.safe_globals(records):
+        for file in sorted(folder.rglob("*.pt")):
+            torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _full_config(

@@ -27,6 +27,11 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in module.named_parameters() if value.requires_grad}
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """All that a module holds by name: parameters, frozen ones too, and buffers, persistent or not."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
 def make_optimizer(parameters: Sequence[nn.Parameter], numbers: Optimization) -> torch.optim.Optimizer:
     """The optimizer that a recipe states, over some parameters."""
     vectors = [value for value in parameters if value.ndim < 2 and not numbers.decay_vectors]
@@ -99,7 +104,7 @@ class Engine(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write what is trained and the optimizer's state; called in every process."""
+        """Write all that the module holds and the optimizer's state; called in every process."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
@@ -199,7 +204,8 @@ class AccelerateEngine(Engine):
         """See `Engine.save`; the first process writes."""
         if not self.is_main:
             return
-        save_file(self._state(), folder / "module.safetensors")
+        tensors = {name: value.detach().cpu().clone() for name, value in tensors_of(self._module).items()}
+        save_file(tensors, folder / "module.safetensors")
         scale = self._scaler.state_dict() if self._scaler else {}
         torch.save({"optimizer": self._optimizer.state_dict(), "scaler": scale}, folder / "optimizer.pt")
 
@@ -209,13 +215,13 @@ class AccelerateEngine(Engine):
         Raises:
             ValueError: if it holds other parameters than are trained.
         """
-        tensors = load_file(folder / "module.safetensors", device=str(self.device))
-        if differing := tensors.keys() ^ self._state().keys():
+        tensors = load_file(folder / "module.safetensors")  # to the CPU: neither reader knows "cpu:0"
+        held = tensors_of(self._module)
+        if differing := tensors.keys() ^ held.keys():
             raise ValueError(f"it has other parameters: {', '.join(sorted(differing)[:5])}")
-        self._module.load_state_dict(tensors, strict=False)
-        states: dict[str, Any] = torch.load(
-            folder / "optimizer.pt", map_location=self.device, weights_only=True
-        )
+        for name, value in held.items():
+            value.data.copy_(tensors[name])
+        states: dict[str, Any] = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
         self._optimizer.load_state_dict(states["optimizer"])
         if self._scaler is not None and states["scaler"]:
             self._scaler.load_state_dict(states["scaler"])
@@ -227,12 +233,6 @@ class AccelerateEngine(Engine):
         self._accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=True)
         leave_group()
-
-    def _state(self) -> dict[str, Tensor]:
-        """Trained parameters and persistent buffers."""
-        kept = trained_parameters(self._module).keys() | dict(self._module.named_buffers()).keys()
-        state = self._module.state_dict()
-        return {name: state[name].detach().cpu().clone() for name in state if name in kept}
 
 
 def leave_group() -> None:

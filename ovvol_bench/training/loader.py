@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ovvol_bench.data.loading import processors
 from ovvol_bench.data.memory import keep_freed_memory
-from ovvol_bench.errors import DecodeError, TrainingError
+from ovvol_bench.errors import ContractError, DecodeError, TrainingError
 from ovvol_bench.training.order import Order, Position, Share
-from ovvol_bench.training.recipe import Batch, Draws, Examples
+from ovvol_bench.training.recipe import Batch, Draws, Examples, named_values
 
 _MOST_READERS = 8
 _PATIENCE = 600.0  # seconds that a batch may take; a decoder that hangs is given up long before
@@ -41,7 +41,7 @@ class ExampleReader(Dataset[Batch]):
         name = self.examples.name(index)
         draws = Draws(f"{self.seed}\0{lap}\0{name}", f"{self.seed}\0step {step}")
         try:
-            return self.examples.example(index, draws)
+            return named_values(self.examples.example(index, draws), f"example '{name}'")
         except DecodeError as error:
             raise DecodeError(f"training example '{name}' (step {step}): {error}") from error
 
@@ -56,13 +56,14 @@ def reading_errors() -> Iterator[None]:
     """Say in one line what befell reading processes: PyTorch tells it with their tracebacks, or as a bug.
 
     Raises:
-        DecodeError: as the process raised it.
+        DecodeError, ContractError: as the process raised it.
         TrainingError: if a process was killed, or a batch took longer than ten minutes.
     """
     try:
         yield
-    except DecodeError as error:
-        raise DecodeError(str(error).rpartition(f"{DecodeError.__name__}: ")[2].strip()) from error
+    except (DecodeError, ContractError) as error:
+        kind = type(error)
+        raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
     except RuntimeError as error:
         first, _, _ = str(error).partition("\n")
         if not first.startswith("DataLoader "):
@@ -121,8 +122,9 @@ class _Parts:
 
 
 def stack(examples: Sequence[Batch]) -> Batch:
-    """Examples to a batch."""
-    batch: Batch = default_collate(list(examples))
+    """Examples to a batch, in the types that they have: autocast would refuse to stack float16."""
+    with torch.autocast("cpu", enabled=False):
+        batch: Batch = default_collate(list(examples))
     return batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ovvol_bench.errors import CheckpointError, TrainingError
+from ovvol_bench.errors import CheckpointError, ContractError, TrainingError
 from ovvol_bench.runs.draws import seed_from
 from ovvol_bench.training.attention import quick_attention
 from ovvol_bench.training.board import Board, Row
@@ -21,9 +23,10 @@ from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
 from ovvol_bench.training.loader import ExampleReader, read_batches, reading_errors
 from ovvol_bench.training.measure import measure
 from ovvol_bench.training.order import Order, Share
-from ovvol_bench.training.recipe import Batch, Losses, Recipe
+from ovvol_bench.training.recipe import Batch, Losses, LossScope, Recipe, named_values
 from ovvol_bench.training.stopping import StopRequest
 
+_LOG = logging.getLogger(__name__)
 _NAMED = 8  # examples that an error lists
 
 
@@ -113,6 +116,7 @@ class _Training:
         self.order = Order(len(recipe.examples), numbers.batch_size, conduct.seed)
         self.total = self.order.steps(numbers.epochs)
         self.share = Share.of(numbers.batch_size, *_place(), conduct.micro_batch)
+        self.share.check_scope(recipe.loss_scope)
         self.engine = _engine(recipe, conduct, self.share)
         self.checkpoints = Checkpoints(conduct.folder / "checkpoints", conduct.keep)
         self.weights = conduct.folder / "weights.safetensors"
@@ -128,14 +132,16 @@ class _Training:
                 if board and (done % self.conduct.log_every == 0 or done == last):
                     board.add(row)
                 self.conduct.progress(done, last, row)
-                if row["stop"]:
+                if row["stop"] or done == last:
                     break
-                if done % self.conduct.measure_every == 0 or done == last:
-                    self._measure(done, board)
-                if done % self.conduct.save_every == 0 and done < last:
+                if done % self.conduct.save_every == 0:
                     self._save(done)
+                if done % self.conduct.measure_every == 0:
+                    self._measure(done, board)
             if done > first:
                 self._end(done)
+            if first < done == last:  # after saving, so that what goes wrong here loses nothing
+                self._measure(done, board)
         finally:
             if board:
                 board.close()
@@ -165,7 +171,7 @@ class _Training:
             last = part == self.share.parts - 1
             with engine.exchange(last):
                 with quick_attention(engine.device):
-                    losses = engine.losses(batch)
+                    losses = checked_losses(engine.losses(batch), self.recipe)
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
@@ -181,7 +187,7 @@ class _Training:
         device = self.engine.device
         moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with torch.no_grad(), self.engine.autocast(), quick_attention(device):
-            return self.recipe.prepare(moved)
+            return named_values(self.recipe.prepare(moved), f"{type(self.recipe).__name__}.prepare")
 
     def _means(self, numbers: Losses) -> Row:
         """Means over processes, and whether any was asked to stop.
@@ -227,7 +233,9 @@ class _Training:
                 self.checkpoints.write(step, lambda _: self.recipe.save_weights(self.weights, about))
         self.engine.wait()
         if self.engine.is_main:
-            self.checkpoints.complete(Progress(step, self.engine.processes, self.engine.name))
+            self.checkpoints.complete(
+                Progress(step, self.engine.processes, self.engine.name, self.share.micro_batch)
+            )
         self.engine.wait()
 
     def _end(self, step: int) -> None:
@@ -238,10 +246,10 @@ class _Training:
 
     def _resume(self) -> int:
         """Steps done before."""
-        latest = self.checkpoints.latest()
-        if latest is None:
+        found = self.checkpoints.latest_whole()
+        if found is None:
             return 0
-        progress = self.checkpoints.progress(latest)
+        latest, progress = found
         self._check_engine(latest, progress)
         try:
             self.engine.load(latest)
@@ -253,6 +261,11 @@ class _Training:
         return progress.step
 
     def _check_engine(self, checkpoint: Path, progress: Progress) -> None:
+        if self.recipe.loss_scope is LossScope.PROCESS and progress.processes != self.engine.processes:
+            _LOG.warning(
+                "%d processes went on to be %d: this recipe's loss compares %s, and is another one now.",
+                *(progress.processes, self.engine.processes, LossScope.PROCESS.value),
+            )
         if progress.engine != self.engine.name:
             raise CheckpointError(
                 f"checkpoint {checkpoint} was written by {progress.engine}, this is {self.engine.name}: the "
@@ -265,6 +278,22 @@ class _Training:
                 f"{self.engine.processes}: DeepSpeed reads it with as many as wrote it. Without --deepspeed "
                 "the number may change."
             )
+
+
+def checked_losses(losses: Losses, recipe: Recipe) -> Losses:
+    """What a recipe's module returned, if it is what was promised.
+
+    Raises:
+        ContractError: if there is no ``loss`` that can be minimised.
+    """
+    where = f"the module of {type(recipe).__name__}"
+    loss = named_values(losses, where).get("loss")
+    if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
+        raise ContractError(
+            f"{where} returned no 'loss' that can be minimised: expected a scalar tensor with "
+            f"gradients among {', '.join(losses) or 'no names'}."
+        )
+    return losses
 
 
 def _place() -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ovvol_bench.training.loader import ExampleReader, stack
 from ovvol_bench.training.order import Position
-from ovvol_bench.training.recipe import Batch, Examples, Losses, Recipe
+from ovvol_bench.training.recipe import Batch, Examples, Losses, Recipe, named_values
 
 _SEED = 0  # validation draws are the same in every training, so that their losses can be compared
 
@@ -45,12 +45,13 @@ def measure(recipe: Recipe, prepare: Callable[[Batch], Batch], count: int, batch
         found: list[Losses] = []
         for first in range(0, len(positions), batch_size):
             batch = prepare(stack([reader[at] for at in positions[first : first + batch_size]]))
-            found.append(recipe.module(batch))
+            found.append(named_values(recipe.module(batch), f"the module of {type(recipe).__name__}"))
             if first == 0:
-                pictures = recipe.pictures(batch)
+                pictures = named_values(recipe.pictures(batch), f"{type(recipe).__name__}.pictures")
         for name in found[0]:
             numbers[f"validation_{name}"] = float(np.mean([float(losses[name]) for losses in found]))
-    return Measures({**numbers, **recipe.evaluate()}, pictures)
+    own = named_values(recipe.evaluate(), f"{type(recipe).__name__}.evaluate")
+    return Measures({**numbers, **own}, pictures)
 
 
 def _spread(examples: Examples, count: int, batch_size: int) -> list[Position]:

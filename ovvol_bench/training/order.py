@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.errors import SettingError
+from ovvol_bench.training.recipe import LossScope
 
 
 class Position(NamedTuple):
@@ -107,6 +108,27 @@ class Share:
     def parts(self) -> int:
         """Parts of a step that a process computes one after the other."""
         return self.batch_size // self.processes // self.micro_batch
+
+    def check_scope(self, scope: LossScope) -> None:
+        """Refuse to take apart what a loss compares.
+
+        Raises:
+            SettingError: if the loss compares examples and would see a part of them, or one alone.
+        """
+        if scope is LossScope.EXAMPLE:
+            return
+        if self.parts > 1:
+            raise SettingError(
+                f"--micro-batch {self.micro_batch}: this recipe's loss compares {scope.value}; computed in "
+                f"parts it would be another loss, with other gradients. Leave --micro-batch out (a process "
+                f"has {self.parts * self.micro_batch} examples of a step), or lower recipe.batch_size."
+            )
+        compared = self.batch_size if scope is LossScope.STEP else self.micro_batch
+        if compared < 2:
+            raise SettingError(
+                f"recipe.batch_size={self.batch_size} over {self.processes} processes: this recipe's loss "
+                f"compares {scope.value}, and nothing is learned from one. Choose a larger batch_size."
+            )
 
     def of_step(self, batch: list[Position]) -> Iterator[list[Position]]:
         """This process's parts of a step."""

@@ -14,7 +14,7 @@ import torch
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
-from ovvol_bench.errors import CheckpointError, SettingError
+from ovvol_bench.errors import CheckpointError, ContractError, SettingError
 from ovvol_bench.files import write_text
 from ovvol_bench.registry import ClipLength, FoundRecipe, Registry, Weights
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
@@ -130,7 +130,7 @@ class TrainingPlan:
         """
         file = folder / "training.json"
         if file.exists():
-            differing = _differences(json.loads(file.read_text(encoding="utf-8")), self.spec.identity)
+            differing = _differences(_read_identity(file), self.spec.identity)
             if differing:
                 raise CheckpointError(
                     f"{folder} holds another training: {'; '.join(differing)}. Choose another --output, or "
@@ -163,6 +163,8 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
     task = TrainingTask(component, dataset, validation, encoder, request.cache, request.seed, request.workers)
     with _seeded(request.seed):
         recipe = found.build(task, options)
+    if not isinstance(recipe, Recipe):
+        raise ContractError(f"recipe '{found.name}' gave a {type(recipe).__name__}; expected a Recipe.")
     made = TrainingSpec(
         request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
         request.seed, request.precision, core_version(),
@@ -254,6 +256,19 @@ def local_device(asked: str) -> torch.device:
     if device.type == "cuda":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
+
+
+def _read_identity(file: Path) -> dict[str, Any]:
+    try:
+        identity = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} is damaged ({error}): it says what is trained in this folder. Delete it if it is the "
+            "training of this command, or choose another --output."
+        ) from error
+    if not isinstance(identity, dict):
+        raise CheckpointError(f"{file}: expected a JSON object of what is trained. Choose another --output.")
+    return identity
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

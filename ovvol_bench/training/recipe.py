@@ -10,10 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import ContractError, SettingError
 from ovvol_bench.runs.draws import seed_from
 
 Batch = dict[str, Tensor]
@@ -30,6 +31,8 @@ Batch = dict[str, Tensor]
 
 Losses = dict[str, Tensor]
 """Scalars of a step by name: ``loss``, which is minimised, and whatever else is worth a curve."""
+
+Value = TypeVar("Value")
 
 Factor = Callable[[int, int], float]
 """(optimizer steps done, steps in all) to a factor of the learning rate; see `schedules`."""
@@ -159,13 +162,23 @@ class Examples(ABC):
         """
 
 
+class LossScope(Enum):
+    """What the loss of one example depends on: a loss that compares examples can't be computed in parts."""
+
+    EXAMPLE = "the example alone"
+    PROCESS = "the examples of a step that the same process has"
+    STEP = "all examples of a step"
+
+
 class Recipe(ABC):
     """How one component is trained.
 
     Attributes:
         optimization: the numbers.
         module: everything that is trained; ``forward(batch)`` gives the `Losses` of a batch, each a mean
-            over examples of equal weight. What needs no gradient is neither trained nor saved.
+            over examples of equal weight. What needs no gradient isn't trained, and kept in checkpoints
+            like all else; what never changes belongs in `prepare`.
+        loss_scope: what the loss of one example depends on.
         examples: what to learn from.
         validation: what to measure the loss on, or None.
     """
@@ -174,6 +187,7 @@ class Recipe(ABC):
     module: nn.Module
     examples: Examples
     validation: Examples | None = None
+    loss_scope: LossScope = LossScope.EXAMPLE
 
     @abstractmethod
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
@@ -203,3 +217,18 @@ class Recipe(ABC):
     def finish(self) -> None:
         """Called once after the last step, before the weights are saved; does nothing by default."""
         return
+
+
+def named_values(given: Mapping[str, Value], where: str) -> dict[str, Value]:
+    """What a recipe gave, if it has names.
+
+    Args:
+        given: by the recipe's own code.
+        where: it came from, for the message.
+
+    Raises:
+        ContractError: if it is something else, such as None where a ``return`` was forgotten.
+    """
+    if not isinstance(given, Mapping):
+        raise ContractError(f"{where} returned a {type(given).__name__}; expected values by name, a dict.")
+    return dict(given)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ovvol_bench import SettingError
 from ovvol_bench.clip.text import embed_tokens, tokenize
-from ovvol_bench.training import Batch, Losses, Optimization, Recipe, TrainingTask
+from ovvol_bench.training import Batch, Losses, LossScope, Optimization, Recipe, TrainingTask
 
 from .captions import CaptionedExamples, Captions, match, truth
 from .checkpoint import save_labeler
@@ -148,6 +148,7 @@ class ClipRecipe(Recipe):
             seen = PictureExamples(task.validation.training_images(), views, varied=False)
             self.validation = CaptionedExamples(seen, captions)
         self.module = ClipTraining(self._labeler, matching)
+        self.loss_scope = LossScope.STEP if matching.gather_negatives else LossScope.PROCESS
 
     def evaluate(self) -> Mapping[str, float]:
         """Naming of validation pictures, up to 2,048 of them evenly spread.

@@ -38,7 +38,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
 
     Patches are pooled by their likeness to the frozen tower's embedding of the picture, and matched with it
     against the other pictures. These are, as in the reference, those that the same process computes at
-    the same time: the loss then depends on the number of processes and on --micro-batch.
+    the same time: the loss then depends on the number of processes. A step can't be computed in parts.
 
     Args:
         task: what to train, and on what.

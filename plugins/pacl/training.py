@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ovvol_bench import SettingError
 from ovvol_bench.clip.text import embed_tokens
-from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
+from ovvol_bench.training import Batch, Examples, Losses, LossScope, Optimization, Recipe, TrainingTask
 
 from .captions import CaptionedExamples, Captions, match, truth
 from .checkpoint import save_labeler
@@ -127,6 +127,7 @@ class PaclRecipe(Recipe):
             seen = PictureExamples(task.validation.training_images(), views, varied=False)
             self.validation = _examples(seen, captions)
         self.module = PaclTraining(self._labeler, contrast)
+        self.loss_scope = LossScope.STEP if contrast.gather_negatives else LossScope.PROCESS
 
     def prepare(self, batch: Batch) -> Batch:
         """What the frozen towers make of the pictures.

@@ -15,6 +15,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ovvol_bench.runs.spec import sealed
+
 
 def test_a_training_leaves_log_curve_checkpoint_and_weights(tmp_path, train_toy, read_losses):
     result = train_toy(tmp_path / "run")
@@ -184,7 +186,7 @@ class TestRefusals:
 
     def test_a_disk_that_is_full_for_the_weights_alone(self, tmp_path, train_toy, monkeypatch):
         train_toy(tmp_path, "--steps", 5)
-        monkeypatch.setattr("ovvol_bench.weights.save_file", full_disk)
+        monkeypatch.setattr("ovvol_bench.weights.save", full_disk)
         result = train_toy(tmp_path)
         assert result.exit_code == 2
         assert "Is the disk full?" in result.output
@@ -194,17 +196,25 @@ class TestRefusals:
         with safe_open(tmp_path / "weights.safetensors", "pt") as file:
             assert file.metadata()["step"] == "15", "the last steps were taken again, and their weights kept"
 
-    def test_a_damaged_checkpoint(self, tmp_path, train_toy):
+    def test_a_damaged_checkpoint_and_none_before(self, tmp_path, train_toy):
         train_toy(tmp_path, "--steps", 5)
         (tmp_path / "checkpoints/step-00000005/optimizer.pt").write_bytes(b"")
         result = train_toy(tmp_path)
         assert result.exit_code == 2
-        assert "step-00000005 does not fit this training" in result.output
+        assert "step-00000005 is damaged (optimizer.pt: not what was written)" in result.output
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe"])
+    def test_a_damaged_account_of_what_is_trained(self, tmp_path, train_toy, content):
+        train_toy(tmp_path, "--steps", 1)
+        (tmp_path / "training.json").write_bytes(content)
+        result = train_toy(tmp_path)
+        assert result.exit_code == 2 and "training.json" in result.output
+        assert "Traceback" not in result.output
 
     def test_a_checkpoint_of_another_engine(self, tmp_path, train_toy):
         train_toy(tmp_path, "--steps", 5)
         file = tmp_path / "checkpoints/step-00000005/progress.json"
-        file.write_text(file.read_text().replace("accelerate", "deepspeed zero2"))
+        file.write_text(json.dumps(sealed({**json.loads(file.read_text()), "engine": "deepspeed zero2"})))
         result = train_toy(tmp_path)
         assert result.exit_code == 2
         assert "written by deepspeed zero2, this is accelerate" in result.output

@@ -1,0 +1,141 @@
+"""The loop with a small recipe: what checkpoints hold, what is refused, and what never costs a training."""
+
+import json
+
+import pytest
+import torch
+from small_recipe import Points, SmallRecipe
+
+from ovvol_bench import SettingError
+from ovvol_bench.errors import CheckpointError, ContractError
+from ovvol_bench.training import LossScope
+from ovvol_bench.training.loop import Conduct, train
+
+
+def trained(folder, recipe=None, **more):
+    recipe = recipe or SmallRecipe()
+    train(recipe, Conduct(folder, 0, {}, device="cpu", **more))
+    return recipe
+
+
+def tensors(recipe):
+    return {name: value.clone() for name, value in recipe.module.named_parameters()}
+
+
+def test_a_frozen_teacher_and_all_buffers_are_resumed(tmp_path):
+    whole = trained(tmp_path / "whole")
+    trained(tmp_path / "parts", steps=3)
+    parts = trained(tmp_path / "parts")
+    assert parts.module.passes == whole.module.passes == 6
+    for name, value in tensors(whole).items():
+        assert torch.equal(tensors(parts)[name], value), name
+
+
+class TestDamage:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        trained(tmp_path, save_every=2, steps=4)
+        assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
+        return tmp_path
+
+    @pytest.mark.parametrize("file", ["module.safetensors", "optimizer.pt", "progress.json"])
+    def test_the_checkpoint_before_is_taken(self, folder, file, caplog):
+        flip_a_bit(checkpoints(folder)[-1] / file)
+        recipe = trained(folder)
+        assert [file in line and "goes on from step-00000002" in line for line in caplog.messages] == [True]
+        assert torch.equal(recipe.module.student.weight, trained(folder / "whole").module.student.weight)
+
+    def test_a_file_that_is_missing(self, folder, caplog):
+        (checkpoints(folder)[-1] / "optimizer.pt").unlink()
+        trained(folder)
+        assert "optimizer.pt: not what was written" in caplog.text
+
+    def test_the_damaged_one_never_crowds_out_a_whole_one(self, folder):
+        flip_a_bit(checkpoints(folder)[-1] / "optimizer.pt")
+        trained(folder, steps=3, keep=1)
+        assert [path.name for path in checkpoints(folder)] == ["step-00000003"]
+
+    def test_all_are_damaged(self, folder):
+        for checkpoint in checkpoints(folder):
+            flip_a_bit(checkpoint / "optimizer.pt")
+        with pytest.raises(CheckpointError, match="no whole one is left"):
+            trained(folder)
+
+    def test_one_of_another_module_is_not_called_damaged(self, folder):
+        recipe = SmallRecipe()
+        recipe.module.further = torch.nn.Linear(2, 2)
+        with pytest.raises(CheckpointError, match="does not fit this training"):
+            trained(folder, recipe)
+
+
+def test_a_checkpoint_says_how_it_was_made(tmp_path):
+    trained(tmp_path, micro_batch=2)
+    progress = json.loads((checkpoints(tmp_path)[-1] / "progress.json").read_text())
+    assert (progress["processes"], progress["micro_batch"]) == (1, 2)
+
+
+class TestLossesThatCompareExamples:
+    @pytest.mark.parametrize("scope", [LossScope.PROCESS, LossScope.STEP])
+    def test_no_parts(self, tmp_path, scope):
+        with pytest.raises(SettingError, match="--micro-batch 2: this recipe's loss compares"):
+            trained(tmp_path, SmallRecipe(scope), micro_batch=2)
+        trained(tmp_path, SmallRecipe(scope), micro_batch=4)
+
+    def test_nothing_to_compare(self, tmp_path):
+        with pytest.raises(SettingError, match="nothing is learned from one"):
+            trained(tmp_path, SmallRecipe(LossScope.STEP, batch_size=1))
+
+
+def test_validation_of_float16_examples_under_bfloat16(tmp_path):
+    recipe = trained(tmp_path, SmallRecipe(validation=Points(torch.float16)), precision="bfloat16")
+    assert recipe is not None
+    assert "validation_loss" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_a_validation_that_fails_costs_nothing(tmp_path):
+    recipe = SmallRecipe()
+    recipe.evaluate = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trained(tmp_path, recipe, measure_every=4, save_every=4)
+    assert (tmp_path / "weights.safetensors").is_file()
+    assert checkpoints(tmp_path)[-1].name == "step-00000004"
+
+
+@pytest.mark.parametrize("method", ["prepare", "evaluate", "pictures"])
+def test_a_recipe_that_returns_none(tmp_path, method):
+    recipe = SmallRecipe(validation=Points())
+    setattr(recipe, method, lambda *arguments: None)
+    with pytest.raises(ContractError, match=f"SmallRecipe.{method} returned a NoneType"):
+        trained(tmp_path, recipe)
+
+
+@pytest.mark.parametrize(
+    "losses", [None, {}, {"loss": None}, {"loss": torch.zeros(())}, {"loss": torch.zeros(2)}, 0.5]
+)
+def test_losses_that_are_none(tmp_path, losses):
+    recipe = SmallRecipe()
+    recipe.module.forward = lambda batch: losses
+    with pytest.raises(ContractError, match="the module of SmallRecipe returned"):
+        trained(tmp_path, recipe)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_example_that_is_none(tmp_path, workers):
+    recipe = SmallRecipe()
+    recipe.examples.example = nothing
+    with pytest.raises(ContractError, match=r"^example 'point \d' returned a NoneType; expected"):
+        trained(tmp_path, recipe, workers=workers)
+
+
+def nothing(index, draws):
+    return None
+
+
+def checkpoints(folder):
+    return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
