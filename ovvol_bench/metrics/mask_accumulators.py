@@ -24,11 +24,13 @@ from ovvol_bench.metrics.contingency import (
     check_slots,
     clip_table,
 )
+from ovvol_bench.metrics.conventions import USUAL, Conventions
 from ovvol_bench.metrics.detection_masks import Unit, detection_tables
 from ovvol_bench.metrics.segmentation import (
     Doubles,
     adjusted_rand_index,
     best_overlaps,
+    matched_by_frame,
     matched_overlaps,
 )
 from ovvol_bench.metrics.slots import SlotUsage, company, pieces, slot_usage
@@ -104,11 +106,16 @@ class MaskMetric(TableMetric):
     identity: Identity = "track"
 
     def __init__(
-        self, groups: Groups = "slots", resolution: Resolution = "frame", unit: Unit = "clip"
+        self,
+        groups: Groups = "slots",
+        resolution: Resolution = "frame",
+        unit: Unit = "clip",
+        conventions: Conventions = USUAL,
     ) -> None:
         super().__init__()
-        self.protocol = f"{groups}-{resolution}"
+        self.protocol = f"{groups}-{resolution}{conventions.suffix}"
         self.unit = unit
+        self.conventions = conventions
         self._groups: Groups = groups
         self._resolution: Resolution = resolution
 
@@ -117,7 +124,7 @@ class MaskMetric(TableMetric):
         """See ``Metric``; ``slots`` beside, where the groups aren't segments in pixels."""
         tracks = {"tracks"} if self.unit != "image" else set()
         rows = {"true tracks"} if self._row == "track" else set()
-        slots = set() if self.protocol == "segments-frame" else {"slots"}
+        slots = set() if self._of_pixels else {"slots"}
         return frozenset({"masks", "true masks"} | tracks | rows | slots)
 
     @abstractmethod
@@ -148,7 +155,7 @@ class MaskMetric(TableMetric):
             SettingError: if the metric is of slots or patches, which detections don't have.
             DataError: if masks or tracks are missing, or masks are of another size.
         """
-        if self.protocol != "segments-frame":
+        if not self._of_pixels:
             raise SettingError(
                 f"{self.name} under {self.protocol} looks at slot maps, which detections don't have. Score "
                 "their masks: -o metric.groups=segments -o metric.resolution=frame"
@@ -159,6 +166,11 @@ class MaskMetric(TableMetric):
     def compute(self) -> Mapping[str, MetricValue]:
         """Means over images, clips or videos that show an object; NaN where there is none."""
         return self._conclude(self.in_order())
+
+    @property
+    def _of_pixels(self) -> bool:
+        """Whether groups are segments in pixels, as other programs' masks are."""
+        return self._groups == "segments" and self._resolution == "frame"
 
     @property
     def _row(self) -> Identity:
@@ -182,8 +194,12 @@ class MaskMetric(TableMetric):
             "shared_points": sum(table.shared for table in tables),
             "unseen_objects": sum(table.unseen for table in tables),
         }
-        scores = self.score(overlaps)
+        scores = self.score_tables(tables, overlaps)
         return {f"{name}_{self.unit}": _mean(value, notes) for name, value in scores.items()}
+
+    def score_tables(self, tables: Sequence[ClipTable], overlaps: Overlaps) -> Mapping[str, Doubles]:
+        """The values to average; of clips' tables frame by frame, and of them joined by the unit."""
+        return self.score(overlaps)
 
 
 class AdjustedRand(MaskMetric):
@@ -202,8 +218,9 @@ class ForegroundAdjustedRand(MaskMetric):
     name = "fg_ari"
 
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
-        """FG-ARI of the tables that show an object."""
-        return {"fg_ari": adjusted_rand_index(overlaps.foreground())}
+        """FG-ARI of the tables that show an object, or of all."""
+        values = adjusted_rand_index(overlaps.foreground())
+        return {"fg_ari": np.nan_to_num(values, nan=1.0) if self.conventions.empty == "one" else values}
 
 
 class MeanBestOverlap(MaskMetric):
@@ -217,24 +234,49 @@ class MeanBestOverlap(MaskMetric):
         groups: Groups = "slots",
         resolution: Resolution = "frame",
         unit: Unit = "clip",
+        conventions: Conventions = USUAL,
     ) -> None:
-        super().__init__(groups, resolution, unit)
+        super().__init__(groups, resolution, unit, conventions)
         self.of = of
         self.identity = "class" if of == "class" else "track"
 
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
         """Mean best overlap of the tables that show an object."""
-        return {f"mbo_{self.of}": best_overlaps(overlaps).by_sample()}
+        background = self.conventions.background == "object"
+        return {f"mbo_{self.of}": best_overlaps(overlaps, background).by_sample()}
 
 
 class MatchedIoU(MaskMetric):
-    """``miou_UNIT``; see ``segmentation.matched_overlaps``."""
+    """``miou_UNIT``; see ``segmentation.matched_overlaps`` and ``segmentation.matched_by_frame``.
+
+    By frame the mean is over all objects of all samples at once, as in SOLV's evaluation.
+    """
 
     name = "miou"
 
+    def __init__(
+        self,
+        groups: Groups = "slots",
+        resolution: Resolution = "frame",
+        unit: Unit = "clip",
+        conventions: Conventions = USUAL,
+    ) -> None:
+        super().__init__(groups, resolution, unit, conventions)
+        if conventions.iou == "frames" and unit == "image":
+            raise SettingError("iou=frames is of the frames of a clip or video; expected unit=clip or video")
+
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
         """Mean IoU of the tables that show an object."""
-        return {"miou": matched_overlaps(overlaps).by_sample()}
+        return {"miou": matched_overlaps(overlaps, self.conventions.background == "object").by_sample()}
+
+    def score_tables(self, tables: Sequence[ClipTable], overlaps: Overlaps) -> Mapping[str, Doubles]:
+        """See ``MaskMetric``."""
+        if self.conventions.iou == "volume":
+            return self.score(overlaps)
+        _, sample_of_clip = _samples(tables, self.unit)
+        samples = np.repeat(sample_of_clip, [table.overlaps.samples for table in tables])
+        background = self.conventions.background == "object"
+        return {"miou": matched_by_frame(join(tables, "image"), samples.astype(np.int64), background)}
 
 
 class SplitsAndMerges(MaskMetric):

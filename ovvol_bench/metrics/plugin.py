@@ -15,6 +15,7 @@ Unit = Literal["image", "clip", "video"]
 Groups = Annotated[Literal["slots", "segments"], FromPredictions("groups")]
 Resolution = Literal["frame", "patch"]
 IouType = Literal["box", "mask"]
+Background = Literal["ignored", "object"]
 
 
 def build_corloc(
@@ -139,12 +140,17 @@ def build_detrate_by(*, protocol: ProtocolName = "vid-reference", iou_threshold:
 
 
 def build_fg_ari(
-    *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
+    *,
+    unit: Unit = "clip",
+    groups: Groups = "slots",
+    resolution: Resolution = "frame",
+    empty: Literal["dropped", "one"] = "dropped",
 ) -> Metric:
     """Adjusted Rand index over the points of true objects."""
+    from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
 
-    return ForegroundAdjustedRand(groups, resolution, unit)
+    return ForegroundAdjustedRand(groups, resolution, unit, Conventions(empty=empty))
 
 
 def build_ari(*, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame") -> Metric:
@@ -160,18 +166,28 @@ def build_mbo(
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
+    background: Background = "ignored",
 ) -> Metric:
     """Mean best overlap of true objects, or of all objects of a class as one."""
+    from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MeanBestOverlap
 
-    return MeanBestOverlap(of, groups, resolution, unit)
+    return MeanBestOverlap(of, groups, resolution, unit, Conventions(background))
 
 
-def build_miou(*, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame") -> Metric:
+def build_miou(
+    *,
+    unit: Unit = "clip",
+    groups: Groups = "slots",
+    resolution: Resolution = "frame",
+    background: Background = "ignored",
+    iou: Literal["volume", "frames"] = "volume",
+) -> Metric:
     """Mean IoU under Hungarian matching."""
+    from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MatchedIoU
 
-    return MatchedIoU(groups, resolution, unit)
+    return MatchedIoU(groups, resolution, unit, Conventions(background, iou=iou))
 
 
 def build_splits_and_merges(

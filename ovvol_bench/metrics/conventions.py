@@ -1,0 +1,41 @@
+"""Conventions of mask metrics that published evaluations differ in; the table is in ``docs/metrics.md``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Background = Literal["ignored", "object"]
+Empty = Literal["dropped", "one"]
+IouOf = Literal["volume", "frames"]
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What is counted, and how; the defaults leave the protocol's id as it is.
+
+    Attributes:
+        background: whether what no object covers is one more object to find (object_centric_bench's mBO and
+            mIoU without ``skip``).
+        empty: whether samples without objects are left out or count as 1, where both partitions are of no
+            point (FG-ARI of SAVi, OCL and VideoSAUR).
+        iou: of a sample's frames as one volume, or the mean over the frames in which object or group show
+            (SOLV); groups are given to objects once a sample either way.
+    """
+
+    background: Background = "ignored"
+    empty: Empty = "dropped"
+    iou: IouOf = "volume"
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the protocol's id."""
+        parts = (
+            "-background" if self.background == "object" else "",
+            "-empty1" if self.empty == "one" else "",
+            "-perframe" if self.iou == "frames" else "",
+        )
+        return "".join(parts)
+
+
+USUAL = Conventions()
