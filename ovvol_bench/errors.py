@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 
 class OvvolError(Exception):
@@ -53,6 +56,57 @@ class DataError(OvvolError):
 
 class DecodeError(DataError):
     """Frames of one clip could not be read; other clips are not affected."""
+
+
+@contextlib.contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Make whatever a plugin's code raises, or an attempt of it to end the process, one line that names it.
+
+    Errors for users come through as they are, and so does an interrupt by the user.
+
+    Args:
+        what: is called, as in ``grouper 'kmeans'``.
+
+    Raises:
+        PluginError: with the file and line where the plugin failed; what it raised is the cause.
+    """
+    try:
+        yield
+    except (OvvolError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} failed: {reason_of(error)}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """What happened in foreign code, on one line: kind and text of an error, file and line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "its text can't be had"
+    if isinstance(error, SystemExit):
+        text = f"it tried to end the process with {error.code!r}"
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """Where foreign code failed, as `` (FILE, line N)``: the last line of its own, not of what it called.
+
+    Its own are the files of the folder of the first that is neither ours nor calls plugins for us.
+    """
+    callers = (str(Path(traceback.__file__).parent / "importlib"), traceback.__file__, contextlib.__file__)
+    frames = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if not each.filename.startswith(("<", *callers))
+        and not {"pluggy", "click"} & set(Path(each.filename).parts)
+    ]
+    foreign = [each for each in frames if not each.filename.startswith(str(Path(__file__).parent))]
+    if not foreign:
+        return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    folder = str(Path(foreign[0].filename).parent)
+    last = [each for each in foreign if each.filename.startswith(folder)][-1]
+    return f" ({last.filename}, line {last.lineno})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -25,9 +25,12 @@ from ovvol_bench.components import (
     SlotLabeler,
     VisionComponent,
 )
-from ovvol_bench.errors import ContractError
+from ovvol_bench.errors import ContractError, calling
 from ovvol_bench.naming.prompts import Prompts
 from ovvol_bench.types import Clip, ClipInfo, Features, SlotMasks
+
+MOST_SLOTS = 4096
+"""That a clip may have: naming compares every two, and a clip of 8 frames at 224 x 400 has 2,800 patches."""
 
 
 class NotFiniteError(ContractError):
@@ -93,7 +96,9 @@ def encode(
     check_frames(encoder, frames, name)
     pixels = fit(video, encoder)
     rows, columns = (side // encoder.patch_size for side in pixels.shape[-2:])
-    features = encoder.encode(pixels, **_told(encoder, truth, batch, name))
+    with calling(name):
+        features = encoder.encode(pixels, **_told(encoder, truth, batch, name))
+    _check_type(features, Features, f"{name}: encode()")
     expected = (batch, frames // encoder.tubelet_size, rows, columns, encoder.dim)
     _check(features.grid, expected, f"{name}: features", "(B, S, h, w, D): patch tokens only, no class token")
     missing = sorted(encoder.maps - features.maps.keys())
@@ -122,9 +127,14 @@ def group(
         ContractError: if the masks lack the promised shape, are negative, or don't sum to 1 over the slots.
     """
     batch, *grid = features.grid.shape[:-1]
-    slots = grouper.group(features, draws, **_told(grouper, truth, batch, name))
+    with calling(name):
+        slots = grouper.group(features, draws, **_told(grouper, truth, batch, name))
+    _check_type(slots, SlotMasks, f"{name}: group()")
     masks = slots.masks
-    slot_count = masks.shape[1] if masks.ndim == 5 else -1
+    _check_type(masks, Tensor, f"{name}: slot masks")
+    slot_count = masks.shape[1] if masks.ndim == 5 and masks.shape[1] else "K >= 1"
+    if masks.ndim == 5 and masks.shape[1] > MOST_SLOTS:
+        raise ContractError(f"{name}: {masks.shape[1]} slots a clip; expected at most {MOST_SLOTS}.")
     _check(masks, (batch, slot_count, *grid), f"{name}: slot masks", "(B, K, S, h, w)")
     error = (masks.float().sum(1) - 1).abs().amax().item()
     if masks.amin().item() < 0 or error > 0.02:
@@ -152,7 +162,8 @@ def embed(labeler: Labeler, video: Tensor, name: str = "labeler", truth: Sequenc
     """
     pixels = fit(video, labeler)
     rows, columns = (side // labeler.patch_size for side in pixels.shape[-2:])
-    patches = labeler.embed_patches(pixels, **_told(labeler, truth, len(video), name))
+    with calling(name):
+        patches = labeler.embed_patches(pixels, **_told(labeler, truth, len(video), name))
     expected = (*video.shape[:2], rows, columns, labeler.dim)
     _check(patches, expected, f"{name}: patch embeddings", "(B, T, h, w, E): no class token")
     return patches
@@ -180,7 +191,9 @@ def embed_guided(
     Raises:
         ContractError: if the answer doesn't have that shape.
     """
-    patches = labeler.embed_patches(fit(video, labeler), features, **_told(labeler, truth, len(video), name))
+    told = _told(labeler, truth, len(video), name)
+    with calling(name):
+        patches = labeler.embed_patches(fit(video, labeler), features, **told)
     expected = (*video.shape[:2], *features.grid.shape[2:4], labeler.dim)
     _check(patches, expected, f"{name}: patch embeddings", "(B, T, h, w, E) on the grid of the features")
     return patches
@@ -210,12 +223,13 @@ def embed_slots(
     """
     slots, count = grouping
     told = _told(labeler, truth, len(video), name)
-    embedded = labeler.embed_slots(fit(video, labeler), slots, count, **told)
+    with calling(name):
+        embedded = labeler.embed_slots(fit(video, labeler), slots, count, **told)
     _check(embedded, (len(video), count, labeler.dim), f"{name}: slot embeddings", "(B, K, E)")
     return embedded
 
 
-def embed_prompts(labeler: AnyLabeler, prompts: Prompts) -> Tensor:
+def embed_prompts(labeler: AnyLabeler, prompts: Prompts, name: str = "labeler") -> Tensor:
     """(P, E) embeddings of the prompts; a labeler that needs it is told the class of each.
 
     One that ``needs_truth`` gets ``truth`` (P,) int64: 1 to C for a foreground class, 0 for everything else;
@@ -227,7 +241,12 @@ def embed_prompts(labeler: AnyLabeler, prompts: Prompts) -> Tensor:
     if labeler.needs_classes:
         classes = zip(prompts.class_ids, prompts.is_foreground, strict=True)
         told["classes"] = [prompts.class_names[class_id] if named else None for class_id, named in classes]
-    return labeler.embed_text(prompts.texts, **told)
+    with calling(name):
+        text = labeler.embed_text(prompts.texts, **told)
+    _check_shape(text, (len(prompts), labeler.dim), f"{name}: text embeddings", "(P, E)")
+    if not torch.isfinite(text).all():
+        raise ContractError(f"{name}: text embeddings hold NaN or infinity. Check the weights.")
+    return text
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
@@ -280,10 +299,26 @@ def _told(component: Component, truth: Sequence[ClipInfo], batch: int, name: str
     return {"truth": truth}
 
 
-def _check(tensor: Tensor, expected: tuple[int, ...], what: str, axes: str) -> None:
-    """Shape, then finite numbers."""
+def _check_type(value: object, expected: type, what: str) -> None:
+    if not isinstance(value, expected):
+        raise ContractError(f"{what} gave {type(value).__name__}; expected {expected.__name__}.")
+
+
+def _check_shape(tensor: object, expected: tuple[int | str, ...], what: str, axes: str) -> None:
+    """A plain tensor of real numbers, of a shape; a text in it stands for what no tensor has."""
+    _check_type(tensor, Tensor, what)
+    assert isinstance(tensor, Tensor)
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_complex() or tensor.is_quantized:
+        kind = "meta" if tensor.is_meta else f"{tensor.layout}, {tensor.dtype}".replace("torch.", "")
+        raise ContractError(f"{what} are a tensor of the kind {kind}; expected dense real numbers, {axes}.")
     if tuple(tensor.shape) != expected:
-        raise ContractError(f"{what} have shape {tuple(tensor.shape)}; expected {expected}, {axes}.")
+        text = f"({', '.join(map(str, expected))})"
+        raise ContractError(f"{what} have shape {tuple(tensor.shape)}; expected {text}, {axes}.")
+
+
+def _check(tensor: Tensor, expected: tuple[int | str, ...], what: str, axes: str) -> None:
+    """Kind and shape, then finite numbers."""
+    _check_shape(tensor, expected, what, axes)
     sound = torch.isfinite(tensor).flatten(1).all(1).tolist()
     if not all(sound):
         raise NotFiniteError(what, tuple(i for i, ok in enumerate(sound) if not ok))

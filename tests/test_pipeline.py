@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from ovvol_bench import Clip, ClipInfo, Encoder, Features, Grouper, Labeler, SlotMasks, pipeline
-from ovvol_bench.errors import ContractError
+from ovvol_bench.errors import ContractError, PluginError
+from ovvol_bench.naming.prompts import Prompts
+from ovvol_bench.runs.parts import check_component
 
 
 class PatchMeans(Encoder):
@@ -126,3 +128,75 @@ def test_an_oracle_that_nobody_tells_the_truth_is_named():
     halves.needs_truth = True
     with pytest.raises(ContractError, match="halves is an oracle"):
         pipeline.group(halves, pipeline.encode(PatchMeans(), video), [], "halves")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda slots: None, r"group\(\) gave NoneType; expected SlotMasks"),
+        (lambda slots: slots.masks, r"group\(\) gave Tensor; expected SlotMasks"),
+        (lambda slots: SlotMasks(slots.masks[:, :0]), r"shape \(2, 0, 2, 2, 3\); expected \(2, K >= 1, 2"),
+        (lambda slots: SlotMasks(slots.masks.numpy()), "slot masks gave ndarray; expected Tensor"),
+        (lambda slots: SlotMasks(slots.masks.to_sparse()), "kind sparse_coo, float32; expected dense real"),
+        (lambda slots: SlotMasks(slots.masks.to("meta")), "kind meta; expected dense real"),
+        (lambda slots: SlotMasks(slots.masks.to(torch.complex64)), "kind strided, complex64; expected dense"),
+    ],
+)
+def test_answers_of_another_kind_are_named(spoil, expected):
+    grouper = answering(Halves(), "group", spoil)
+    with pytest.raises(ContractError, match="grouper 'own': .*" + expected):
+        pipeline.group(grouper, pipeline.encode(PatchMeans(), video), [], "grouper 'own'")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("boom"), SystemExit(0), GeneratorExit(), StopIteration()])
+def test_whatever_a_component_raises_is_one_line_with_file_and_line(raised):
+    def fail(features):
+        raise raised
+
+    with pytest.raises(PluginError, match=r"^encoder 'own' failed: .*test_pipeline\.py, line \d+\)$"):
+        pipeline.encode(answering(PatchMeans(), "encode", fail), video, "encoder 'own'")
+
+
+def test_text_embeddings_are_held_against_the_contract(small_prompts):
+    short = answering(Colours(), "embed_text", lambda rows: rows[:-1])
+    with pytest.raises(ContractError, match=r"labeler 'own': text embeddings have shape"):
+        pipeline.embed_prompts(short, small_prompts, "labeler 'own'")
+    nan = answering(Colours(), "embed_text", lambda rows: rows * float("nan"))
+    with pytest.raises(ContractError, match="text embeddings hold NaN"):
+        pipeline.embed_prompts(nan, small_prompts, "labeler 'own'")
+
+
+@pytest.fixture
+def small_prompts() -> Prompts:
+    return Prompts(("a cat", "a dog"), np.array([1, 2]), ("background", "cat", "dog"), 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "expected"),
+    [
+        (
+            "encoder",
+            {"patch_size": (8, 16)},
+            r"patch_size is \(8, 16\); expected a whole number, at least 1. P",
+        ),
+        ("encoder", {"tubelet_size": 0}, "tubelet_size is 0"),
+        ("encoder", {"dim": None}, "dim is None"),
+        ("encoder", {"mean": 0.5}, "mean is 0.5; expected three numbers"),
+        ("labeler", {"patch_size": 8.0}, "patch_size is 8.0"),
+    ],
+)
+def test_sizes_that_are_none_are_refused_when_a_component_is_built(kind, change, expected):
+    component = {"encoder": PatchMeans, "labeler": Colours}[kind]()
+    check_component(component, kind, "own")
+    for name, value in change.items():
+        setattr(component, name, value)
+    with pytest.raises(ContractError, match=f"{kind} 'own': {expected}"):
+        check_component(component, kind, "own")
+
+
+def test_what_is_no_component_of_its_kind_is_refused():
+    for component in (None, object(), Halves()):
+        with pytest.raises(
+            ContractError, match=r"encoder 'own': its factory gave .*; expected an instance of Encoder"
+        ):
+            check_component(component, "encoder", "own")

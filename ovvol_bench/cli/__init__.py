@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
-from ovvol_bench.errors import OvvolError
+from ovvol_bench.errors import OvvolError, PluginError, reason_of
 from ovvol_bench.printing import printable, printable_lines
 
 COMMANDS = (
@@ -40,6 +40,8 @@ COMMANDS = (
 )
 """The harness's own commands in the order of ``--help``; each is a module of the same name."""
 
+_TRACEBACK = "ovvol_bench.traceback"
+
 
 class Failure(click.ClickException):
     """A mistake in the input: one message, exit code 2, no traceback."""
@@ -52,11 +54,17 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def _one_message() -> Iterator[None]:
-    """Mistakes in the input end with their message, an interrupt with exit code 130."""
+def _one_message(context: click.Context) -> Iterator[None]:
+    """Mistakes in the input and in plugins end with their message, an interrupt with exit code 130.
+
+    What a command of the harness raises by mistake keeps its traceback.
+    """
     try:
-        yield
+        with _loud_exit(), _named_ending(context):
+            yield
     except OvvolError as error:
+        if os.environ.get("OVVOL_DEBUG") or context.meta.get(_TRACEBACK):
+            raise
         raise Failure(printable_lines(str(error))) from error
     except BrokenPipeError:  # click's: whoever read our output has seen enough
         raise
@@ -69,6 +77,45 @@ def _one_message() -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("ovvol-bench: interrupted", err=True)
         raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _named_ending(context: click.Context) -> Iterator[None]:
+    """A command of a plugin that fails is named, and so is foreign code that ends a command of our own."""
+    try:
+        yield
+    except (OvvolError, OSError, KeyboardInterrupt, click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except BaseException as error:
+        name = context.invoked_subcommand
+        usual: type[BaseException] = Exception if name is None or name in COMMANDS else SystemExit
+        if isinstance(error, usual):
+            raise
+        raise PluginError(f"command '{name}' failed: {reason_of(error)}") from error
+
+
+@contextmanager
+def _loud_exit() -> Iterator[None]:
+    """``os._exit``, which ends a process at once, says who called it, and never with the code for success."""
+    leave, process = os._exit, os.getpid()
+
+    def loud(status: int) -> NoReturn:
+        if os.getpid() == process:  # forked children may end so
+            code = sys._getframe(1)
+            where = f"{code.f_code.co_filename}, line {code.f_lineno}"
+            click.echo(f"ovvol-bench: ended by os._exit({status}) ({where})", err=True)
+            status = status or Failure.exit_code
+        leave(status)
+
+    os._exit = loud
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def _remember_traceback(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    context.meta[_TRACEBACK] = wanted
 
 
 class LazyGroup(click.Group):
@@ -94,12 +141,12 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the group's own options; ``--help`` ends here, once it has listed the commands."""
-        with _one_message():
+        with _one_message(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _one_message():
+        with _one_message(ctx):
             return super().invoke(ctx)
 
     def _plugin_commands(self, ctx: click.Context) -> list[str]:
@@ -110,6 +157,13 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="ovvol-bench", prog_name="ovvol-bench")
 @quiet_option
 @plugin_option
+@click.option(
+    "--traceback",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_traceback,
+    help="Show where an error came from, as OVVOL_DEBUG=1 does.",
+)
 def main() -> None:
     """Benchmark unsupervised, open-vocabulary object localization in videos."""
     if isinstance(sys.stdout, TextIOWrapper):  # names of files may hold bytes that are no text

@@ -10,7 +10,7 @@ from itertools import islice
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.workers import cpu_seconds
-from ovvol_bench.errors import DecodeError
+from ovvol_bench.errors import DecodeError, calling
 from ovvol_bench.types import Clip
 
 MOST_WORKERS = 16
@@ -68,7 +68,8 @@ def _clip(dataset: Dataset, index: int) -> tuple[Clip | DecodeError, float]:
     before = cpu_seconds()
     outcome: Clip | DecodeError
     try:
-        outcome = dataset.clip(index)
+        with calling(f"dataset {type(dataset).__name__}"):
+            outcome = dataset.clip(index)
     except DecodeError as error:
         outcome = error
     return outcome, cpu_seconds() - before

@@ -10,7 +10,7 @@ import numpy as np
 
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.detections import Detections
-from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.errors import DataError, SettingError, calling
 from ovvol_bench.metrics.accumulators import (
     BoxesPerFrame,
     CorLoc,
@@ -205,8 +205,10 @@ def _check_truth(metric: ClipMetric | MaskMetric, table: TruthTable) -> None:
 
 def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -> Mapping[str, MetricValue]:
     for clip, info in zip(predictions, infos, strict=True):
-        metric.update(clip.localization, info)
-    return metric.compute()
+        with calling(f"metric {type(metric).__name__}"):
+            metric.update(clip.localization, info)
+    with calling(f"metric {type(metric).__name__}"):
+        return metric.compute()
 
 
 def table_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable) -> TruthTable:

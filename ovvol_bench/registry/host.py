@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
+import signal
+import sys
+import threading
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pluggy
 
-from ovvol_bench.errors import PluginError, SettingError, UnknownNameError, nearest
+from ovvol_bench.errors import (
+    PluginError,
+    SettingError,
+    UnknownNameError,
+    calling,
+    nearest,
+    reason_of,
+)
 from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
 from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
 from ovvol_bench.registry.vetting import check_argument, listed_by, new_manager
+
+SECONDS = 30.0
+"""That a plugin may take to import and to list what it has; those of the harness take milliseconds."""
 
 
 class Broken(NamedTuple):
@@ -53,7 +66,9 @@ class FoundRecipe(SettingsOf):
 
     def build(self, task: Any, options: Mapping[str, object]) -> Any:
         """Make the recipe for a ``TrainingTask``, with settings as for `Registry.resolve`."""
-        return self.factory(task, **self.values(options))
+        values = self.values(options)
+        with calling(f"recipe '{self.name}'"):
+            return self.factory(task, **values)
 
 
 class Registry:
@@ -96,10 +111,13 @@ class Registry:
             PluginError: if it fails to load, misspells a hook, or registers what is no valid entry.
         """
         try:
-            plugin = source.load()
-            found = listed_by(plugin, source)
+            with redirect_stdout(sys.stderr), time_limit(SECONDS):  # stdout is for what was asked for
+                plugin = source.load()
+                found = listed_by(plugin, source)
             self._manager.register(plugin, name=source.origin)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(f"plugin {source.origin} is broken: {_reason(error)}") from error
         for item in found:
             self._found[item.kind, item.entry.name].append(item)
@@ -154,7 +172,18 @@ class Registry:
     def build(self, kind: str, name: str, options: Mapping[str, object]) -> Any:
         """Build a component, with settings as for `resolve`."""
         values = self._settings_of(kind, name).values(self._with_argument(kind, name, options))
-        return self.find(kind, name).entry.factory(**values)
+        found = self.find(kind, name)
+        with calling(f"{kind} '{name}' of {found.origin}"):
+            return found.entry.factory(**values)
+
+    def tell(self, event: str, **arguments: Any) -> None:
+        """Call one of the hooks `EVENTS` of all plugins.
+
+        Raises:
+            PluginError: if one of them fails.
+        """
+        with calling(f"hook {event}"):
+            getattr(self.hook, event)(**arguments)
 
     def recipe(self, kind: str, name: str, recipe: str | None = None) -> FoundRecipe:
         """A way to train a component.
@@ -230,9 +259,20 @@ def load_registry(plugin_files: Sequence[Path] = (), only: Sequence[str] | None 
             registry.add(source)
         except PluginError as error:
             registry.broken.append(Broken(source.origin, error))
+        except KeyboardInterrupt as error:
+            if not _raised_by_hand(error):
+                raise
+            reason = PluginError(f"plugin {source.origin} is broken: {reason_of(error)}")
+            registry.broken.append(Broken(source.origin, reason))
     for path in {path.resolve(): path for path in plugin_files}.values():
         registry.add(from_file(path))
     return registry
+
+
+def _raised_by_hand(error: KeyboardInterrupt) -> bool:
+    """Whether a ``raise`` statement made it, and not the user: the line that was at work says so."""
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    return line.lstrip().startswith("raise")
 
 
 def _reason(error: BaseException) -> str:
@@ -240,12 +280,25 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         return " ".join(str(error).split())
-    return f"{type(error).__name__}: {error}{_place(error)}"
+    return reason_of(error)
 
 
-def _place(error: BaseException) -> str:
-    """Where the plugin's code failed, without the import machinery around it."""
-    machinery = ("<frozen", str(Path(importlib.__file__).parent), str(Path(__file__).parent))
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(machinery)]
-    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise a PluginError in what takes longer, where the system can: in the main thread, not on Windows."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(*_: object) -> None:
+        raise PluginError(
+            f"it takes longer than {seconds:g} s to import. Import what is heavy inside the factory."
+        )
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

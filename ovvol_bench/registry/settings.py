@@ -51,12 +51,20 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
     Raises:
         PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
     """
+    if inspect.isclass(factory) and _takes_nothing(factory):
+        return []
     everything = list(inspect.signature(factory).parameters.items())
     parameters = dict(everything[given:])
     for parameter in parameters.values():
         _check_parameter(parameter)
     annotations = _resolved_annotations(factory, parameters)
     return [_setting(parameter, annotations[name]) for name, parameter in parameters.items()]
+
+
+def _takes_nothing(factory: type) -> bool:
+    """Whether a class is without ``__init__`` of its own: that of ``nn.Module`` declares no settings."""
+    owner = next(each for each in factory.__mro__ if "__init__" in vars(each))
+    return owner.__module__.partition(".")[0] in ("torch", "builtins")
 
 
 def _check_parameter(parameter: inspect.Parameter) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.errors import ContractError, calling
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.registry import Filled, FromDataset, Located, Registry
@@ -24,7 +25,9 @@ def build_dataset(registry: Registry, choice: Choice) -> tuple[PartSpec, Dataset
     """
     spec = part_spec(registry, "dataset", choice)
     dataset: Dataset = registry.build("dataset", choice.name, spec.options)
-    return replace(spec, digest=dataset.fingerprint()), dataset
+    check_kind(dataset, Dataset, f"dataset '{choice.name}'")
+    with calling(f"dataset '{choice.name}'"):
+        return replace(spec, digest=dataset.fingerprint()), dataset
 
 
 def build_metrics(
@@ -45,7 +48,22 @@ def build_metrics(
     }
     fitted = [fit(registry, "metric", choice, follows) for choice in choices]
     specs = tuple(part_spec(registry, "metric", choice) for choice in fitted)
-    return tuple(registry.build("metric", spec.name, spec.options) for spec in specs), specs
+    built = tuple(registry.build("metric", spec.name, spec.options) for spec in specs)
+    for spec, metric in zip(specs, built, strict=True):
+        check_kind(metric, Metric, f"metric '{spec.name}'")
+    return built, specs
+
+
+def check_kind(component: object, base: type, what: str) -> None:
+    """Refuse what a factory built if it is no component of its kind.
+
+    Raises:
+        ContractError: says what it is.
+    """
+    if not isinstance(component, base):
+        raise ContractError(
+            f"{what}: its factory gave {type(component).__name__}; expected an instance of {base.__name__}."
+        )
 
 
 def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[Filled, Any]) -> Choice:
@@ -81,5 +99,6 @@ def located(registry: Registry, kind: str, name: str) -> tuple[str, ...]:
 
 def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
     """Of the first ``limit`` clips, or of all."""
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    return tuple(dataset.info(index) for index in range(count))
+    with calling(f"dataset {type(dataset).__name__}"):
+        count = len(dataset) if limit is None else min(limit, len(dataset))
+        return tuple(dataset.info(index) for index in range(count))

@@ -233,7 +233,8 @@ class Matrix:
                 return
             with self._clock.measure(("store", run.spec.id)):
                 run.add(clip, localization)
-            self._registry.hook.ovvol_clip_localized(run_id=run.spec.id, localization=localization, clip=clip)
+            told = {"run_id": run.spec.id, "localization": localization, "clip": clip}
+            self._registry.tell("ovvol_clip_localized", **told)
 
     def _localize(self, run: Run, seen: Seen, grouped: Grouped, position: int) -> Localization | None:
         """The localization of one clip; None if naming fails the run."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
-from ovvol_bench.errors import MissingSettingError, SettingError
+from ovvol_bench.errors import ContractError, MissingSettingError, SettingError, calling
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Filled, FromDataset, FromEncoder, Registry
-from ovvol_bench.runs.benchmark import fit, part_spec
+from ovvol_bench.runs.benchmark import check_kind, fit, part_spec
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.weights import weights_digest
@@ -69,12 +69,39 @@ def _build(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             component: Component = registry.build(kind, choice.name, spec.options)
+        check_component(component, kind, choice.name)
         digest = weights_digest(component)
         component = component.to(device).eval().requires_grad_(False)
         check(component)
     except Exception as error:
         return Part(spec, None, error)
     return Part(replace(spec, digest=digest, oracle=component.needs_truth), component)
+
+
+BASES = {"encoder": Encoder, "grouper": Grouper, "labeler": AnyLabeler}
+
+
+def check_component(component: object, kind: str, name: str) -> None:
+    """Refuse what a factory built if it is no component of its kind, or declares sizes that are none.
+
+    Raises:
+        ContractError: says what it is and what was expected.
+    """
+    check_kind(component, BASES[kind], f"{kind} '{name}'")
+    if not hasattr(component, "_parameters"):
+        raise ContractError(f"{kind} '{name}': call super().__init__() first in its __init__.")
+    sizes = {"encoder": ("patch_size", "tubelet_size", "dim"), "labeler": ("patch_size", "dim")}
+    for size in sizes.get(kind, ()):
+        value = getattr(component, size, None)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            hint = " Patches are square." if size == "patch_size" else ""
+            raise ContractError(
+                f"{kind} '{name}': {size} is {value!r}; expected a whole number, at least 1.{hint}"
+            )
+    for statistics in ("mean", "std") if kind in sizes else ():
+        value = getattr(component, statistics, None)
+        if not isinstance(value, Sequence) or len(value) != 3:
+            raise ContractError(f"{kind} '{name}': {statistics} is {value!r}; expected three numbers, R G B.")
 
 
 def prepare(part: Part[Built], precision: torch.dtype | None) -> Part[Built]:
@@ -86,7 +113,7 @@ def prepare(part: Part[Built], precision: torch.dtype | None) -> Part[Built]:
     if precision in (None, torch.float32) or not isinstance(built, Component):
         return part
     try:
-        with torch.no_grad():
+        with torch.no_grad(), calling(f"prepare() of '{part.spec.name}'"):
             built.prepare(precision)
     except Exception as error:
         return Part(part.spec, None, error)
@@ -175,7 +202,7 @@ def build_labeler(
         return Part(part.spec, None, part.error)
     try:
         with torch.inference_mode():
-            rows = embed_prompts(part.built, prompts).float().cpu().numpy()
+            rows = embed_prompts(part.built, prompts, f"labeler '{choice.name}'").float().cpu().numpy()
         return Part(part.spec, LabelerWithText(part.built, TextBank.of(prompts, rows)))
     except Exception as error:
         return Part(part.spec, None, error)

@@ -146,7 +146,7 @@ def _start(
     claims.enter_context(folder.claimed())
     folder.start(spec, conduct.overwrite)
     if not error:
-        registry.hook.ovvol_run_started(spec=folder.read_json())
+        registry.tell("ovvol_run_started", spec=folder.read_json())
     return Run(spec, folder, error, beside=len(plan.combinations))
 
 
@@ -187,7 +187,7 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
         run.failure = DataError(f"none of {len(plan.infos)} clips could be localized: {dict(run.reasons())}")
     result = _failed(plan, run.spec, run.failure) if run.failure else _done(plan, run, timing, registry)
     result = run.folder.write_result(result)
-    registry.hook.ovvol_run_finished(result=result)
+    registry.tell("ovvol_run_finished", result=result)
     return Finished(result, run.folder, run.failure)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.registry import Filled, FromEncoder, Registry
+from ovvol_bench.runs.benchmark import check_kind
+from ovvol_bench.runs.parts import BASES, check_component
 from ovvol_bench.testing.datasets import check_dataset
 from ovvol_bench.testing.encoders import check_encoder
 from ovvol_bench.testing.findings import Report
@@ -30,12 +33,13 @@ def check_registered(registry: Registry, kind: str, name: str, options: Mapping[
         UnknownNameError, SettingError: if the name or a setting is wrong.
     """
     if kind == "metric":
-        registry.build(kind, name, options)  # wrong settings are no finding
+        check_kind(registry.build(kind, name, options), Metric, f"metric '{name}'")  # no finding
         return check_metric(lambda: registry.build(kind, name, options), name)
     if kind == "grouper":
         return _grouper(registry, name, options)
     component = _seeded(registry, kind, name, options)
     if kind == "dataset":
+        check_kind(component, Dataset, f"dataset '{name}'")
         return check_dataset(component, name)
     return (check_encoder if kind == "encoder" else check_labeler)(component, name)
 
@@ -57,4 +61,7 @@ def _seeded(registry: Registry, kind: str, name: str, options: Mapping[str, Any]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return registry.build(kind, name, options)
+        built = registry.build(kind, name, options)
+    if kind in BASES:
+        check_component(built, kind, name)
+    return built

@@ -1,5 +1,6 @@
 """The command group: what it lists, and how it ends."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
+from ovvol_bench.errors import PluginError
 
 COMMANDS = """
 import click
@@ -83,8 +85,42 @@ def test_an_interrupt_ends_with_130(greeter):
     assert result.stderr == "ovvol-bench: interrupted\n"
 
 
-def test_a_bug_keeps_its_traceback(greeter):
-    assert isinstance(invoke(*greeter, "hello", "wrongly").exception, ZeroDivisionError)
+def test_what_fails_in_a_plugins_command_is_one_line_with_file_and_line(greeter):
+    result = invoke(*greeter, "hello", "wrongly")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ovvol-bench: command 'hello' failed: ZeroDivisionError: a bug (")
+    assert result.stderr.endswith("greeter.py, line 15)\n")
+
+
+def test_the_traceback_is_there_for_who_asks(greeter, monkeypatch):
+    asked = invoke("--traceback", *greeter, "hello", "wrongly").exception
+    monkeypatch.setenv("OVVOL_DEBUG", "1")
+    for error in (asked, invoke(*greeter, "hello", "wrongly").exception):
+        assert isinstance(error, PluginError)
+        assert isinstance(error.__cause__, ZeroDivisionError)
+
+
+def test_a_bug_of_the_harness_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("ovvol_bench.cli.plugins.registry_from", lambda context: 1 // 0)
+    assert isinstance(invoke("plugins").exception, ZeroDivisionError)
+
+
+def test_foreign_code_that_ends_a_command_is_named(monkeypatch):
+    monkeypatch.setattr("ovvol_bench.cli.plugins.registry_from", lambda context: sys.exit(0))
+    result = invoke("plugins")
+    assert result.exit_code == 2
+    assert "command 'plugins' failed: SystemExit: it tried to end the process with 0" in result.stderr
+
+
+@pytest.mark.parametrize(("given", "code"), [(0, 2), (7, 7)])
+def test_a_process_is_never_ended_unsaid_and_with_success(monkeypatch, given, code):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr("ovvol_bench.cli.plugins.registry_from", lambda context: os._exit(given))
+    result = invoke("plugins")
+    assert codes == [code]
+    assert f"ended by os._exit({given}) (" in result.stderr
+    assert "test_main.py, line" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["plugins", "--nonsense"], ["show", "grouper"]])

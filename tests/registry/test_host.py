@@ -136,13 +136,52 @@ LISTS = "@hookimpl\ndef ovvol_groupers():\n    "
         (LISTS + "yield Entry('a', None", "was never closed"),
         ("@hookimpl\ndef ovvol_commands():\n    yield 3", "yielded 3; expected a click command"),
         ("import not_there", "ModuleNotFoundError: No module named 'not_there' ("),
-        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise SystemExit(3)", "SystemExit: it tried to end the process with 3"),
+        ("raise GeneratorExit", "GeneratorExit (/"),
+        ("class Own(BaseException): ...\nraise Own('x')", "Own: x (/"),
+        ("class Own(Exception):\n    def __str__(self): 1 / 0\nraise Own", "Own: its text can't be had (/"),
+        ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two (/"),
     ],
 )
 def test_a_broken_file_is_refused_with_the_reason(tmp_path, text, expected):
     message = refusal(tmp_path, HEAD + text + "\n")
     assert message.startswith(f"plugin file {tmp_path / 'mine.py'} is broken: ")
     assert expected in message
+
+
+def test_a_plugin_that_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "SECONDS", 0.1)
+    message = refusal(tmp_path, HEAD + "import time\ntime.sleep(60)\n")
+    assert message.endswith("it takes longer than 0.1 s to import. Import what is heavy inside the factory.")
+
+
+def test_what_a_plugin_prints_while_it_loads_goes_to_the_errors(tmp_path, capsys):
+    loaded(tmp_path, GOOD + "print('noise')\n")
+    assert tuple(capsys.readouterr()) == ("", "noise\n")
+
+
+def test_a_package_that_raises_what_an_interrupt_raises_is_broken(with_installed):
+    ((_, error),) = with_installed("raise KeyboardInterrupt\n").broken
+    assert "KeyboardInterrupt (/" in str(error)
+
+
+def test_an_interrupt_by_the_user_ends_the_search_for_plugins(with_installed):
+    with pytest.raises(KeyboardInterrupt):
+        with_installed(
+            "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(10**6): pass\n"
+        )
+
+
+def test_a_factory_that_fails_or_ends_the_process_is_named(tmp_path):
+    text = HEAD + "def build():\n    raise SystemExit(0)\n" + LISTS + "yield Entry('bad', build, '')\n"
+    with pytest.raises(PluginError, match=r"grouper 'bad' of file .*mine\.py failed: SystemExit: .*line 3\)"):
+        loaded(tmp_path, text).build("grouper", "bad", {})
+
+
+def test_a_hook_that_fails_in_a_run_is_named(tmp_path):
+    registry = loaded(tmp_path, HEAD + "@hookimpl\ndef ovvol_run_started(spec):\n    spec['nothing']\n")
+    with pytest.raises(PluginError, match=r"hook ovvol_run_started failed: KeyError: 'nothing' \(.*line 4\)"):
+        registry.tell("ovvol_run_started", spec={})
 
 
 def test_a_hook_that_fails_while_it_lists_is_reported_with_its_place(tmp_path):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Optional
 import annotated_types
 import pytest
 
+from ovvol_bench import Grouper
 from ovvol_bench.errors import PluginError, SettingError
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 
@@ -156,6 +157,14 @@ def test_a_parameter_without_type_is_refused():
 
     with pytest.raises(PluginError, match="'x' has no type"):
         read_settings(factory)
+
+
+def test_a_class_without_init_has_no_settings():
+    class Plain(Grouper):
+        def group(self, features, draws): ...
+
+    assert read_settings(Plain) == []
+    assert read_settings(type("Bare", (), {})) == []
 
 
 def test_classes_and_partials_are_factories_too():

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ovvol_bench import Features
-from ovvol_bench.errors import ContractError, DecodeError, SettingError
+from ovvol_bench.errors import ContractError, DecodeError, PluginError, SettingError
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs import matrix
 from ovvol_bench.runs import run as run_module
@@ -243,8 +243,9 @@ def test_a_failing_component_takes_down_its_combinations_only(run):
     by_grouper = {each.result["grouper"]["name"]: each for each in finished}
     assert by_grouper["randomcut"].result["status"] == "done"
     broken = by_grouper["brokencut"]
-    assert isinstance(broken.error, ZeroDivisionError)
-    assert broken.result["error"] == "ZeroDivisionError: the grouper fell over"
+    assert isinstance(broken.error, PluginError)
+    assert "grouper 'brokencut' failed: ZeroDivisionError: the grouper fell over (" in str(broken.error)
+    assert broken.result["error"] == str(broken.error)
     assert json.loads(broken.folder.result_file.read_text())["status"] == "failed"
 
 

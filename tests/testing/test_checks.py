@@ -298,3 +298,15 @@ def test_the_command_refuses_settings_of_others():
     done = CliRunner().invoke(main, ["check", "grouper", "grid", "-o", "encoder.dim=3"])
     assert done.exit_code == 2
     assert "only settings of the grouper count here" in done.output
+
+
+@pytest.mark.parametrize("kind", ["encoder", "grouper", "labeler", "dataset", "metric"])
+def test_what_is_no_component_is_one_line(tmp_path, kind):
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        "from ovvol_bench import Entry, hookimpl\nclass Bad: ...\n"
+        f"@hookimpl\ndef ovvol_{kind}s():\n    yield Entry('bad', Bad, '')\n"
+    )
+    result = CliRunner().invoke(main, ["check", kind, "bad", "--plugin", str(plugin)])
+    assert result.exit_code == 2
+    assert f"{kind} 'bad': its factory gave Bad; expected an instance of " in result.stderr
