@@ -23,6 +23,7 @@ from ovvol_bench import (
     SlotLabeler,
     SlotMasks,
     Vocabulary,
+    Weights,
     hookimpl,
 )
 from ovvol_bench.components import AnyLabeler
@@ -189,7 +190,7 @@ class TinyClips(Dataset):
         return hashlib.sha256(f"tiny {len(self)}".encode()).hexdigest()
 
 
-def build_encoder(*, dim: int = 6, weights: str | None = None) -> Encoder:
+def build_encoder(*, dim: int = 6, weights: Annotated[str | None, Weights] = None) -> Encoder:
     return TinyEncoder(dim)
 
 
