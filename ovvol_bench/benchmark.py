@@ -145,6 +145,13 @@ class Dataset(ABC):
     def fingerprint(self) -> str:
         """Hash of the content: names, frame lists and truth, not of where the files lie."""
 
+    def with_short_videos(self) -> Dataset:
+        """The dataset with videos that are too short for a clip as one shorter clip each.
+
+        Detections of any program are scored on these: no model asks for clips of one length there.
+        """
+        return self
+
     def file_ids(self) -> FileIds:
         """The numbers that result files have for the dataset's content.
 

@@ -43,6 +43,10 @@ class FrameTruth:
             at -10 to +10 frames (FGFA's definition of slow > 0.9, medium, fast < 0.7).
         masks: (M, H, W) bool at the original size, or the same as run lengths, or None where the dataset
             has none.
+        areas: (M,) float64 square pixels as the annotation says, NaN where it says nothing, or None where no
+            annotation does; COCO's ranges of area go by these.
+        crowds: regions that stand for crowds, which are no objects: COCO's metrics ignore what is found
+            there. None where there are none.
     """
 
     boxes: Floats
@@ -52,6 +56,8 @@ class FrameTruth:
     generated: Bools
     motion_iou: Floats
     masks: Bools | RleMasks | None = None
+    areas: npt.NDArray[np.float64] | None = None
+    crowds: FrameTruth | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -77,6 +83,8 @@ class FrameTable:
         offsets: (F + 1,) int64, where a frame's objects lie in the columns.
         boxes, class_ids, track_ids, occluded, generated, motion_iou: as in ``FrameTruth``, of all frames.
         masks: gives the masks of a frame, or None where the dataset has none.
+        areas: as in ``FrameTruth``.
+        crowds: of the same frames, or None.
     """
 
     offsets: Ints
@@ -87,6 +95,8 @@ class FrameTable:
     generated: Bools
     motion_iou: Floats
     masks: Callable[[int], RleMasks] | None = None
+    areas: npt.NDArray[np.float64] | None = None
+    crowds: FrameTable | None = None
 
     def __getitem__(self, frame: int) -> FrameTruth:
         """The objects of a frame."""
@@ -99,6 +109,8 @@ class FrameTable:
             self.generated[rows],
             self.motion_iou[rows],
             None if self.masks is None else self.masks(frame),
+            None if self.areas is None else self.areas[rows],
+            None if self.crowds is None else self.crowds[frame],
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 
 from ovvol_bench.data.json_files import FLAG, LIST, TEXT, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
-    CROWD_CLASS,
     Annotations,
     Categories,
     JsonVideos,
@@ -26,6 +25,7 @@ from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_rows import VideoFrames
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import choose_vocabulary
+from ovvol_bench.errors import DataError
 from ovvol_bench.types import Ints
 
 BoxEnds = Literal["auto", "exclusive", "inclusive"]
@@ -75,7 +75,7 @@ def open_coco_vid(
 
 
 @dataclass(frozen=True)
-class _Images:
+class Images:
     """The ``images`` of a file: V videos that have any, F images in the videos' order.
 
     Attributes:
@@ -93,7 +93,8 @@ class _Images:
     sizes: Ints
 
     @classmethod
-    def of(cls, file: JsonFile, videos: Section, video_row_of: dict[int, int]) -> _Images:
+    def of(cls, file: JsonFile, videos: Section, video_row_of: dict[int, int]) -> Images:
+        """Frames of videos, each of which has every ``frame_id`` once."""
         section = file.section("images")
         rows = section.rows("video_id", videos, video_row_of)
         numbers = section.column("frame_id", WHOLE)
@@ -111,6 +112,23 @@ class _Images:
             order,
             np.array([rows[entry] for entry in order], np.int64),
             np.array([numbers[entry] for entry in order], np.int64),
+            np.array([sizes[entry] for entry in order], np.int64).reshape(-1, 2),
+        )
+
+    @classmethod
+    def alone(cls, file: JsonFile) -> Images:
+        """Images that are no frames of videos: each is a video of its own, in the order of their ids."""
+        section = file.section("images")
+        ids = section.ids()
+        order = sorted(range(len(ids)), key=lambda entry: ids[entry])
+        sizes = list(zip(section.column("height", WHOLE), section.column("width", WHOLE), strict=True))
+        for entry, size in enumerate(sizes):
+            section.check_size(entry, size)
+        return cls(
+            section,
+            order,
+            np.arange(len(order)),
+            np.zeros(len(order), np.int64),
             np.array([sizes[entry] for entry in order], np.int64).reshape(-1, 2),
         )
 
@@ -132,36 +150,66 @@ def parse_coco_vid(file: JsonFile, source: CocoVidSource) -> Annotations:
     Raises:
         DataError: if something is missing, unknown or repeated; names the entry.
     """
-    listed, categories = file.section("videos"), Categories.of(file)
+    if file.content.get("videos") is None and file.content.get("images"):
+        raise DataError(
+            f"{file.path}: there are 'images' but no 'videos'. Images that are no frames of videos are read "
+            "by the dataset 'coco'."
+        )
+    listed = file.section("videos")
     video_ids, names = listed.ids(), listed.column("name", TEXT)
     listed.require_unique("name", names)
-    images = _Images.of(file, listed, {number: row for row, number in enumerate(video_ids)})
-    objects = Objects(file.section("annotations", optional=True))
-    image_ids = images.column(images.section.ids())
-    _gather(objects, images, image_ids, categories, source)
+    images = Images.of(file, listed, {number: row for row, number in enumerate(video_ids)})
     there, starts = np.unique(images.videos, return_index=True)
     parts = np.split(images.numbers, starts[1:]) if len(there) else []
     videos = [VideoFrames(names[row], part) for row, part in zip(there.tolist(), parts, strict=True)]
-    return Annotations(
-        index=where_dense(index_of_objects(videos, images.sizes, objects), parts),
-        files=np.array(images.column(images.section.files())),
+    found = annotations_of(file, images, videos, source)
+    return replace(
+        found,
+        index=where_dense(found.index, parts),
         video_ids=np.array(video_ids, np.int64)[there],
+        counts=np.array([found.counts[0], len(names) - len(there)], np.int64),
+    )
+
+
+def annotations_of(
+    file: JsonFile, images: Images, videos: Sequence[VideoFrames], source: CocoVidSource
+) -> Annotations:
+    """Columns of the annotations of images; a video's number is that of its first image.
+
+    Args:
+        file: to read.
+        images: of the file.
+        videos: that the images are frames of, in their order.
+        source: how it is meant.
+
+    Raises:
+        DataError: if something is missing, unknown or repeated; names the entry.
+    """
+    categories, objects = Categories.of(file), Objects(file.section("annotations", optional=True))
+    image_ids = images.column(images.section.ids())
+    _gather(objects, images, image_ids, categories, source)
+    index, crowds = index_of_objects(videos, images.sizes, objects)
+    return Annotations(
+        index=index,
+        crowds=crowds,
+        files=np.array(images.column(images.section.files())),
+        video_ids=np.array(image_ids, np.int64)[index.frame_offsets[:-1]],
         frame_ids=np.array(image_ids, np.int64),
         category_ids=np.array(categories.ids, np.int64),
         category_names=np.array(categories.names),
-        counts=np.array([len(objects.section) > 0, len(names) - len(there)], np.int64),
+        counts=np.array([len(objects.section) > 0, 0], np.int64),
     )
 
 
 def _gather(
-    objects: Objects, images: _Images, image_ids: list[int], categories: Categories, source: CocoVidSource
+    objects: Objects, images: Images, image_ids: list[int], categories: Categories, source: CocoVidSource
 ) -> None:
     section = objects.section
     section.ids()
     place_of = {number: place for place, number in enumerate(image_ids)}
     frames = section.rows("image_id", images.section, place_of)
     classes = section.rows("category_id", categories.section, categories.row_of)
-    crowds = section.column("iscrowd", FLAG, 0)
+    section.column("iscrowd", FLAG, 0)
     tracks = section.column("instance_id", WHOLE, None)
     others = section.column("track_id", WHOLE, -1)  # as TAO and trackers call it
     tracks = [other if track is None else track for track, other in zip(tracks, others, strict=True)]
@@ -173,12 +221,12 @@ def _gather(
         if problem := box_problem(box):
             section.refuse(entry, f"bbox {problem}")
         x, y, width, height = box
-        class_id = CROWD_CLASS if crowds[entry] else classes[entry] + 1
         corners = (x, y, x + width - end, y + height - end)
         flags = (occluded[entry] == 1, generated[entry] == 1)
         segmentation = section.entries[entry].get("segmentation") if source.masks else None
         mask = objects.mask(entry, segmentation, sizes[frame], "segmentation")
-        objects.add(entry, frame, (class_id, *corners, tracks[entry], *flags), mask)
+        row = (classes[entry] + 1, *corners, tracks[entry], *flags)
+        objects.add(entry, frame, row, mask, section.entries[entry].get("area"))
 
 
 def _inclusive(section: Section, box_ends: BoxEnds) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Self
 
@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.readers import FrameReader
-from ovvol_bench.data.sampling import ClipPlan, ClipSettings, ClipStart, plan_clips
+from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo, FrameRows
+from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable
 
 
 class IndexedVideos(Dataset):
@@ -30,10 +30,12 @@ class IndexedVideos(Dataset):
 
     Attributes:
         index: truth of all videos.
+        crowds: regions of the same frames that stand for crowds; None where the dataset has none.
         annotated: whether there is truth at all.
     """
 
     index: TruthIndex
+    crowds: TruthIndex | None = None
     annotated: bool = True
 
     def __init__(self, vocabulary: Vocabulary, clips: ClipSettings) -> None:
@@ -77,9 +79,15 @@ class IndexedVideos(Dataset):
             video=name,
             frame_indices=tuple(numbers),
             frame_size=(height, width),
-            truth=FrameRows(self.index.truth, rows) if self.annotated else None,
+            truth=FrameRows(self._truth, rows) if self.annotated else None,
             context=clip.context,
         )
+
+    @cached_property
+    def _truth(self) -> FrameTable:
+        if self.crowds is None or not len(self.crowds.boxes):
+            return self.index.truth
+        return replace(self.index.truth, crowds=self.crowds.truth)
 
     def clip(self, index: int) -> Clip:
         """See ``Dataset.clip``."""
@@ -108,14 +116,28 @@ class IndexedVideos(Dataset):
         """See ``Dataset.fingerprint``: 32 hex digits."""
         digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
         digest.update("\n".join(self.index.videos).encode())
-        for field in fields(TruthIndex):
-            if field.name != "videos":
-                digest.update(np.ascontiguousarray(getattr(self.index, field.name)).tobytes())
+        crowds = [self.crowds] if self.crowds is not None and len(self.crowds.boxes) else []
+        for index in (self.index, *crowds):
+            for field in fields(TruthIndex):
+                if field.name != "videos":
+                    digest.update(np.ascontiguousarray(getattr(index, field.name)).tobytes())
         return digest.hexdigest()
+
+    def with_short_videos(self) -> Self:
+        """See ``Dataset.with_short_videos``."""
+        if TOO_SHORT not in self._plan.skipped:
+            return self
+        whole = copy(self)
+        whole._settings = replace(self._settings, keep_short=True)
+        for name in ("skipped", "_plan"):
+            whole.__dict__.pop(name, None)
+        return whole
 
     def without_truth(self) -> Self:
         """The same videos without any object: little to send to other processes."""
         light = copy(self)
+        light.__dict__.pop("_truth", None)
+        light.crowds = None
         light.index = self.index.with_classes(np.zeros(len(self.vocabulary.names), np.int64))
         return light
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from ovvol_bench.benchmark import FileIds
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.coco_masks import run_lengths
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
-from ovvol_bench.data.json_files import JsonFile, Section, read_json
+from ovvol_bench.data.json_files import LARGEST, NUMBER, JsonFile, Section, read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
 from ovvol_bench.errors import DataError
+from ovvol_bench.json_text import shown
 from ovvol_bench.masks import covered
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.ragged import spans
 from ovvol_bench.types import Ints
 
-VERSION = "1"
+VERSION = "2"
 """Of the columns and of how they are made; part of the cache's key."""
 
 NO_FRAMES = "videos without frames"
@@ -47,6 +48,7 @@ class Annotations:
 
     Attributes:
         index: truth; class ids are positions in ``category_names`` from 1.
+        crowds: regions that stand for crowds, in the same frames.
         files: (F,) paths of the frames below their folder.
         video_ids: (V,) numbers of the videos in the file.
         frame_ids: (F,) numbers of the frames in the file; (0,) where frames have none.
@@ -56,6 +58,7 @@ class Annotations:
     """
 
     index: TruthIndex
+    crowds: TruthIndex
     files: npt.NDArray[np.str_]
     video_ids: Ints
     frame_ids: Ints
@@ -75,10 +78,15 @@ class Annotations:
         return replace(
             self,
             index=self.index.of_videos(chosen),
+            crowds=self.crowds.of_videos(chosen),
             files=self.files[frames],
             video_ids=self.video_ids[chosen],
             frame_ids=self.frame_ids[frames] if len(self.frame_ids) else self.frame_ids,
         )
+
+
+_INDICES = ("index", "crowds")
+_OWN = tuple(each.name for each in fields(Annotations) if each.name not in _INDICES)
 
 
 def load_annotations(
@@ -111,14 +119,19 @@ def load_annotations(
 
 
 def _to_columns(annotations: Annotations) -> Mapping[str, Any]:
-    own = {each.name: getattr(annotations, each.name) for each in fields(Annotations) if each.name != "index"}
-    return {**own, **{f"index_{name}": column for name, column in asdict(annotations.index).items()}}
+    columns = {name: getattr(annotations, name) for name in _OWN}
+    for name in _INDICES:
+        index = getattr(annotations, name)
+        columns |= {f"{name}_{column.name}": getattr(index, column.name) for column in fields(TruthIndex)}
+    return columns
 
 
 def _from_columns(columns: Mapping[str, Any]) -> Annotations:
-    index = TruthIndex(**{each.name: columns[f"index_{each.name}"] for each in fields(TruthIndex)})
-    own = {each.name: columns[each.name] for each in fields(Annotations) if each.name != "index"}
-    return Annotations(index, **own)
+    indices = [
+        TruthIndex(**{each.name: columns[f"{name}_{each.name}"] for each in fields(TruthIndex)})
+        for name in _INDICES
+    ]
+    return Annotations(indices[0], indices[1], **{name: columns[name] for name in _OWN})
 
 
 @dataclass
@@ -129,6 +142,8 @@ class Objects:
         section: of the annotations.
         frames: the frame of each, counted over all videos.
         rows: see ``Row``.
+        areas: square pixels of each as the file says, NaN where it says nothing.
+        crowds: whether each stands for a crowd.
         masks: run lengths of each; empty bytes where it has none.
         entries: position of its annotation.
     """
@@ -136,11 +151,23 @@ class Objects:
     section: Section
     frames: list[int] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+    crowds: list[bool] = field(default_factory=list)
     masks: list[bytes] = field(default_factory=list)
     entries: list[int] = field(default_factory=list)
 
-    def add(self, entry: int, frame: int, row: Row, mask: bytes) -> None:
-        """Add an object of the annotation at a position."""
+    def add(self, entry: int, frame: int, row: Row, mask: bytes, area: Any = None) -> None:
+        """Add an object of the annotation at a position; area in square pixels as the file says, or None.
+
+        Raises:
+            DataError: if the area is no number from 0; names the annotation.
+        """
+        if area is None:
+            area = float("nan")
+        elif type(area) not in NUMBER or not 0 <= area <= LARGEST:
+            self.section.refuse(entry, f"area is {shown(area)}; expected square pixels from 0")
+        self.areas.append(area)
+        self.crowds.append(bool(self.section.entries[entry].get("iscrowd")))
         self.entries.append(entry)
         self.frames.append(frame)
         self.rows.append(row)
@@ -159,8 +186,8 @@ class Objects:
         except ValueError as error:
             self.section.refuse(entry, f"{what} {error}")
 
-    def raw(self, sizes: Ints) -> RawAnnotations:
-        """Columns by frame.
+    def raw(self, sizes: Ints) -> tuple[RawAnnotations, RawAnnotations]:
+        """Columns by frame: of all, crowds as of ``CROWD_CLASS``; and of the crowds, with their classes.
 
         Args:
             sizes: (F, 2) height and width of every frame.
@@ -171,10 +198,18 @@ class Objects:
         frames = np.array(self.frames, np.int64)
         order = np.argsort(frames, kind="stable")
         rows = np.array(self.rows, np.float64).reshape(-1, 8)[order]
-        counts = np.bincount(frames, minlength=len(sizes))
-        masks = self._all_masks(frames, sizes)
-        sorted_masks = None if masks is None else [masks[i] for i in order.tolist()]
-        return RawAnnotations(sizes, counts, rows, sorted_masks)
+        masks, areas = self._all_masks(frames, sizes), np.array(self.areas, np.float64)
+        crowd = np.array(self.crowds, np.bool_)[order]
+
+        def columns(chosen: Ints, classes: npt.NDArray[np.float64]) -> RawAnnotations:
+            at = order[chosen]
+            objects = np.concatenate([classes[chosen, None], rows[chosen, 1:]], axis=1)
+            counts = np.bincount(frames[at], minlength=len(sizes))
+            runs = None if masks is None else [masks[i] for i in at.tolist()]
+            return RawAnnotations(sizes, counts, objects, runs, areas[at])
+
+        everything = columns(np.arange(len(rows)), np.where(crowd, CROWD_CLASS, rows[:, 0]))
+        return everything, columns(np.flatnonzero(crowd), rows[:, 0])
 
     def _all_masks(self, frames: Ints, sizes: Ints) -> list[bytes] | None:
         if not any(self.masks):
@@ -228,8 +263,10 @@ class Categories:
         return {number: row for row, number in enumerate(self.ids)}
 
 
-def index_of_objects(videos: Sequence[VideoFrames], sizes: Ints, objects: Objects) -> TruthIndex:
-    """Columns of all objects.
+def index_of_objects(
+    videos: Sequence[VideoFrames], sizes: Ints, objects: Objects
+) -> tuple[TruthIndex, TruthIndex]:
+    """Columns of all objects, and of the regions that stand for crowds.
 
     Args:
         videos: with at least one frame each.
@@ -241,7 +278,8 @@ def index_of_objects(videos: Sequence[VideoFrames], sizes: Ints, objects: Object
     """
     if not videos:
         raise DataError(f"{objects.section.path}: there is no video with a frame; expected at least one.")
-    return build_index(videos, objects.raw(sizes), lambda _: (0, 0))
+    everything, crowds = (build_index(videos, raw, lambda _: (0, 0)) for raw in objects.raw(sizes))
+    return everything, crowds
 
 
 def where_dense(index: TruthIndex, numbers: Sequence[Ints]) -> TruthIndex:
@@ -278,8 +316,9 @@ class JsonVideos(IndexedVideos):
     ) -> None:
         super().__init__(vocabulary, clips)
         self.index = annotations.index.with_classes(class_of)
+        self.crowds = annotations.crowds.with_classes(class_of)
         self.annotated = annotations.annotated
-        self._annotations = replace(annotations, index=self.index)
+        self._annotations = annotations
         self._class_of, self._root = class_of, frames
 
     @cached_property

@@ -275,6 +275,42 @@ def build_coco_vid(  # noqa: PLR0913 - settings
     return open_coco_vid(source, split, vocabulary, clips)
 
 
+def build_coco(  # noqa: PLR0913 - settings
+    *,
+    path: Annotated[Path, Located],
+    frames: Annotated[Path | None, Located] = None,
+    split: str = "all",
+    vocabulary: str | None = None,
+    masks: bool = True,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    scale_at_decode: bool = False,
+    cache: Annotated[str | None, Located] = None,
+) -> Dataset:
+    """Images in COCO's format, each a video of one frame, so that detectors of images are scored alike.
+
+    Args:
+        path: the JSON file, such as instances_val2017.json.
+        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
+        split: all, or a .txt file with an image's file name a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
+            exactly the JSON's names, else those.
+        masks: whether to read masks.
+        short_side: of resized images, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+    from ovvol_bench.data.cache import cache_folder
+    from ovvol_bench.data.coco import open_coco
+    from ovvol_bench.data.coco_vid import CocoVidSource
+    from ovvol_bench.data.sampling import ClipSettings
+
+    clips = ClipSettings(1, "all", 1, short_side, multiple, scale_at_decode)
+    source = CocoVidSource(path, cache_folder(cache), frames, "exclusive", masks)
+    return open_coco(source, split, vocabulary, clips)
+
+
 def build_movi(  # noqa: PLR0913 - settings
     *,
     path: Annotated[Path, Located],
@@ -313,6 +349,7 @@ def build_movi(  # noqa: PLR0913 - settings
 @hookimpl
 def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
+    yield Entry("coco", build_coco, "images in COCO's format, each a video of one frame, with truth")
     yield Entry(
         "coco-vid", build_coco_vid, "a JSON in COCO's format for videos, as of MMTracking, with truth"
     )

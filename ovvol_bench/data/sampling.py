@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ovvol_bench.data.transforms import Size, target_size
@@ -22,10 +22,12 @@ class ClipStart:
     Attributes:
         start: position of the first frame, counted in strides.
         context: leading frames that an earlier clip already covers.
+        frames: that the clip has, where it is shorter than others; else None.
     """
 
     start: int
     context: int = 0
+    frames: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ClipSettings:
         short_side: of resized frames, pixels.
         multiple: what both sides of resized frames are multiples of, pixels.
         scale_at_decode: let decoders scale where they can: quicker, but other pixels than the reference's.
+        keep_short: make one shorter clip of a video that is shorter than a clip, instead of none.
 
     Raises:
         SettingError: if a number is below 1, the sampling unknown, or the sizes don't fit.
@@ -50,6 +53,7 @@ class ClipSettings:
     short_side: int = 224
     multiple: int = 16
     scale_at_decode: bool = False
+    keep_short: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("frames_per_clip", self.frames), ("stride", self.stride)):
@@ -61,7 +65,8 @@ class ClipSettings:
 
     def positions(self, clip: ClipStart) -> range:
         """(T,) positions of a clip's frames in its video."""
-        return range(clip.start * self.stride, (clip.start + self.frames) * self.stride, self.stride)
+        frames = clip.frames or self.frames
+        return range(clip.start * self.stride, (clip.start + frames) * self.stride, self.stride)
 
     def input_size(self, frame_size: Size) -> Size:
         """(height, width) that a frame of (height, width) is resized to."""
@@ -115,6 +120,9 @@ def plan_clips(lengths: Iterable[int], settings: ClipSettings) -> ClipPlan:
     short = lost = 0
     for video, length in enumerate(lengths):
         positions = -(-length // settings.stride)
+        if positions < settings.frames and settings.keep_short and positions:
+            clips.append((video, ClipStart(0, frames=positions)))
+            continue
         starts = clip_starts(positions, settings.frames, settings.sampling)
         clips.extend((video, start) for start in starts)
         short += positions < settings.frames

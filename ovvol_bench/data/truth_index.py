@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -43,6 +43,7 @@ class TruthIndex:
         dropped: (V, 3) objects left out, by ``REASONS``.
         mask_runs: bytes of the run lengths of all masks, one after the other.
         mask_offsets: (M + 1,) where an object's run lengths begin; (0,) where there are no masks.
+        areas: (M,) float64 square pixels as annotations say, NaN where unknown; (0,) where none says any.
     """
 
     videos: npt.NDArray[np.str_]
@@ -59,6 +60,7 @@ class TruthIndex:
     dropped: Ints
     mask_runs: npt.NDArray[np.uint8]
     mask_offsets: Ints
+    areas: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property
     def lengths(self) -> Ints:
@@ -94,6 +96,7 @@ class TruthIndex:
             self.generated,
             self.motion_iou,
             self._masks if self.has_masks else None,
+            self.areas if len(self.areas) == len(self.boxes) else None,
         )
 
     def with_classes(self, class_of: Ints) -> TruthIndex:
@@ -139,6 +142,8 @@ class TruthIndex:
             return {}
         names = ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou")
         columns = {name: getattr(self, name)[rows] for name in names}
+        if len(self.areas):
+            columns["areas"] = self.areas[rows]
         if not self.has_masks:
             return columns
         return {

@@ -39,12 +39,14 @@ class RawAnnotations:
         objects: (M, 8) float64 in file order: class id (0: not in the vocabulary, -1: a crowd), xmin, ymin,
             xmax, ymax, track id (-1 if none), occluded, generated.
         masks: (M,) run lengths of every object, or None where there are none.
+        areas: (M,) square pixels of every object, NaN where the file says nothing, or None.
     """
 
     sizes: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     objects: npt.NDArray[np.float64]
     masks: Sequence[bytes] | None = None
+    areas: npt.NDArray[np.float64] | None = None
 
     @cached_property
     def object_offsets(self) -> Ints:
@@ -85,7 +87,7 @@ def build_index(
     all_videos = np.repeat(np.repeat(np.arange(len(videos)), lengths), raw.counts)
     boxes = _clamped(raw.objects[:, 1:5], sizes[all_videos])
     named = raw.objects[:, 0]
-    solid = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+    solid = (boxes[:, 2:] > boxes[:, :2] - 1).all(axis=1)  # ends are inclusive: 0.4 pixels are an area too
     keep = (named > 0) & solid
     boxes, frame_of, video_of, rows = boxes[keep], frame_of[keep], all_videos[keep], raw.objects[keep]
     tracks = rows[:, 5].astype(np.int64)
@@ -108,6 +110,7 @@ def build_index(
         dropped=np.stack([np.bincount(all_videos[drop], minlength=len(videos)) for drop in lost], axis=1),
         mask_runs=runs,
         mask_offsets=run_offsets,
+        areas=np.zeros(0) if raw.areas is None else raw.areas[keep],
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from ovvol_bench.data.json_files import FLAG, LIST, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
-    CROWD_CLASS,
     Annotations,
     Categories,
     JsonVideos,
@@ -170,13 +169,14 @@ def parse_youtube_vis(file: JsonFile, masks: bool = True) -> Annotations:
     lengths = np.array([len(names) for names in videos.files], np.int64)
     objects = Objects(file.section("annotations", optional=True))
     _gather(objects, videos, categories, masks)
-    index = index_of_objects(
+    index, crowds = index_of_objects(
         [VideoFrames(name, np.arange(n)) for name, n in zip(videos.names, lengths.tolist(), strict=True)],
         np.repeat(np.array(videos.sizes, np.int64).reshape(-1, 2), lengths, axis=0),
         objects,
     )
     return Annotations(
         index=where_dense(index, [_numbers(names) for names in videos.files]),
+        crowds=crowds,
         files=np.array([name for names in videos.files for name in names]),
         video_ids=np.array(videos.ids, np.int64),
         frame_ids=np.zeros(0, np.int64),
@@ -191,9 +191,9 @@ def _gather(objects: Objects, videos: _Videos, categories: Categories, masks: bo
     tracks = section.ids()
     video_rows = section.rows("video_id", videos.section, videos.row_of)
     class_rows = section.rows("category_id", categories.section, categories.row_of)
-    crowds = section.column("iscrowd", FLAG, 0)
+    section.column("iscrowd", FLAG, 0)
     starts = offsets_of(np.array([len(names) for names in videos.files], np.int64)).tolist()
-    for entry, (video, class_row, crowd) in enumerate(zip(video_rows, class_rows, crowds, strict=True)):
+    for entry, (video, class_row) in enumerate(zip(video_rows, class_rows, strict=True)):
         size, length = videos.sizes[video], len(videos.files[video])
         segmentations = _per_frame(section, entry, "segmentations", length) if masks else [None] * length
         boxes = _per_frame(section, entry, "bboxes", length)
@@ -202,11 +202,11 @@ def _gather(objects: Objects, videos: _Videos, categories: Categories, masks: bo
         runs = [
             objects.mask(entry, each, size, f"segmentations[{t}]") for t, each in enumerate(segmentations)
         ]
-        class_id = CROWD_CLASS if crowd else class_row + 1
+        areas = _per_frame(section, entry, "areas", length)
         for t, corners in enumerate(_corners(section, entry, boxes, runs, size)):
             if corners is not None:
-                row = (class_id, *corners, tracks[entry], 0, 0)
-                objects.add(entry, starts[video] + t, row, runs[t])
+                row = (class_row + 1, *corners, tracks[entry], 0, 0)
+                objects.add(entry, starts[video] + t, row, runs[t], areas[t])
 
 
 def _per_frame(section: Section, entry: int, name: str, length: int) -> list[Any]:

@@ -55,6 +55,7 @@ class Entries:
         scores: (E,) float64.
         tracks: (E,) int64, -1 where unknown.
         masks: or None where the file has none.
+        thin: whether boxes may be thinner than a pixel, as where a file says width and height.
     """
 
     rows: Rows
@@ -64,6 +65,7 @@ class Entries:
     scores: Doubles
     tracks: Ints
     masks: Segmentations | None = None
+    thin: bool = True
 
 
 def known_frames(rows: Rows, content: Content, numbers: Ints) -> Ints:
@@ -199,11 +201,11 @@ def _check_numbers(entries: Entries) -> None:
 def _check_boxes(entries: Entries, content: Content) -> None:
     x1, y1, x2, y2 = entries.boxes.astype(np.float32).T
     entries.rows.refuse(
-        (x2 < x1) | (y2 < y1),
+        (x2 < x1 - entries.thin) | (y2 < y1 - entries.thin),
         "inverted box",
         lambda row: (
-            f"box {entries.boxes[row].tolist()}; expected x1 <= x2 and y1 <= y2, the last pixels inside "
-            "(at least one pixel wide and high)"
+            f"box {entries.boxes[row].tolist()}; expected x1 <= x2 and y1 <= y2, the last pixels inside"
+            + (" (no negative width or height)" if entries.thin else "")
         ),
     )
 
@@ -286,11 +288,14 @@ def _listed(numbers: Iterable[int], most: int = 6) -> str:
 
 
 def mask_boxes(masks: Segmentations) -> Doubles:
-    """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive; NaN where there is no pixel or mask."""
+    """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive.
+
+    NaN where there is no mask; of a mask without pixels 0, 0, -1, -1, a box without width and height.
+    """
     boxes = np.full((len(masks.counts), 4), np.nan)
     sound = np.array([bool(counts) for counts in masks.counts], np.bool_) & ~masks.broken
     for height, width in np.unique(masks.sizes[sound], axis=0).tolist():
         rows = np.flatnonzero(sound & (masks.sizes == (height, width)).all(axis=1))
         found = RleMasks((height, width), tuple(masks.counts[row] or b"" for row in rows.tolist()))
-        boxes[rows] = np.where(found.areas()[:, None] > 0, found.boxes(), np.nan)
+        boxes[rows] = np.where(found.areas()[:, None] > 0, found.boxes(), (0, 0, -1, -1))
     return boxes

@@ -33,6 +33,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
         known_classes(rows, content, classes),
         table[:, 2],
         np.full(len(table), -1),
+        thin=False,
     )
     return detections_from(entries, content, NAME, count)
 

@@ -25,6 +25,7 @@ from ovvol_bench.formats.entries import (
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, integers, load_list, write_list
 from ovvol_bench.formats.segmentations import Segmentation, read_segmentation, written
+from ovvol_bench.masks import run_lengths_of
 from ovvol_bench.types import Ints
 
 NAME = "youtube-vis"
@@ -65,10 +66,15 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     faults = Faults(partial(_place, path), on_error)
     tracks, at = columns_of(entries, partial(_tracks, content), faults, EXPECTED)
     known = _known(Rows(at * _TRACK, faults), tracks, content)
-    owner, index, masks = _shown(tracks, known.tracks)
+    owner, index, masks = _shown(content, known.videos, tracks, known.tracks)
     boxes = mask_boxes(masks)
     rows = Rows(at[owner] * _TRACK + index + 1, faults)
-    rows.good &= masks.broken | np.isfinite(boxes[:, 0])  # a mask without pixels shows nothing
+    shows = masks.broken | (boxes[:, 2] >= boxes[:, 0])
+    shown = np.bincount(owner[shows], minlength=len(at)) > 0
+    first = np.diff(owner, prepend=-1) > 0
+    # A mask without pixels is as good as null; but of a track that shows nothing one stays, as it counts
+    # as a false one.
+    rows.good &= shows | (first & ~shown[owner])
     frame = known_positions(rows, content, known.videos[owner], index)
     columns = (boxes, known.class_ids[owner], tracks.scores[owner], at[owner], masks)
     return detections_from(Entries(rows, frame, *columns), content, NAME, len(entries))
@@ -130,14 +136,15 @@ def _masks(values: Sequence[Any], size: tuple[int, int]) -> tuple[Segmentation |
     return tuple(None if value is None else read_segmentation(value, size) for value in values)
 
 
-def _shown(tracks: Tracks, chosen: Ints) -> tuple[Ints, Ints, Segmentations]:
+def _shown(content: Content, videos: Ints, tracks: Tracks, chosen: Ints) -> tuple[Ints, Ints, Segmentations]:
     """The masks of some tracks: whose each is, (E,), its position in the video, (E,), and all of them."""
-    shown = [
-        (row, index, mask)
-        for row in chosen.tolist()
-        for index, mask in enumerate(tracks.masks[row])
-        if mask is not None
-    ]
+    shown: list[tuple[int, int, Segmentation]] = []
+    for row in chosen.tolist():
+        masks = tracks.masks[row]
+        shown += [(row, index, mask) for index, mask in enumerate(masks) if mask is not None]
+        if masks and not any(masks):  # a track that is nowhere is a false one all the same
+            size = content.frames.sizes[videos[row]].tolist()
+            shown.append((row, 0, (run_lengths_of([size[0] * size[1]], size), size)))
     owner, index = np.array([each[:2] for each in shown], np.int64).reshape(-1, 2).T
     sizes = np.array([mask[1] for _, _, mask in shown], np.int64).reshape(-1, 2)
     return owner, index, Segmentations(tuple(mask[0] for _, _, mask in shown), sizes)

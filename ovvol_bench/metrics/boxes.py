@@ -65,12 +65,13 @@ def box_areas(boxes: Floats, offset: int = 0) -> npt.NDArray[np.float64]:
     return areas
 
 
-def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str]) -> Floats:
+def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str], thin: bool = False) -> Floats:
     """Boxes as (N, 4) float32.
 
     Args:
         boxes: (N, 4) or empty.
         what: what the boxes are, for the message; a function gets the row of the wrong one.
+        thin: whether boxes may be thinner than a pixel: with inclusive ends, x2 from x1 - 1 on.
 
     Raises:
         DataError: if one is inverted or not finite: its overlap with anything would be undefined,
@@ -78,8 +79,9 @@ def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str]) -> Floats:
     """
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
     x1, y1, x2, y2 = array.T
-    if not (np.isfinite(array).all() and (x1 <= x2).all() and (y1 <= y2).all()):
-        row = int(np.argmin(np.isfinite(array).all(axis=1) & (x1 <= x2) & (y1 <= y2)))
+    upright = np.isfinite(array).all(axis=1) & (x1 - thin <= x2) & (y1 - thin <= y2)
+    if not upright.all():
+        row = int(np.argmin(upright))
         name = f"{what}, box {row}" if isinstance(what, str) else what(row)
         raise DataError(
             f"{name}: {array[row].tolist()}; expected finite x1, y1, x2, y2 with x1 <= x2 and y1 <= y2 "

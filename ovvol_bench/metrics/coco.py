@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -166,7 +167,12 @@ def _curves(detections: Detections, table: TruthTable, settings: CocoSettings, b
     known = _known(detections.classes, settings)
     truth = {
         "images": list(_images(detections)),
-        "annotations": list(_annotations(table, settings)),
+        "annotations": [
+            {"id": number, **each}
+            for number, each in enumerate(  # from 1, as 0 means "nothing" to pycocotools
+                chain(_annotations(table, settings), _annotations(table.crowds, settings, crowd=True)), 1
+            )
+        ],
         "categories": [{"id": each, "name": str(each)} for each in known],
     }
     form = _Form(truth, _results(detections, settings), "bbox" if settings.iou_type == "box" else "segm")
@@ -238,24 +244,24 @@ def _images(detections: Detections) -> Iterator[dict[str, int]]:
     )
 
 
-def _annotations(table: TruthTable, settings: CocoSettings) -> Iterator[dict[str, Any]]:
-    """True objects as COCO has them; numbers start at 1, as 0 means "nothing" to pycocotools."""
+def _annotations(table: TruthTable, settings: CocoSettings, crowd: bool = False) -> Iterator[dict[str, Any]]:
+    """True objects or crowds as COCO has them, with the areas that annotations say."""
     corners = corner_and_size(table.boxes)
     areas = corners[:, 2] * corners[:, 3]
     masks = list(_true_masks(table)) if settings.iou_type == "mask" else None
     if masks is not None:
         areas = np.array([area for _, area in masks])
+    areas = np.where(np.isnan(table.areas), areas, table.areas)
     areas = np.where(table.generated & settings.ignore_generated, OUTSIDE, areas)
     columns = zip(table.frame.tolist(), table.classes.tolist(), corners.tolist(), areas.tolist(), strict=True)
     for row, (frame, class_id, box, area) in enumerate(columns):
         shape = {} if masks is None else {"segmentation": masks[row][0]}
         yield {
-            "id": row + 1,
             "image_id": frame + 1,
             "category_id": class_id,
             "bbox": box,
             "area": area,
-            "iscrowd": 0,
+            "iscrowd": int(crowd),
             **shape,
         }
 

@@ -215,7 +215,7 @@ def detection_columns(detections: Detections, table: TruthTable, protocol: Proto
     columns = Columns(
         protocol=protocol,
         box_counts=detections.counts,
-        boxes=_scaled(detections.boxes.astype(np.float32), scales[detections.frame]),
+        boxes=_scaled(_of_whole_pixels(detections.boxes.astype(np.float32)), scales[detections.frame]),
         scores=ScoreList(detections.class_ids, detections.scores, detections.classes),
         truth=_truth(table, scales, protocol),
     )
@@ -278,12 +278,18 @@ def _scaled(boxes: Floats, scales: npt.NDArray[np.float64]) -> Floats:
 def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:
     return TruthColumns(
         counts=table.counts,
-        boxes=table.boxes * np.tile(scales, 2).repeat(table.counts, axis=0).astype(np.float32),
+        boxes=_of_whole_pixels(table.boxes)
+        * np.tile(scales, 2).repeat(table.counts, axis=0).astype(np.float32),
         classes=table.classes,
         ignored=table.generated & protocol.ignore_generated,
         motion=table.motion,
         table=table,
     )
+
+
+def _of_whole_pixels(boxes: Floats) -> Floats:
+    """The boxes, those thinner than a pixel as one pixel: less has no area where ends are inclusive."""
+    return np.concatenate([boxes[:, :2], np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
 
 
 def check_boxes(detections: Detections) -> None:
@@ -293,7 +299,9 @@ def check_boxes(detections: Detections) -> None:
         DataError: naming the frame of the first box that is inverted or not finite.
     """
     frames = detections.frames
-    checked(detections.boxes, lambda row: f"detection in {frames.name(int(detections.frame[row]))}")
+    checked(
+        detections.boxes, lambda row: f"detection in {frames.name(int(detections.frame[row]))}", thin=True
+    )
 
 
 def check_classes(classes: Ints, known: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -56,7 +56,7 @@ class TruthTable:
         return cls(
             infos=own,
             counts=np.array([len(frame) for frame in frames], np.int64),
-            boxes=checked(_joined([frame.boxes for frame in frames], np.float32), "truth"),
+            boxes=checked(_joined([frame.boxes for frame in frames], np.float32), "truth", thin=True),
             classes=_joined([frame.class_ids for frame in frames], np.int64),
             tracks=_joined([frame.track_ids for frame in frames], np.int64),
             generated=_joined([frame.generated for frame in frames], np.bool_),
@@ -66,14 +66,13 @@ class TruthTable:
     @classmethod
     def _of_rows(cls, own: tuple[ClipInfo, ...], table: FrameTable) -> TruthTable:
         """The columns of clips whose truth is in one table."""
-        rows = (info.truth.rows for info in own if isinstance(info.truth, FrameRows))
-        frames = np.fromiter(chain.from_iterable(rows), np.int64)
+        frames = np.fromiter(chain.from_iterable(map(_rows_of, own)), np.int64)
         counts = np.diff(table.offsets)[frames]
         objects = spans(table.offsets[frames], counts)
         return cls(
             infos=own,
             counts=counts,
-            boxes=checked(table.boxes[objects], "truth"),
+            boxes=checked(table.boxes[objects], "truth", thin=True),
             classes=table.class_ids[objects],
             tracks=table.track_ids[objects],
             generated=table.generated[objects],
@@ -122,6 +121,23 @@ class TruthTable:
     def truths(self) -> tuple[FrameTruth, ...]:
         """(F,) the truth of every frame, masks included."""
         return tuple(frame for info in self.infos for frame in _frames_of(info))
+
+    @cached_property
+    def areas(self) -> npt.NDArray[np.float64]:
+        """(M,) square pixels as annotations say, NaN where they say nothing."""
+        table = _common_table(self.infos)
+        if table is None:
+            parts = [np.full(len(t), np.nan) if t.areas is None else t.areas for t in self.truths]
+            return np.concatenate([np.zeros(0), *parts])
+        if table.areas is None:
+            return np.full(len(self.boxes), np.nan)
+        frames = np.concatenate([np.zeros(0, np.int64), *(_rows_of(info) for info in self.infos)])
+        return table.areas[spans(table.offsets[frames], np.diff(table.offsets)[frames])]
+
+    @cached_property
+    def crowds(self) -> TruthTable:
+        """The regions of the same frames that stand for crowds."""
+        return TruthTable.of([replace(info, truth=_crowds_of(info)) for info in self.infos])
 
     def clip_of(self, frame: int) -> ClipInfo:
         """The clip that a frame in [0, F) is in."""
@@ -186,6 +202,18 @@ def _common_table(infos: Sequence[ClipInfo]) -> FrameTable | None:
     table = truths[0].table if truths and isinstance(truths[0], FrameRows) else None
     same = all(isinstance(truth, FrameRows) and truth.table is table for truth in truths)
     return table if same else None
+
+
+def _rows_of(info: ClipInfo) -> range:
+    """The frames of a table that a clip's truth is in."""
+    return info.truth.rows if isinstance(info.truth, FrameRows) else range(0)
+
+
+def _crowds_of(info: ClipInfo) -> Sequence[FrameTruth] | None:
+    if not isinstance(info.truth, FrameRows):
+        return None if info.truth is None else [frame.crowds or _NOTHING for frame in info.truth]
+    crowds = info.truth.table.crowds
+    return None if crowds is None else FrameRows(crowds, info.truth.rows)
 
 
 def no_masks(where: str) -> DataError:

@@ -22,6 +22,7 @@ from ovvol_bench.metrics.tubes import (
     samples_of,
     true_items,
     tube_overlaps,
+    with_tracks,
 )
 from ovvol_bench.types import Ints
 
@@ -98,7 +99,13 @@ def tube_values(
     check_distinct(named, found)
     truth = Tubes.of(true_items(table, samples, settings.iou_type), number, settings.class_agnostic)
     overlaps = tube_overlaps(named, table, found, truth, settings.iou_type)
-    curves = _curves(found, truth, overlaps, detections.classes, settings.class_agnostic)
+    regions = with_tracks(table.crowds)
+    crowds = Tubes.of(true_items(regions, samples, settings.iou_type), number, settings.class_agnostic)
+    if len(crowds):
+        # Of crowds, too, the overlap is a share of the union: YouTube-VIS's code takes no other.
+        ignored = tube_overlaps(named, regions, found, crowds, settings.iou_type)
+        overlaps = [np.concatenate(both, axis=1) for both in zip(overlaps, ignored, strict=True)]
+    curves = _curves(found, (truth, crowds), overlaps, detections.classes, settings.class_agnostic)
     notes = {
         "objects": len(truth),
         "detections": len(found),
@@ -109,26 +116,44 @@ def tube_values(
 
 
 def _curves(
-    found: Tubes, truth: Tubes, overlaps: Sequence[Doubles], classes: int, class_agnostic: bool
+    found: Tubes,
+    truth: tuple[Tubes, Tubes],
+    overlaps: Sequence[Doubles],
+    classes: int,
+    class_agnostic: bool,
 ) -> Curves:
+    """COCO's evaluation of tubes that were found, with true ones and crowds."""
     known = range(1, classes + 1)
     outline = {
         "images": [{"id": number} for number in range(1, found.samples + 1)],
         "categories": [{"id": each, "name": str(each)} for each in known],
     }
+    objects, crowds = truth
+    behind = np.diff(objects.starts)[crowds.sample] if len(crowds) else np.zeros(0, np.int64)
     true, ours = (
-        coco_set({**outline, "annotations": _annotations(each, classes)}) for each in (truth, found)
+        coco_set({**outline, "annotations": [{"id": row, **each} for row, each in enumerate(tubes, 1)]})
+        for tubes in (
+            [*_annotations(objects, classes), *_annotations(crowds, classes, behind, crowd=True)],
+            _annotations(found, classes),
+        )
     )
     return curves_of(TubeEval(true, ours, overlaps), known, class_agnostic)
 
 
-def _annotations(tubes: Tubes, classes: int) -> list[Mapping[str, Any]]:
-    """Tubes as COCO has boxes; those of no class count only where classes play no part."""
-    places: Ints = np.arange(len(tubes)) - tubes.starts[tubes.sample]
+def _annotations(
+    tubes: Tubes, classes: int, behind: Ints | int = 0, crowd: bool = False
+) -> list[Mapping[str, Any]]:
+    """Tubes as COCO has boxes; those of no class count only where classes play no part.
+
+    Args:
+        tubes: found or true ones, or crowds.
+        classes: C.
+        behind: (N,) how many columns of overlaps come before the first tube of each one's sample.
+        crowd: whether the tubes are crowds.
+    """
+    places: Ints = np.arange(len(tubes)) - tubes.starts[tubes.sample] + behind
     named = np.where(tubes.classes == 0, classes, tubes.classes)
     columns = (tubes.sample + 1, named, tubes.area, tubes.scores, places)
     keys = ("image_id", "category_id", "area", "score", "place")
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [
-        {"id": row, "iscrowd": 0, **dict(zip(keys, each, strict=True))} for row, each in enumerate(rows, 1)
-    ]
+    return [{"iscrowd": int(crowd), **dict(zip(keys, each, strict=True))} for each in rows]

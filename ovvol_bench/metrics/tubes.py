@@ -6,7 +6,7 @@ that only one of them is in counts against them (YouTube-VIS, arXiv 1905.04804, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -58,14 +58,14 @@ class Tubes:
         place[order] = np.arange(len(order))
         of_item, first = place[inverse.reshape(-1)], first[order]
         volume = weighted_counts(of_item, items.areas, len(first))
-        shown = np.bincount(of_item[items.areas > 0], minlength=len(first))
+        shown = np.bincount(of_item[items.said > 0], minlength=len(first))
         return cls(
             of_item,
             items.sample[first],
             items.classes[first],
             _means(of_item, items.scores, len(first)),
             volume,
-            volume / np.maximum(shown, 1),
+            weighted_counts(of_item, items.said, len(first)) / np.maximum(shown, 1),
             samples,
         )
 
@@ -89,6 +89,7 @@ class Items:
         classes: (I,) int64.
         scores: (I,) float64.
         areas: (I,) float64, square pixels.
+        said: (I,) float64, square pixels as annotations say, else as ``areas``.
     """
 
     frame: Ints
@@ -97,6 +98,7 @@ class Items:
     classes: Ints
     scores: Doubles
     areas: Doubles
+    said: Doubles
 
 
 def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Items:
@@ -116,7 +118,7 @@ def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Ite
     else:
         areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
     places = (detections.frame, samples[detections.frame])
-    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas)
+    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas, areas)
 
 
 def check_tracks(detections: Detections) -> None:
@@ -153,7 +155,14 @@ def true_items(table: TruthTable, samples: Ints, iou_type: IouType) -> Items:
         parts = [table.runs(frame).areas() for frame in range(len(table.truths))]
         areas = np.concatenate([np.zeros(0), *parts])
     places = (table.frame, samples[table.frame])
-    return Items(*places, table.tracks, table.classes, np.ones(len(areas)), areas)
+    said = np.where(np.isnan(table.areas), areas, table.areas)
+    return Items(*places, table.tracks, table.classes, np.ones(len(areas)), areas, said)
+
+
+def with_tracks(crowds: TruthTable) -> TruthTable:
+    """Crowds, each of unknown track as a track of its own."""
+    alone = np.arange(len(crowds.tracks)) + 1 + crowds.tracks.max(initial=0)
+    return replace(crowds, tracks=np.where(crowds.tracks < 0, alone, crowds.tracks))
 
 
 def check_distinct(detections: Detections, tubes: Tubes) -> None:

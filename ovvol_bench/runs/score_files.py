@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.detections import in_order
+from ovvol_bench.errors import DataError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.faults import OnError
 from ovvol_bench.formats.registry import detect, format_of
@@ -69,8 +70,17 @@ def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted
         SettingError: if a metric doesn't fit and is not to be left out.
     """
     spec, dataset = build_dataset(registry, truth)
+    if not source.is_own:
+        dataset = dataset.with_short_videos()
+        spec = replace(spec, digest=dataset.fingerprint())
     wanted = wanted if source.is_own else of_segments(registry, wanted)
     infos, fit = clip_infos(dataset, None), partial(fitting, registry, dataset, wanted)
+    if not infos:
+        reasons = "".join(f", {count} {reason}" for reason, count in dataset.skipped.items())
+        raise DataError(
+            f"dataset '{spec.name}' has no frame to score{reasons}. Set dataset.frames_per_clip to what "
+            "its videos have, or dataset.split to videos that there are"
+        )
     lacks = lacks_of_truth(infos, spec.name)
     scored = (
         _score_own(source, infos, fit, lacks)
@@ -79,7 +89,11 @@ def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted
     )
     return {
         "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
-        "coverage": {"clips": len(infos), **scored.coverage},
+        "coverage": {
+            "clips": len(infos),
+            **scored.coverage,
+            "skipped": {**dataset.skipped, **scored.coverage["skipped"]},
+        },
         "metrics": scored.metrics,
         "left_out": dict(scored.left_out),
         "file": {"name": source.path.name, "format": scored.format, "sha256": digest_of(source.path)},
@@ -113,8 +127,10 @@ def _score_own(source: Source, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
     if source.on_error == "skip":
         predictions, skipped = usable(predictions, infos)
     coverage, metrics = score(predictions, infos, found.metrics)
-    counts = {"done": coverage.done, "frames": coverage.frames}
-    return _Scored(OWN, counts | ({"skipped": skipped} if skipped else {}), metrics, found.left_out)
+    if not coverage.frames:
+        raise DataError(f"{source.path}: no frame of dataset's {len(infos)} clips is in it; nothing to score")
+    counts = {"done": coverage.done, "frames": coverage.frames, "skipped": skipped}
+    return _Scored(OWN, counts, metrics, found.left_out)
 
 
 def _score_detections(

@@ -7,13 +7,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from coco_scenes import YoutubeVisEval, tracked
 from pycocotools import mask as coco
 
 from ovvol_bench.data.plugin import build_youtube_vis
 from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import CROWD, NO_AREA, UNKNOWN_CLASS, describe
+from ovvol_bench.detections import Frames, in_order
 from ovvol_bench.errors import DataError, DecodeError, SettingError
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.youtube_vis import read as read_results
 from ovvol_bench.masks import RleMasks
+from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.metrics.tube_evaluation import TubeSettings, tube_values
 from ovvol_bench.naming.vocabulary import youtube_vis
 
 SIZE = (40, 60)
@@ -367,3 +373,21 @@ def test_files_that_are_no_json(tmp_path):
         build(path)
     with pytest.raises(DataError, match=r"missing\.json can't be read"):
         build(tmp_path / "missing.json")
+
+
+def test_tubes_with_crowds_areas_and_empty_tracks_as_youtube_vis_scores_them(tmp_path):
+    truth, found = tracked()
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    path = write(tmp_path, truth)
+    dataset = build_youtube_vis(path=path, frames_per_clip=3, cache=str(tmp_path / "cache"))
+    infos = [dataset.info(index) for index in range(len(dataset))]
+    content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
+    detections, _ = read_results(tmp_path / "found.json", content)
+    values = tube_values(detections, TruthTable.of(in_order(infos)), TubeSettings("mask", "video"))
+    expected = YoutubeVisEval(truth, found)
+    assert any(each["iscrowd"] for each in truth["annotations"])
+    assert 0.1 < expected.stats[0] < 0.9
+    names = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100")
+    ours = [values[f"tube_{name}_video"].value for name in names]
+    known = [np.nan if each < 0 else each for each in expected.stats[:9].tolist()]
+    assert ours == pytest.approx(known, abs=1e-12, nan_ok=True)
