@@ -150,7 +150,7 @@ def corrupt(file: Path, content: Any) -> None:
         ("segmentations/000001.png", "no image", r"000001\.png is not a readable image"),
         ("segmentations/000001.png", np.zeros((*SIZE, 3), np.uint8), r"000001\.png has pixels of uint8"),
         ("instances.json", '{"category": [1, 2]}', r"instances\.json: category is no list of names"),
-        ("instances.json", '{"category": ', r"instances\.json is no valid JSON"),
+        ("instances.json", '{"category": ', r"instances\.json: can.t be read as JSON"),
     ],
 )
 def test_mistakes_name_the_file(root, file, content, message):
