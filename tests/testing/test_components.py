@@ -17,7 +17,7 @@ SMALL = {
 """Settings that make a component quick to build, or possible without a network."""
 NEEDS_FILES = {
     ("dataset", name)
-    for name in ("imagenet-vid", "videos", "image-folder", "youtube-vis", "coco-vid", "movi")
+    for name in ("imagenet-vid", "videos", "image-folder", "youtube-vis", "coco", "coco-vid", "movi")
 }
 """Datasets of files, checked where their tests have made some."""
 
