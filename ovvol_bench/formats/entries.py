@@ -199,7 +199,7 @@ def _check_numbers(entries: Entries) -> None:
 
 
 def _check_boxes(entries: Entries, content: Content) -> None:
-    x1, y1, x2, y2 = entries.boxes.astype(np.float32).T
+    x1, y1, x2, y2 = entries.boxes.T
     entries.rows.refuse(
         (x2 < x1 - entries.thin) | (y2 < y1 - entries.thin),
         "inverted box",

@@ -78,7 +78,8 @@ def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str], thin: bool =
             and an undefined overlap passes a threshold test in some programs.
     """
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
-    x1, y1, x2, y2 = array.T
+    # At the precision that they came with: a width of 0 could be below it in float32.
+    x1, y1, x2, y2 = np.asarray(boxes).reshape(-1, 4).T
     upright = np.isfinite(array).all(axis=1) & (x1 - thin <= x2) & (y1 - thin <= y2)
     if not upright.all():
         row = int(np.argmin(upright))

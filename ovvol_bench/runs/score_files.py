@@ -128,7 +128,10 @@ def _score_own(source: Source, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
         predictions, skipped = usable(predictions, infos)
     coverage, metrics = score(predictions, infos, found.metrics)
     if not coverage.frames:
-        raise DataError(f"{source.path}: no frame of dataset's {len(infos)} clips is in it; nothing to score")
+        raise DataError(
+            f"{source.path}: none of the dataset's {len(infos)} clips is in it. Was it made with another "
+            "split or clip length?"
+        )
     counts = {"done": coverage.done, "frames": coverage.frames, "skipped": skipped}
     return _Scored(OWN, counts, metrics, found.left_out)
 

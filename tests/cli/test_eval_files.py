@@ -189,3 +189,62 @@ def test_what_ties_leave_open_is_printed(written, evaluate, perfect):
     head, _, ap50, *_ = done.stdout.splitlines()
     assert head.split() == ["metric", "value", "count", "ties"]
     assert " to " in ap50
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four images of a dog and a cat each, and the dogs found."""
+    boxes = ([10, 10, 50, 50], [70, 20, 40, 40])
+    entries = [(image, row) for image in range(1, 5) for row in range(2)]
+    truth = {
+        "videos": [{"id": image, "name": f"v{image}"} for image in range(1, 6)],
+        "images": [
+            {"id": n, "video_id": n, "frame_id": 0, "file_name": f"{n}.jpg", "height": 96, "width": 128}
+            for n in range(1, 5)
+        ],
+        "annotations": [
+            {"id": 2 * n + row, "image_id": n, "category_id": row + 1, "bbox": boxes[row], "iscrowd": n == 4}
+            for n, row in entries
+        ],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+    }
+    found = [{"image_id": n, "category_id": 1, "bbox": boxes[0], "score": 0.9} for n in range(1, 5)]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    (tmp_path / "dogs.yaml").write_text("classes: [dog]\n")
+    return tmp_path
+
+
+def test_what_the_dataset_leaves_out_is_counted_and_said(images, monkeypatch):
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    settings = (f"path={images / 'truth.json'}", f"vocabulary={images / 'dogs.yaml'}", f"cache={images}")
+    options = [part for setting in settings for part in ("-o", f"dataset.{setting}")]
+    command = ["eval", str(images / "found.json"), "--truth", "coco-vid", *options, "--metrics", "coco_ap"]
+    done = CliRunner().invoke(main, [*command, "--output", str(images / "result.json")])
+    assert done.exit_code == 0, done.output
+    skipped = json.loads((images / "result.json").read_text())["coverage"]["skipped"]
+    assert skipped == {
+        "objects of classes outside the vocabulary": 3,
+        "objects that stand for a crowd": 2,
+        "videos without frames": 1,
+    }
+    for reason, count in skipped.items():
+        assert f"skipped: {count} x {reason}" in done.stdout
+
+
+def test_videos_shorter_than_a_clip_are_scored_whole(images, monkeypatch):
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    options = ["-o", f"dataset.path={images / 'truth.json'}", "-o", f"dataset.cache={images}"]
+    command = ["eval", str(images / "found.json"), "--truth", "coco-vid", *options, "--format", "json"]
+    result = json.loads(CliRunner().invoke(main, [*command, "--metrics", "coco_ap"]).stdout)
+    assert (result["coverage"]["clips"], result["coverage"]["frames"]) == (4, 4)
+    assert result["metrics"]["ap@coco"]["notes"]["per_class"] == {"1": pytest.approx(1), "2": 0}
+
+
+def test_scoring_no_frame_at_all_is_an_error(images, monkeypatch):
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    (images / "none.txt").write_text("")
+    options = ["-o", f"dataset.path={images / 'truth.json'}", "-o", f"dataset.split={images / 'none.txt'}"]
+    done = CliRunner().invoke(main, ["eval", str(images / "found.json"), "--truth", "coco-vid", *options])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1

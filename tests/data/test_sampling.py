@@ -47,3 +47,13 @@ def test_stride_shortens_the_video():
 def test_bad_settings_are_named(setting):
     with pytest.raises(SettingError, match=next(iter(setting)).replace("frames", "frames_per_clip")):
         ClipSettings(**setting)
+
+
+def test_short_videos_can_be_clips_of_their_own_length():
+    settings = ClipSettings(frames=8, stride=2, keep_short=True)
+    plan = plan_clips([0, 5, 16], settings)
+    assert [(video, list(settings.positions(clip))) for video, clip in plan.clips] == [
+        (1, [0, 2, 4]),
+        (2, list(range(0, 16, 2))),
+    ]
+    assert plan.skipped == {TOO_SHORT: 1}
