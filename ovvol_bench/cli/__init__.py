@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
-from ovvol_bench.errors import OvvolError, PluginError, reason_of
+from ovvol_bench.errors import OvvolError, PluginError, nearest, reason_of
 from ovvol_bench.printing import printable, printable_lines
 
 COMMANDS = (
@@ -37,6 +37,7 @@ COMMANDS = (
     "show",
     "check",
     "new",
+    "completion",
 )
 """The harness's own commands in the order of ``--help``; each is a module of the same name."""
 
@@ -138,6 +139,15 @@ class LazyGroup(click.Group):
             found: click.Command = registry_from(ctx).find("command", cmd_name).entry.factory()
             return found
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a name that is none, the nearest is suggested."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"No such command '{name}'.{nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the group's own options; ``--help`` ends here, once it has listed the commands."""

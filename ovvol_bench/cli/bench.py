@@ -15,6 +15,7 @@ from ovvol_bench.cli.common import (
     format_option,
     plugin_files,
     plugin_option,
+    preset_option,
     quiet_option,
     registry_from,
     settings_option,
@@ -57,7 +58,7 @@ def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: s
 
 
 @click.command()
-@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@preset_option("A preset by name, or a YAML file.")
 @part_options
 @settings_option
 @click.option(

@@ -13,6 +13,7 @@ from ovvol_bench.cli.common import (
     echo_table,
     format_option,
     plugin_option,
+    preset_option,
     registry_from,
     settings_option,
 )
@@ -24,7 +25,7 @@ from ovvol_bench.registry import KINDS
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name")
 @settings_option
-@click.option("--preset", default="shapes", show_default=True, help="Whose settings for the component count.")
+@preset_option("Whose settings for the component count.")
 @format_option("text", "json")
 @plugin_option
 @click.pass_context

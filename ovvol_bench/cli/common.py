@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ovvol_bench.cli.completion import complete_presets, complete_setting
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.printing import json_printable, shortened
 from ovvol_bench.progress import LOGGER
@@ -68,6 +69,13 @@ def plugin_files(context: click.Context) -> tuple[Path, ...]:
     return files
 
 
+def preset_option(text: str) -> Callable[[Decorated], Decorated]:
+    """Add ``--preset``."""
+    return click.option(
+        "--preset", default="shapes", show_default=True, shell_complete=complete_presets, help=text
+    )
+
+
 def quiet_option(command: Decorated) -> Decorated:
     """Add ``--quiet``, which counts the same before and after the command's name."""
     return click.option(
@@ -112,6 +120,7 @@ def settings_option(command: Decorated) -> Decorated:
         "settings",
         multiple=True,
         metavar="KIND.SETTING=VALUE",
+        shell_complete=complete_setting,
         callback=lambda context, parameter, texts: parse_settings(texts),
         help="Set a setting of a component, as in -o grouper.num_slots=8 (may be repeated).",
     )(command)

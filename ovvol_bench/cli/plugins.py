@@ -15,14 +15,15 @@ Row = dict[str, Any]
 
 @click.command("plugins")
 @plugin_option
+@click.option("--kind", type=click.Choice([*KINDS, "command", "event", "preset"]), help="Only this kind.")
 @format_option("text", "json")
 @click.pass_context
-def command(context: click.Context, style: str) -> None:
-    """List the installed components, and plugins that failed to load."""
+def command(context: click.Context, kind: str | None, style: str) -> None:
+    """List the installed components and presets, and plugins that failed to load."""
     registry = registry_from(context)
-    components = [row for kind in (*KINDS, "command") for row in _rows(registry, kind)] + _event_rows(
-        registry
-    )
+    components = [row for each in (*KINDS, "command") for row in _rows(registry, each)]
+    components += [*_event_rows(registry), *_preset_rows()]
+    components = [row for row in components if kind in (None, row["kind"])]
     broken = [{"origin": origin, "reason": str(error)} for origin, error in registry.broken]
     conflicts = [str(conflict) for conflict in registry.conflicts] + _shadowed(registry)
     if style == "json":
@@ -40,6 +41,13 @@ def _rows(registry: Registry, kind: str) -> list[Row]:
 
 def _event_rows(registry: Registry) -> list[Row]:
     return [_row("event", hook, origin, None, None) for hook, origin in registry.listeners]
+
+
+def _preset_rows() -> list[Row]:
+    from ovvol_bench.runs.presets import load_preset, preset_names
+
+    presets = {name: load_preset(name) for name in preset_names()}
+    return [_row("preset", name, "ovvol-bench", None, each.description) for name, each in presets.items()]
 
 
 def _row(kind: str, name: str, origin: str, version: str | None, summary: str | None) -> Row:

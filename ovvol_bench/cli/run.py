@@ -17,10 +17,12 @@ from ovvol_bench.cli.common import (
     format_option,
     names_option,
     plugin_option,
+    preset_option,
     quiet_option,
     registry_from,
     settings_option,
 )
+from ovvol_bench.cli.completion import complete_names
 from ovvol_bench.cli.running import run_selection, running_options
 
 if TYPE_CHECKING:
@@ -66,12 +68,12 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for kind in reversed(PARTS):
         every = "" if kind == "dataset" else ", or all"
         text = f"One {kind} or several{every}; by default the preset's."
-        command = names_option(f"--{kind}", help=text)(command)
+        command = names_option(f"--{kind}", help=text, shell_complete=complete_names(kind))(command)
     return command
 
 
 @click.command()
-@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@preset_option("A preset by name, or a YAML file.")
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path),
@@ -95,7 +97,11 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
 )
 @click.option("--limit", type=int, metavar="CLIPS", help="Only the first so many clips.")
-@names_option("--metrics", help="Score with these instead of the preset's; +NAME adds to them.")
+@names_option(
+    "--metrics",
+    shell_complete=complete_names("metric"),
+    help="Score with these instead of the preset's; +NAME adds to them.",
+)
 @seeds_option("A run for each seed.")
 @click.option(
     "--consensus",

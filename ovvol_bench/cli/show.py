@@ -1,46 +1,92 @@
-"""``ovvol-bench show KIND NAME``: one component and its settings."""
+"""``ovvol-bench show KIND NAME``: one component or preset, with its settings."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import click
 
-from ovvol_bench.cli.common import echo_json, echo_table, format_option, plugin_option, registry_from
+from ovvol_bench.cli.common import (
+    echo_json,
+    echo_table,
+    format_option,
+    plugin_option,
+    preset_option,
+    registry_from,
+)
+from ovvol_bench.cli.completion import complete_component
 from ovvol_bench.registry import KINDS, Found, FoundRecipe, Setting
+
+PRESET = "preset"
 
 
 @click.command("show")
-@click.argument("kind", type=click.Choice(KINDS))
-@click.argument("name")
+@click.argument("kind", type=click.Choice([*KINDS, PRESET]))
+@click.argument("name", shell_complete=complete_component)
+@preset_option("Whose values stand beside the defaults.")
 @plugin_option
 @format_option("text", "json")
 @click.pass_context
-def command(context: click.Context, kind: str, name: str, style: str) -> None:
-    """Show a component: what it is, where it comes from, its settings and how it is trained."""
+def command(context: click.Context, kind: str, name: str, preset: str, style: str) -> None:
+    """Show a component: what it is, where it comes from, its settings and how it is trained.
+
+    Of a preset, all that it says. See: ovvol-bench plugins --kind preset
+    """
+    if kind == PRESET:
+        _show_preset(name, style)
+        return
+    from ovvol_bench.runs.presets import load_preset
+
     registry = registry_from(context)
+    values = load_preset(preset)
+    chosen = values.options_for(kind, name)  # type: ignore[arg-type]  # click has checked it
     found, settings = registry.find(kind, name), registry.settings(kind, name)
     recipes = [registry.recipe(kind, name, recipe) for recipe in found.entry.recipes]
     if style == "json":
         echo_json(_described(found, settings, recipes))
         return
     click.echo(f"{kind} {name}: {found.entry.summary}\nFrom {found.origin}\n")
-    _echo_settings(found.entry.factory, settings)
+    _echo_settings(found.entry.factory, settings, preset, chosen)
     for recipe in recipes:
         click.echo(f"\nRecipe {recipe.name}: ovvol-bench train {kind} {name} --recipe {recipe.name}\n")
-        _echo_settings(recipe.factory, list(recipe.settings.values()))
+        trained = values.training.get(recipe.name)
+        recipe_settings = list(recipe.settings.values())
+        _echo_settings(recipe.factory, recipe_settings, preset, trained.recipe if trained else {})
 
 
-def _echo_settings(factory: Callable[..., Any], settings: Sequence[Setting]) -> None:
+def _show_preset(name: str, style: str) -> None:
+    from ovvol_bench.runs.presets import load_preset
+
+    plain = load_preset(name).model_dump(mode="json", exclude_defaults=True)
+    if style == "json":
+        echo_json(plain)
+        return
+    import yaml
+
+    click.echo(f"preset {name}: ovvol-bench run --preset {name}\n")
+    click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100), nl=False)
+
+
+def _echo_settings(
+    factory: Callable[..., Any],
+    settings: Sequence[Setting],
+    preset: str = "",
+    chosen: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Print a factory's documentation and settings, with the values of a preset that has some."""
     if documentation := _documentation(factory):
         click.echo(f"{documentation}\n")
     if settings:
         rows = [_row(setting) for setting in settings]
         if not any(row["role"] for row in rows):
             rows = [{name: cell for name, cell in row.items() if name != "role"} for row in rows]
+        if chosen:
+            values = {name: _text(value) for name, value in chosen.items()}
+            rows = [row | {f"preset {preset}": values.get(row["setting"], "")} for row in rows]
         echo_table(rows)
     else:
         click.echo("It has no settings.")
@@ -83,7 +129,11 @@ def _as_typed(setting: Setting) -> str:
     """The default as one would type it after ``-o``."""
     if setting.required:
         return "(required)"
-    default = setting.default
-    if isinstance(default, list | tuple):
-        return ",".join(map(str, default))
-    return str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    return _text(setting.default)
+
+
+def _text(value: Any) -> str:
+    """A value as one would type it after ``-o``."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

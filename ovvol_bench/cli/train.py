@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovvol_bench.cli.common import parse_settings, plugin_option, quiet_option, registry_from
+from ovvol_bench.cli.common import parse_settings, plugin_option, preset_option, quiet_option, registry_from
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
 @click.argument("kind", type=click.Choice(TRAINABLE))
 @click.argument("name")
 @click.option("--recipe", metavar="NAME", help="Which of the component's recipes; by default its first.")
-@click.option("--preset", default="shapes", show_default=True, help="A preset by name, or a YAML file.")
+@preset_option("A preset by name, or a YAML file.")
 @click.option("--encoder", metavar="NAME", help="For groupers: the frozen encoder; by default the preset's.")
 @click.option("--dataset", metavar="NAME", help="What to learn from; by default the preset's.")
 @click.option("--validation", metavar="NAME", help="A dataset to measure on; by default the preset's.")

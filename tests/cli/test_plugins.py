@@ -1,6 +1,7 @@
 """``ovvol-bench plugins``."""
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -28,7 +29,8 @@ def fail():
 @pytest.fixture
 def plugins(tmp_path, monkeypatch):
     """Runs the command with one broken package and some files."""
-    monkeypatch.setattr(host, "installed", lambda only: [Source("stranger 2.0 (stranger)", "2.0", fail)])
+    stranger = Source("stranger 2.0 (stranger)", "2.0", fail, str)
+    monkeypatch.setattr(host, "installed", lambda only: [stranger])
 
     def run(*texts: str, style: str = "text") -> str:
         arguments = []
@@ -45,7 +47,7 @@ def plugins(tmp_path, monkeypatch):
 
 def test_json_tells_everything(plugins, tmp_path):
     found = json.loads(plugins(PLUGIN, style="json"))
-    kmeans, event = found["components"]
+    kmeans, event = [row for row in found["components"] if row["kind"] != "preset"]
     assert kmeans.pop("version").startswith("sha256:")
     origin = f"file {tmp_path / 'file0.py'}"
     assert kmeans == {
@@ -63,8 +65,7 @@ def test_json_tells_everything(plugins, tmp_path):
 def test_text_lists_components_then_broken_ones_with_the_reason(plugins):
     lines = plugins(PLUGIN).splitlines()
     assert lines[0].split() == ["kind", "name", "origin", "version", "summary"]
-    assert lines[2].startswith("grouper  kmeans")
-    assert lines[2].endswith("k-means over features")
+    assert re.match(r"grouper +kmeans .* k-means over features$", lines[2])
     assert "Broken, and not used:" in lines
     assert "plugin stranger 2.0 (stranger) is broken: ImportError: libsomething.so is missing" in lines[-1]
 
@@ -73,3 +74,11 @@ def test_a_name_taken_twice_names_both_origins(plugins, tmp_path):
     text = plugins(PLUGIN, PLUGIN)
     both = f"file {tmp_path / 'file0.py'} and by file {tmp_path / 'file1.py'}"
     assert f"grouper 'kmeans' is registered by {both}" in text
+
+
+def test_one_kind_alone_is_listed():
+    from ovvol_bench.runs.presets import preset_names
+
+    listed = CliRunner().invoke(main, ["plugins", "--kind", "preset", "--format", "json"])
+    found = json.loads(listed.stdout)["components"]
+    assert [(row["kind"], row["name"]) for row in found] == [("preset", name) for name in preset_names()]

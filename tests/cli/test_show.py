@@ -74,3 +74,18 @@ def test_an_unknown_name_is_one_message(show):
     result = show("grouper", "cluster")
     assert result.exit_code == 2
     assert "unknown grouper 'cluster'. Did you mean 'clusters'?" in result.stderr
+
+
+def test_a_preset_s_values_stand_beside_the_defaults():
+    lines = CliRunner().invoke(main, ["show", "grouper", "kmeans"]).stdout.splitlines()
+    (slots,) = [line.split() for line in lines if line.startswith("num_slots ")]
+    assert slots == ["num_slots", "int", "15", "8"]
+    assert any("preset shapes" in line for line in lines)
+
+
+def test_a_preset_is_shown_whole():
+    shown = CliRunner().invoke(main, ["show", "preset", "tiny", "--format", "json"])
+    assert json.loads(shown.stdout)["dataset"]["options"] == {"split": "val", "videos": 4}
+    unknown = CliRunner().invoke(main, ["show", "preset", "tny"])
+    assert unknown.exit_code == 2
+    assert "Did you mean 'tiny'?" in unknown.stderr
