@@ -236,10 +236,11 @@ def embed_prompts(labeler: AnyLabeler, prompts: Prompts, name: str = "labeler") 
     one that ``needs_classes`` gets ``classes``, P names, None for background words.
     """
     told: dict[str, Any] = {}
+    is_class = prompts.is_name & (prompts.class_ids > 0)  # whatever the filter takes for an object
     if labeler.needs_truth:
-        told["truth"] = np.where(prompts.is_foreground, prompts.class_ids, 0)
+        told["truth"] = np.where(is_class, prompts.class_ids, 0)
     if labeler.needs_classes:
-        classes = zip(prompts.class_ids, prompts.is_foreground, strict=True)
+        classes = zip(prompts.class_ids, is_class, strict=True)
         told["classes"] = [prompts.class_names[class_id] if named else None for class_id, named in classes]
     with calling(name):
         text = labeler.embed_text(prompts.texts, **told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,33 +14,39 @@ from ovvol_bench.naming.vocabulary import BACKGROUND, Vocabulary, spoken
 from ovvol_bench.types import Bools, Floats, Ints
 
 
+REFERENCE_FOREGROUND = 30
+"""Highest class id that the published program's filter takes for an object, whatever the vocabulary."""
+
+
 @dataclass(frozen=True)
 class Prompts:
     """P sentences, each of one class.
 
     Class ids: 0 is ``__background__`` (it has prompts only if asked for), 1 to C are the foreground
-    classes, C + 1 and up are the background words, each a class of its own. Which ids count as
-    foreground follows from the vocabulary's length; the published program has 1 to 30 fixed.
+    classes, C + 1 and up are the background words, each a class of its own.
 
     Attributes:
         texts: sentences, ordered by template, then class, then text.
         class_ids: (P,) int64.
         class_names: names by class id, background words included.
         num_classes: C.
+        last_foreground: highest class id that the filter takes for an object; None: C.
     """
 
     texts: tuple[str, ...]
     class_ids: Ints
     class_names: tuple[str, ...]
     num_classes: int
+    last_foreground: int | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @property
     def is_foreground(self) -> Bools:
-        """(P,) bool: whether a prompt speaks of a foreground class."""
-        foreground: Bools = (self.class_ids > 0) & (self.class_ids <= self.num_classes)
+        """(P,) bool: whether a prompt speaks of an object, to the filter."""
+        last = self.num_classes if self.last_foreground is None else self.last_foreground
+        foreground: Bools = (self.class_ids > 0) & (self.class_ids <= last)
         return foreground
 
     @property
@@ -53,7 +59,7 @@ class Prompts:
         """The prompts that segments can be named with."""
         texts = tuple(np.array(self.texts, dtype=object)[self.is_name])
         names = self.class_names[: self.num_classes + 1]
-        return Prompts(texts, self.class_ids[self.is_name], names, self.num_classes)
+        return replace(self, texts=texts, class_ids=self.class_ids[self.is_name], class_names=names)
 
 
 def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
@@ -71,7 +77,9 @@ def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
     ]
     texts, class_ids = zip(*pairs, strict=True)
     class_names = (*vocabulary.names, *vocabulary.background)
-    return Prompts(texts, np.array(class_ids, dtype=np.int64), class_names, len(vocabulary.classes))
+    last = REFERENCE_FOREGROUND if settings.foreground == "reference" else None
+    ids = np.array(class_ids, dtype=np.int64)
+    return Prompts(texts, ids, class_names, len(vocabulary.classes), last)
 
 
 def _names_by_class(vocabulary: Vocabulary, settings: NamingSettings) -> list[tuple[int, list[str]]]:

@@ -32,6 +32,9 @@ class NamingSettings:
         neighbours: which patches touch. ``full``: the 26 around a patch in space and time.
             ``reference``: only those at offsets 0 or +1 along frame, row and column, so that
             anti-diagonals don't connect.
+        foreground: which class ids the filter takes for objects. ``vocabulary``: those of its foreground
+            classes. ``reference``: 1 to 30, as the published program has it fixed. Of a shorter list
+            background words are objects then, of a longer one the classes from 31 on background.
         use_synonyms: a prompt for every synonym of a class; its score is that of its best prompt.
         raw_names: keep the underscores of names in prompts ("a photo of domestic_cat").
         background_prompt: add a prompt for ``__background__``, which then is class 0: no object for
@@ -46,6 +49,7 @@ class NamingSettings:
     merge_threshold: float | None = None
     merge_features: Literal["labeler", "encoder"] = "labeler"
     neighbours: Literal["full", "reference"] = "full"
+    foreground: Literal["vocabulary", "reference"] = "vocabulary"
     use_synonyms: bool = True
     raw_names: bool = False
     background_prompt: bool = False
@@ -77,6 +81,7 @@ class NamingSettings:
 
 REFERENCE = NamingSettings(
     neighbours="reference",
+    foreground="reference",
     use_synonyms=False,
     raw_names=True,
     background_prompt=True,

@@ -45,8 +45,20 @@ def test_reference_takes_raw_names_and_a_prompt_for_the_background() -> None:
         "a photo of blue_sky",
     )
     assert prompts.class_ids.tolist() == [0, 1, 2, 3]
-    assert prompts.is_foreground.tolist() == [False, True, True, False]
+    assert prompts.is_foreground.tolist() == [False, True, True, True]  # class ids 1 to 30
     assert prompts.is_name.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("classes", [5, 40])
+def test_the_published_filter_takes_class_ids_1_to_30_for_objects(classes: int) -> None:
+    words = tuple(f"word {i}" for i in range(30))
+    names = tuple(ForegroundClass(f"class {i}") for i in range(classes))
+    vocabulary = Vocabulary("numbered", names, words)
+    published = build_prompts(vocabulary, NamingSettings(foreground="reference"))
+    assert published.class_ids[published.is_foreground].tolist() == list(range(1, 31))
+    assert published.names_only().num_classes == classes
+    right = build_prompts(vocabulary, NamingSettings())
+    assert right.class_ids[right.is_foreground].tolist() == list(range(1, classes + 1))
 
 
 def test_names_only_leaves_out_background_words() -> None:
