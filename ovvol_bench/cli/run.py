@@ -107,7 +107,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--consensus",
     metavar="LOW..HIGH",
     callback=read_range,
-    help="Merge the seeds into one grouping of LOW to HIGH groups.",
+    help="Merge the seeds into one grouping of LOW to HIGH groups; how many, says naming.consensus.",
 )
 @click.option(
     "--precision",

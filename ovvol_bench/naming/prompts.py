@@ -13,7 +13,6 @@ from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import BACKGROUND, Vocabulary, spoken
 from ovvol_bench.types import Bools, Floats, Ints
 
-
 REFERENCE_FOREGROUND = 30
 """Highest class id that the published program's filter takes for an object, whatever the vocabulary."""
 

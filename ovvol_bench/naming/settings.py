@@ -35,6 +35,8 @@ class NamingSettings:
         foreground: which class ids the filter takes for objects. ``vocabulary``: those of its foreground
             classes. ``reference``: 1 to 30, as the published program has it fixed. Of a shorter list
             background words are objects then, of a longer one the classes from 31 on background.
+        consensus: how ``--consensus LOW..HIGH`` finds the number of groups: ``eigengap``, or ``loss``, the
+            lowest one of k-means, as the published GPU variant does.
         use_synonyms: a prompt for every synonym of a class; its score is that of its best prompt.
         raw_names: keep the underscores of names in prompts ("a photo of domestic_cat").
         background_prompt: add a prompt for ``__background__``, which then is class 0: no object for
@@ -50,6 +52,7 @@ class NamingSettings:
     merge_features: Literal["labeler", "encoder"] = "labeler"
     neighbours: Literal["full", "reference"] = "full"
     foreground: Literal["vocabulary", "reference"] = "vocabulary"
+    consensus: Literal["eigengap", "loss"] = "eigengap"
     use_synonyms: bool = True
     raw_names: bool = False
     background_prompt: bool = False
@@ -82,6 +85,7 @@ class NamingSettings:
 REFERENCE = NamingSettings(
     neighbours="reference",
     foreground="reference",
+    consensus="loss",
     use_synonyms=False,
     raw_names=True,
     background_prompt=True,

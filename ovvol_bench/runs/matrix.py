@@ -351,7 +351,12 @@ def merge_seeds(spec: RunSpec, seen: Seen, wanted: Positions) -> Grouped:
         return Grouped(Answer(winners[0], wanted), dict.fromkeys(wanted, masks[0].shape[1]))
     maps = torch.stack(winners, dim=1).cpu().numpy()
     groups = [
-        consensus(by_seed, *spec.consensus, seed=_consensus_seed(spec, seen.batch.ids[position]))
+        consensus(
+            by_seed,
+            *spec.consensus,
+            seed=_consensus_seed(spec, seen.batch.ids[position]),
+            choose=spec.naming.get("consensus", "eigengap"),
+        )
         for by_seed, position in zip(maps, wanted, strict=True)
     ]
     counts = [int(each.max()) + 1 for each in groups]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.cluster import SpectralClustering
+from sklearn.cluster import KMeans, SpectralClustering
+from sklearn.manifold import spectral_embedding
 from sklearn.metrics import adjusted_rand_score
 
 from ovvol_bench.errors import SettingError
@@ -42,6 +43,23 @@ def test_the_number_of_groups_is_found_by_the_eigengap(groups, noise) -> None:
     labels = consensus(slot_maps, 2, 9, seed=0)
     assert labels.max() + 1 == groups
     assert adjusted_rand_score(truth.ravel(), labels.ravel()) > 0.9
+
+
+def test_the_number_of_groups_can_be_that_of_the_lowest_loss() -> None:
+    """The loss of scikit-learn's k-means in as many eigenvectors as groups, on the full graph."""
+    _, slot_maps = noisy_seeds(np.random.default_rng(5), groups=5, noise=0.1)
+    affinity = adjacency(slot_maps)
+    losses = []
+    for groups in range(2, 10):
+        embedding = spectral_embedding(affinity, n_components=groups, drop_first=False, random_state=0)
+        losses.append(KMeans(groups, n_init=30, random_state=0).fit(embedding).inertia_)
+    assert consensus(slot_maps, 2, 9, seed=0, choose="loss").max() + 1 == 2 + np.argmin(losses)
+    assert 2 + np.argmin(losses) != consensus(slot_maps, 2, 9, seed=0).max() + 1
+
+
+def test_equal_losses_give_the_fewest_groups() -> None:
+    slot_maps = np.repeat(np.arange(5), 6).reshape(1, 1, 5, 6).repeat(2, axis=0)
+    assert consensus(slot_maps, 2, 5, seed=0, choose="loss").max() + 1 == 5
 
 
 @pytest.mark.parametrize("seed", range(4))
