@@ -143,7 +143,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of the content: names, frame lists and truth, not of where the files lie."""
+        """Hash of the content, not of where or when it was stored: names, frame lists, truth, and frames.
+
+        Of frames at least the sizes of their files, so that replaced ones are another dataset. Where frames
+        may be missing, since scoring needs none, their hash follows that of the rest after a hyphen.
+        """
 
     def with_short_videos(self) -> Dataset:
         """The dataset with videos that are too short for a clip as one shorter clip each.

@@ -43,8 +43,9 @@ class FolderImages(TrainingImages):
         return TrainingImage(pixels, self._captions[self._images.class_of(index)])
 
     def fingerprint(self) -> str:
-        """Hash of all names and captions."""
-        return hashlib.sha256(f"{self._images.fingerprint()} {self._captions}".encode()).hexdigest()
+        """Hash of all names and captions, and of the images as far as ``content_digest`` looks."""
+        what = f"{self._images.fingerprint(self._root)} {self._captions}"
+        return hashlib.sha256(what.encode()).hexdigest()
 
 
 class ImageFolder(Dataset):
@@ -86,8 +87,8 @@ class ImageFolder(Dataset):
         return Clip(self._info(index, (height, width)), resize_frames([pixels], size, 1))
 
     def fingerprint(self) -> str:
-        """Hash of all names, the vocabulary's and the size."""
-        what = f"{self._images.fingerprint()} {self.vocabulary.names} {self._size}"
+        """Hash of names, vocabulary and size, and of the images as far as ``content_digest`` looks."""
+        what = f"{self._images.fingerprint(self._root)} {self.vocabulary.names} {self._size}"
         return hashlib.sha256(what.encode()).hexdigest()
 
     def training_images(self) -> FolderImages:

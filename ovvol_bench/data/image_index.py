@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.data.cache import Columns, load_columns, store_columns
+from ovvol_bench.data.content import content_digest
 from ovvol_bench.data.readers import IMAGE_SUFFIXES
 from ovvol_bench.errors import DataError
 from ovvol_bench.progress import with_progress
@@ -65,11 +66,12 @@ class ImageColumns:
         counts = zip((NO_IMAGE, EMPTY_CLASS), self.dropped.tolist(), strict=True)
         return {reason: count for reason, count in counts if count}
 
-    def fingerprint(self) -> str:
-        """Hash of all names."""
+    def fingerprint(self, root: Path) -> str:
+        """Hash of all names, and of the files below ``root`` as far as ``content_digest`` looks."""
         digest = hashlib.sha256("\n".join(self.folders.tolist()).encode())
         for column in (self.image_folders, self.names, self.name_offsets):
             digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update(content_digest(len(self), lambda image: f"{root}/{self.name(image)}").encode())
         return digest.hexdigest()
 
 

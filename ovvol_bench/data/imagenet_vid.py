@@ -84,6 +84,13 @@ class ImageNetVid(IndexedVideos):
         height, width = self.index.frame_sizes[video].tolist()
         return FrameFolder(files, (height, width))
 
+    def frame_files(self) -> list[str]:
+        """See ``IndexedVideos.frame_files``."""
+        tree, pieces = self._tree, zip(self.index.videos.tolist(), self.index.lengths.tolist(), strict=True)
+        folders = (folder for video, length in pieces for folder in [f"{tree.frames}/{video}/"] * length)
+        numbers = self.index.frame_numbers.tolist()
+        return [f"{f}{n:0{tree.digits}d}{tree.suffix}" for f, n in zip(folders, numbers, strict=True)]
+
     def training_videos(self) -> FolderVideos:
         """All frames of the videos, see ``vid_frames``; annotations are not read."""
         source = self._source

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
+from ovvol_bench.data.content import content_digest
 from ovvol_bench.data.readers import FrameReader
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
@@ -112,8 +113,17 @@ class IndexedVideos(Dataset):
         names = np.repeat(self.index.videos, self.index.lengths).tolist()
         return list(zip(names, self.index.frame_numbers.tolist(), strict=True))
 
+    def frame_files(self) -> Sequence[str]:
+        """Paths of the files that hold the frames, in order; they need not be there."""
+        return ()
+
     def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``: 32 hex digits."""
+        """See ``Dataset.fingerprint``: 32 hex digits of the truth, and 32 of the frames that are there."""
+        files = self.frame_files()
+        frames = content_digest(len(files), files.__getitem__)
+        return f"{self._truth_digest()}-{frames}" if frames else self._truth_digest()
+
+    def _truth_digest(self) -> str:
         digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
         digest.update("\n".join(self.index.videos).encode())
         crowds = [self.crowds] if self.crowds is not None and len(self.crowds.boxes) else []
@@ -174,9 +184,10 @@ class IndexedTraining(TrainingVideos):
         return self._dataset.frames(index, rows).stored(range(len(rows)))
 
     def fingerprint(self) -> str:
-        """Hash of names and frame numbers."""
-        columns = self._dataset.index
+        """Hash of names, frame numbers and frames."""
+        columns, files = self._dataset.index, self._dataset.frame_files()
         digest = hashlib.sha256("\n".join(columns.videos.tolist()).encode())
+        digest.update(content_digest(len(files), files.__getitem__).encode())
         digest.update(columns.frame_offsets.tobytes())
         digest.update(columns.frame_numbers.tobytes())
         return digest.hexdigest()

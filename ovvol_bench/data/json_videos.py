@@ -337,6 +337,10 @@ class JsonVideos(IndexedVideos):
         files = [self._folder / name for name in self._annotations.files[list(rows)].tolist()]
         return FrameFolder(files, (height, width))
 
+    def frame_files(self) -> list[str]:
+        """See ``IndexedVideos.frame_files``."""
+        return [f"{self._root}/{name}" for name in self._annotations.files.tolist()]
+
     def file_ids(self) -> FileIds:
         """The numbers in the file: of videos, frames (where they have any) and categories."""
         names = self.index.videos.tolist()

@@ -120,6 +120,17 @@ class Movi(IndexedVideos):
             return FrameFolder(files, (height, width))
         return ArrayFrames(folder, positions, (height, width))
 
+    def frame_files(self) -> list[str]:
+        """See ``IndexedVideos.frame_files``."""
+        files: list[str] = []
+        for video, length in zip(self.index.videos.tolist(), self.index.lengths.tolist(), strict=True):
+            folder = self._root / video
+            if (folder / FRAMES).is_dir():
+                files += [f"{folder}/{FRAMES}/{position:06d}{PNG}" for position in range(length)]
+            else:
+                files += [str(folder / f"{VIDEO}{suffix}") for suffix in _ARRAYS]
+        return files
+
     def training_videos(self) -> IndexedTraining:
         """All frames of the videos."""
         return IndexedTraining(self)

@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import TrainingVideos
+from ovvol_bench.data.content import content_digest, sample
 from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.data.video import VideoFile
 from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
 from ovvol_bench.types import Ints
+
+_BLOCK, _BLOCKS = 1 << 14, 8  # bytes, and how many beside the first go into a fingerprint
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class ProbedFile:
     name: str
     path: Path
     probe: Probe
+
+
+def content_of(files: Sequence[ProbedFile]) -> str:
+    """Hash of names, frame counts, frame sizes, file sizes and samples of the content."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        size, probe = file.path.stat().st_size, file.probe
+        digest.update(repr((file.name, size, probe.frame_count, probe.frame_size)).encode())
+        with file.path.open("rb", 0) as content:
+            digest.update(content.read(_BLOCK))
+            digest.update(sample(content, _BLOCKS, _BLOCK))
+    return digest.hexdigest()
 
 
 class FileVideos(TrainingVideos):
@@ -69,11 +84,8 @@ class FileVideos(TrainingVideos):
         return VideoFile(file.path, file.probe, self._worker).images(positions)
 
     def fingerprint(self) -> str:
-        """Hash of names, frame counts and frame sizes."""
-        digest = hashlib.sha256()
-        for file in self._files:
-            digest.update(repr((file.name, file.probe.frame_count, file.probe.frame_size)).encode())
-        return digest.hexdigest()
+        """Hash of names, frame counts, frame sizes and content."""
+        return content_of(self._files)
 
 
 class FolderVideos(TrainingVideos):
@@ -108,8 +120,14 @@ class FolderVideos(TrainingVideos):
         return FrameFolder(files).stored(range(len(files)))
 
     def fingerprint(self) -> str:
-        """Hash of names and frame numbers."""
+        """Hash of names, frame numbers and frames."""
         digest = hashlib.sha256("\n".join(self._names.tolist()).encode())
+        digest.update(content_digest(len(self._numbers), self._frame_path).encode())
         digest.update(self._offsets.tobytes())
         digest.update(self._numbers.tobytes())
         return digest.hexdigest()
+
+    def _frame_path(self, row: int) -> str:
+        """Path of the frame at a position in ``numbers``."""
+        video = int(np.searchsorted(self._offsets, row, side="right")) - 1
+        return str(self._tree.frame(self.name(video), int(self._numbers[row])))

@@ -187,6 +187,8 @@ def parse_any(text: bytes, class_ids: Mapping[str, int]) -> Parsed:
         ValueError: if something is missing or no number; says what.
     """
     root = ElementTree.fromstring(text)  # noqa: S314 - expat limits entity expansion
+    if root.tag != "annotation":
+        raise ValueError(f"the outermost element is {root.tag[:40]}, not annotation")
     size = root.find("size")
     sides = () if size is None else (_whole(_text(size, side), 1_000_000) for side in ("height", "width"))
     height, width = (*sides, 0, 0)[:2]

@@ -14,7 +14,7 @@ import numpy as np
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
-from ovvol_bench.data.training import FileVideos, ProbedFile
+from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
 from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
 from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
@@ -24,7 +24,6 @@ from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Clip, ClipInfo
 
 _LOG = logging.getLogger(__name__)
-_ENDS = 1 << 16  # bytes at both ends of a file that go into the fingerprint
 
 
 @dataclass(frozen=True)
@@ -104,15 +103,9 @@ class Videos(Dataset):
         return Clip(info, reader.read(info.frame_indices, size, self._settings.scale_at_decode))
 
     def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``: of names, sizes, frame counts and both ends of the files."""
+        """See ``Dataset.fingerprint``."""
         digest = hashlib.blake2b(repr(self._clips).encode(), digest_size=16)
-        for file in self._videos:
-            size, probe = file.path.stat().st_size, file.probe
-            digest.update(repr((file.name, size, probe.frame_count, probe.frame_size)).encode())
-            with file.path.open("rb") as content:
-                digest.update(content.read(_ENDS))
-                content.seek(max(size - _ENDS, 0))
-                digest.update(content.read(_ENDS))
+        digest.update(content_of(self._videos).encode())
         return digest.hexdigest()
 
     def training_videos(self) -> FileVideos:

@@ -136,14 +136,21 @@ def test_pictures_can_be_sent_to_other_processes(root):
 
 def test_fingerprints_follow_names_and_captions_not_the_place(root, tmp_path_factory):
     before = build(root)
+    prints = before.fingerprint(), before.training_images().fingerprint()
     moved = tmp_path_factory.mktemp("moved") / "train"
     root.rename(moved)
     after = build(moved)
-    assert after.fingerprint() == before.fingerprint()
-    assert after.training_images().fingerprint() == before.training_images().fingerprint()
+    assert (after.fingerprint(), after.training_images().fingerprint()) == prints
     (moved.parent / "names.txt").write_text("n01 a\nn02 b\n")
     named = build(moved, names=moved.parent / "names.txt")
-    assert named.training_images().fingerprint() != after.training_images().fingerprint()
+    assert named.training_images().fingerprint() != prints[1]
+
+
+def test_a_replaced_image_is_another_dataset(root):
+    before = build(root).fingerprint(), build(root).training_images().fingerprint()
+    write_image(root / "n02/b.JPEG", 77)
+    after = build(root).fingerprint(), build(root).training_images().fingerprint()
+    assert [one != other for one, other in zip(before, after, strict=True)] == [True, True]
 
 
 @pytest.mark.parametrize("files", [(), ("n01/notes.txt",), ("a.jpg",)])
