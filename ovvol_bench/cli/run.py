@@ -225,8 +225,23 @@ def _report(finished: Sequence[Finished], style: str) -> None:
         click.echo(text)
     for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):
         click.echo(text)
+    for line in _remark_lines(finished):
+        click.echo(line)
     for line in _folder_lines(finished):
         click.echo(line)
+
+
+def _remark_lines(finished: Sequence[Finished]) -> Iterator[str]:
+    """Remarks on the runs, each with the runs that it is true of, if not of all."""
+    runs_of: dict[str, list[str]] = {}
+    for each in finished:
+        for remark in each.remarks:
+            runs_of.setdefault(remark, []).append(each.folder.path.parent.name)
+    for remark, runs in list(runs_of.items())[:MOST_LISTED]:
+        names = list(dict.fromkeys(runs))
+        yield remark if len(runs) == len(finished) else f"{', '.join(names[:3])}: {remark}"
+    if len(runs_of) > MOST_LISTED:
+        yield f"{len(runs_of) - MOST_LISTED} more remarks; run fewer combinations at a time to see them"
 
 
 def _folder_lines(finished: Sequence[Finished]) -> Iterator[str]:

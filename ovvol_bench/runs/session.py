@@ -22,6 +22,7 @@ from ovvol_bench.runs.files import ensure_writable
 from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
+from ovvol_bench.runs.remarks import remarks
 from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.scoring import needs_masks, score, score_videos
@@ -71,11 +72,13 @@ class Finished:
         result: as written to ``result.json``.
         folder: of the run.
         error: what ended it, None if it is done.
+        remarks: what else there is to say, a line each; see ``remarks``.
     """
 
     result: dict[str, Any]
     folder: RunFolder
     error: Exception | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def run_all(selection: Selection, registry: Registry, conduct: Conduct) -> list[Finished]:
@@ -185,13 +188,18 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
     """Compute the result from the stored predictions and write it."""
     if not run.failure and not run.done:
         run.failure = DataError(f"none of {len(plan.infos)} clips could be localized: {dict(run.reasons())}")
-    result = _failed(plan, run.spec, run.failure) if run.failure else _done(plan, run, timing, registry)
+    said: tuple[str, ...] = ()
+    if run.failure:
+        result = _failed(plan, run.spec, run.failure)
+    else:
+        result, said = _done(plan, run, timing, registry)
     result = run.folder.write_result(result)
     registry.tell("ovvol_run_finished", result=result)
-    return Finished(result, run.folder, run.failure)
+    return Finished(result, run.folder, run.failure, said)
 
 
-def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> dict[str, Any]:
+def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The result of a run and the remarks on it."""
     metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
     predictions = read_predictions(run.folder.predictions, needs_masks(metrics))
     videos = score_videos(predictions, plan.infos, metrics)
@@ -205,7 +213,8 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> dict[str,
     if before and before["status"] == "done" and not run.computed:
         # Nothing was computed: how fast it was, and on what, is what it was then.
         result |= {key: before[key] for key in ("timing", "machine", "date")}
-    return result
+    has_truth = any(info.truth is not None for info in plan.infos)
+    return result, tuple(remarks(predictions, plan.dataset.vocabulary.names, has_truth))
 
 
 def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Remarks on a run that its numbers don't make: what was found where there is no truth, and names that say little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ovvol_bench.predictions import Predictions
+
+UNIFORM = 0.98  # share of the largest possible entropy from which on names are hardly better than drawn ones
+MOST_NAMES = 10
+
+
+def remarks(predictions: Predictions, names: Sequence[str], has_truth: bool) -> Iterator[str]:
+    """Say what else there is to know of a run, a line each.
+
+    Args:
+        predictions: of the run.
+        names: of the C foreground classes.
+        has_truth: whether the dataset has truth, so that there are numbers to look at.
+    """
+    if not has_truth:
+        yield found_text(predictions, names)
+    entropy = relative_entropy(predictions)
+    if entropy > UNIFORM:
+        yield (
+            f"names are near uniform (entropy {entropy:.1%} of the largest possible): the labeler tells these "
+            f"{len(names)} classes hardly apart. Has it weights that were trained for such pictures?"
+        )
+
+
+def found_text(predictions: Predictions, names: Sequence[str]) -> str:
+    """How many boxes of which names were found, the most frequent first."""
+    best = predictions.probabilities[:, 1:].argmax(axis=1)
+    boxes = np.bincount(best[predictions.segment_of_box[predictions.present]], minlength=len(names))
+    order = np.argsort(-boxes, kind="stable")[: int((boxes > 0).sum())]
+    listed = ", ".join(f"{boxes[each]} {names[each]}" for each in order[:MOST_NAMES])
+    others = f" and {len(order) - MOST_NAMES} more names" if len(order) > MOST_NAMES else ""
+    return f"found {boxes.sum()} boxes: {listed}{others}" if boxes.any() else "found no boxes"
+
+
+def relative_entropy(predictions: Predictions) -> float:
+    """Mean entropy of the segments' class probabilities, as a share of log C; 0 without segments."""
+    shares = predictions.probabilities[:, 1:].astype(np.float64)
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    if len(shares) == 0 or shares.shape[1] < 2:
+        return 0.0
+    logs = np.log(np.maximum(shares, np.finfo(np.float64).tiny))  # 0 log 0 = 0
+    return float(-(shares * logs).sum(axis=1).mean() / np.log(shares.shape[1]))
