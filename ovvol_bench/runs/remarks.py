@@ -1,4 +1,4 @@
-"""Remarks on a run that its numbers don't make: what was found where there is no truth, and names that say little."""
+"""Remarks on a run: what was found where there is no truth, and names that say little."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def remarks(predictions: Predictions, names: Sequence[str], has_truth: bool) -> 
     entropy = relative_entropy(predictions)
     if entropy > UNIFORM:
         yield (
-            f"names are near uniform (entropy {entropy:.1%} of the largest possible): the labeler tells these "
-            f"{len(names)} classes hardly apart. Has it weights that were trained for such pictures?"
+            f"names are near uniform (entropy {entropy:.1%} of the largest possible): the labeler tells "
+            f"these {len(names)} classes hardly apart. Has it weights that were trained for such pictures?"
         )
 
 
