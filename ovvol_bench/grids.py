@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,7 +37,7 @@ def sincos_table(steps: int, side: int, dim: int) -> Tensor:
     return torch.cat([part.expand(steps, side, side, -1) for part in parts], dim=-1).float()
 
 
-def resize_grid(table: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_grid(table: Tensor, size: tuple[int, int], offset: float = 0.0) -> Tensor:
     """Resize position tables to another patch grid.
 
     Bicubic (a = -0.75), corners not aligned, no antialiasing: what vision transformers are commonly
@@ -44,6 +46,8 @@ def resize_grid(table: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         table: (N, h, w, D) float, N independent tables.
         size: (h', w') patches.
+        offset: places are taken as for h' + offset and w' + offset patches; 0.1 in DINO and DINOv2
+            (``interpolate_pos_encoding`` of their vision_transformer.py).
 
     Returns:
         (N, h', w', D) of the same dtype; ``table`` itself where the size is already right.
@@ -51,7 +55,9 @@ def resize_grid(table: Tensor, size: tuple[int, int]) -> Tensor:
     if table.shape[1:3] == size:
         return table
     channels_first = table.permute(0, 3, 1, 2)
-    resized = F.interpolate(channels_first, size=size, mode="bicubic", align_corners=False)
+    scale = tuple((new + offset) / old for new, old in zip(size, table.shape[1:3], strict=True))
+    how: dict[str, Any] = {"scale_factor": scale} if offset else {"size": size}
+    resized = F.interpolate(channels_first, mode="bicubic", align_corners=False, **how)
     return resized.permute(0, 2, 3, 1)
 
 
@@ -66,15 +72,15 @@ class GridCache:
         self._limit = limit
         self._kept: dict[tuple[object, ...], Tensor] = {}
 
-    def resize(self, table: Tensor, size: tuple[int, int]) -> Tensor:
-        """``resize_grid(table, size)``, from memory where possible."""
+    def resize(self, table: Tensor, size: tuple[int, int], offset: float = 0.0) -> Tensor:
+        """``resize_grid(table, size, offset)``, from memory where possible."""
         if table.is_inference() or (table.requires_grad and torch.is_grad_enabled()):
-            return resize_grid(table, size)
-        key = (size, table.shape, table.device, table.dtype, table.data_ptr(), table._version)
+            return resize_grid(table, size, offset)
+        key = (size, offset, table.shape, table.device, table.dtype, table.data_ptr(), table._version)
         if key not in self._kept:
             if len(self._kept) == self._limit:
                 del self._kept[next(iter(self._kept))]
             # A tensor made in inference mode could not take part in training later.
             with torch.inference_mode(False), torch.no_grad():
-                self._kept[key] = resize_grid(table, size)
+                self._kept[key] = resize_grid(table, size, offset)
         return self._kept[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, Pretrained, Weights, hookimpl
 
@@ -29,30 +29,42 @@ def build_timm(  # noqa: PLR0913 - keywords are the settings
     dim: int | None = None,
     depth: int | None = None,
     heads: int | None = None,
+    positions: Literal["official", "timm"] = "official",
+    stride: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> Encoder:
     """Build the encoder.
 
     Args:
-        model: a plain vision transformer of timm, with or without the tag of its weights.
-        weights: path of a file, .safetensors or PyTorch's, with timm's names or those of DINO, DINOv2, MAE or
-            CLIP as published; None: see ``pretrained``.
+        model: a model of timm, with or without the tag of its weights: a plain vision transformer, or a
+            network with feature maps (EVA-02, DINOv3, BEiT, Swin, Hiera, SAM, convolutional networks).
+        weights: path of a file, .safetensors or PyTorch's, or of a folder from the Hugging Face hub, with
+            timm's names or those of DINO, DINOv2, MAE or CLIP as published, or of ViT, ViT-MAE or DINOv2 in
+            transformers; None: see ``pretrained``.
         pretrained: without ``weights``: take timm's published weights from the hub's cache or the network;
             false: random weights.
         patch_size: side of a patch, pixels; none: the model's own. Weights of another size are resampled.
         dim: width of the transformer; none: the model's own.
         depth: number of blocks; none: the model's own.
         heads: attention heads; none: the model's own.
+        positions: of a plain transformer, resized to the frames as by the ``official`` program where it is
+            known (DINO, DINOv2, MAE), or as by ``timm``.
+        stride: of a network with feature maps, pixels between the features, which tells the map; none: the
+            last.
+        image_size: one number or height,width of the frames, for networks that are made for one size; none:
+            any size, or the network's own.
 
     Raises:
-        SettingError: if timm has no such model, or it isn't a plain transformer.
+        SettingError: if timm has no such model, or it gives no features of patches.
         WeightsError: if the weights can't be had, read, or do not fit.
     """
     from ovvol_bench.weights import local_weights
 
-    from .vit import build_transformer, published_file
+    from .timm_models import build_model, published_file
 
     sizes = {"patch_size": patch_size, "embed_dim": dim, "depth": depth, "num_heads": heads}
-    encoder = build_transformer(model, sizes)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    encoder = build_model(model, sizes, positions, stride, size)
     if weights is not None:
         encoder.load_weights(local_weights(weights))
     elif pretrained:
@@ -145,4 +157,9 @@ def ovvol_encoders() -> Iterator[Entry]:
     )
     yield Entry("pixels", build_pixels, "mean colour and place of every patch: no learning")
     yield Entry("random", build_random, "VideoMAE with random weights", code=("ovvol_plugins.videomae",))
-    yield Entry("timm", build_timm, "any vision transformer of timm, as timm:NAME", argument="model")
+    yield Entry(
+        "timm",
+        build_timm,
+        "any vision transformer or network with feature maps of timm, as timm:NAME",
+        argument="model",
+    )

@@ -9,30 +9,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from timm.layers import GELU, QuickGELU
 from timm.layers.attention import Attention
 from timm.layers.layer_scale import LayerScale
 from timm.layers.mlp import Mlp
-from timm.models.vision_transformer import Block, VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from ovvol_bench import Encoder, Features, SettingError, WeightsError
-from ovvol_bench.errors import nearest
-from ovvol_bench.hub import hub_file
+from ovvol_bench import Encoder, Features
+from ovvol_bench.grids import GridCache
 from ovvol_bench.inference.blocks import BlockParts, PackedBlock
 from ovvol_bench.weights import load_strict, read_state
 
-# Parts of published files that features have no use for: classifiers and projections, decoders of masked
-# patches.
-_NOT_NEEDED = ("head*", "fc_norm.*", "pre_logits.*", "decoder*", "mask_token")
-_HUB_FILE = "model.safetensors"
+from .vit_files import NOT_NEEDED, needed, timm_state
+
 _ACTIVATIONS: dict[type, Literal["gelu", "quick_gelu"]] = {
     nn.GELU: "gelu",
     GELU: "gelu",
@@ -43,30 +38,32 @@ _ACTIVATIONS: dict[type, Literal["gelu", "quick_gelu"]] = {
 class FrameTransformer(Encoder):
     """A transformer that sees every frame alone.
 
-    Positions are resized to the frame's grid of patches (bicubic, antialiased). The maps are of the last
-    block: ``keys`` (B, S, h, w, D), the heads' one after another, and, where the model has a class token,
-    ``attention`` (B, S, heads, h, w), its attention to the patches; the rest to 1 goes to other tokens.
+    Positions are resized to the frame's grid of patches: as the model's authors do (bicubic; DINO and DINOv2
+    as for 0.1 patches more), or as timm does for all (bicubic, antialiased; so do DINOv2's authors with
+    registers). The maps are of the last block: ``keys`` (B, S, h, w, D), the heads' one after another, and,
+    where the model has a class token, ``attention`` (B, S, heads, h, w), its attention to the patches; the
+    rest to 1 goes to other tokens.
 
     Args:
         model: of timm.
         name: of it.
-
-    Raises:
-        SettingError: if it is no plain vision transformer.
+        positions: resized as by its authors, where they are known, or as by timm.
     """
 
     tubelet_size = 1
 
-    def __init__(self, model: torch.nn.Module, name: str) -> None:
+    def __init__(
+        self, model: VisionTransformer, name: str, positions: Literal["official", "timm"] = "official"
+    ) -> None:
         super().__init__()
-        if not isinstance(model, VisionTransformer) or not hasattr(model.blocks[-1].attn, "qkv"):
-            raise SettingError(
-                f"timm model '{name}' is a {type(model).__name__}; expected a plain VisionTransformer, such"
-                " as vit_small_patch16_224."
-            )
         self.name = name
         self.model: Any = model  # of a library without types
-        self.patch_size, self.dim = model.patch_embed.patch_size[0], model.embed_dim
+        last: dict[str, Any] = self.model.feature_info[-1]
+        self.patch_size, self.dim = last["reduction"], model.embed_dim
+        self.model.fc_norm = nn.Identity()  # of the classifier, after pooling
+        plain = positions == "official" and type(model) is VisionTransformer and model.pos_embed is not None
+        self._offset = _official_offset(name) if plain else None
+        self._grids = GridCache()
         published: Any = model.pretrained_cfg
         self.mean, self.std = (tuple(published[key]) for key in ("mean", "std"))
         self.maps = frozenset({"keys", "attention"} if model.has_class_token else {"keys"})
@@ -92,9 +89,9 @@ class FrameTransformer(Encoder):
                 self.model.blocks[index] = PackedBlock(parts, precision)
 
     def load_weights(self, path: Path) -> None:
-        """Load a file of timm's, or one of a layout that timm converts (DINO, DINOv2, MAE, OpenAI's CLIP)."""
-        state = checkpoint_filter_fn(read_state(path), self.model)
-        load_strict(self.model, state, path, ignored=_NOT_NEEDED)
+        """Load a file of any layout that `vit_files` knows."""
+        state = timm_state(read_state(path), self.model, path)
+        load_strict(self.model, needed(state, self.model, NOT_NEEDED), path)
 
     def _tokens(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1 + P, D) after the last norm; (N, 1 + P, 3 D') queries, keys and values of the last block."""
@@ -102,10 +99,27 @@ class FrameTransformer(Encoder):
         projection = self.model.blocks[-1].attn.qkv
         handle = projection.register_forward_hook(lambda module, given, answer: seen.append(answer))
         try:
-            tokens: Tensor = self.model.forward_features(frames)
+            embedded = self.model.norm_pre(self._embedded(frames))
+            tokens: Tensor = self.model.norm(self.model.blocks(embedded))
         finally:
             handle.remove()
         return tokens, seen[0]
+
+    def _embedded(self, frames: Tensor) -> Tensor:
+        """(N, 1 + P, D) tokens with their positions."""
+        patches: Tensor = self.model.patch_embed(frames)
+        if self._offset is None:
+            return self.model._pos_embed(patches)  # type: ignore[no-any-return]
+        grid = (patches.shape[1], patches.shape[2])
+        first = 0 if self.model.no_embed_class else self.model.num_prefix_tokens
+        table = self.model.pos_embed[:, first:].unflatten(1, self.model.patch_embed.grid_size)
+        tokens = (patches + self._grids.resize(table, grid, self._offset)).flatten(1, 2)
+        prefixes = [each for each in (self.model.cls_token, self.model.reg_token) if each is not None]
+        if prefixes:
+            prefix = torch.cat(prefixes, dim=1)
+            prefix = prefix + self.model.pos_embed[:, :first] if first else prefix
+            tokens = torch.cat((prefix.expand(len(tokens), -1, -1), tokens), dim=1)
+        return tokens
 
     def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and keys as the attention compares them, (N, heads, 1 + P, D' / heads) each."""
@@ -141,49 +155,14 @@ def _scaled(layer: nn.Linear, scale: nn.Module) -> nn.Linear:
     return scaled
 
 
-def build_transformer(model: str, sizes: Mapping[str, int | None]) -> FrameTransformer:
-    """A model of timm with random weights.
+def _official_offset(name: str) -> float | None:
+    """Offset of `resize_grid` as a model's authors have it; None where they resize like timm, or never.
 
-    Args:
-        model: name in timm, with or without the tag of its weights.
-        sizes: ``patch_size``, ``embed_dim``, ``depth``, ``num_heads`` that differ from the model's own; None
-            leaves the model's.
-
-    Raises:
-        SettingError: if timm has no such model, it isn't a plain transformer, or the sizes don't fit.
+    DINO and DINOv2: ``interpolate_pos_encoding``; MAE: ``interpolate_pos_embed`` of util/pos_embed.py.
     """
-    architecture = model.partition(".")[0]
-    if not timm.is_model(architecture):
-        known = timm.list_models("*vit*")
-        raise SettingError(
-            f"timm has no model '{model}'.{nearest(architecture, known)} See: timm.list_models('vit*')"
-        )
-    changed: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
-    try:
-        made = timm.create_model(model, pretrained=False, num_classes=0, dynamic_img_size=True, **changed)
-    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error) or "its sizes don't fit together"
-        raise SettingError(f"timm model '{model}' with {changed or 'its own sizes'}: {reason}") from error
-    return FrameTransformer(made, model)
-
-
-def published_file(encoder: FrameTransformer) -> Path:
-    """The published weights of a model, from the hub's cache or the network.
-
-    Raises:
-        WeightsError: if there are none, or they can't be had.
-    """
-    repository = encoder.model.pretrained_cfg.get("hf_hub_id")
-    if not repository:
-        raise WeightsError(
-            f"timm has no published weights for '{encoder.name}'. Give a file with -o encoder.weights=FILE,"
-            " or set -o encoder.pretrained=false for random weights."
-        )
-    path = hub_file(repository, _HUB_FILE)
-    if path is None:
-        raise WeightsError(
-            f"the weights of '{encoder.name}' are not in the hub's cache and could not be fetched. Fetch"
-            f" {repository}/{_HUB_FILE} (Hugging Face hub) on a machine with a network and set"
-            " -o encoder.weights=FILE, or -o encoder.pretrained=false for random weights."
-        )
-    return path
+    architecture, _, tag = name.partition(".")
+    if "_reg" in architecture:
+        return None
+    if "dinov2" in architecture or tag.startswith("dino"):
+        return 0.1
+    return 0.0 if tag.startswith("mae") else None

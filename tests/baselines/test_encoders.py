@@ -1,5 +1,7 @@
 """Encoders to beat: small models of the real classes, without a network."""
 
+import json
+
 import numpy as np
 import pytest
 import timm
@@ -156,16 +158,195 @@ class TestTransformers:
         ("options", "message"),
         [
             ({"model": "vit_tiny_patch16_225"}, "Did you mean 'vit_tiny_patch16_224'"),
-            (
-                {"model": "swin_tiny_patch4_window7_224", "pretrained": False},
-                "is a SwinTransformer; expected",
-            ),
+            ({"model": "resnet18.nope"}, "Invalid pretrained tag"),
+            ({"model": "crossvit_9_240"}, "14 x 14 features .* expected one every 17 pixels"),
+            ({"model": "resnet18", "stride": 5}, "no map with stride=5; it has 2, 4, 8, 16, 32"),
+            ({"model": "resnet18", "patch_size": 8}, "'patch_size': 8"),
+            ({**PLAIN, "stride": 16}, "takes no stride"),
             ({**PLAIN, "heads": 5}, "'num_heads': 5"),
         ],
     )
     def test_models_that_do_not_serve_are_refused(self, options, message):
         with pytest.raises(SettingError, match=message):
             build("timm", **options)
+
+
+class TestFiles:
+    """The same numbers under the names of published files."""
+
+    def check(self, path, source, model, **options):
+        torch.manual_seed(2)
+        loaded = build("timm", **{**SMALL, **options, "model": model, "weights": str(path)})
+        frames = video(4 * source.patch_size, 6 * source.patch_size)
+        assert torch.equal(loaded.encode(frames).grid, source.encode(frames).grid)
+
+    @staticmethod
+    def source(model, **options):
+        torch.manual_seed(1)
+        return build("timm", **{**SMALL, **options, "model": model})
+
+    @pytest.mark.parametrize("prefix", ["backbone.", "module.backbone.", "model.encoder."])
+    def test_checkpoints_of_dinos_training(self, tmp_path, prefix):
+        source = self.source("vit_tiny_patch16_224")
+        teacher = {prefix + name: value for name, value in source.model.state_dict().items()}
+        heads = {"head.mlp.0.weight": torch.ones(2, 2), "head.last_layer.weight_g": torch.ones(2, 1)}
+        student = {name: torch.zeros_like(value) for name, value in teacher.items()}
+        torch.save({"student": student, "teacher": {**teacher, **heads}, "epoch": 3}, tmp_path / "dino.pth")
+        if prefix.startswith("module."):
+            torch.save({"teacher": teacher}, tmp_path / "dino.pth")
+        self.check(tmp_path / "dino.pth", source, "vit_tiny_patch16_224")
+
+    def test_dinov2_in_chunks_and_with_its_own_grid(self, tmp_path):
+        source = self.source("vit_small_patch14_dinov2")
+        source.model.set_input_size(img_size=(98, 98))
+        state = {"backbone.mask_token": torch.ones(1, 32), "dino_head.mlp.0.bias": torch.ones(2)}
+        for name, value in source.model.state_dict().items():
+            chunked = name.replace("blocks.0.", "blocks.0.0.").replace("blocks.1.", "blocks.1.1.")
+            state[f"backbone.{chunked}"] = value
+        torch.save({"teacher": state}, tmp_path / "teacher_checkpoint.pth")
+        self.check(tmp_path / "teacher_checkpoint.pth", source, "vit_small_patch14_dinov2")
+
+    def test_chunks_that_count_anew_are_refused(self, tmp_path):
+        state = {f"blocks.{chunk}.0.norm1.weight": torch.ones(32) for chunk in (0, 1)}
+        save_state(state, tmp_path / "w.safetensors")
+        with pytest.raises(WeightsError, match="several chunks"):
+            self.check(
+                tmp_path / "w.safetensors", self.source("vit_tiny_patch16_224"), "vit_tiny_patch16_224"
+            )
+
+    def test_two_transformers_are_refused(self, tmp_path):
+        state = {f"{who}.patch_embed.proj.weight": torch.ones(32, 3, 16, 16) for who in "ab"}
+        save_state(state, tmp_path / "w.safetensors")
+        with pytest.raises(WeightsError, match=r"2 vision transformers \(a\.patch.*expected one"):
+            build("timm", **{**PLAIN, "weights": str(tmp_path / "w.safetensors")})
+
+    def test_a_fine_tuned_mae_says_why_it_does_not_fit(self, tmp_path):
+        state = dict(self.source("vit_tiny_patch16_224").model.state_dict())
+        for part in ("weight", "bias"):
+            state[f"fc_norm.{part}"] = state.pop(f"norm.{part}")
+        torch.save({"model": {**state, "head.weight": torch.ones(3, 32)}}, tmp_path / "mae.pth")
+        with pytest.raises(WeightsError, match=r"mae\.pth: fine-tuned for classes.*fc_norm.*pre-training"):
+            build("timm", **{**PLAIN, "weights": str(tmp_path / "mae.pth")})
+
+    def test_models_that_end_in_fc_norm_take_files_with_and_without(self, tmp_path):
+        source, state = self.source("vit_base_patch16_rpn_224"), {"fc_norm.bias": torch.ones(32)}
+        for index, more in enumerate((state, {})):
+            save_state({**source.model.state_dict(), **more}, tmp_path / f"{index}.safetensors")
+            self.check(tmp_path / f"{index}.safetensors", source, "vit_base_patch16_rpn_224")
+
+    def test_patches_of_another_size_are_said(self, tmp_path, caplog):
+        save_state(self.source("vit_tiny_patch16_224", patch_size=8).model, tmp_path / "w.safetensors")
+        build("timm", **{**PLAIN, "weights": str(tmp_path / "w.safetensors")})
+        assert "patches of 8 x 8 pixels, resampled to 16 x 16; encoder.patch_size=8" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("layer", "attention", "output"),
+        [
+            ("encoder.layer", "attention.attention.{}", "attention.output.dense"),
+            ("layers", "attention.{}", ""),
+        ],
+    )
+    def test_of_transformers(self, tmp_path, layer, attention, output):
+        source = self.source("vit_tiny_patch16_224")
+        for module in source.model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.eps = 1e-3
+        new, state = not output, {"pooler.dense.bias": torch.ones(2)}
+        names = (
+            ("blocks", layer), ("attn.proj", output or "attention.o_proj"), ("patch_embed.proj",
+            "embeddings.patch_embeddings.projection"), ("pos_embed", "embeddings.position_embeddings"),
+            ("cls_token", "embeddings.cls_token"),
+            ("norm1", "layernorm_before"), ("norm2", "layernorm_after"),
+            ("mlp.fc1", "mlp.fc1" if new else "intermediate.dense"),
+            ("mlp.fc2", "mlp.fc2" if new else "output.dense"),
+        )  # fmt: skip
+        for name, value in source.model.state_dict().items():
+            theirs = f"layernorm.{name[5:]}" if name.startswith("norm.") else name
+            for old, hers in names:
+                theirs = theirs.replace(old, hers)
+            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=False):
+                piece = attention.format(f"{part[0]}_proj" if new else part)
+                if "attn.qkv" in name:
+                    state[theirs.replace("attn.qkv", piece)] = rows
+            if "attn.qkv" not in name:
+                state[theirs] = value
+        save_state(state, tmp_path / "model.safetensors")
+        config = {"model_type": "vit", "num_attention_heads": 4, "layer_norm_eps": 1e-3}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        self.check(tmp_path, source, "vit_tiny_patch16_224")
+        with pytest.raises(WeightsError, match=r"num_attention_heads=4, the encoder 2.*encoder.heads=4"):
+            self.check(tmp_path, source, "vit_tiny_patch16_224", heads=2)
+
+
+class TestPositions:
+    """Tables resized by the formulas that the published programs state, then used at their own size."""
+
+    @pytest.mark.parametrize(
+        ("model", "how"),
+        [
+            ("vit_small_patch16_224.dino", {"scale_factor": (4.1 / 14, 6.1 / 14)}),
+            ("vit_base_patch14_dinov2.lvd142m", {"scale_factor": (4.1 / 37, 6.1 / 37)}),
+            ("vit_base_patch14_reg4_dinov2.lvd142m", {"size": (4, 6), "antialias": True}),
+            ("vit_base_patch16_224.mae", {"size": (4, 6)}),
+            ("vit_base_patch16_clip_quickgelu_224.openai", {"size": (4, 6), "antialias": True}),
+        ],
+    )
+    @torch.no_grad()
+    def test_official_and_timm(self, model, how):
+        torch.manual_seed(1)
+        encoder = build("timm", **SMALL, model=model)
+        frames = video(4 * encoder.patch_size, 6 * encoder.patch_size)
+        found = encoder.encode(frames).grid
+        timms = build("timm", **SMALL, model=model, positions="timm")
+        timms.model.load_state_dict(encoder.model.state_dict())
+        assert torch.equal(timms.encode(frames).grid, found) == ("antialias" in how)
+
+        table, side = encoder.model.pos_embed, encoder.model.patch_embed.grid_size[0]
+        first = table.shape[1] - side**2
+        grid = table[:, first:].view(1, side, side, -1).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, mode="bicubic", align_corners=False, **how).flatten(2).transpose(1, 2)
+        timms.model.set_input_size(img_size=frames.shape[3:])
+        timms.model.pos_embed.copy_(torch.cat([table[:, :first], grid], dim=1))
+        assert torch.allclose(timms.encode(frames).grid, found, atol=1e-5)
+
+
+class TestFeatureMaps:
+    @pytest.mark.parametrize(
+        ("model", "options"),
+        [
+            ("test_convnext", {}),
+            ("test_resnet", {"stride": 8}),
+            ("eva02_tiny_patch14_224", {"depth": 2, "dim": 24, "heads": 2}),
+            ("swin_tiny_patch4_window7_224", {"stride": 16, "dim": 24}),
+        ],
+    )
+    @torch.no_grad()
+    def test_a_grid_of_any_size(self, model, options, tmp_path):
+        torch.manual_seed(1)
+        source = build("timm", model=model, pretrained=False, **options)
+        side = source.patch_size
+        assert options.get("stride", side) == side
+        frames = video(2 * side, 3 * side)
+        assert pipeline.encode(source, frames).grid.shape == (2, 2, 2, 3, source.dim)
+        classifier = f"{source.model.pretrained_cfg['classifier']}.weight"
+        save_state({**source.model.state_dict(), classifier: torch.ones(1)}, tmp_path / "w.safetensors")
+        torch.manual_seed(2)
+        weights = str(tmp_path / "w.safetensors")
+        loaded = build("timm", model=model, pretrained=False, weights=weights, **options)
+        assert torch.equal(loaded.encode(frames).grid, source.encode(frames).grid)
+
+    def test_networks_for_one_size_say_so_and_can_be_built_for_another(self):
+        options = {"model": "beit_base_patch16_224", "pretrained": False, "depth": 1, "dim": 24, "heads": 2}
+        with pytest.raises(SettingError, match=r"no frames of 32 x 48 pixels.*encoder.image_size=32,48"):
+            build("timm", **options).encode(video())
+        assert build("timm", **options, image_size=(32, 48)).encode(video()).grid.shape == (2, 2, 2, 3, 24)
+
+    @torch.no_grad()
+    def test_the_channels_are_those_after_a_neck(self):
+        options = {"model": "samvit_base_patch16", "pretrained": False, "depth": 1, "dim": 24, "heads": 2}
+        encoder = build("timm", **options, image_size=(64, 64))
+        assert encoder.encode(video(64, 64)).grid.shape == (2, 2, 4, 4, encoder.dim)
+        assert encoder.dim == 256
 
 
 class TestNames:
