@@ -158,6 +158,35 @@ def nearest_cells(source: int, target: int) -> Ints:
     return centres
 
 
+def bilinear_winners(shares: npt.NDArray[np.uint8], size: tuple[int, int]) -> Ints:
+    """The slot that wins each pixel once shares are enlarged bilinearly, the first of equals.
+
+    Pixels are areas and the first and last cells go on beyond their centres, as in PyTorch's ``interpolate``
+    with ``align_corners=False``.
+
+    Args:
+        shares: (K, h, w) of every slot in every patch.
+        size: (H, W) of the frame.
+
+    Returns:
+        (H, W) int64 in [0, K).
+    """
+    down, across = (_bilinear(source, target) for source, target in zip(shares.shape[1:], size, strict=True))
+    best, winner = np.full(size, -1.0), np.zeros(size, np.int64)
+    for slot, share in enumerate(shares):  # one at a time: frames may be large and slots many
+        enlarged = down @ share @ across.T
+        better = enlarged > best
+        best[better], winner[better] = enlarged[better], slot
+    return winner
+
+
+def _bilinear(source: int, target: int) -> npt.NDArray[np.float64]:
+    """(target, source) weight of every cell of a line in every cell of another."""
+    place = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    weights: npt.NDArray[np.float64] = np.maximum(1 - np.abs(place[:, None] - np.arange(source)), 0)
+    return weights
+
+
 def covered(counts: Sequence[bytes]) -> Ints:
     """(M,) int64 pixels that compressed run lengths cover, -1 where they are broken.
 

@@ -39,6 +39,7 @@ FLAT_COLUMNS = {
     "probabilities": "segments",
     "slot_map": "patches",
     "segment_of_slot": "slots",
+    "soft": "shares",
 }
 """The flat columns of ``Predictions``, and what each has one row for."""
 
@@ -64,6 +65,8 @@ class Predictions:
         probabilities: (sum of N, C + 1) float32.
         slot_map: (sum of T * rows * columns,) int16.
         segment_of_slot: (sum of K,) int16.
+        soft_counts: (L,) int64, K of clips whose soft masks were kept, else 0.
+        soft: (sum of T * K * rows * columns,) uint8, of those clips; as ``Localization.soft``.
     """
 
     clip_ids: tuple[str, ...]
@@ -80,6 +83,8 @@ class Predictions:
     probabilities: Floats
     slot_map: npt.NDArray[np.int16]
     segment_of_slot: npt.NDArray[np.int16]
+    soft_counts: Ints
+    soft: npt.NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -98,6 +103,7 @@ class Predictions:
             clip.slot_map.reshape(frames, *clip.grids[0]),
             clip.segment_of_slot,
             input_size,
+            clip.soft.reshape(frames, -1, *clip.grids[0]) if len(clip.soft) else None,
         )
         return ClipPrediction(next(clip.identities()), input_size, localization)
 
@@ -127,6 +133,7 @@ class Predictions:
             "segments": self.segment_counts,
             "patches": self.frame_counts * self.grids.prod(axis=1),
             "slots": self.slot_counts,
+            "shares": self.frame_counts * self.soft_counts * self.grids.prod(axis=1),
         }
         return rows[unit]
 
@@ -152,6 +159,8 @@ class Predictions:
             grids=np.zeros_like(self.grids),
             slot_map=np.zeros(0, np.int16),
             segment_of_slot=np.zeros(0, np.int16),
+            soft_counts=np.zeros_like(self.slot_counts),
+            soft=np.zeros(0, np.uint8),
         )
 
     def in_order(self) -> Predictions:
@@ -214,6 +223,8 @@ def pack(clips: Sequence[ClipPrediction]) -> Predictions:
         probabilities=_flat([each.probabilities for each in found], (width,), np.float32),
         slot_map=_flat([each.slot_map for each in found], (), np.int16),
         segment_of_slot=_flat([each.segment_of_slot for each in found], (), np.int16),
+        soft_counts=_column([0 if each.soft is None else each.soft.shape[1] for each in found]),
+        soft=_flat([each.soft for each in found if each.soft is not None], (), np.uint8),
     )
 
 
@@ -260,8 +271,9 @@ def without_context(clip: ClipPrediction) -> ClipPrediction:
         return clip
     if len(found.boxes) == total:
         cut = slice(info.context, None)
+        soft = None if found.soft is None else found.soft[cut]
         found = replace(
-            found, boxes=found.boxes[cut], present=found.present[cut], slot_map=found.slot_map[cut]
+            found, boxes=found.boxes[cut], present=found.present[cut], slot_map=found.slot_map[cut], soft=soft
         )
     return ClipPrediction(own_frames(info), clip.input_size, found)
 
@@ -275,7 +287,7 @@ def own_frames(info: ClipInfo) -> ClipInfo:
 
 
 def same_content(first: ClipPrediction, second: ClipPrediction) -> bool:
-    """Whether two predictions are equal to the last bit, truth aside."""
+    """Whether two predictions are equal to the last bit, truth and kept soft masks aside."""
     one, other = first.localization, second.localization
     arrays = ("boxes", "present", "probabilities", "slot_map", "segment_of_slot")
     return (
@@ -297,6 +309,8 @@ def _check_shapes(clip: ClipPrediction) -> None:
         "slot_map": (frames, *found.slot_map.shape[1:3]),
         "segment_of_slot": (slots,),
     }
+    if found.soft is not None:
+        expected["soft"] = (frames, slots, *found.slot_map.shape[1:3])
     for name, shape in expected.items():
         got = getattr(found, name).shape
         if got != shape:

@@ -218,6 +218,8 @@ class Localization:
         segment_of_slot: (K,) int16, the segment in [0, N) that a slot belongs to, -1 if dropped.
         input_size: (height, width) of the resized frames that the models saw, for protocols that
             compare boxes there; None where unknown.
+        soft: (T, K, h, w) uint8, the share of every slot in every patch in 255ths, for metrics that enlarge
+            masks before the winner is taken; None where it wasn't kept.
     """
 
     boxes: Floats
@@ -226,6 +228,7 @@ class Localization:
     slot_map: npt.NDArray[np.int16]
     segment_of_slot: npt.NDArray[np.int16]
     input_size: tuple[int, int] | None = None
+    soft: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.probabilities)

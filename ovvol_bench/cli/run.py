@@ -128,6 +128,11 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="A clip that can't be read or gives NaN: stop, or leave it out and count it.",
 )
+@click.option(
+    "--soft-masks",
+    is_flag=True,
+    help="Keep soft masks with the predictions, 8 bits a slot and patch (metrics' upsampling=bilinear).",
+)
 @click.option("--overlays/--no-overlays", default=False, help="Draw pictures and videos of each run.")
 @format_option("text", "markdown", "json")
 @quiet_option
@@ -180,7 +185,8 @@ def typed_settings(options: Mapping[str, Any]) -> Settings:
 def _run(registry: Registry, selection: Selection, options: dict[str, Any]) -> list[Finished]:
     from ovvol_bench.runs.store import Overwrite
 
-    others = {"overwrite": Overwrite(options["overwrite"]), "on_error": options["on_error"]}
+    others = {"overwrite": Overwrite(options["overwrite"])}
+    others |= {name: options[name] for name in ("on_error", "soft_masks")}
     return run_selection(registry, selection, options, **others)
 
 

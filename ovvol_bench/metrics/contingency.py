@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.masks import nearest_cells
+from ovvol_bench.masks import bilinear_winners, nearest_cells
 from ovvol_bench.metrics.truth import check_shape, no_masks
 from ovvol_bench.predictions import ClipPrediction
-from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints, Localization
+from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints
 
 Resolution = Literal["frame", "patch"]
 Groups = Literal["slots", "segments"]
+Upsampling = Literal["nearest", "bilinear"]
 Identity = Literal["frame", "track", "class"]
 GroupMap = npt.NDArray[np.int16] | npt.NDArray[np.int64]
 
@@ -129,7 +130,13 @@ class ClipTable:
     unseen: int
 
 
-def clip_table(clip: ClipPrediction, groups: Groups, resolution: Resolution, identity: Identity) -> ClipTable:
+def clip_table(
+    clip: ClipPrediction,
+    groups: Groups,
+    resolution: Resolution,
+    identity: Identity,
+    upsampling: Upsampling = "nearest",
+) -> ClipTable:
     """Count the points that the true objects and the groups of a clip share.
 
     Args:
@@ -138,15 +145,27 @@ def clip_table(clip: ClipPrediction, groups: Groups, resolution: Resolution, ide
         resolution: ``frame``: pixels of the original frame, each in the patch that its centre lies in.
             ``patch``: patches, each of the object that the pixel at its centre belongs to.
         identity: what makes a row: an object of a ``frame``, a ``track`` over frames, or a ``class``.
+        upsampling: whether a pixel's slot is that of its patch, or (``bilinear``) the winner of the soft
+            masks enlarged to the frame.
 
     Raises:
         ContractError: if the slot map doesn't fit the clip or its slots.
-        DataError: if masks are missing or of another size, or a track is unknown.
+        DataError: if masks are missing or of another size, a track is unknown, or soft masks weren't kept.
     """
     found = clip.localization
     check_slots(clip)
     columns = len(found) if groups == "segments" else len(found.segment_of_slot)
-    return frames_table(true_frames(clip.info), _group_map(found, groups), columns, resolution, identity)
+    maps: Iterable[GroupMap] = found.slot_map
+    if upsampling == "bilinear":
+        if found.soft is None:
+            raise DataError(
+                f"clip '{clip.info.id}' was stored without soft masks, which upsampling=bilinear needs. Run "
+                "it again with --soft-masks --overwrite always"
+            )
+        maps = (bilinear_winners(shares, clip.info.frame_size) for shares in found.soft)
+    if groups == "segments":
+        maps = (found.segment_of_slot[slots] for slots in maps)
+    return frames_table(true_frames(clip.info), maps, columns, resolution, identity)
 
 
 @dataclass(frozen=True)
@@ -269,10 +288,6 @@ def label_map(masks: Bools) -> Ints:
     labels[point] = thing + 1
     labels[np.bincount(point, minlength=size) > 1] = _SHARED
     return labels.reshape(masks.shape[1:])
-
-
-def _group_map(found: Localization, groups: Groups) -> npt.NDArray[np.int16]:
-    return found.slot_map if groups == "slots" else found.segment_of_slot[found.slot_map]
 
 
 def _same_size(masks: Bools, patches: GroupMap, resolution: Resolution) -> tuple[Ints, GroupMap]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ovvol_bench.metrics.contingency import Upsampling
+
 Background = Literal["ignored", "object"]
 Empty = Literal["dropped", "one"]
 IouOf = Literal["volume", "frames"]
@@ -21,16 +23,20 @@ class Conventions:
             point (FG-ARI of SAVi, OCL and VideoSAUR).
         iou: of a sample's frames as one volume, or the mean over the frames in which object or group show
             (SOLV); groups are given to objects once a sample either way.
+        upsampling: whether a pixel belongs to the slot of its patch, or to the winner of the soft masks
+            enlarged to the frame (VideoSAUR, SlotContrast, SOLV, RandSF.Q, DINOSAUR).
     """
 
     background: Background = "ignored"
     empty: Empty = "dropped"
     iou: IouOf = "volume"
+    upsampling: Upsampling = "nearest"
 
     @property
     def suffix(self) -> str:
         """What stands behind the protocol's id."""
         parts = (
+            "-bilinear" if self.upsampling == "bilinear" else "",
             "-background" if self.background == "object" else "",
             "-empty1" if self.empty == "one" else "",
             "-perframe" if self.iou == "frames" else "",

@@ -113,6 +113,8 @@ class MaskMetric(TableMetric):
         conventions: Conventions = USUAL,
     ) -> None:
         super().__init__()
+        if conventions.upsampling == "bilinear" and resolution == "patch":
+            raise SettingError("upsampling=bilinear enlarges masks to the frame; expected resolution=frame")
         self.protocol = f"{groups}-{resolution}{conventions.suffix}"
         self.unit = unit
         self.conventions = conventions
@@ -125,7 +127,8 @@ class MaskMetric(TableMetric):
         tracks = {"tracks"} if self.unit != "image" else set()
         rows = {"true tracks"} if self._row == "track" else set()
         slots = set() if self._of_pixels else {"slots"}
-        return frozenset({"masks", "true masks"} | tracks | rows | slots)
+        soft = {"soft masks"} if self.conventions.upsampling == "bilinear" else set()
+        return frozenset({"masks", "true masks"} | tracks | rows | slots | soft)
 
     @abstractmethod
     def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
@@ -146,7 +149,8 @@ class MaskMetric(TableMetric):
         """The clip's tables."""
         self.check_truth(clip.info)
         with self._named():
-            return clip_table(clip, self._groups, self._resolution, self._row)
+            upsampling = self.conventions.upsampling
+            return clip_table(clip, self._groups, self._resolution, self._row, upsampling)
 
     def score_detections(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
         """The metric's numbers on the masks of another program's detections.
@@ -170,7 +174,8 @@ class MaskMetric(TableMetric):
     @property
     def _of_pixels(self) -> bool:
         """Whether groups are segments in pixels, as other programs' masks are."""
-        return self._groups == "segments" and self._resolution == "frame"
+        hard = self.conventions.upsampling == "nearest"
+        return self._groups == "segments" and self._resolution == "frame" and hard
 
     @property
     def _row(self) -> Identity:

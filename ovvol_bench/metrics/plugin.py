@@ -15,6 +15,7 @@ Unit = Literal["image", "clip", "video"]
 Groups = Annotated[Literal["slots", "segments"], FromPredictions("groups")]
 Resolution = Literal["frame", "patch"]
 IouType = Literal["box", "mask"]
+Upsampling = Literal["nearest", "bilinear"]
 Background = Literal["ignored", "object"]
 
 
@@ -144,20 +145,29 @@ def build_fg_ari(
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
+    upsampling: Upsampling = "nearest",
     empty: Literal["dropped", "one"] = "dropped",
 ) -> Metric:
     """Adjusted Rand index over the points of true objects."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
 
-    return ForegroundAdjustedRand(groups, resolution, unit, Conventions(empty=empty))
+    conventions = Conventions(upsampling=upsampling, empty=empty)
+    return ForegroundAdjustedRand(groups, resolution, unit, conventions)
 
 
-def build_ari(*, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame") -> Metric:
+def build_ari(
+    *,
+    unit: Unit = "clip",
+    groups: Groups = "slots",
+    resolution: Resolution = "frame",
+    upsampling: Upsampling = "nearest",
+) -> Metric:
     """Adjusted Rand index over all points."""
+    from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import AdjustedRand
 
-    return AdjustedRand(groups, resolution, unit)
+    return AdjustedRand(groups, resolution, unit, Conventions(upsampling=upsampling))
 
 
 def build_mbo(
@@ -166,13 +176,15 @@ def build_mbo(
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
+    upsampling: Upsampling = "nearest",
     background: Background = "ignored",
 ) -> Metric:
     """Mean best overlap of true objects, or of all objects of a class as one."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MeanBestOverlap
 
-    return MeanBestOverlap(of, groups, resolution, unit, Conventions(background))
+    conventions = Conventions(background, upsampling=upsampling)
+    return MeanBestOverlap(of, groups, resolution, unit, conventions)
 
 
 def build_miou(
@@ -180,6 +192,7 @@ def build_miou(
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
+    upsampling: Upsampling = "nearest",
     background: Background = "ignored",
     iou: Literal["volume", "frames"] = "volume",
 ) -> Metric:
@@ -187,16 +200,22 @@ def build_miou(
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MatchedIoU
 
-    return MatchedIoU(groups, resolution, unit, Conventions(background, iou=iou))
+    conventions = Conventions(background, iou=iou, upsampling=upsampling)
+    return MatchedIoU(groups, resolution, unit, conventions)
 
 
 def build_splits_and_merges(
-    *, unit: Unit = "clip", groups: Groups = "slots", resolution: Resolution = "frame"
+    *,
+    unit: Unit = "clip",
+    groups: Groups = "slots",
+    resolution: Resolution = "frame",
+    upsampling: Upsampling = "nearest",
 ) -> Metric:
     """Over- and under-segmentation."""
+    from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import SplitsAndMerges
 
-    return SplitsAndMerges(groups, resolution, unit)
+    return SplitsAndMerges(groups, resolution, unit, Conventions(upsampling=upsampling))
 
 
 def build_slots(*, min_share: float = 0.01) -> Metric:

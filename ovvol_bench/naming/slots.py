@@ -162,6 +162,20 @@ def winning_slots(masks: Tensor, frames: int) -> Tensor:
     return slots.repeat_interleave(frames // steps, dim=-3)
 
 
+def shares(masks: Tensor, frames: int) -> npt.NDArray[np.uint8]:
+    """Soft assignment in 255ths, as predictions keep it.
+
+    Args:
+        masks: (K, S, h, w), finite, sums to 1 over K.
+        frames: T, a multiple of S.
+
+    Returns:
+        (T, K, h, w).
+    """
+    rounded = (masks.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    return rounded.repeat_interleave(frames // masks.shape[1], dim=1).transpose(0, 1).cpu().numpy()
+
+
 def pool(weights: Tensor, patches: Tensor) -> Tensor:
     """Weighted sums of patch embeddings, one matrix product in float32 even under autocast.
 

@@ -106,7 +106,7 @@ def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[st
         report: of reading it.
         name: of the file.
     """
-    lacks = {"slots": f"files in the format {report.format} have none"}
+    lacks = dict.fromkeys(("slots", "soft masks"), f"files in the format {report.format} have none")
     if len(found) and not (found.class_ids > 0).any():
         lacks["classes"] = f"{name} names none"
     if (found.tracks < 0).any():

@@ -14,7 +14,7 @@ from ovvol_bench.components import GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.consensus import consensus
 from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
-from ovvol_bench.naming.slots import gather_evidence, name_pooled, pool_slots, winning_slots
+from ovvol_bench.naming.slots import gather_evidence, name_pooled, pool_slots, shares, winning_slots
 from ovvol_bench.pipeline import (
     NotFiniteError,
     autocast,
@@ -244,7 +244,10 @@ class Matrix:
             with self._clock.measure(("name", run.spec.id)):
                 evidence = self._evidence(run, seen, slots, position)
                 found = name_pooled(slots, sums, text, naming, clip.info.frame_size, evidence)
-                return replace(found, input_size=input_size(clip))
+                soft = None
+                if run.soft_masks:
+                    soft = shares(seen.slots[run.group_stages[0]].of(position), len(clip.frames))
+                return replace(found, input_size=input_size(clip), soft=soft)
         except Exception as error:
             run.failure = error
             return None

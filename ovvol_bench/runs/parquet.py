@@ -35,7 +35,11 @@ def to_parquet(predictions: Predictions, path: Path) -> None:
     columns |= {name: getattr(predictions, own) for name, own in COUNTS.items()}
     for own, names in SIZES.items():
         columns |= dict(zip(names, getattr(predictions, own).T, strict=True))
+    if len(predictions.soft):
+        columns["soft_counts"] = predictions.soft_counts
     for own, unit in FLAT_COLUMNS.items():
+        if own == "soft" and not len(predictions.soft):
+            continue
         values = getattr(predictions, own)
         flat = pa.array(values.ravel())
         if values.ndim == 2:
@@ -61,10 +65,19 @@ def read_parquet(path: Path) -> Predictions:
         columns |= {own: table[name].to_numpy() for name, own in COUNTS.items()}
         for own, names in SIZES.items():
             columns[own] = np.stack([table[name].to_numpy() for name in names], axis=1)
-        columns |= {own: _flat(table[own].combine_chunks()) for own in FLAT_COLUMNS}
+        columns |= without_soft(len(table))
+        flat = [own for own in FLAT_COLUMNS if own != "soft" or own in table.column_names]
+        columns |= {own: _flat(table[own].combine_chunks()) for own in flat}
+        if "soft" in flat:
+            columns["soft_counts"] = table["soft_counts"].to_numpy()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a parquet file of predictions ({error})") from error
     return Predictions(**columns)
+
+
+def without_soft(clips: int) -> dict[str, Any]:
+    """The columns of clips whose soft masks weren't kept."""
+    return {"soft_counts": np.zeros(clips, np.int64), "soft": np.zeros(0, np.uint8)}
 
 
 def _flat(column: Any) -> Any:

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import make_folder, replacing
 from ovvol_bench.predictions import FLAT_COLUMNS, ClipPrediction, Predictions, concatenate, pack
-from ovvol_bench.runs.parquet import read_parquet, to_parquet
+from ovvol_bench.runs.parquet import read_parquet, to_parquet, without_soft
 
 __all__ = [
     "ClipPrediction",
@@ -42,6 +42,8 @@ SCHEMA = 1
 SUFFIX = ".safetensors"
 HEADER = "ovvol_bench_predictions"
 STRINGS = ("clip_ids", "videos")
+SOFT = ("soft_counts", "soft")
+"""Columns that are there only where soft masks were kept."""
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,14 @@ class PredictionWriter:
     def done(self) -> frozenset[str]:
         """Ids of the clips that are stored."""
         return frozenset(self._done)
+
+    def without_soft_masks(self) -> int:
+        """How many clips are in shards without soft masks."""
+        hard = 0
+        for path in _shards(self.folder):
+            with _opened(path) as (header, file):
+                hard += 0 if "soft" in file.keys() else len(header["clip_ids"])  # noqa: SIM118 - no mapping
+        return hard
 
 
 def read_predictions(path: Path, masks: bool = True) -> Predictions:
@@ -158,13 +168,14 @@ def read_shard(path: Path, masks: bool = True) -> Predictions:
     """
     with _opened(path) as (header, file):
         found = set(file.keys())
-        wanted = {field.name for field in fields(Predictions)} - set(STRINGS)
-        if found != wanted:
-            raise DataError(f"{path}: columns {sorted(found ^ wanted)} are missing or unknown")
-        left_out = set() if masks else {"slot_map", "segment_of_slot"}
-        arrays = {name: _widened(name, file.get_tensor(name)) for name in wanted - left_out}
+        wanted = {field.name for field in fields(Predictions)} - set(STRINGS) - set(SOFT)
+        if found - set(SOFT) != wanted:
+            raise DataError(f"{path}: columns {sorted((found - set(SOFT)) ^ wanted)} are missing or unknown")
+        left_out = set() if masks else {"slot_map", "segment_of_slot", *SOFT}
+        arrays = {name: _widened(name, file.get_tensor(name)) for name in found - left_out}
     columns: dict[str, Any] = {name: tuple(header[name]) for name in STRINGS}
-    columns |= {name: np.zeros(0, np.int16) for name in left_out} | arrays
+    columns |= {name: np.zeros(0, np.int16) for name in left_out}
+    columns |= without_soft(len(columns["clip_ids"])) | arrays
     predictions = Predictions(**columns)
     predictions = predictions if masks else predictions.without_masks()
     _check_lengths(predictions, path)
@@ -175,7 +186,7 @@ def _serialise(predictions: Predictions) -> bytes:
     arrays = {
         field.name: _narrowed(getattr(predictions, field.name))
         for field in fields(predictions)
-        if field.name not in STRINGS
+        if field.name not in (STRINGS if len(predictions.soft) else STRINGS + SOFT)
     }
     # One entry only: safetensors writes several in no fixed order, and the content names the file.
     header = {"schema": SCHEMA, **{name: getattr(predictions, name) for name in STRINGS}}
@@ -194,7 +205,7 @@ def _narrowed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _widened(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if not np.issubdtype(array.dtype, np.integer):
+    if not np.issubdtype(array.dtype, np.integer) or name == "soft":
         return array
     return array.astype(np.int16 if name in ("slot_map", "segment_of_slot") else np.int64)
 

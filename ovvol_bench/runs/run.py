@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from ovvol_bench.runs.predictions import PredictionWriter
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
 from ovvol_bench.types import ClipInfo, Localization
+
+log = logging.getLogger(__name__)
 
 SHARD_CLIPS = 64
 SHARD_SECONDS = 5.0
@@ -35,15 +38,29 @@ class Run:
         failure: why it can't start, None if it can.
         beside: combinations that run at the same time, this one included: each stores what it has after
             5 seconds of its own work, so that a large matrix does not spend its time on small files.
+        soft_masks: whether soft masks are kept with the predictions.
     """
 
     def __init__(
-        self, spec: RunSpec, folder: RunFolder, failure: Exception | None = None, beside: int = 1
+        self,
+        spec: RunSpec,
+        folder: RunFolder,
+        failure: Exception | None = None,
+        beside: int = 1,
+        soft_masks: bool = False,
     ) -> None:
         self.spec = spec
         self.folder = folder
         self.failure = failure
+        self.soft_masks = soft_masks
         self._writer = PredictionWriter(folder.predictions)
+        if soft_masks and (hard := self._writer.without_soft_masks()):
+            log.warning(
+                "%d clips of %s are there without soft masks, which are kept for further clips only; "
+                "--overwrite always computes all of them again",
+                hard,
+                folder.path,
+            )
         self.done = set(self._writer.done())
         self.computed = 0
         self.skipped: dict[str, tuple[str, str]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ovvol_bench.data.loading import prefetch
-from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.files import make_room_for
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.batching import FittingBatches, Shape, batches
@@ -48,6 +48,7 @@ class Conduct:
         overwrite: what to do about folders that are there.
         on_error: whether a clip that fails ends the run or is left out and counted.
         progress: told how far the run is.
+        soft_masks: whether soft masks are kept with the predictions, also where no metric asks for them.
     """
 
     output: Path
@@ -57,6 +58,7 @@ class Conduct:
     overwrite: Overwrite = Overwrite.MISSING
     on_error: OnError = "fail"
     progress: Progress = lambda name, done, total: None
+    soft_masks: bool = False
 
     def sizes(self) -> Callable[[Shape], int]:
         """How many clips of a shape make a batch."""
@@ -121,6 +123,15 @@ def run_plan(plan: Plan, registry: Registry, conduct: Conduct, clock: Clock | No
     if len(refused) == len(plan.combinations):
         place = partial(RunFolder.of, conduct.output)
         return [Finished(_failed(plan, spec, error), place(spec), error) for spec, error in refused]
+    metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
+    conduct = replace(
+        conduct, soft_masks=conduct.soft_masks or any("soft masks" in each.needs for each in metrics)
+    )
+    if conduct.soft_masks and plan.selection.consensus:
+        raise SettingError(
+            "a consensus of several seeds has no soft masks, which a metric or --soft-masks asks for. Drop "
+            "these, or --consensus"
+        )
     if len(plan.combinations) > MANY:
         make_room_for(len(plan.combinations))
     with ExitStack() as claims:
@@ -150,7 +161,7 @@ def _start(
     folder.start(spec, conduct.overwrite)
     if not error:
         registry.tell("ovvol_run_started", spec=folder.read_json())
-    return Run(spec, folder, error, beside=len(plan.combinations))
+    return Run(spec, folder, error, len(plan.combinations), conduct.soft_masks)
 
 
 def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct: Conduct) -> None:

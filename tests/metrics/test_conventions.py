@@ -1,11 +1,16 @@
 """Conventions of published evaluations of masks against plain implementations, on small random masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.masks import bilinear_winners
 from ovvol_bench.metrics.conventions import Conventions
 from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand, MatchedIoU, MeanBestOverlap
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
@@ -113,6 +118,52 @@ def test_iou_by_frame_is_matched_once_a_video(seeds):
     name, value = score(MatchedIoU(unit="video", conventions=Conventions(iou="frames")), clips)
     assert name == "miou_video@slots-frame-perframe"
     assert value == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def soft_clip(seed):
+    rng = np.random.default_rng(seed)
+    labels, _ = random_clip(seed)
+    return labels, rng.integers(0, 256, (FRAMES, SLOTS, *GRID)).astype(np.uint8)
+
+
+def enlarged(soft):
+    """The winner at each pixel, as PyTorch enlarges masks."""
+    planes = torch.from_numpy(soft).double()
+    return F.interpolate(planes, size=SIZE, mode="bilinear", align_corners=False).argmax(dim=1).numpy()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_masks_are_enlarged_before_the_winner_is_taken(seed):
+    labels, soft = soft_clip(seed)
+    found, info = clip_of(labels, soft.argmax(axis=1), "v0")
+    winners, values = enlarged(soft), []
+    for truth, group in zip(labels, winners, strict=True):
+        if (truth > 0).any():
+            values.append(adjusted_rand_score(truth[truth > 0], group[truth > 0]))
+    metric = ForegroundAdjustedRand(unit="image", conventions=Conventions(upsampling="bilinear"))
+    metric.update(replace(found, soft=soft), info)
+    assert "soft masks" in metric.needs
+    assert metric.protocol == "slots-frame-bilinear"
+    assert metric.compute()["fg_ari_image"].value == pytest.approx(np.mean(values), abs=1e-12)
+    nearest = ForegroundAdjustedRand(unit="image")
+    nearest.update(found, info)
+    assert nearest.compute()["fg_ari_image"].value != pytest.approx(np.mean(values), abs=1e-3)
+
+
+@pytest.mark.parametrize(("grid", "size"), [((3, 4), (7, 9)), ((1, 5), (6, 5)), ((8, 8), (3, 5))])
+def test_any_grid_is_enlarged_as_pytorch_does(grid, size):
+    soft = np.random.default_rng(0).integers(0, 256, (5, *grid)).astype(np.uint8)
+    planes = torch.from_numpy(soft)[None].double()
+    expected = F.interpolate(planes, size=size, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+    np.testing.assert_array_equal(bilinear_winners(soft, size), expected)
+
+
+def test_soft_masks_that_were_not_kept_are_asked_for():
+    metric = ForegroundAdjustedRand(conventions=Conventions(upsampling="bilinear"))
+    with pytest.raises(DataError, match=r"fg_ari: clip 'v0' was stored without soft masks, .*--soft-masks"):
+        metric.update(*clip_of(*random_clip(0), "v0"))
+    with pytest.raises(SettingError, match="expected resolution=frame"):
+        ForegroundAdjustedRand(resolution="patch", conventions=Conventions(upsampling="bilinear"))
 
 
 def test_objects_without_a_group_of_their_own_have_no_overlap_by_frame():

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, OvvolError
 from ovvol_bench.predictions import ClipPrediction, same_content
 from ovvol_bench.runs.predictions import (
     PredictionWriter,
@@ -74,6 +75,38 @@ def test_clips_in_two_shards_count_once_if_equal(tmp_path):
     writer.write(CLIPS[:5])
     writer.write(CLIPS[3:])
     assert_equal(read_predictions(tmp_path), CLIPS)
+
+
+def with_soft(clip):
+    frames, (rows, columns) = len(clip.localization.slot_map), clip.localization.slot_map.shape[1:]
+    shares = np.random.default_rng(0).integers(0, 256, (frames, 6, rows, columns)).astype(np.uint8)
+    return replace(clip, localization=replace(clip.localization, soft=shares))
+
+
+@pytest.mark.parametrize("form", ["shards", "parquet"])
+def test_soft_masks_come_back_where_they_were_kept(tmp_path, form):
+    """Some clips have none, as where a run was continued with another option."""
+    writer = PredictionWriter(tmp_path / "shards")
+    writer.write(CLIPS[:4])
+    soft = [with_soft(clip) for clip in CLIPS[4:]]
+    writer.write(soft)
+    assert writer.without_soft_masks() == 4
+    path = tmp_path / "shards"
+    if form == "parquet":
+        path = tmp_path / "all.parquet"
+        to_parquet(read_predictions(tmp_path / "shards"), path)
+    got = list(read_predictions(path))
+    assert_equal(got, CLIPS)
+    assert all(each.localization.soft is None for each in got[:4])
+    for one, other in zip(got[4:], soft, strict=True):
+        np.testing.assert_array_equal(one.localization.soft, other.localization.soft)
+    assert not len(read_predictions(path, masks=False).soft)
+
+
+def test_shards_without_soft_masks_are_as_before(tmp_path):
+    path = PredictionWriter(tmp_path).write(CLIPS)
+    with safe_open(path, framework="np") as file:
+        assert not {"soft", "soft_counts"} & set(file.keys())
 
 
 @pytest.mark.parametrize("form", ["shards", "parquet"])
@@ -160,7 +193,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OvvolError, match="No space"):
         writer.write(CLIPS)
     assert list(tmp_path.iterdir()) == []
     assert writer.done() == frozenset()

@@ -218,6 +218,26 @@ def test_a_consensus_has_no_soft_masks_to_merge_by(run):
         run(settings={"naming": {"merge": "overlap"}}, seeds=(0, 1), consensus=(2, 4))
 
 
+def test_soft_masks_are_kept_on_request_and_change_nothing_else(run, caplog):
+    (plain,) = run(output="plain")
+    (kept,) = run(output="kept", conduct={"soft_masks": True})
+    assert values(kept.result) == values(plain.result)
+    assert kept.folder.path.name == plain.folder.path.name
+    clips = list(read_predictions(kept.folder.predictions))
+    for clip in clips:
+        found = clip.localization
+        np.testing.assert_array_equal(found.soft.argmax(axis=1), found.slot_map)
+        assert np.abs(found.soft.sum(axis=1, dtype=int) - 255).max() <= found.soft.shape[1]
+    assert not caplog.records
+    run(output="plain", conduct={"soft_masks": True})
+    assert f"{len(clips)} clips of {plain.folder.path} are there without soft masks" in caplog.text
+
+
+def test_a_consensus_has_no_soft_masks_to_keep(run):
+    with pytest.raises(SettingError, match="consensus of several seeds has no soft masks"):
+        run(conduct={"soft_masks": True}, seeds=(0, 1), consensus=(2, 3))
+
+
 def test_a_matrix_gives_what_single_runs_give(run):
     together = run(names={"encoder": ["tiny", "deep"]}, seeds=(0, 1))
     alone = run("alone", names={"encoder": ["deep"]}, seeds=(1,))
