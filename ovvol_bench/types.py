@@ -218,8 +218,8 @@ class Localization:
         segment_of_slot: (K,) int16, the segment in [0, N) that a slot belongs to, -1 if dropped.
         input_size: (height, width) of the resized frames that the models saw, for protocols that
             compare boxes there; None where unknown.
-        soft: (T, K, h, w) uint8, the share of every slot in every patch in 255ths, for metrics that enlarge
-            masks before the winner is taken; None where it wasn't kept.
+        soft: (T, K, h, w) uint8, the share of every slot in every patch, from the clip's least (0) to its
+            largest (255), for metrics that enlarge masks before the winner is taken; None where not kept.
     """
 
     boxes: Floats

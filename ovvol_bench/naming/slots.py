@@ -163,16 +163,20 @@ def winning_slots(masks: Tensor, frames: int) -> Tensor:
 
 
 def shares(masks: Tensor, frames: int) -> npt.NDArray[np.uint8]:
-    """Soft assignment in 255ths, as predictions keep it.
+    """Soft assignment as predictions keep it, the least share of a clip as 0 and the largest as 255.
+
+    Which slot wins a pixel once shares are enlarged doesn't depend on such a scale, and shares that are all
+    nearly 1 / K keep their order.
 
     Args:
-        masks: (K, S, h, w), finite, sums to 1 over K.
+        masks: (K, S, h, w), finite.
         frames: T, a multiple of S.
 
     Returns:
         (T, K, h, w).
     """
-    rounded = (masks.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    low, high = (bound.item() for bound in masks.float().aminmax())
+    rounded = ((masks.float() - low) * (255 / max(high - low, 1e-12))).round().clamp(0, 255).to(torch.uint8)
     return rounded.repeat_interleave(frames // masks.shape[1], dim=1).transpose(0, 1).cpu().numpy()
 
 

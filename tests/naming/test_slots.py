@@ -19,6 +19,7 @@ from ovvol_bench.naming.slots import (
     pool,
     pool_segments,
     segment_boxes,
+    shares,
     winning_slots,
 )
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
@@ -146,3 +147,15 @@ def test_segments_partition_kept_slots_and_boxes_hold_their_masks(seed, merge, s
         x1, y1, x2, y2 = found.boxes[frame, segment]
         assert (x1, y1) == (columns.min() * scale, rows.min() * scale)
         assert (x2, y2) == ((columns.max() + 1) * scale - 1, (rows.max() + 1) * scale - 1)
+
+
+def test_shares_keep_the_order_of_nearly_even_masks_in_8_bits():
+    masks = torch.rand(7, 2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    masks = (1 + 0.001 * masks) / 7
+    kept = shares(masks, frames=4)
+    assert (kept.shape, kept.dtype) == ((4, 7, 3, 4), np.uint8)
+    np.testing.assert_array_equal(kept[0], kept[1])
+    slots = winning_slots(masks, frames=4).numpy()
+    of_winner = np.take_along_axis(kept, slots[:, None], axis=1)[:, 0]
+    np.testing.assert_array_equal(of_winner, kept.max(axis=1))
+    assert not shares(torch.ones(1, 1, 2, 2), frames=1).any()
