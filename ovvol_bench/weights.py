@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,12 +30,25 @@ from ovvol_bench.weight_files import absence, is_safetensors, read_content
 
 State = dict[str, Tensor]
 
+_read_files: ContextVar[list[Path] | None] = ContextVar("read_files", default=None)
+
 # Where training scripts put the state dict; "teacher" is what DINO and DINOv2 publish to be used.
 _WRAPPERS = ("model", "module", "state_dict", "model_state_dict", "teacher")
 # Put into names by torch.compile, FSDP and activation checkpointing, wherever the wrapped module stands.
 _WRAPPED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _DISTRIBUTED_PREFIX = "module."
 _SHOWN = 5
+
+
+@contextmanager
+def noting_files() -> Iterator[list[Path]]:
+    """The files that `read_state` reads meanwhile: whose weights a component came to hold."""
+    files: list[Path] = []
+    token = _read_files.set(files)
+    try:
+        yield files
+    finally:
+        _read_files.reset(token)
 
 
 def read_state(path: Path) -> State:
@@ -58,6 +73,8 @@ def read_state(path: Path) -> State:
         if len(state) < sum(map(len, parts)):
             raise WeightsError(f"{path}: some tensors are in two of its shards.")
         return state
+    if (noted := _read_files.get()) is not None:
+        noted.append(path)
     state = _unwrap(read_content(path), path)
     odd = [
         name

@@ -150,13 +150,19 @@ def _precision(asked: str, device: str) -> str:
 
 
 def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
+    from ovvol_bench.runs.learned import HEADER, header_text
     from ovvol_bench.training.loop import Conduct
 
     same = (
         "seed", "device", "deepspeed", "micro_batch", "steps",
         "keep", "save_every", "log_every", "measure_every",
     )  # fmt: skip
-    about = {"recipe": plan.spec.recipe, "training": plan.spec.id, "seed": str(plan.spec.seed)}
+    about = {
+        "recipe": plan.spec.recipe,
+        "training": plan.spec.id,
+        "seed": str(plan.spec.seed),
+        HEADER: header_text(plan.learned),
+    }
     return Conduct(
         folder=folder,
         about=about,

@@ -11,6 +11,8 @@ from ovvol_bench.registry import ClipLength, Entry, FromSize, Located, hookimpl
 if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset
 
+_TRAIN = {"split": "train"}
+
 
 def build_imagenet_vid(  # noqa: PLR0913 - settings
     *,
@@ -353,11 +355,26 @@ def ovvol_datasets() -> Iterator[Entry]:
     yield Entry(
         "coco-vid", build_coco_vid, "a JSON in COCO's format for videos, as of MMTracking, with truth"
     )
-    yield Entry("imagenet-vid", build_imagenet_vid, "ImageNet-VID, or any tree in its layout, with truth")
+    yield Entry(
+        "imagenet-vid",
+        build_imagenet_vid,
+        "ImageNet-VID, or any tree in its layout, with truth",
+        training=_TRAIN,
+    )
     yield Entry(
         "image-folder", build_image_folder, "images in a folder a class, such as ImageNet-1k, without truth"
     )
-    yield Entry("movi", build_movi, "MOVi as folders of frames and masks, converted from tfds, with truth")
-    yield Entry("shapes", build_shapes, "rendered videos of textured objects that move and hide each other")
+    yield Entry(
+        "movi",
+        build_movi,
+        "MOVi as folders of frames and masks, converted from tfds, with truth",
+        training=_TRAIN,
+    )
+    yield Entry(
+        "shapes",
+        build_shapes,
+        "rendered videos of textured objects that move and hide each other",
+        training=_TRAIN,
+    )
     yield Entry("videos", build_videos, "a video file or a folder of them, without truth")
     yield Entry("youtube-vis", build_youtube_vis, "YouTube-VIS 2019 or 2021, with boxes, masks and tracks")

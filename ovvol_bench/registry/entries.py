@@ -28,6 +28,7 @@ class Entry:
         recipes: ways to train the component by name, the usual one first; for encoders, groupers and
             labelers. Each takes a ``TrainingTask`` as its only positional argument and returns a
             ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
+        training: for datasets: the settings that make it what is to be learned from, such as its split.
         argument: the setting that users may give with the name, as in ``timm:vit_small_patch16_224``; None
             if there is none.
         code: import names of packages that the component is made of beside those of its own distribution:
@@ -39,6 +40,7 @@ class Entry:
     summary: str
     recipes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     argument: str | None = None
+    training: Mapping[str, object] = field(default_factory=dict)
     code: tuple[str, ...] = ()
 
 

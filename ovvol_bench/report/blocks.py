@@ -138,7 +138,7 @@ def _make_block(results: Sequence[Result], key: tuple[Shared, str], query: Query
     names = query.columns or DEFAULT_COLUMNS
     columns = [column for name in names for column in resolve_column(name, rows)]
     columns += _needed_columns(rows, {column.key for column in columns})
-    notes = (*_machine_notes(rows, columns), *_failure_notes(rows))
+    notes = (*_machine_notes(rows, columns), *_seen_notes(rows), *_failure_notes(rows))
     ranked = tuple(_ranked(rows, columns, query))
     return Block(_title(*key, query.by), key[0], ranked, tuple(columns), notes)
 
@@ -160,6 +160,7 @@ def _needed_columns(rows: Sequence[Row], there: set[str]) -> list[Column]:
         (settings, any(settings.read(row) for row in rows)),
         (text_column("seeds"), any(len(row.done) > 1 for row in rows)),
         (text_column("coverage"), any(row.coverage < 1 for row in rows)),
+        (text_column("seen"), any(row.seen for row in rows)),
         (text_column("status"), any(row.failed for row in rows)),
     ]
     return [column for column, needed in candidates if needed and column.key not in there]
@@ -198,6 +199,15 @@ def _machine_notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
     if len(machines) == 1:
         return [f"{SPEED} on {machine}" for machine in machines.values()]
     return [f"{SPEED} [{letter}] on {machine}" for letter, machine in machines.items()]
+
+
+def _seen_notes(rows: Sequence[Row]) -> list[str]:
+    if not any(row.seen for row in rows):
+        return []
+    return [
+        "seen: so many of the videos that a row is scored on are known to be among those that the weights of "
+        "its part learned from. Its numbers don't compare with those of the other rows."
+    ]
 
 
 def _failure_notes(rows: Sequence[Row]) -> list[str]:

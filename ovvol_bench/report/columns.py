@@ -120,6 +120,7 @@ _TEXTS: dict[str, Callable[[Row], str]] = {
     "fidelity": lambda row: row.settings["fidelity"],
     "seeds": lambda row: str(len(row.done)),
     "coverage": _coverage_text,
+    "seen": lambda row: ", ".join(f"{kind} {count}" for kind, count in row.seen.items()) or MISSING,
     "status": _status_text,
 }
 

@@ -95,6 +95,11 @@ class Row:
         """Share of the clips asked for that is in the numbers, in [0, 1]; the least over seeds."""
         return min((_coverage(result) for result in self.done), default=math.nan)
 
+    @property
+    def seen(self) -> dict[str, int]:
+        """Of the videos that are scored, those that weights learned from; by kind of part."""
+        return self.first.get("seen") or {}  # type: ignore[return-value] # earlier versions don't say
+
     def metric(self, key: str) -> Stat:
         """A metric by its full key ``NAME@PROTOCOL``."""
         return _stat(self.done, lambda result: _value(result, key))

@@ -14,20 +14,27 @@ from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Filled, FromDataset, FromEncoder, Registry
 from ovvol_bench.runs.benchmark import check_kind, fit, part_spec
+from ovvol_bench.runs.learned import Learned, learned_by
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.weights import weights_digest
+from ovvol_bench.weights import noting_files
 
 Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
 class Part(Generic[Built]):
-    """A component of a plan: built, or failed with the reason; ``value`` raises that reason."""
+    """A component of a plan: built, or failed with the reason; ``value`` raises that reason.
+
+    Attributes:
+        learned: what the weights that were loaded say they learned from.
+    """
 
     spec: PartSpec
     built: Built | None
     error: Exception | None = None
+    learned: tuple[Learned, ...] = ()
 
     @property
     def value(self) -> Built:
@@ -66,16 +73,16 @@ def _build(
     if missing:
         return Part(spec, None, missing)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), noting_files() as files:
             torch.manual_seed(0)
             component: Component = registry.build(kind, choice.name, spec.options)
         check_component(component, kind, choice.name)
-        digest = weights_digest(component)
+        digest, learned = weights_digest(component), learned_by(files)
         component = component.to(device).eval().requires_grad_(False)
         check(component)
     except Exception as error:
         return Part(spec, None, error)
-    return Part(replace(spec, digest=digest, oracle=component.needs_truth), component)
+    return Part(replace(spec, digest=digest, oracle=component.needs_truth), component, learned=learned)
 
 
 BASES = {"encoder": Encoder, "grouper": Grouper, "labeler": AnyLabeler}
@@ -203,6 +210,7 @@ def build_labeler(
     try:
         with torch.inference_mode():
             rows = embed_prompts(part.built, prompts, f"labeler '{choice.name}'").float().cpu().numpy()
-        return Part(part.spec, LabelerWithText(part.built, TextBank.of(prompts, rows)))
+        text = LabelerWithText(part.built, TextBank.of(prompts, rows))
+        return Part(part.spec, text, learned=part.learned)
     except Exception as error:
         return Part(part.spec, None, error)

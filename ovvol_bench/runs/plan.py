@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import Registry
 from ovvol_bench.registry.code import core_code
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
+from ovvol_bench.runs.learned import video_hash, videos_seen
 from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import (
     LabelerWithText,
@@ -33,6 +34,9 @@ from ovvol_bench.runs.results import Truth
 from ovvol_bench.runs.selection import Choice, Selection
 from ovvol_bench.runs.spec import PartSpec, RunSpec, canonical_digest
 from ovvol_bench.types import ClipInfo
+
+Key = TypeVar("Key")
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -167,8 +171,17 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
         choice.name: prepare(build_labeler(registry, choice, prompts, device), fast)
         for choice in selection.labelers
     }
-    networks = (encoders, groupers, labelers)
+    videos = {video_hash(dataset.name, info.video) for info in infos}
+    networks = (_with_seen(encoders, videos), _with_seen(groupers, videos), _with_seen(labelers, videos))
     return Plan(selection, spec, clips, infos, *networks, metrics, naming, device, precision)
+
+
+def _with_seen(parts: Mapping[Key, Part[Built]], videos: Set[str]) -> dict[Key, Part[Built]]:
+    """Parts that know how many of the run's videos their weights learned from."""
+    return {
+        key: replace(part, spec=replace(part.spec, seen=videos_seen(part.learned, videos)))
+        for key, part in parts.items()
+    }
 
 
 def precision_of(selection: Selection, device: torch.device) -> torch.dtype:

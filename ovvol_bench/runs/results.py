@@ -116,6 +116,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "grouper": part_record(spec.grouper),
         "labeler": part_record(spec.labeler),
         "oracle": spec.oracle,
+        "seen": {kind: part.seen for kind, part in spec.networks.items() if part.seen},
         "naming": dict(spec.naming),
         **_seeds(spec),
         "precision": spec.precision,

@@ -47,6 +47,8 @@ class PartSpec:
         oracle: whether it is told the truth. Not part of the identity: it follows from the name.
         code: SHA-256 of the code that it is made of.
         located: settings that say where content lies. Its digest is part of the identity, its place isn't.
+        seen: videos of the run that its weights are known to have learned from. Not part of the identity: it
+            follows from weights and dataset.
     """
 
     name: str
@@ -57,6 +59,7 @@ class PartSpec:
     oracle: bool = False
     located: tuple[str, ...] = ()
     code: str = ""
+    seen: int = 0
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class PartSpec:
         options = {key: value for key, value in self.options.items() if key not in self.located}
         plugin = "file" if self.plugin.startswith("file ") else self.plugin
         fields = {**asdict(self), "options": options, "plugin": plugin}
-        del fields["oracle"], fields["located"]
+        del fields["oracle"], fields["located"], fields["seen"]
         return fields
 
     @classmethod
@@ -120,9 +123,14 @@ class RunSpec:
         return f"{self.encoder.name}+{self.grouper.name}+{self.labeler.name}"
 
     @property
+    def networks(self) -> dict[str, PartSpec]:
+        """Encoder, grouper and labeler by kind."""
+        return {"encoder": self.encoder, "grouper": self.grouper, "labeler": self.labeler}
+
+    @property
     def oracle(self) -> bool:
         """Whether a part is told the truth, which no method is."""
-        return any(part.oracle for part in (self.encoder, self.grouper, self.labeler))
+        return any(part.oracle for part in self.networks.values())
 
     @cached_property  # asked for at every stage of every clip, and a millisecond to compute
     def id(self) -> str:

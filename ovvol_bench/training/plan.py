@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ovvol_bench.files import write_text
 from ovvol_bench.registry import ClipLength, FoundRecipe, Registry, Weights
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
 from ovvol_bench.runs.devices import pick_device
+from ovvol_bench.runs.learned import Learned, learned_by
 from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder
 from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
@@ -26,6 +28,9 @@ from ovvol_bench.runs.selection import Choice, with_settings
 from ovvol_bench.runs.spec import PartSpec, canonical_digest
 from ovvol_bench.runs.weights import weights_digest
 from ovvol_bench.training.recipe import Recipe, TrainingTask
+from ovvol_bench.weights import noting_files
+
+_LOG = logging.getLogger(__name__)
 
 TrainedKind = Literal["encoder", "grouper", "labeler"]
 Settings = Mapping[str, Mapping[str, Any]]
@@ -117,10 +122,12 @@ class TrainingPlan:
     Attributes:
         spec: what it is.
         recipe: built.
+        learned: what the weights will have learned from, those that they start from included.
     """
 
     spec: TrainingSpec
     recipe: Recipe
+    learned: tuple[Learned, ...] = ()
 
     def claim(self, folder: Path) -> None:
         """Take a folder for this training, or find that it is the same training's.
@@ -149,11 +156,12 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         WeightsError: if weights can't be loaded.
     """
     found = registry.recipe(request.kind, request.name, request.recipe)
-    preset = _training_preset(request, found)
+    preset = _training_preset(registry, request, found)
+    check_data(registry, request, preset.dataset)
     dataset_spec, dataset = _dataset(registry, request, "dataset", preset.dataset)
     encoder_spec, encoder = _encoder(registry, request, dataset_spec)
     choice = _component_choice(registry, request, preset, encoder, dataset_spec)
-    spec, component = _component(registry, request, choice)
+    spec, component, before = _component(registry, request, choice)
     if encoder is not None and encoder_spec is not None:
         check_pair(registry, (encoder_spec.name, encoder), choice, component)  # type: ignore[arg-type]
     validation = None
@@ -169,10 +177,11 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
         request.seed, request.precision, core_version(),
     )  # fmt: skip
-    return TrainingPlan(made, recipe)
+    return TrainingPlan(made, recipe, (Learned.of(dataset_spec, dataset), *before))
 
 
-def _training_preset(request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
+def _training_preset(registry: Registry, request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
+    """What the preset has for a recipe; a typed dataset is taken as it is meant to be learned from."""
     known = request.preset.training
     preset = known.get(found.name)
     if preset is None and request.dataset is None:
@@ -180,14 +189,41 @@ def _training_preset(request: TrainingRequest, found: FoundRecipe) -> TrainingPr
             f"the preset says nothing about recipe '{found.name}', only about {', '.join(known) or 'none'}."
             " Name what to learn from with --dataset, and set the rest with -o."
         )
-    preset = preset or TrainingPreset(dataset=Part(name=request.dataset or ""))
-    roles = {"dataset": request.dataset, "validation": request.validation}
-    changed = {
-        role: Part(name=name)
-        for role, name in roles.items()
-        if name and name != getattr(getattr(preset, role), "name", None)
-    }
+    changed: dict[str, Part] = {}
+    if request.dataset and (preset is None or request.dataset != preset.dataset.name):
+        declared = registry.find("dataset", request.dataset).entry.training
+        changed["dataset"] = Part(name=request.dataset, options=dict(declared))
+    preset = preset or TrainingPreset(dataset=changed["dataset"])
+    if request.validation and (preset.validation is None or request.validation != preset.validation.name):
+        changed["validation"] = Part(name=request.validation)
     return preset.model_copy(update=changed)
+
+
+def check_data(registry: Registry, request: TrainingRequest, part: Part) -> None:
+    """Refuse to learn from what the preset scores, unless it was typed; then say that results will be marked.
+
+    Raises:
+        SettingError: if the data is the preset's own and nothing of it was typed.
+    """
+    scored = request.preset.dataset
+    if part.name != scored.name:
+        return
+    defaults = {each.name: each.default for each in registry.settings("dataset", part.name)}
+    telling = registry.find("dataset", part.name).entry.training or defaults
+    typed = request.settings.get("dataset", {})
+    own = {**defaults, **part.options, **typed}
+    if any(str(own[name]) != str({**defaults, **scored.options}[name]) for name in telling):
+        return
+    what = ", ".join(f"{name}={own[name]}" for name in telling) or "without settings"
+    if not any(name in typed for name in telling):
+        raise SettingError(
+            f"dataset '{part.name}' with {what} is what the preset scores: weights that learn from it can't "
+            f"be measured on it. Set what to learn from with -o dataset.SETTING=VALUE."
+        )
+    _LOG.warning(
+        "dataset '%s' with %s is what the preset scores: results of these weights on it will be marked.",
+        *(part.name, what),
+    )
 
 
 def _dataset(registry: Registry, request: TrainingRequest, role: str, part: Part) -> tuple[PartSpec, Dataset]:
@@ -228,11 +264,14 @@ def _component_choice(
     return fit_to_encoder(registry, choice, encoder, _frames(registry, dataset))
 
 
-def _component(registry: Registry, request: TrainingRequest, choice: Choice) -> tuple[PartSpec, Component]:
+def _component(
+    registry: Registry, request: TrainingRequest, choice: Choice
+) -> tuple[PartSpec, Component, tuple[Learned, ...]]:
+    """The component to train, and what the weights that it starts from learned from."""
     spec = part_spec(registry, request.kind, choice)
-    with _seeded(request.seed):
+    with _seeded(request.seed), noting_files() as files:
         component: Component = registry.build(request.kind, choice.name, spec.options)
-    return replace(spec, digest=weights_digest(component)), component
+    return replace(spec, digest=weights_digest(component)), component, learned_by(files)
 
 
 def _frames(registry: Registry, dataset: PartSpec) -> int:

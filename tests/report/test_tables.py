@@ -286,6 +286,14 @@ def test_oracles_have_a_table_of_their_own(make_result):
     assert "slot_attention" not in told
 
 
+def test_weights_that_learned_from_what_is_scored_are_marked(make_result):
+    text = render([make_result(), make_result(grouper="leaky", seen={"grouper": 40})], style="markdown")
+    marked = {line.split("|")[2].strip() for line in text.splitlines() if "grouper 40" in line}
+    assert marked == {"leaky"}
+    assert "seen: so many of the videos" in text
+    assert "seen" not in render([make_result()], style="markdown")
+
+
 @pytest.mark.parametrize(("high", "cell"), [(0.157, "10.5 (ties 10.5 to 15.7)"), (0.1054, "10.5")])
 def test_what_ties_leave_open_is_printed_where_it_shows(make_result, high, cell):
     result = make_result(scores={"ap50": 0.105})

@@ -1,0 +1,82 @@
+"""What weights learned from, kept in their file's header, and held against what they are scored on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ovvol_bench.benchmark import Dataset
+from ovvol_bench.errors import WeightsError
+from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.weights import read_metadata
+
+HEADER = "learned"
+"""Name of the header's entry."""
+
+KEPT = 1024  # of a data set's videos: 12 kB of a header
+_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Data that weights learned from.
+
+    Of many videos those with the smallest hashes stand for all (a bottom-k sample): of another set that
+    shares videos with it, as large a share is found among them, and a video that isn't shared never is.
+
+    Attributes:
+        dataset: by name.
+        fingerprint: of the dataset.
+        videos: how many there were.
+        hashes: the smallest of theirs, ascending hex digits.
+    """
+
+    dataset: str
+    fingerprint: str
+    videos: int
+    hashes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, part: PartSpec, dataset: Dataset) -> Learned:
+        """All videos of a dataset."""
+        names = {dataset.info(index).video for index in range(len(dataset))}
+        hashes = sorted(video_hash(part.name, name) for name in names)
+        return cls(part.name, part.digest or "", len(names), tuple(hashes[:KEPT]))
+
+
+def video_hash(dataset: str, name: str) -> str:
+    """The same for a video wherever it lies."""
+    return hashlib.sha256(f"{dataset}\0{name}".encode()).hexdigest()[:_DIGITS]
+
+
+def header_text(learned: Iterable[Learned]) -> str:
+    """What a header keeps; the same data is kept once."""
+    return json.dumps([asdict(each) for each in dict.fromkeys(learned)])
+
+
+def learned_by(files: Iterable[Path]) -> tuple[Learned, ...]:
+    """What the weights in some files learned from; nothing where a file doesn't say.
+
+    Raises:
+        WeightsError: if a header can't be read.
+    """
+    found: list[Learned] = []
+    for file in files:
+        try:
+            records: list[dict[str, Any]] = json.loads(read_metadata(file).get(HEADER, "[]"))
+            found += [Learned(**{**record, "hashes": tuple(record["hashes"])}) for record in records]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise WeightsError(
+                f"{file}: what its header says it learned from is damaged ({error}). Fetch the file again."
+            ) from error
+    return tuple(dict.fromkeys(found))
+
+
+def videos_seen(learned: Iterable[Learned], hashes: Set[str]) -> int:
+    """How many videos some weights are known to have learned from."""
+    known = {each for data in learned for each in data.hashes}
+    return len(known & hashes)
