@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ovvol_bench.cli.common import parse_settings, plugin_option, preset_option, quiet_option, registry_from
+from ovvol_bench.files import claimed
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:
@@ -99,14 +100,29 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    _join_group()
     _show_reports()
     plan = _plan(context, options)
     folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
-    plan.claim(folder)
-    _say(_summary(plan, folder))
-    with _progress() as progress:
-        outcome = _train(plan, _conduct(options, plan, folder, progress))
-    _say(_ending(outcome, options["kind"], folder))
+    with _claimed(folder):
+        plan.claim(folder)
+        _say(_summary(plan, folder))
+        with _progress() as progress:
+            outcome = _train(plan, _conduct(options, plan, folder, progress))
+        _say(_ending(outcome, options["kind"], folder))
+
+
+def _join_group() -> None:
+    from ovvol_bench.training.launchers import join_group
+
+    join_group()
+
+
+def _claimed(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder of a training; the first of its processes does so for all."""
+    if not _is_main():
+        return nullcontext()
+    return claimed(folder / "lock", "give this training another folder with --output")
 
 
 def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:

@@ -13,7 +13,7 @@ from pickle import UnpicklingError
 
 from safetensors import SafetensorError
 
-from ovvol_bench.errors import CheckpointError, OvvolError
+from ovvol_bench.errors import CheckpointError, OutputError, OvvolError
 from ovvol_bench.files import write_text
 from ovvol_bench.runs.spec import sealed
 from ovvol_bench.weights import sha256_of
@@ -116,7 +116,12 @@ class Checkpoints:
         try:
             partial.mkdir(parents=True, exist_ok=True)
             body(partial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+            OutputError,
+        ) as error:  # torch reports a full disk as RuntimeError
             shutil.rmtree(partial, ignore_errors=True)
             latest = self.latest()
             raise CheckpointError(

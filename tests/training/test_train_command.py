@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ovvol_bench.files import claimed
 from ovvol_bench.runs.spec import sealed
 
 
@@ -167,6 +168,13 @@ class TestRefusals:
         result = train_toy(tmp_path, "-o", "recipe.failure=hangs", "--workers", 1)
         assert result.exit_code == 2
         assert "timed out after 0.5 seconds" in result.output
+
+    def test_a_folder_that_another_process_trains_in(self, tmp_path, train_toy):
+        with claimed(tmp_path / "lock", "wait"):
+            result = train_toy(tmp_path)
+        assert result.exit_code == 2
+        assert "is being written by another process" in result.output and "--output" in result.output
+        assert not (tmp_path / "training.json").exists()
 
     def test_another_training_in_the_folder(self, tmp_path, train_toy):
         train_toy(tmp_path)
