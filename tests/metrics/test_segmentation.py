@@ -351,7 +351,7 @@ def test_stored_predictions_of_shapes_are_scored():
     infos = [dataset.info(index) for index in range(len(dataset))]
     stored = []
     for info in infos:
-        maps = [label_map(frame.masks)[::2, ::2] for frame in info.truth]
+        maps = [label_map(frame.pixels)[::2, ::2] for frame in info.truth]
         tracks = [np.concatenate([[0], frame.track_ids + 1]) for frame in info.truth]
         slot_map = np.stack([track[labels] for track, labels in zip(tracks, maps, strict=True)])
         found, _ = clip_of(np.zeros((len(maps), 2, 2), int), slot_map)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from threading import Lock
 from typing import overload
 from weakref import WeakValueDictionary
+from zlib import compress, decompress
 
 import numpy as np
 
@@ -60,17 +62,33 @@ class ShapesTraining:
 class VideoTruth:
     """Truth of all frames of a video, which is rendered for it unless it has been for its pixels.
 
+    A run keeps the truth of every clip to score it, so it is packed: masks are a hundred times as large.
+
     Args:
         render: the video.
     """
 
     def __init__(self, render: Callable[[], Video]) -> None:
         self._render = render
+        self._packed: bytes | None = None
 
-    @cached_property
+    def keep(self, frames: Iterable[FrameTruth]) -> None:
+        """Take in what was rendered."""
+        self._packed = compress(pickle.dumps(tuple(frames)), level=4)
+
+    @property
     def frames(self) -> tuple[FrameTruth, ...]:
         """One entry a frame."""
-        return self._render().truth
+        if self._packed is None:
+            self.keep(self._render().truth)
+        assert self._packed is not None
+        return _unpacked(self._packed)
+
+
+@lru_cache(_VIDEOS_KEPT)
+def _unpacked(packed: bytes) -> tuple[FrameTruth, ...]:
+    frames: tuple[FrameTruth, ...] = pickle.loads(decompress(packed))  # noqa: S301 - packed above, in this process
+    return frames
 
 
 class ClipTruth(Sequence[FrameTruth]):
@@ -201,5 +219,5 @@ class Shapes(Dataset):
 
     def _render(self, video: int) -> Video:
         rendered = render(draw_scene(self._split, video, self._seed))
-        self._truth(video).frames = rendered.truth
+        self._truth(video).keep(rendered.truth)
         return rendered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 
 from ovvol_bench import DataError, SettingError
 from ovvol_bench.data.plugin import build_shapes
-from ovvol_bench.data.shapes.dataset import Shapes
+from ovvol_bench.data.shapes.dataset import Shapes, VideoTruth
 from ovvol_bench.data.shapes.export import write_split
 from ovvol_bench.data.shapes.render import _paint, _reach, render
 from ovvol_bench.data.shapes.world import (
@@ -128,6 +129,20 @@ def test_clips_are_listed_before_anything_is_rendered(rendered_scenes):
     assert len(rendered_scenes) == 12, "truth of clips that were listed comes with their pixels"
     assert len(truths[4]) == 8
     assert np.array_equal(truths[4][0].boxes, render(draw_scene("val", 1)).truth[8].boxes)
+
+
+def test_truth_that_a_run_keeps_takes_little_memory():
+    rendered = render(draw_scene("val", 0)).truth
+    truths = [VideoTruth(lambda: None) for _ in range(10)]
+    tracemalloc.start()
+    for truth in truths:
+        truth.keep(rendered)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / len(truths) < sum(frame.masks.nbytes for frame in rendered) / 30
+    for frame, was in zip(truth.frames, rendered, strict=True):
+        assert np.array_equal(frame.pixels, was.masks)
+        assert np.array_equal(frame.boxes, was.boxes)
 
 
 def test_truth_alone_is_rendered_when_it_is_looked_at(rendered_scenes):
