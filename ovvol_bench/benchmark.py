@@ -149,6 +149,13 @@ class Dataset(ABC):
         may be missing, since scoring needs none, their hash follows that of the rest after a hyphen.
         """
 
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which clips show frames of a size; by default their own.
+
+        Protocols that compare boxes in the models' pixels ask for it where a file doesn't say.
+        """
+        return frame_size
+
     def with_short_videos(self) -> Dataset:
         """The dataset with videos that are too short for a clip as one shorter clip each.
 

@@ -79,12 +79,16 @@ class ImageFolder(Dataset):
         """See ``Dataset.info``; a clip's id is the image's path below the root."""
         return self._info(index, read_header(self._root / self._images.name(index)).size)
 
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
+        return target_size(frame_size, *self._size)
+
     def clip(self, index: int) -> Clip:
         """See ``Dataset.clip``."""
         pixels = read_image(self._root / self._images.name(index))
         height, width = pixels.shape[:2]
-        size = target_size((height, width), *self._size)
-        return Clip(self._info(index, (height, width)), resize_frames([pixels], size, 1))
+        info = self._info(index, (height, width))
+        return Clip(info, resize_frames([pixels], self.input_size(info.frame_size), 1))
 
     def fingerprint(self) -> str:
         """Hash of names, vocabulary and size, and of the images as far as ``content_digest`` looks."""

@@ -90,12 +90,16 @@ class IndexedVideos(Dataset):
             return self.index.truth
         return replace(self.index.truth, crowds=self.crowds.truth)
 
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
+        return self._settings.input_size(frame_size)
+
     def clip(self, index: int) -> Clip:
         """See ``Dataset.clip``."""
         info = self.info(index)
         video, clip = self._clips[index]
         reader = self.frames(video, self._rows(video, clip))
-        size = self._settings.input_size(info.frame_size)
+        size = self.input_size(info.frame_size)
         places = range(len(info.frame_indices))
         return Clip(info, reader.read(places, size, self._settings.scale_at_decode))
 

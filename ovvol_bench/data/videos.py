@@ -92,13 +92,17 @@ class Videos(Dataset):
             context=clip.context,
         )
 
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
+        return self._settings.input_size(frame_size)
+
     def clip(self, index: int) -> Clip:
         """See ``Dataset.clip``."""
         info = self.info(index)
         file = self._videos[self._clips[index][0]]
         reader, size = (
             VideoFile(file.path, file.probe, self._worker),
-            self._settings.input_size(info.frame_size),
+            self.input_size(info.frame_size),
         )
         return Clip(info, reader.read(info.frame_indices, size, self._settings.scale_at_decode))
 

@@ -6,7 +6,7 @@ metrics themselves only compare.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,6 +29,9 @@ GRID = 1024
 """Predicted boxes in input pixels are rounded to this fraction of a pixel: mapping them to the
 original frame and back leaves float32 noise, which would decide overlaps that are exactly at a
 threshold."""
+
+
+InputSize = Callable[[tuple[int, int]], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -193,14 +196,17 @@ def build_columns(
     return columns
 
 
-def detection_columns(detections: Detections, table: TruthTable, protocol: Protocol) -> Columns:
+def detection_columns(
+    detections: Detections, table: TruthTable, protocol: Protocol, input_size: InputSize = target_size
+) -> Columns:
     """Lay detections and truth side by side.
 
     Args:
         detections: in the frames of the table.
         table: truth of clips in order (see ``detections.in_order``), without context frames.
-        protocol: what is compared where. Files don't say what size a model saw: protocols that compare
-            in its pixels take the reference's, short side 224 and long side a multiple of 16.
+        protocol: what is compared where.
+        input_size: the size of the models' input, (height, width), for a frame of a size: files don't say
+            it. By default the reference's, short side 224 and long side a multiple of 16.
 
     Raises:
         DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
@@ -209,7 +215,7 @@ def detection_columns(detections: Detections, table: TruthTable, protocol: Proto
     frames = detections.frames
     video_scales = np.ones((len(frames.videos), 2))
     if protocol.space == "input":
-        inputs = np.array([target_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
+        inputs = np.array([input_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
         video_scales = (inputs / frames.sizes)[:, ::-1]
     scales = video_scales[frames.video]
     columns = Columns(

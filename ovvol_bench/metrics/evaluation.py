@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError, calling
 from ovvol_bench.metrics.accumulators import (
@@ -19,7 +20,7 @@ from ovvol_bench.metrics.accumulators import (
     VidAP,
 )
 from ovvol_bench.metrics.bases import ClipMetric, ColumnMetric, DetectionMetric
-from ovvol_bench.metrics.columns import Columns, build_columns, detection_columns
+from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
 from ovvol_bench.metrics.mask_accumulators import MaskMetric
 from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
@@ -68,7 +69,10 @@ def evaluate(
 
 
 def evaluate_detections(
-    detections: Detections, truth: Sequence[ClipInfo], metrics: Sequence[Metric]
+    detections: Detections,
+    truth: Sequence[ClipInfo],
+    metrics: Sequence[Metric],
+    input_size: InputSize = target_size,
 ) -> dict[str, MetricValue]:
     """Score another program's detections.
 
@@ -76,6 +80,7 @@ def evaluate_detections(
         detections: in all frames of the truth.
         truth: clips in order (see ``detections.in_order``).
         metrics: fresh ones of boxes, masks or tracks.
+        input_size: of the models' input, see ``detection_columns``.
 
     Returns:
         Every number by ``name@protocol``, in the order of the metrics.
@@ -99,7 +104,8 @@ def evaluate_detections(
         if isinstance(metric, MaskMetric):
             return metric.score_detections(detections, table)
         if metric.protocol not in columns:
-            columns[metric.protocol] = detection_columns(detections, table, protocol_of(metric.protocol))
+            protocol = protocol_of(metric.protocol)
+            columns[metric.protocol] = detection_columns(detections, table, protocol, input_size)
         return metric.score(columns[metric.protocol])
 
     return _named((metric, score(metric)) for metric in metrics)

@@ -143,7 +143,7 @@ def _score_detections(
     content = Content.of_clips(dataset, infos)
     detections, report = form.read(source.path, content, source.on_error)
     found = fit({**lacks_of_detections(detections, report, str(source.path)), **lacks})
-    values = evaluate_detections(detections, in_order(infos), found.metrics)
+    values = evaluate_detections(detections, in_order(infos), found.metrics, dataset.input_size)
     coverage = {
         "frames": len(detections.frames),
         "frames_with_detections": int((detections.counts > 0).sum()),

@@ -248,3 +248,21 @@ def test_scoring_no_frame_at_all_is_an_error(images, monkeypatch):
     done = CliRunner().invoke(main, ["eval", str(images / "found.json"), "--truth", "coco-vid", *options])
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("short_side", "ap50"), [(96, 1), (960, 0)])
+def test_the_resized_frame_of_the_protocol_is_a_setting(tmp_path, monkeypatch, short_side, ap50):
+    """Sides of x2 - x1 + 2: in a larger frame the same boxes overlap less."""
+    monkeypatch.setenv("OVVOL_PLUGINS", "metrics,data")
+    truth, found = tmp_path / "truth.json", tmp_path / "found.json"
+    image = {"id": 1, "video_id": 1, "frame_id": 0, "file_name": "v/0.jpg", "width": 128, "height": 96}
+    annotation = {"id": 1, "image_id": 1, "video_id": 1, "category_id": 1, "bbox": [10, 10, 9, 40]}
+    names = {"videos": [{"id": 1, "name": "v"}], "categories": [{"id": 1, "name": "dog"}]}
+    truth.write_text(json.dumps({**names, "images": [image], "annotations": [annotation]}))
+    entry = {"image_id": 1, "category_id": 1, "bbox": [13, 10, 9, 40], "score": 0.5}
+    found.write_text(json.dumps([entry]))
+    settings = ["-o", f"dataset.path={truth}", "-o", f"dataset.short_side={short_side}"]
+    options = ["--metrics", "vid_ap", "--protocol", "vid-reference", "--format", "json"]
+    done = CliRunner().invoke(main, ["eval", str(found), "--truth", "coco-vid", *settings, *options])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["metrics"]["ap50@vid-reference"]["value"] == pytest.approx(ap50)
