@@ -22,6 +22,9 @@ from ovvol_bench.types import Bools, ClipInfo, Floats, Ints
 Doubles = npt.NDArray[np.float64]
 Labels = Literal["all", "top1"]
 
+ABSENT = (0, 0, -1, -1)
+"""Box of a segment that its frame doesn't show: without width and height."""
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -144,6 +147,44 @@ class Detections:
         masks = None if self.masks is None else tuple(self.masks[row] for row in chosen.tolist())
         return replace(self, **columns, masks=masks)
 
+    @cached_property
+    def absent(self) -> Bools:
+        """(D,) whether a detection stands for a segment that its frame doesn't show."""
+        absent: Bools = (self.boxes == ABSENT).all(axis=1)
+        return absent
+
+    @cached_property
+    def score_table(self) -> Doubles | None:
+        """(B, C + 1) scores of B boxes, each of which comes once for every class, in order; else None.
+
+        The classes may begin with 0 or with 1; the scores of class 0 are 0 then.
+        """
+        for first in (0, 1):
+            width = self.classes + 1 - first
+            if width < 2 or not len(self) or len(self) % width:
+                continue
+            rows = np.column_stack([self.frame, self.boxes]).reshape(-1, width, 5)
+            classes = self.class_ids.reshape(-1, width)
+            if (classes == np.arange(first, width + first)).all() and (rows == rows[:, :1]).all():
+                table = np.zeros((len(rows), self.classes + 1))
+                table[:, first:] = self.scores.reshape(-1, width)
+                return table
+        return None
+
+    def labelled(self, labels: Labels) -> Detections:
+        """What a metric asks for of boxes that come once for every class; other detections stay as they are.
+
+        Args:
+            labels: see ``detections_of``. Class 0 and segments that aren't shown are left out.
+        """
+        if self.score_table is None:
+            return self
+        shown = ~self.absent
+        if labels == "all":
+            return self.keep(shown & (self.class_ids > 0))
+        best = self.score_table[:, 1:].argmax(axis=1) + 1
+        return self.keep(shown & (self.class_ids == best.repeat(len(self) // len(best))))
+
     @property
     def runs(self) -> tuple[bytes, ...]:
         """(D,) run lengths of the masks.
@@ -173,7 +214,11 @@ def in_order(infos: Iterable[ClipInfo]) -> list[ClipInfo]:
 
 
 def detections_of(
-    predictions: Predictions, frames: Frames, labels: Labels = "top1", masks: bool = False
+    predictions: Predictions,
+    frames: Frames,
+    labels: Labels = "top1",
+    masks: bool = False,
+    complete: bool = False,
 ) -> Detections:
     """Our own predictions as detections; a segment is a track of its own in its clip.
 
@@ -183,28 +228,32 @@ def detections_of(
         labels: ``top1``: each box once, under its best foreground class (the first of equals) and
             that class's probability. ``all``: each box once for every foreground class.
         masks: whether to make masks of the slot maps: nearest neighbour at the frame's size.
+        complete: with what ``vid-reference`` alone counts: class 0, where it has probability, and segments
+            that a frame of their clip doesn't show, as ``ABSENT``.
 
     Returns:
-        Detections in the frames given, segments that a frame doesn't show left out.
+        Detections in the frames given; without ``complete`` of shown segments under foreground classes.
 
     Raises:
         DataError: if a frame of the predictions is not among those given.
     """
-    shown = np.flatnonzero(predictions.present)
+    shown = np.arange(len(predictions.present)) if complete else np.flatnonzero(predictions.present)
+    first = 0 if complete and predictions.probabilities[:, :1].any() else 1
     frame = _frame_of_box(predictions, frames)[shown]
     segment = predictions.segment_of_box[shown]
-    scores = predictions.probabilities[segment, 1:].astype(np.float64)
+    scores = predictions.probabilities[segment, first:].astype(np.float64)
     classes = predictions.classes
-    class_ids = np.broadcast_to(np.arange(1, classes + 1), scores.shape)
+    class_ids = np.broadcast_to(np.arange(first, classes + 1), scores.shape)
     if labels == "top1" and classes:
         best = scores.argmax(axis=1)[:, None]
-        scores, class_ids = np.take_along_axis(scores, best, 1), best + 1
+        scores, class_ids = np.take_along_axis(scores, best, 1), best + first
     repeats = scores.shape[1]
+    boxes = np.where(predictions.present[shown, None], predictions.boxes[shown], np.array(ABSENT, np.float32))
     runs = _runs(predictions)[shown].repeat(repeats) if masks else None
     found = Detections(
         frames,
         frame.repeat(repeats),
-        predictions.boxes[shown].repeat(repeats, axis=0),
+        boxes.repeat(repeats, axis=0),
         class_ids.ravel().astype(np.int64),
         scores.ravel(),
         segment.repeat(repeats),

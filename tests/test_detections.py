@@ -8,8 +8,21 @@ import pytest
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Frames, detections_of, in_order
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.registry import FORMATS
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.accumulators import (
+    BoxesPerFrame,
+    CorLoc,
+    DetectionRate,
+    Extent,
+    NamingAccuracy,
+    VidAP,
+)
+from ovvol_bench.metrics.coco import CocoSettings
+from ovvol_bench.metrics.detection_accumulators import CocoAP
+from ovvol_bench.metrics.error_accumulators import Confusion
+from ovvol_bench.metrics.graded_accumulators import CalibrationError
 from ovvol_bench.metrics.mask_accumulators import SlotDiagnostics
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization
@@ -77,6 +90,48 @@ def test_predictions_as_detections_score_the_same(infos, predictions, labels):
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         assert value.value == pytest.approx(theirs[name].value, abs=1e-12, nan_ok=True), name
+
+
+def written_and_read(name, found, tmp_path):
+    dataset = Shapes("val", videos=3)
+    content = Content(found.frames, dataset.file_ids(), dataset.vocabulary.names)
+    path = tmp_path / f"found{FORMATS[name].suffix}"
+    FORMATS[name].write(found, content, path)
+    return FORMATS[name].read(path, content, "fail")[0]
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.absent])
+@pytest.mark.parametrize("protocol", ["vid-reference", "vid-devkit"])
+def test_complete_files_score_as_the_run(infos, predictions, tmp_path, name, protocol):
+    """Segments that their frame doesn't show and class 0 come back too, in any protocol."""
+    clips = in_order(infos)
+    assert not predictions.present.all()
+    metrics = [CorLoc(protocol), CorLoc(protocol, "top1"), DetectionRate(protocol), BoxesPerFrame(protocol)]
+    metrics += [VidAP(protocol, ties="reference"), NamingAccuracy(protocol), CalibrationError(protocol)]
+    metrics += [
+        VidAP(protocol, extent=Extent(labels="top1")),
+        VidAP(protocol, extent=Extent(class_agnostic=True)),
+    ]
+    metrics += [Confusion(protocol), CocoAP(CocoSettings(), "all")]
+    found = detections_of(predictions, Frames.of(clips), "all", complete=True)
+    again = written_and_read(name, found, tmp_path)
+    ours = evaluate(predictions, {info.id: info for info in infos}, metrics)
+    theirs = evaluate_detections(again, clips, metrics, lambda size: size)
+    for key, value in ours.items():
+        assert theirs[key].value == pytest.approx(value.value, abs=1e-15, nan_ok=True), key
+
+
+def test_boxes_of_the_best_name_or_the_background_are_the_published_single_mode(infos, predictions, tmp_path):
+    clips = in_order(infos)
+    found = detections_of(predictions, Frames.of(clips), "top1", complete=True)
+    assert 0 < (found.class_ids == 0).sum() < len(found) == len(predictions.present)
+    metric = VidAP("vid-reference", ties="reference")
+    again = evaluate_detections(written_and_read("coco", found, tmp_path), clips, [metric], lambda size: size)
+    single = VidAP("vid-reference", ties="reference", extent=Extent(labels="top1"))
+    ours = evaluate(predictions, {info.id: info for info in infos}, [single])
+    assert again["ap50@vid-reference"].value == pytest.approx(
+        ours["ap50_top1@vid-reference"].value, abs=1e-15
+    )
 
 
 def test_masks_are_the_segments_in_pixels(infos, predictions):

@@ -29,6 +29,12 @@ from ovvol_bench.errors import DataError
     help="Each box under its best class, or once for every class.",
 )
 @click.option("--masks", is_flag=True, help="Also write masks, nearest neighbour at the frame's size.")
+@click.option(
+    "--complete/--no-complete",
+    default=None,
+    help="Also what vid-reference alone counts: class 0, and segments that their frame doesn't show, as "
+    "boxes without width and height. By default with --labels all, where the format can.",
+)
 @click.option("--link", is_flag=True, help="Join the tracks of consecutive clips by class and overlap.")
 @plugin_option
 @click.pass_context
@@ -44,6 +50,7 @@ def command(context: click.Context, /, run: Path, out: Path, name: str, **option
     export, folder = Export(format_of(name), **options), RunFolder(run)
     if not folder.spec_file.is_file():
         raise DataError(f"{run} is not a run folder: it has no {folder.spec_file.name}. See: ovvol-bench run")
-    count = export_run(folder, registry_from(context), export, out)
+    count, lost = export_run(folder, registry_from(context), export, out)
     click.echo(f"{out}: {count} detections, {name}")
-    click.echo(f"not in the file: {', '.join(export.lost())}", err=True)
+    for what in lost:
+        click.echo(f"not in the file: {what}", err=True)

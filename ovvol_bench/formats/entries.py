@@ -55,7 +55,8 @@ class Entries:
         scores: (E,) float64.
         tracks: (E,) int64, -1 where unknown.
         masks: or None where the file has none.
-        thin: whether boxes may be thinner than a pixel, as where a file says width and height.
+        thin: whether boxes, or (E,) which, may be thinner than a pixel, as where a file says width
+            and height.
     """
 
     rows: Rows
@@ -65,7 +66,7 @@ class Entries:
     scores: Doubles
     tracks: Ints
     masks: Segmentations | None = None
-    thin: bool = True
+    thin: bool | Bools = True
 
 
 def known_frames(rows: Rows, content: Content, numbers: Ints) -> Ints:

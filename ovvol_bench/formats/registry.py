@@ -24,7 +24,8 @@ class Format:
         name: as typed after ``--format``.
         suffix: of its files; empty for a folder.
         boxes: how it states boxes.
-        lost: what of detections it can't hold, each in a few words.
+        lost: what of detections it can't hold, a line each.
+        absent: whether it can hold segments that their frame doesn't show, see ``detections.ABSENT``.
         read: from a file, see the format's module.
         write: to a file, see the format's module.
     """
@@ -33,6 +34,7 @@ class Format:
     suffix: str
     boxes: str
     lost: tuple[str, ...]
+    absent: bool
     read: Read
     write: Write
 
@@ -42,13 +44,14 @@ _FRAMES = "which frames were looked at and have nothing"
 FORMATS = {
     each.name: each
     for each in (
-        Format(coco.NAME, ".json", "x, y, width, height", (_FRAMES,), coco.read, coco.write),
-        Format(coco_vid.NAME, ".json", "x, y, width, height", (), coco_vid.read, coco_vid.write),
+        Format(coco.NAME, ".json", "x, y, width, height", (_FRAMES,), True, coco.read, coco.write),
+        Format(coco_vid.NAME, ".json", "x, y, width, height", (), True, coco_vid.read, coco_vid.write),
         Format(
             youtube_vis.NAME,
             ".json",
             "of the masks",
             (_FRAMES, "boxes beside the masks", "scores of single frames", "numbers of tracks"),
+            False,
             youtube_vis.read,
             youtube_vis.write,
         ),
@@ -57,10 +60,11 @@ FORMATS = {
             ".txt",
             "xmin ymin xmax ymax, ends inclusive",
             (_FRAMES, "tracks", "masks"),
+            True,
             vid_devkit.read,
             vid_devkit.write,
         ),
-        Format(mot.NAME, "", "left, top, width, height", (_FRAMES, "masks"), mot.read, mot.write),
+        Format(mot.NAME, "", "left, top, width, height", (_FRAMES, "masks"), True, mot.read, mot.write),
     )
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovvol_bench.detections import Detections
+from ovvol_bench.detections import ABSENT, Detections
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import Entries, detections_from, known_classes, known_frames
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
@@ -19,21 +19,24 @@ LAYOUT = Layout(("frame_index", "class_id", "confidence", "xmin", "ymin", "xmax"
 def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
     """Read lines ``frame_index class_id confidence xmin ymin xmax ymax``, blank lines left out.
 
+    The box 0 0 -1 -1 stands for a segment that its frame doesn't show.
+
     Raises:
         DataError: naming the first line with a fault, see ``entries.detections_from``.
     """
     faults = Faults(lambda at: f"{path}, line {at}", on_error)
     table, at, count = read_numbers(path, LAYOUT, faults)
     rows = Rows(at, faults)
+    boxes = table[:, 3:7]
     frames, classes = (whole(rows, table, column, LAYOUT.names[column]) for column in (0, 1))
     entries = Entries(
         rows,
         known_frames(rows, content, frames),
-        table[:, 3:7],
+        boxes,
         known_classes(rows, content, classes),
         table[:, 2],
         np.full(len(table), -1),
-        thin=False,
+        thin=(boxes == ABSENT).all(axis=1),
     )
     return detections_from(entries, content, NAME, count)
 

@@ -217,13 +217,22 @@ def detection_columns(
     if protocol.space == "input":
         inputs = np.array([input_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
         video_scales = (inputs / frames.sizes)[:, ::-1]
-    scales = video_scales[frames.video]
+    scales, values = video_scales[frames.video], detections.score_table
+    rows = np.arange(len(detections))
+    scores: BoxScores = ScoreList(detections.class_ids, detections.scores, detections.classes)
+    if values is not None:  # each box comes once for every class: only the first of these is a box
+        rows, scores = rows[:: len(rows) // len(values)], ScoreTable(values, np.arange(len(values)))
+    boxes = _of_whole_pixels(detections.boxes[rows].astype(np.float32))
+    boxes, absent = _scaled(boxes, scales[detections.frame[rows]]), detections.absent[rows]
+    boxes[absent] = 0
+    keep = np.flatnonzero(~absent | protocol.absent_boxes)
     columns = Columns(
         protocol=protocol,
-        box_counts=detections.counts,
-        boxes=_scaled(_of_whole_pixels(detections.boxes.astype(np.float32)), scales[detections.frame]),
-        scores=ScoreList(detections.class_ids, detections.scores, detections.classes),
+        box_counts=np.bincount(detections.frame[rows[keep]], minlength=len(frames)),
+        boxes=boxes[keep],
+        scores=scores.keep(keep),
         truth=_truth(table, scales, protocol),
+        absent=int(absent.sum()),
     )
     check_classes(columns.truth.classes, columns.scores.classes)
     return columns

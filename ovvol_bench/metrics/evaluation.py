@@ -100,9 +100,9 @@ def evaluate_detections(
             )
         _check_truth(metric, table)
         if isinstance(metric, DetectionMetric):
-            return metric.score(detections, table)
+            return metric.score(detections.labelled(metric.labels), table)
         if isinstance(metric, MaskMetric):
-            return metric.score_detections(detections, table)
+            return metric.score_detections(detections.labelled("top1"), table)
         if metric.protocol not in columns:
             protocol = protocol_of(metric.protocol)
             columns[metric.protocol] = detection_columns(detections, table, protocol, input_size)

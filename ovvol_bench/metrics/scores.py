@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.types import Bools, Ints
 
 Scores = npt.NDArray[np.floating]
 
@@ -90,11 +90,11 @@ class ScoreTable(BoxScores):
     """Every box is scored for every class.
 
     Attributes:
-        values: (R, C + 1) float32, one row of scores a segment.
+        values: (R, C + 1), one row of scores a segment; their float type is kept.
         row: (B,) int64 in [0, R), the segment of each box.
     """
 
-    values: Floats
+    values: Scores
     row: Ints
 
     @property
