@@ -11,11 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ovvol_bench.clip.towers import ClipNumbers
-from ovvol_bench.errors import WeightsError
+from ovvol_bench.clip.transformers import clip_numbers
+from ovvol_bench.errors import SettingError, WeightsError
+from ovvol_bench.model_folders import stated_config
 from ovvol_bench.weights import State, read_metadata
 
 IMAGE = "model."
@@ -27,12 +30,19 @@ _NUMBERS = "clip"
 
 
 def stored_numbers(path: Path) -> dict[str, int]:
-    """The architecture that a file states; empty for a file of another origin.
+    """The architecture that a file states, or the ``config.json`` beside it; empty for one of another origin.
 
     Raises:
-        WeightsError: if the file is missing or truncated.
+        WeightsError: if the file is missing or truncated, or states an architecture that can't be built.
     """
-    numbers: dict[str, int] = json.loads(read_metadata(path).get(_NUMBERS, "{}"))
+    if config := stated_config(path):
+        return clip_numbers(config, path)
+    try:
+        numbers: dict[str, Any] = json.loads(read_metadata(path).get(_NUMBERS, "{}"))
+        if numbers:
+            ClipNumbers(**numbers)
+    except (ValueError, TypeError, RecursionError, SettingError) as error:
+        raise WeightsError(f"{path}: its header states no CLIP that could be built ({error}).") from error
     return numbers
 
 

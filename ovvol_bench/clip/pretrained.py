@@ -12,6 +12,7 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from ovvol_bench.clip.files import IMAGE, TEXT, dense_tokens, holds_text, stored_numbers
 from ovvol_bench.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
+from ovvol_bench.clip.transformers import MARK, openai_names
 from ovvol_bench.errors import SettingError, WeightsError, nearest
 from ovvol_bench.hub import reachable
 from ovvol_bench.weights import State, load_strict, read_state, weights_file
@@ -54,8 +55,9 @@ def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
     Args:
         towers: of the model.
         model: name of the model; ``custom`` with a file only.
-        pretrained: path of a file that holds both towers under open_clip's, OpenAI's or our own names;
-            PACKAGE:NAME for one that comes with a plugin; or one of open_clip's tags, such as ``openai``.
+        pretrained: path of a file that holds both towers under open_clip's, OpenAI's or our own names, or of
+            a folder of a ``CLIPModel`` of transformers; PACKAGE:NAME for one that comes with a plugin; or one
+            of open_clip's tags, such as ``openai``.
 
     Raises:
         SettingError: if the weights were trained with the other GELU.
@@ -110,10 +112,13 @@ def _fetched(tag: Mapping[str, Any]) -> Path | None:
 
 def _load_both(towers: ClipTowers, path: Path) -> None:
     state = read_state(path)
-    if _OPENAI_MARK in state:
-        _refuse_other_gelu(towers, True, str(path))
-    if holds_text(state) and (numbers := stored_numbers(path)):
+    numbers = stored_numbers(path)
+    if _OPENAI_MARK in state or numbers:
         _refuse_other_gelu(towers, bool(numbers.get("quick_gelu", True)), str(path))
+    _refuse_other_heads(towers, numbers, path)
+    if MARK in state:
+        state = openai_names(state)
+    if holds_text(state) and numbers:
         state = dense_tokens(state, towers.text.vocab_size, path)
         image, text = _under(IMAGE, state), _under(TEXT, state)
     else:
@@ -126,6 +131,16 @@ def _load_both(towers: ClipTowers, path: Path) -> None:
 def _under(prefix: str, state: State) -> State:
     """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _refuse_other_heads(towers: ClipTowers, numbers: Mapping[str, int], path: Path) -> None:
+    """Shapes don't tell heads."""
+    for name in ("heads", "text_heads"):
+        theirs, ours = numbers.get(name), getattr(towers.numbers, name)
+        if theirs not in {None, ours}:
+            raise WeightsError(
+                f"{path}: made for {name}={theirs}, and the model has {ours}: its features would be wrong."
+            )
 
 
 def _refuse_other_gelu(towers: ClipTowers, quick: bool, what: str) -> None:

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from small_clip import SMALL, openai_state, save_towers, small_towers
+from small_clip import SMALL, openai_state, save_towers, small_towers, transformers_folder
 
 from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.clip import pretrained
 from ovvol_bench.clip.pretrained import load_clip, load_pretrained
 from ovvol_bench.clip.text import embed_sentences, tokenize
 from ovvol_bench.clip.towers import ClipNumbers, build_towers, clip_config
+from ovvol_bench.weights import save_state
 
 
 class TestText:
@@ -80,6 +81,58 @@ class TestPretrained:
         assert towers.numbers == source.numbers
         assert torch.equal(towers.image.proj, source.image.proj)
         assert torch.equal(towers.text.token_embedding.weight, source.text.token_embedding.weight)
+
+    def test_a_folder_of_transformers_states_its_architecture(self, tmp_path):
+        source = small_towers()
+        transformers_folder(source, tmp_path)
+        towers = load_clip("custom", str(tmp_path))
+        assert towers.numbers == source.numbers
+        images, tokens = torch.randn(2, 3, 12, 12), tokenize(["a dog"])
+        assert torch.equal(towers.image.eval()(images), source.image.eval()(images))
+        assert torch.equal(towers.text.eval()(tokens), source.text.eval()(tokens))
+
+    @pytest.mark.parametrize(
+        ("tower", "change", "words"),
+        [
+            ("vision", {"num_attention_heads": 4}, "made for heads=4, and the model has 2"),
+            ("text", {"num_attention_heads": 1}, "made for text_heads=1, and the model has 2"),
+            ("text", {"hidden_act": "gelu"}, "expected one GELU for both"),
+            ("text", {"hidden_size": None}, "text_width is None"),
+        ],
+    )
+    def test_a_folder_of_another_architecture_is_refused(self, tmp_path, tower, change, words):
+        transformers_folder(small_towers(), tmp_path, **{tower: change})
+        with pytest.raises(WeightsError, match=words):
+            load_pretrained(small_towers(), "custom", str(tmp_path))
+
+    def test_the_exact_gelu_of_a_folder_is_heeded(self, tmp_path):
+        exact = {"hidden_act": "gelu"}
+        transformers_folder(small_towers(quick_gelu=False), tmp_path, vision=exact, text=exact)
+        with pytest.raises(SettingError, match="trained with the exact GELU"):
+            load_pretrained(small_towers(), "custom", str(tmp_path))
+
+    @pytest.mark.filterwarnings("ignore")
+    def test_openais_archive_is_read_though_it_is_a_program(self, tmp_path):
+        source, towers = small_towers(), small_towers()
+        program = torch.nn.Module()
+        program.visual = source.image
+        for name, child in source.text.named_children():
+            program.add_module(name, child)
+        for name, value in source.text.named_parameters(recurse=False):
+            program.register_parameter(name, value)
+        for name in ("input_resolution", "context_length", "vocab_size"):
+            program.register_buffer(name, torch.tensor(12))
+        traced = torch.jit.trace_module(program, {})
+        torch.jit.save(traced, tmp_path / "ViT-B-16.pt")
+        load_pretrained(towers, "custom", str(tmp_path / "ViT-B-16.pt"))
+        assert torch.equal(towers.image.proj, source.image.proj)
+        assert torch.equal(towers.text.text_projection, source.text.text_projection)
+
+    @pytest.mark.parametrize("header", ["{", "[1]", '{"width": 0}', "[" * 5000])
+    def test_damaged_headers_are_refused(self, tmp_path, header):
+        save_state({"model.proj": torch.ones(1)}, tmp_path / "w.safetensors", {"clip": header})
+        with pytest.raises(WeightsError, match="header states no CLIP"):
+            load_clip("custom", str(tmp_path / "w.safetensors"))
 
     def test_other_files_do_not(self, tmp_path):
         torch.save(openai_state(small_towers()), tmp_path / "clip.pt")
