@@ -12,7 +12,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +31,8 @@ IouType = Literal["box", "mask"]
 MAX_DETECTIONS = 100
 """What COCO looks at in one image and class: those of the highest scores."""
 LIMITS = (1, 10, MAX_DETECTIONS)
+_AT_ONCE = 16
+"""Classes."""
 SIZES = ("", "_small", "_medium", "_large")
 """Suffixes of COCO's ranges of area: all, below 32², to 96², above."""
 OUTSIDE = 1e11
@@ -41,24 +42,29 @@ found many times."""
 
 @dataclass(frozen=True)
 class Curves:
-    """What COCO's evaluation comes to, -1 where undefined.
+    """What COCO's evaluation comes to, NaN where undefined.
 
     Attributes:
-        precision: (T, R, K, A, L) for T thresholds .5 to .95, R recalls, K classes, the A ranges of
-            ``SIZES``, and the L = 3 limits on detections of an image.
-        recall: (T, K, A, L).
+        average_precision: (T, K, A) for T thresholds .5 to .95, K classes and the A ranges of ``SIZES``, at
+            the highest limit.
+        recall: (T, K, A, L) for the L = 3 limits on detections of an image.
         classes: (K,) class ids; one 0 if classes play no part.
     """
 
-    precision: Doubles
+    average_precision: Doubles
     recall: Doubles
     classes: tuple[int, ...]
 
-    @property
-    def average_precision(self) -> Doubles:
-        """(T, K, A), NaN where undefined, at the highest limit."""
-        values: Doubles = _defined(self.precision[..., -1]).mean(axis=1)
-        return values
+    @classmethod
+    def joined(cls, parts: Sequence[Curves]) -> Curves:
+        """Of all classes, from those of some each."""
+        nothing = cls(np.zeros((10, 0, len(SIZES))), np.zeros((10, 0, len(SIZES), len(LIMITS))), ())
+        every = [nothing, *parts]
+        return cls(
+            np.concatenate([part.average_precision for part in every], axis=1),
+            np.concatenate([part.recall for part in every], axis=1),
+            tuple(each for part in every for each in part.classes),
+        )
 
     def values(self, name: str, suffix: str) -> dict[str, MetricValue]:
         """COCO's twelve numbers by name: ``ap``, ``ap50``, ``ap75``, by size, and ``ar1`` and so on.
@@ -67,7 +73,7 @@ class Curves:
             name: what stands before ``ap`` and ``ar``.
             suffix: what stands at the end.
         """
-        precision, recall = self.average_precision, _defined(self.recall)
+        precision, recall = self.average_precision, self.recall
         parts: dict[str, Doubles] = {
             "ap": precision[:, :, 0].mean(axis=0),
             "ap50": precision[0, :, 0],
@@ -164,21 +170,48 @@ class _Form:
 
 def _curves(detections: Detections, table: TruthTable, settings: CocoSettings, backend: str) -> Curves:
     """Evaluate detections of known categories."""
-    known = _known(detections.classes, settings)
-    truth = {
-        "images": list(_images(detections)),
-        "annotations": [
-            {"id": number, **each}
-            for number, each in enumerate(  # from 1, as 0 means "nothing" to pycocotools
-                chain(_annotations(table, settings), _annotations(table.crowds, settings, crowd=True)), 1
-            )
-        ],
-        "categories": [{"id": each, "name": str(each)} for each in known],
-    }
-    form = _Form(truth, _results(detections, settings), "bbox" if settings.iou_type == "box" else "segm")
-    with redirect_stdout(io.StringIO()):  # pycocotools reports its progress there
-        evaluation = _evaluation(form, backend)
-    return curves_of(evaluation, known, settings.class_agnostic)
+    images = list(_images(detections))
+    true = [*_annotations(table, settings), *_annotations(table.crowds, settings, crowd=True)]
+    owners = np.array([each["category_id"] for each in true], np.int64)
+    categories = _categories(detections, settings)
+    results = _results(detections, settings)
+    parts = []
+    for group in in_groups(owners, _known(detections.classes, settings), settings.class_agnostic):
+        own, found = np.flatnonzero(np.isin(owners, group)), np.flatnonzero(np.isin(categories, group))
+        # From 1, as 0 means "nothing" to pycocotools.
+        annotations = [{"id": number, **true[row]} for number, row in enumerate(own.tolist(), 1)]
+        there = {each["image_id"] for each in annotations} | set((detections.frame[found] + 1).tolist())
+        truth = {
+            "images": [images[number - 1] for number in sorted(there)],
+            "annotations": annotations,
+            "categories": [{"id": each, "name": str(each)} for each in group],
+        }
+        chosen = (
+            results[found] if isinstance(results, np.ndarray) else [results[row] for row in found.tolist()]
+        )
+        form = _Form(truth, chosen, "bbox" if settings.iou_type == "box" else "segm")
+        with redirect_stdout(io.StringIO()):  # pycocotools reports its progress there
+            evaluation = _evaluation(form, backend)
+        parts.append(curves_of(evaluation, group, settings.class_agnostic))
+    return Curves.joined(parts)
+
+
+def in_groups(owners: Ints, known: Sequence[int], class_agnostic: bool) -> Iterator[Sequence[int]]:
+    """Classes that are evaluated at a time: pycocotools keeps 200 kB a class, and an entry a class and image.
+
+    Classes without objects have no numbers. Those that play no part are all one group.
+
+    Args:
+        owners: (M,) class of each true object.
+        known: all classes.
+        class_agnostic: whether classes play no part.
+    """
+    if class_agnostic:
+        yield known
+        return
+    classes = np.intersect1d(owners, known).tolist()
+    for start in range(0, len(classes), _AT_ONCE):
+        yield classes[start : start + _AT_ONCE]
 
 
 def curves_of(evaluation: Any, classes: Sequence[int], class_agnostic: bool) -> Curves:
@@ -188,7 +221,8 @@ def curves_of(evaluation: Any, classes: Sequence[int], class_agnostic: bool) -> 
         evaluation.evaluate()
         evaluation.accumulate()
     precision, recall = (np.asarray(evaluation.eval[name]) for name in ("precision", "recall"))
-    return Curves(precision, recall, (0,) if class_agnostic else tuple(classes))
+    average = _defined(precision[..., -1]).mean(axis=1)
+    return Curves(average, _defined(recall), (0,) if class_agnostic else tuple(classes))
 
 
 def _evaluation(form: _Form, backend: str) -> Any:

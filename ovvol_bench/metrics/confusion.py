@@ -35,17 +35,19 @@ def confusion(
     """
     hit, classes, size = truth_hits(columns, iou_threshold), columns.truth.classes, columns.scores.classes + 1
     named, _ = columns.scores.top()
-    cells = classes[hit] * size + named[columns.best.box[hit]]
-    counts = np.bincount(cells, minlength=size * size).reshape(size, size)
-    localized, sought = counts.sum(axis=1), np.bincount(classes[columns.sought], minlength=size)
-    some = localized > 0
-    shares = counts.diagonal()[some] / localized[some]
-    ids = np.flatnonzero((counts.sum(axis=0) > 0) | (sought > 0)).tolist()
+    # Of many classes almost all pairs never occur: a table of all would be most of the memory.
+    cells, counts = np.unique(classes[hit] * size + named[columns.best.box[hit]], return_counts=True)
+    true, taken = np.divmod(cells, size)
+    localized = np.bincount(true, counts, minlength=size)
+    right = np.bincount(true[true == taken], counts[true == taken], minlength=size)
+    sought = np.bincount(classes[columns.sought], minlength=size)
+    shares = right[localized > 0] / localized[localized > 0]
+    rows: dict[str, dict[str, int]] = {}
+    for row, name, count in zip(true.tolist(), taken.tolist(), counts.tolist(), strict=True):
+        rows.setdefault(str(row), {})[str(name)] = count
+    ids = np.union1d(taken, np.flatnonzero(sought)).tolist()
     notes = {
-        "rows": {
-            str(row): {str(name): int(counts[row, name]) for name in np.flatnonzero(counts[row]).tolist()}
-            for row in np.flatnonzero(some).tolist()
-        },
+        "rows": rows,
         "sought": {str(row): int(sought[row]) for row in np.flatnonzero(sought).tolist()},
         "class_names": {str(each): class_names[each - 1] for each in ids if 1 <= each <= len(class_names)},
         "held_out": list(held_out),

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
-from ovvol_bench.metrics.coco import Curves, Doubles, IouType, coco_set, curves_of, cut
+from ovvol_bench.metrics.coco import Curves, Doubles, IouType, coco_set, curves_of, cut, in_groups
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import (
@@ -123,21 +123,28 @@ def _curves(
     class_agnostic: bool,
 ) -> Curves:
     """COCO's evaluation of tubes that were found, with true ones and crowds."""
-    known = range(1, classes + 1)
-    outline = {
-        "images": [{"id": number} for number in range(1, found.samples + 1)],
-        "categories": [{"id": each, "name": str(each)} for each in known],
-    }
     objects, crowds = truth
     behind = np.diff(objects.starts)[crowds.sample] if len(crowds) else np.zeros(0, np.int64)
-    true, ours = (
-        coco_set({**outline, "annotations": [{"id": row, **each} for row, each in enumerate(tubes, 1)]})
-        for tubes in (
-            [*_annotations(objects, classes), *_annotations(crowds, classes, behind, crowd=True)],
-            _annotations(found, classes),
-        )
-    )
-    return curves_of(TubeEval(true, ours, overlaps), known, class_agnostic)
+    true = [*_annotations(objects, classes), *_annotations(crowds, classes, behind, crowd=True)]
+    ours = _annotations(found, classes)
+    owners, names = (np.array([each["category_id"] for each in tubes], np.int64) for tubes in (true, ours))
+    parts = []
+    for group in in_groups(owners, range(1, classes + 1), class_agnostic):
+        chosen = [
+            [tubes[row] for row in np.flatnonzero(np.isin(of, group)).tolist()]
+            for tubes, of in ((true, owners), (ours, names))
+        ]
+        samples = sorted({each["image_id"] for tubes in chosen for each in tubes})
+        outline = {
+            "images": [{"id": number} for number in samples],
+            "categories": [{"id": each, "name": str(each)} for each in group],
+        }
+        sets = [
+            coco_set({**outline, "annotations": [{"id": row, **each} for row, each in enumerate(tubes, 1)]})
+            for tubes in chosen
+        ]
+        parts.append(curves_of(TubeEval(sets[0], sets[1], overlaps), group, class_agnostic))
+    return Curves.joined(parts)
 
 
 def _annotations(

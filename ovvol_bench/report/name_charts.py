@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ Doubles = npt.NDArray[np.float64]
 MOST_NUMBERS = 20
 """A matrix of up to so many classes has room for numbers."""
 
+MOST_NAMES = 60
+"""Rows and columns of a matrix: a heat map of thousands of names is unreadable and takes gigabytes."""
+
 MOST_CURVES = 41
 """So many classes have a panel, those with the highest AP."""
 
@@ -31,17 +35,22 @@ def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
         notes: of ``naming_balanced``.
         subject: second line of the heading.
     """
-    rows = sorted(notes["rows"], key=int)
-    columns = sorted({name for cells in notes["rows"].values() for name in (*cells,)} | set(rows), key=int)
+    totals = {row: sum(cells.values()) for row, cells in notes["rows"].items()}
+    rows = sorted(_most(totals, MOST_NAMES), key=int)
+    taken = Counter(dict.fromkeys(rows, 0))
+    for row in rows:
+        taken.update(notes["rows"][row])
+    others = {name: count for name, count in taken.items() if name not in rows}
+    columns = sorted([*rows, *_most(others, 2 * MOST_NAMES - len(rows))], key=int)
     counts = np.array([[notes["rows"][row].get(name, 0) for name in columns] for row in rows], float)
     counts = counts.reshape(len(rows), len(columns))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    localized = [
-        f"{int(sum(row)):,} of {notes['sought'][name]:,}" for row, name in zip(counts, rows, strict=True)
-    ]
+    shares = counts / np.array([[totals[row]] for row in rows]).reshape(-1, 1)
+    localized = [f"{totals[name]:,} of {notes['sought'][name]:,}" for name in rows]
     words = [f"{each}  {n}" for each, n in zip(_words(notes, rows), localized, strict=True)]
     height = 2.0 + 0.3 * max(len(rows), 3)
-    heading = Heading("Names of localized objects, % of each true class", subject)
+    hidden = len(totals) - len(rows)
+    title = "Names of localized objects, % of each true class"
+    heading = Heading(title + (f" ({hidden} with fewer objects not shown)" if hidden else ""), subject)
     with chart(height, heading) as (figure, (axes,)):
         axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         axes.set_xticks(
@@ -57,6 +66,11 @@ def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
             _numbers(axes, shares)
         _outline(axes, rows, columns)
     return figure
+
+
+def _most(counts: Mapping[str, int], most: int) -> list[str]:
+    """Class ids of the highest counts, the lower id of equals first."""
+    return sorted(counts, key=lambda each: (-counts[each], int(each)))[:most]
 
 
 def class_words(name: str | None, class_id: str) -> str:

@@ -1,6 +1,7 @@
 """What is counted of error causes, what mending them changes, and the other views behind a number."""
 
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -342,3 +343,14 @@ def test_objects_are_sorted_by_size_and_motion(protocol):
     motion = {each["name"]: each["met"] for each in values["detrate_by_motion"].notes["bins"]}
     assert same(motion, {"fast": 1, "medium": math.nan, "slow": 0, "unknown": 1})
     assert values["detrate_by_motion"].value == 0.5
+
+
+def test_confusion_of_many_classes_takes_no_table_of_all_pairs():
+    columns = scene([(A, 1), (B, 2), (FAR, 2)], [(A, 1), (B, 1), (FAR, 2)])
+    many = replace(columns, scores=replace(columns.scores, classes=20_000))
+    tracemalloc.start()
+    value = confusion(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert value.notes["rows"] == confusion(columns).notes["rows"]
+    assert peak < 20e6

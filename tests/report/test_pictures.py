@@ -188,3 +188,15 @@ def test_sizes_and_speeds_without_objects_have_no_bars(columns):
     for axes, name in zip(figure.axes, ("unknown", "fast"), strict=True):
         assert [label.get_text() for label in axes.get_xticklabels()] == [f"{name}\nn = 3"]
         assert [bar.get_height() for bar in axes.patches] == pytest.approx([100 / 3, 100])
+
+
+def test_a_matrix_of_thousands_of_names_shows_those_of_most_objects():
+    names = {str(each): f"class {each}" for each in range(1, 3001)}
+    rows = {each: {each: int(each), str(int(each) % 3000 + 1): 1} for each in names}
+    notes = {"rows": rows, "sought": dict.fromkeys(names, 4000), "class_names": names, "held_out": []}
+    figure = confusion_chart(notes, "subject")
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == 60
+    assert labels[-1].startswith("class 3000")
+    assert any("2940 with fewer objects not shown" in text.get_text() for text in figure.texts)
