@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset, Metric, MetricValue
     from ovvol_bench.components import Encoder, Grouper, GuidedLabeler, Labeler, SlotLabeler
+    from ovvol_bench.data.videos import open_videos
     from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
     from ovvol_bench.naming.vocabulary import Vocabulary
     from ovvol_bench.registry import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
     "ovvol_bench.components": ["Encoder", "Grouper", "GuidedLabeler", "Labeler", "SlotLabeler"],
+    "ovvol_bench.data.videos": ["open_videos"],
     "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
     "ovvol_bench.naming.vocabulary": ["Vocabulary"],
     "ovvol_bench.registry": [
@@ -55,6 +57,7 @@ __all__ = [  # noqa: RUF022 - grouped by role
     "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",
     "ClipLength",
     "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
+    "open_videos",
     "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",
 ]  # fmt: skip
 

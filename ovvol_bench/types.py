@@ -33,6 +33,8 @@ Bools = npt.NDArray[np.bool_]
 class FrameTruth:
     """True objects of one frame.
 
+    `FrameTruth.of_boxes` fills in what a dataset doesn't know.
+
     Attributes:
         boxes: (M, 4) float32, pixels of the original frame, ends inclusive.
         class_ids: (M,) int64 in [1, C].
@@ -58,6 +60,56 @@ class FrameTruth:
     masks: Bools | RleMasks | None = None
     areas: npt.NDArray[np.float64] | None = None
     crowds: FrameTruth | None = None
+
+    @classmethod
+    def of_boxes(
+        cls,
+        boxes: npt.ArrayLike,
+        class_ids: npt.ArrayLike,
+        track_ids: npt.ArrayLike | None = None,
+        masks: Bools | None = None,
+    ) -> FrameTruth:
+        """Truth of a frame from what most datasets know.
+
+        Args:
+            boxes: (M, 4) x1, y1, x2, y2 in pixels of the original frame, ends inclusive: add w - 1 and h - 1
+                to x and y of boxes that state width and height.
+            class_ids: (M,) from 1, positions in the vocabulary plus 1.
+            track_ids: (M,) unique within the video; None: not known.
+            masks: (M, H, W) at the original size; None: not known.
+
+        Raises:
+            DataError: if the shapes don't fit together, a box ends before it begins or isn't finite, or a
+                class id is below 1.
+
+        >>> FrameTruth.of_boxes([[10, 20, 30, 40]], [1]).track_ids.tolist()
+        [-1]
+        """
+        from ovvol_bench.errors import DataError
+
+        corners, classes = np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(class_ids, np.int64)
+        count = len(corners)
+        tracks = np.full(count, -1) if track_ids is None else np.asarray(track_ids)
+        if (
+            classes.shape != (count,)
+            or tracks.shape != (count,)
+            or (masks is not None and len(masks) != count)
+        ):
+            raise DataError(
+                f"{count} boxes with class_ids of shape {classes.shape}, track_ids of shape {tracks.shape} "
+                f"and {'no' if masks is None else len(masks)} masks: expected one of each for every box."
+            )
+        good = (
+            np.isfinite(corners).all(axis=1) & (corners[:, 2:] >= corners[:, :2]).all(axis=1) & (classes > 0)
+        )
+        if not good.all():
+            row = int(np.argmin(good))
+            raise DataError(
+                f"box {corners[row].tolist()} of class {classes[row]}: expected x1 <= x2, y1 <= y2, and a "
+                "class id from 1."
+            )
+        no, unknown = np.zeros(count, np.bool_), np.full(count, np.nan, np.float32)
+        return cls(corners, classes, tracks.astype(np.int64), no, no, unknown, masks)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -149,6 +201,9 @@ class FrameRows(Sequence[FrameTruth]):
 class ClipInfo:
     """A clip without its pixels: all that evaluation and bookkeeping need.
 
+    A dataset gives one for every clip, cheaply: thousands are asked for before the first frame is decoded.
+    Boxes of its truth refer to ``frame_size``, whatever size ``Clip.frames`` have.
+
     Attributes:
         id: unique in the dataset and stable over runs; seeds the clip's random draws.
         video: id of the video that the clip is cut from.
@@ -170,6 +225,8 @@ class ClipInfo:
 @dataclass(frozen=True)
 class Clip:
     """T consecutive frames of one video, the unit of work.
+
+    All frames of a run's clips may have sizes of their own; both sides are multiples of the patch size.
 
     Attributes:
         info: the clip's identity and truth.

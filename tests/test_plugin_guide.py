@@ -1,20 +1,24 @@
 """The code of docs/plugins.md, run as a reader would run it."""
 
 import inspect
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 import ovvol_bench
-from ovvol_bench import Features, pipeline
+from ovvol_bench import DataError, Features, FrameTruth, pipeline
 from ovvol_bench.cli import main
 from ovvol_bench.registry import hookspecs, load_registry
+from ovvol_bench.testing import check_dataset
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
@@ -104,6 +108,43 @@ def test_the_event_hooks_are_called(files, capsys):
     for run_id in ("0123", "4567"):
         hook.ovvol_run_finished(result={"id": run_id})
     assert capsys.readouterr().out == "0123: 3 segments in 2 clips\n4567: 1 segments in 1 clips\n"
+
+
+def test_the_dataset_of_the_guide_has_videos_and_boxes(files, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    writer = cv2.VideoWriter(str(folder / "a.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for level in range(10):
+        writer.write(np.full((48, 64, 3), 20 * level, np.uint8))
+    writer.release()
+    boxes = {"a.mp4": {"0": [["dog", 1, 2, 30, 40]], "9": [["cat", 5, 6, 7, 8], ["dog", 0, 0, 63, 47]]}}
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    settings = {"path": str(folder), "short_side": "32"}
+    dataset = load_registry([files["my_boxes.py"]]).build("dataset", "my-boxes", settings)
+    check_dataset(dataset).raise_if_broken()
+    assert dataset.vocabulary.names[1:] == ("cat", "dog")
+    first, last = (dataset.info(index).truth for index in range(2))
+    assert (first[0].boxes.tolist(), first[0].class_ids.tolist(), len(first[1])) == ([[1, 2, 30, 40]], [2], 0)
+    assert (last[-1].class_ids.tolist(), dataset.clip(1).frames.shape) == ([1, 2], (8, 32, 48, 3))
+    before = dataset.fingerprint()
+    boxes["a.mp4"]["5"] = [["cat", 1, 1, 2, 2]]
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    again = load_registry([files["my_boxes.py"]]).build("dataset", "my-boxes", settings)
+    assert again.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1, 2, 3, 4]], [1, 2]), "1 boxes with class_ids of shape"),
+        (([[3, 2, 1, 4]], [1]), "expected x1 <= x2"),
+        (([[1, 2, 3, float("nan")]], [1]), "expected x1 <= x2"),
+        (([[1, 2, 3, 4]], [0]), "a class id from 1"),
+    ],
+)
+def test_truth_that_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(DataError, match=message):
+        FrameTruth.of_boxes(*arguments)
 
 
 def test_every_hook_is_explained():

@@ -93,18 +93,20 @@ def build_videos(  # noqa: PLR0913 - settings
         scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
         cache: folder for frame counts; none: the user's cache folder.
     """
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.sampling import ClipSettings
-    from ovvol_bench.data.video_lists import find_video_files, other_files
-    from ovvol_bench.data.videos import Decoding, Videos
+    from ovvol_bench.data.videos import open_videos
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
-    return Videos(
-        find_video_files(path),
+    return open_videos(
+        path,
         load_vocabulary(vocabulary),
-        ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
-        Decoding(cache_folder(cache), backend, timeout),
-        other_files(path),
+        frames_per_clip=frames_per_clip,
+        stride=stride,
+        short_side=short_side,
+        multiple=multiple,
+        backend=backend,
+        timeout=timeout,
+        scale_at_decode=scale_at_decode,
+        cache=cache,
     )
 
 

@@ -1,27 +1,31 @@
-"""Video files without truth: dataset ``videos``, and ``imagenet-vid`` as prepared for training."""
+"""Video files: dataset ``videos``, ``imagenet-vid`` as prepared for training, and those of plugins."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ovvol_bench.benchmark import Dataset
-from ovvol_bench.data.cache import load_columns, store_columns
+from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
 from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
 from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
+from ovvol_bench.data.video_lists import find_video_files, other_files
 from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError
-from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.progress import with_progress
-from ovvol_bench.types import Clip, ClipInfo
+from ovvol_bench.types import Clip, ClipInfo, FrameTruth
+
+Truth = Callable[[str, int], FrameTruth]
+"""Gives the objects of a frame, by the video's name and the frame's position in it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class Decoding:
 
 
 class Videos(Dataset):
-    """Clips of video files, in their order; ``truth`` is None.
+    """Clips of video files, in their order.
 
     Args:
         files: by name, from ``video_lists``.
@@ -50,6 +54,7 @@ class Videos(Dataset):
         clips: how clips are cut and resized.
         decoding: how files are read.
         others: what was left out before, reason to count.
+        truth: gives the objects of a frame, by video and position; None: there is no truth.
 
     Raises:
         DataError: if none can be decoded.
@@ -62,9 +67,11 @@ class Videos(Dataset):
         clips: ClipSettings,
         decoding: Decoding,
         others: Mapping[str, int] | None = None,
+        truth: Truth | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self._settings = clips
+        self._truth = truth
         self._worker = decoding_worker(decoding.timeout)
         probes, failures = _probe_files(files, decoding, self._worker)
         self._videos = [ProbedFile(name, files[name], probe) for name, probe in probes.items()]
@@ -89,6 +96,7 @@ class Videos(Dataset):
             video=file.name,
             frame_indices=positions,
             frame_size=file.probe.frame_size,
+            truth=self._truth_of(file, positions),
             context=clip.context,
         )
 
@@ -110,11 +118,81 @@ class Videos(Dataset):
         """See ``Dataset.fingerprint``."""
         digest = hashlib.blake2b(repr(self._clips).encode(), digest_size=16)
         digest.update(content_of(self._videos).encode())
+        for file in self._videos if self._truth else ():
+            for frame in self._truth_of(file, range(file.probe.frame_count)) or ():
+                digest.update(repr((len(frame), frame.runs)).encode())
+                for column in (
+                    frame.boxes,
+                    frame.class_ids,
+                    frame.track_ids,
+                    frame.occluded,
+                    frame.generated,
+                ):
+                    digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+    def _truth_of(self, file: ProbedFile, positions: Sequence[int]) -> tuple[FrameTruth, ...] | None:
+        if self._truth is None:
+            return None
+        frames = tuple(self._truth(file.name, position) for position in positions)
+        last = len(self.vocabulary.classes)
+        for position, frame in zip(positions, frames, strict=True):
+            if len(frame) and frame.class_ids.max() > last:
+                raise DataError(
+                    f"Truth of frame {position} of video '{file.name}' has class id {frame.class_ids.max()}; "
+                    f"the vocabulary '{self.vocabulary.name}' ends at {last}."
+                )
+        return frames
 
     def training_videos(self) -> FileVideos:
         """All videos that can be decoded, those shorter than a clip included."""
         return FileVideos(self._videos, self._worker)
+
+
+def open_videos(  # noqa: PLR0913 - the settings of dataset videos
+    path: Path,
+    vocabulary: Vocabulary | Sequence[str],
+    truth: Truth | None = None,
+    *,
+    frames_per_clip: int = 8,
+    stride: int = 1,
+    short_side: int = 224,
+    multiple: int = 16,
+    backend: VideoBackend = "auto",
+    timeout: float = 60.0,
+    scale_at_decode: bool = False,
+    cache: str | None = None,
+) -> Videos:
+    """Open video files as a dataset, with truth of one's own or without.
+
+    Args:
+        path: a video file, or a folder of them.
+        vocabulary: the classes, or their names in the order of class ids.
+        truth: gives the objects of a frame, by the video's path below ``path`` and the frame's position in
+            it from 0, see ``FrameTruth.of_boxes``; None: there is no truth.
+        frames_per_clip: frames in a clip.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        backend: tried first, see ``probe_video``.
+        timeout: seconds that one clip, or the probe of one file, may take.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for frame counts; None: the user's cache folder.
+
+    Raises:
+        DataError: if no video can be read.
+        SettingError: if a setting is out of its range.
+    """
+    if not isinstance(vocabulary, Vocabulary):
+        vocabulary = Vocabulary(path.name, tuple(map(ForegroundClass, vocabulary)))
+    return Videos(
+        find_video_files(path),
+        vocabulary,
+        ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
+        Decoding(cache_folder(cache), backend, timeout),
+        other_files(path),
+        truth,
+    )
 
 
 def _probe_files(
