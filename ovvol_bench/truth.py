@@ -79,8 +79,8 @@ def visible(frame: FrameTruth, size: tuple[int, int]) -> Bools:
     areas = (frame.boxes[:, 2] - frame.boxes[:, 0] + 1) * (frame.boxes[:, 3] - frame.boxes[:, 1] + 1)
     painted = np.full(size, -1)
     for row in np.argsort(-areas, kind="stable"):
-        left, top, right, bottom = np.floor(frame.boxes[row]).astype(int)
-        painted[max(top, 0) : bottom + 1, max(left, 0) : right + 1] = row
+        left, top, right, bottom = np.maximum(np.floor(frame.boxes[row]), (0, 0, -1, -1)).astype(int)
+        painted[top : bottom + 1, left : right + 1] = row
     masks: Bools = painted == np.arange(len(frame))[:, None, None]
     return masks
 

@@ -27,11 +27,12 @@ def open_coco(source: CocoVidSource, split: str, vocabulary: str | None, clips: 
     Raises:
         DataError: if the file is missing or malformed; names the entry.
     """
-    form = f"coco box_ends={source.box_ends} masks={source.masks}"
+    form = f"coco {source.form}"
     everything = load_annotations(source.path, source.cache, partial(parse_coco, source=source), form)
     rows = split_rows(split, everything.index.videos.tolist(), {}, source.path)
     words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), source.path.name)
-    return JsonVideos(everything.of_videos(rows), source.frames or source.path.parent, words, class_of, clips)
+    frames = source.frames or source.path.parent
+    return JsonVideos(everything.of_videos(rows), frames, words, class_of, clips, source.out_of_frame)
 
 
 def parse_coco(file: JsonFile, source: CocoVidSource) -> Annotations:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ovvol_bench.benchmark import OutOfFrame
 from ovvol_bench.data.json_files import FLAG, LIST, TEXT, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
     Annotations,
@@ -43,6 +44,7 @@ class CocoVidSource:
             converted with ``width = xmax - xmin``) or one past it (``exclusive``, as in COCO). ``auto``:
             inclusive where annotations have ``generated``, which only that conversion writes.
         masks: whether to read masks; else boxes only.
+        out_of_frame: what becomes of boxes that reach out of their frame.
     """
 
     path: Path
@@ -50,6 +52,12 @@ class CocoVidSource:
     frames: Path | None = None
     box_ends: BoxEnds = "auto"
     masks: bool = True
+    out_of_frame: OutOfFrame = "keep"
+
+    @property
+    def form(self) -> str:
+        """The settings that its columns depend on, for the cache."""
+        return f"box_ends={self.box_ends} masks={self.masks} out_of_frame={self.out_of_frame}"
 
 
 def open_coco_vid(
@@ -66,12 +74,13 @@ def open_coco_vid(
     Raises:
         DataError: if the file is missing or malformed; names the entry.
     """
-    form = f"coco-vid box_ends={source.box_ends} masks={source.masks}"
+    form = f"coco-vid {source.form}"
     parse = partial(parse_coco_vid, source=source)
     everything = load_annotations(source.path, source.cache, parse, form)
     rows = split_rows(split, everything.index.videos.tolist(), {}, source.path)
     words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), source.path.name)
-    return JsonVideos(everything.of_videos(rows), source.frames or source.path.parent, words, class_of, clips)
+    frames = source.frames or source.path.parent
+    return JsonVideos(everything.of_videos(rows), frames, words, class_of, clips, source.out_of_frame)
 
 
 @dataclass(frozen=True)
@@ -188,7 +197,7 @@ def annotations_of(
     categories, objects = Categories.of(file), Objects(file.section("annotations", optional=True))
     image_ids = images.column(images.section.ids())
     _gather(objects, images, image_ids, categories, source)
-    index, crowds = index_of_objects(videos, images.sizes, objects)
+    index, crowds = index_of_objects(videos, images.sizes, objects, source.out_of_frame)
     return Annotations(
         index=index,
         crowds=crowds,

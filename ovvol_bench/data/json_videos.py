@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import FileIds
+from ovvol_bench.benchmark import FileIds, OutOfFrame
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.coco_masks import run_lengths
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
@@ -34,6 +34,9 @@ from ovvol_bench.types import Ints
 
 VERSION = "2"
 """Of the columns and of how they are made; part of the cache's key."""
+
+MARGIN = 1.0
+"""Pixels that a box may reach over the frame before it counts as out of it, as for detections."""
 
 NO_FRAMES = "videos without frames"
 CROWD_CLASS = -1  # of objects that stand for a crowd, see RawAnnotations
@@ -211,6 +214,26 @@ class Objects:
         everything = columns(np.arange(len(rows)), np.where(crowd, CROWD_CLASS, rows[:, 0]))
         return everything, columns(np.flatnonzero(crowd), rows[:, 0])
 
+    def refuse_beyond(self, sizes: Ints) -> None:
+        """Refuse boxes that reach more than a pixel out of their frame, of (F, 2) height and width.
+
+        Raises:
+            DataError: naming the annotation of the first.
+        """
+        boxes = np.array(self.rows, np.float64).reshape(-1, 8)[:, 1:5]
+        height, width = sizes[np.array(self.frames, np.int64)].T
+        x1, y1, x2, y2 = boxes.T
+        beyond = np.flatnonzero(
+            (np.minimum(x1, y1) < -MARGIN) | (x2 >= width + MARGIN) | (y2 >= height + MARGIN)
+        )
+        if len(beyond):
+            row = int(beyond[0])
+            self.section.refuse(
+                self.entries[row],
+                f"its box {boxes[row].tolist()} (x1, y1, x2, y2) reaches out of its frame of {width[row]} x "
+                f"{height[row]} pixels, as {len(beyond)} boxes do (out_of_frame=keep or clip takes them)",
+            )
+
     def _all_masks(self, frames: Ints, sizes: Ints) -> list[bytes] | None:
         if not any(self.masks):
             return None
@@ -264,7 +287,7 @@ class Categories:
 
 
 def index_of_objects(
-    videos: Sequence[VideoFrames], sizes: Ints, objects: Objects
+    videos: Sequence[VideoFrames], sizes: Ints, objects: Objects, out_of_frame: OutOfFrame
 ) -> tuple[TruthIndex, TruthIndex]:
     """Columns of all objects, and of the regions that stand for crowds.
 
@@ -272,13 +295,18 @@ def index_of_objects(
         videos: with at least one frame each.
         sizes: (F, 2) height and width of every frame.
         objects: of any frames.
+        out_of_frame: what becomes of boxes that reach out of their frame.
 
     Raises:
-        DataError: see ``Objects.raw``, or if the frame size changes within a video.
+        DataError: see ``Objects.raw``, if the frame size changes within a video, or if a box reaches out of
+            its frame and must not.
     """
     if not videos:
         raise DataError(f"{objects.section.path}: there is no video with a frame; expected at least one.")
-    everything, crowds = (build_index(videos, raw, lambda _: (0, 0)) for raw in objects.raw(sizes))
+    if out_of_frame == "refuse":
+        objects.refuse_beyond(sizes)
+    clamp = out_of_frame == "clip"
+    everything, crowds = (build_index(videos, raw, lambda _: (0, 0), clamp) for raw in objects.raw(sizes))
     return everything, crowds
 
 
@@ -304,6 +332,7 @@ class JsonVideos(IndexedVideos):
         vocabulary: that categories are looked up in by name; others are left out and counted.
         class_of: (K + 1,) class id of every category, from ``vocabularies.classes_of``.
         clips: how clips are cut and resized.
+        out_of_frame: what becomes of detections' boxes that reach out of their frame.
     """
 
     def __init__(
@@ -313,8 +342,10 @@ class JsonVideos(IndexedVideos):
         vocabulary: Vocabulary,
         class_of: Ints,
         clips: ClipSettings,
+        out_of_frame: OutOfFrame = "keep",
     ) -> None:
         super().__init__(vocabulary, clips)
+        self.out_of_frame = out_of_frame
         self.index = annotations.index.with_classes(class_of)
         self.crowds = annotations.crowds.with_classes(class_of)
         self.annotated = annotations.annotated

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset
 
 _TRAIN = {"split": "train"}
+OutOfFrame = Literal["keep", "clip", "refuse"]
 
 
 def build_imagenet_vid(  # noqa: PLR0913 - settings
@@ -202,6 +203,7 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
     split: str = "all",
     vocabulary: str | None = None,
     masks: bool = True,
+    out_of_frame: OutOfFrame = "keep",
     frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
     stride: int = 1,
@@ -218,6 +220,8 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
         split: all, videosaur-train, videosaur-val, videocutler, or a .txt file with a video a line.
         vocabulary: object (one class), a built-in name or a .yaml file; none: the year's or the JSON's.
         masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
         frames_per_clip: frames in a clip.
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
@@ -231,7 +235,7 @@ def build_youtube_vis(  # noqa: PLR0913 - settings
     from ovvol_bench.data.youtube_vis import YoutubeVisSource, open_youtube_vis
 
     clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
-    source = YoutubeVisSource(path, cache_folder(cache), frames, masks)
+    source = YoutubeVisSource(path, cache_folder(cache), frames, masks, out_of_frame)
     return open_youtube_vis(source, split, vocabulary, clips)
 
 
@@ -242,6 +246,7 @@ def build_coco_vid(  # noqa: PLR0913 - settings
     split: str = "all",
     vocabulary: str | None = None,
     masks: bool = True,
+    out_of_frame: OutOfFrame = "keep",
     box_ends: Literal["auto", "exclusive", "inclusive"] = "auto",
     frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
@@ -260,6 +265,8 @@ def build_coco_vid(  # noqa: PLR0913 - settings
         vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
             exactly the JSON's names, else those.
         masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
         box_ends: whether x + width is the last column inside a box (inclusive) or one past it (exclusive);
             auto: inclusive if annotations have "generated", as ImageNet-VID's that MMTracking converted.
         frames_per_clip: frames in a clip.
@@ -275,7 +282,7 @@ def build_coco_vid(  # noqa: PLR0913 - settings
     from ovvol_bench.data.sampling import ClipSettings
 
     clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
-    source = CocoVidSource(path, cache_folder(cache), frames, box_ends, masks)
+    source = CocoVidSource(path, cache_folder(cache), frames, box_ends, masks, out_of_frame)
     return open_coco_vid(source, split, vocabulary, clips)
 
 
@@ -286,6 +293,7 @@ def build_coco(  # noqa: PLR0913 - settings
     split: str = "all",
     vocabulary: str | None = None,
     masks: bool = True,
+    out_of_frame: OutOfFrame = "keep",
     short_side: Annotated[int, FromSize("short_side")] = 224,
     multiple: Annotated[int, FromSize("multiple")] = 16,
     scale_at_decode: bool = False,
@@ -300,6 +308,8 @@ def build_coco(  # noqa: PLR0913 - settings
         vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
             exactly the JSON's names, else those.
         masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
         short_side: of resized images, pixels.
         multiple: what both sides are multiples of, pixels.
         scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
@@ -311,7 +321,7 @@ def build_coco(  # noqa: PLR0913 - settings
     from ovvol_bench.data.sampling import ClipSettings
 
     clips = ClipSettings(1, "all", 1, short_side, multiple, scale_at_decode)
-    source = CocoVidSource(path, cache_folder(cache), frames, "exclusive", masks)
+    source = CocoVidSource(path, cache_folder(cache), frames, "exclusive", masks, out_of_frame)
     return open_coco(source, split, vocabulary, clips)
 
 

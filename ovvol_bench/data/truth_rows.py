@@ -64,17 +64,22 @@ class RawAnnotations:
 
 
 def build_index(
-    videos: Sequence[VideoFrames], raw: RawAnnotations, size_of: Callable[[VideoFrames], tuple[int, int]]
+    videos: Sequence[VideoFrames],
+    raw: RawAnnotations,
+    size_of: Callable[[VideoFrames], tuple[int, int]],
+    clamp: bool = True,
 ) -> TruthIndex:
     """Columns from what the files say, with the reference's rules.
 
-    Boxes are clamped to the frame (0 to width - 1 and height - 1). Objects of unknown class, without area,
+    Objects of unknown class, without area,
     or that stand for a crowd are dropped and counted.
 
     Args:
         videos: in the order of ``raw``.
         raw: annotations of all frames.
         size_of: (height, width) of a video whose annotations don't tell.
+        clamp: whether boxes are cut at the frame's edges (0 to width - 1 and height - 1), as the reference
+            does with ImageNet-VID's, or stay as they are, as pycocotools and TrackEval take them.
 
     Raises:
         DataError: if the frame size changes within a video.
@@ -85,7 +90,9 @@ def build_index(
     numbers = np.concatenate([video.numbers for video in videos])
     frame_of = np.repeat(np.arange(len(numbers)), raw.counts)
     all_videos = np.repeat(np.repeat(np.arange(len(videos)), lengths), raw.counts)
-    boxes = _clamped(raw.objects[:, 1:5], sizes[all_videos])
+    boxes = raw.objects[:, 1:5].astype(np.float32)
+    if clamp:
+        boxes = _clamped(raw.objects[:, 1:5], sizes[all_videos])
     named = raw.objects[:, 0]
     solid = (boxes[:, 2:] > boxes[:, :2] - 1).all(axis=1)  # ends are inclusive: 0.4 pixels are an area too
     keep = (named > 0) & solid

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.benchmark import OutOfFrame
 from ovvol_bench.data.json_files import FLAG, LIST, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
     Annotations,
@@ -54,12 +55,14 @@ class YoutubeVisSource:
         cache: folder of the cache.
         frames: folder that the file's names start from; None: ``JPEGImages`` near the file.
         masks: whether to read masks; else boxes only.
+        out_of_frame: what becomes of boxes that reach out of their frame.
     """
 
     path: Path
     cache: Path
     frames: Path | None = None
     masks: bool = True
+    out_of_frame: OutOfFrame = "keep"
 
 
 def open_youtube_vis(
@@ -82,14 +85,14 @@ def open_youtube_vis(
             f"dataset.split={split} is without classes: leave dataset.vocabulary out, or choose split=all."
         )
     path = find_annotations(source.path)
-    parse = partial(parse_youtube_vis, masks=source.masks)
-    everything = load_annotations(path, source.cache, parse, f"youtube-vis masks={source.masks}")
+    parse = partial(parse_youtube_vis, masks=source.masks, out_of_frame=source.out_of_frame)
+    form = f"youtube-vis masks={source.masks} out_of_frame={source.out_of_frame}"
+    everything = load_annotations(path, source.cache, parse, form)
     rows = split_rows(split, everything.index.videos.tolist(), SPLITS, path)
     names = everything.category_names.tolist()
     words, class_of = choose_vocabulary(OBJECT if split == CLASSLESS else vocabulary, names, path.name)
-    return JsonVideos(
-        everything.of_videos(rows), source.frames or find_frame_folder(path), words, class_of, clips
-    )
+    frames = source.frames or find_frame_folder(path)
+    return JsonVideos(everything.of_videos(rows), frames, words, class_of, clips, source.out_of_frame)
 
 
 def find_annotations(path: Path) -> Path:
@@ -151,7 +154,7 @@ class _Videos:
         return {number: row for row, number in enumerate(self.ids)}
 
 
-def parse_youtube_vis(file: JsonFile, masks: bool = True) -> Annotations:
+def parse_youtube_vis(file: JsonFile, masks: bool = True, out_of_frame: OutOfFrame = "keep") -> Annotations:
     """Columns of a file.
 
     A track is an annotation, its number the track id. Boxes are ``x, y, width, height`` with an exclusive
@@ -161,6 +164,7 @@ def parse_youtube_vis(file: JsonFile, masks: bool = True) -> Annotations:
     Args:
         file: to read.
         masks: whether to read masks.
+        out_of_frame: what becomes of boxes that reach out of their frame.
 
     Raises:
         DataError: if something is missing, unknown, repeated or of another length; names the entry.
@@ -173,6 +177,7 @@ def parse_youtube_vis(file: JsonFile, masks: bool = True) -> Annotations:
         [VideoFrames(name, np.arange(n)) for name, n in zip(videos.names, lengths.tolist(), strict=True)],
         np.repeat(np.array(videos.sizes, np.int64).reshape(-1, 2), lengths, axis=0),
         objects,
+        out_of_frame,
     )
     return Annotations(
         index=where_dense(index, [_numbers(names) for names in videos.files]),
