@@ -14,7 +14,17 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 
 LAYERS = (
     ("errors",),
-    ("files", "progress", "json_text", "printing", "masks", "types", "registry", "naming.vocabulary"),
+    (
+        "files",
+        "progress",
+        "threads",
+        "json_text",
+        "printing",
+        "masks",
+        "types",
+        "registry",
+        "naming.vocabulary",
+    ),
     (
         "ragged",
         "predictions",

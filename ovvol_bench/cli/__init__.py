@@ -19,6 +19,7 @@ import click
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
 from ovvol_bench.errors import OvvolError, PluginError, nearest, reason_of
 from ovvol_bench.printing import printable, printable_lines
+from ovvol_bench.threads import spin_briefly
 
 COMMANDS = (
     "run",
@@ -151,6 +152,7 @@ class LazyGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the group's own options; ``--help`` ends here, once it has listed the commands."""
+        spin_briefly(os.environ)  # before anything loads torch
         with _one_message(ctx):
             return super().parse_args(ctx, args)
 
