@@ -347,7 +347,7 @@ def test_objects_are_sorted_by_size_and_motion(protocol):
 
 def test_confusion_of_many_classes_takes_no_table_of_all_pairs():
     columns = scene([(A, 1), (B, 2), (FAR, 2)], [(A, 1), (B, 1), (FAR, 2)])
-    many = replace(columns, scores=replace(columns.scores, classes=20_000))
+    many = replace(columns, scores=replace(columns.scores, class_count=20_000))
     tracemalloc.start()
     value = confusion(many)
     _, peak = tracemalloc.get_traced_memory()
