@@ -278,6 +278,9 @@ class Categories:
         if not names:
             raise DataError(f"{file.path}: 'categories' is empty; expected at least one.")
         section.require_unique("name", names)
+        for row, name in enumerate(names):
+            if not name.strip():
+                section.refuse(row, "name is blank; expected what the category is called")
         return cls(section, section.ids(), names)
 
     @property

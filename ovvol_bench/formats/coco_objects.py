@@ -14,7 +14,7 @@ import numpy as np
 
 from ovvol_bench.detections import Detections, Doubles
 from ovvol_bench.formats.entries import Segmentations, mask_boxes
-from ovvol_bench.formats.json_files import integers
+from ovvol_bench.formats.json_files import integers, numbers
 from ovvol_bench.formats.segmentations import read_segmentations, written
 from ovvol_bench.types import Ints
 
@@ -64,7 +64,7 @@ def read_objects(entries: Sequence[Mapping[str, Any]], sizes: Sizes, track: str)
         images,
         integers(entries, "category_id"),
         _boxes(entries, masks),
-        np.array([entry["score"] for entry in entries], np.float64),
+        numbers([entry["score"] for entry in entries]),
         integers(entries, track, missing=-1),
         masks,
     )
@@ -84,8 +84,9 @@ def _boxes(entries: Sequence[Mapping[str, Any]], masks: Segmentations | None) ->
 
 def _corners(boxes: Sequence[Any]) -> Doubles:
     """(E, 4) inclusive corners of x, y, width, height."""
-    array = np.array(boxes, np.float64).reshape(len(boxes), 4)
-    array[:, 2:] += array[:, :2] - 1
+    array = numbers(boxes, (4,))
+    with np.errstate(over="ignore"):  # infinity is refused later, by its entry
+        array[:, 2:] += array[:, :2] - 1
     return array
 
 

@@ -75,17 +75,35 @@ def integers(entries: Iterable[Mapping[str, Any]], key: str, missing: int | None
     Args:
         entries: objects.
         key: of the field.
-        missing: stands where there is none; None: there must be one.
+        missing: stands where there is none or null; None: there must be one.
 
     Raises:
         KeyError: if an entry lacks the field.
         ValueError: if a value is no whole number.
     """
-    values = [entry[key] if missing is None else entry.get(key, missing) for entry in entries]
+    values = [entry[key] if missing is None else entry.get(key) for entry in entries]
+    if missing is not None:
+        values = [missing if value is None else value for value in values]
     column = np.array(values) if values else np.zeros(0, np.int64)
     if column.ndim != 1 or column.dtype.kind not in "iuf" or not _whole(column).all():
         raise ValueError(f"{key}: expected whole numbers")
     return column.astype(np.int64)
+
+
+def numbers(values: Sequence[Any], shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
+    """(E, *shape) float64 of E values; text, true and false are no numbers.
+
+    Raises:
+        ValueError, OverflowError: if one is something else.
+    """
+    column = np.array(values) if len(values) else np.zeros((0, *shape))
+    if column.shape != (len(values), *shape) or column.dtype.kind not in "iufO":
+        raise ValueError(f"expected numbers, of shape {shape} each")
+    if column.dtype.kind == "O" and not all(type(each) in (int, float) for each in column.ravel()):
+        raise ValueError("expected numbers")  # whole numbers beyond 64 bits are objects, too
+    if any(type(each) is bool for each in values):
+        raise ValueError("expected numbers")
+    return column.astype(np.float64)
 
 
 def _whole(column: npt.NDArray[Any]) -> Bools:

@@ -23,7 +23,7 @@ from ovvol_bench.formats.entries import (
     mask_boxes,
 )
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
-from ovvol_bench.formats.json_files import columns_of, integers, load_list, write_list
+from ovvol_bench.formats.json_files import columns_of, integers, load_list, numbers, write_list
 from ovvol_bench.formats.segmentations import Segmentation, read_segmentation, written
 from ovvol_bench.masks import run_lengths_of
 from ovvol_bench.types import Ints
@@ -127,7 +127,7 @@ def _tracks(content: Content, entries: Sequence[Mapping[str, Any]]) -> Tracks:
     return Tracks(
         videos,
         integers(entries, "category_id"),
-        np.array([entry["score"] for entry in entries], np.float64),
+        numbers([entry["score"] for entry in entries]),
         tuple(_masks(entry["segmentations"], size) for entry, size in zip(entries, sizes, strict=True)),
     )
 

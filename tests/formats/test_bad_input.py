@@ -383,6 +383,12 @@ def test_the_challenges_own_truth_says_which_lines_count(tmp_path):
         BOX | {"image_id": 1e400},
         BOX | {"image_id": 10**30},
         BOX | {"image_id": "10"},
+        BOX | {"score": "0.5"},
+        BOX | {"score": True},
+        BOX | {"score": [0.5]},
+        BOX | {"score": 10**400},
+        BOX | {"bbox": ["1", "2", "3", "4"]},
+        BOX | {"bbox": [[1, 2], [3, 4]]},
         BOX | {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]},
         BOX | {"segmentation": {"size": [2**40, 2**40], "counts": "0"}},
         BOX | {"segmentation": {"size": [12, 20], "counts": "\u20ac"}},
@@ -400,3 +406,12 @@ def test_an_empty_list_of_polygons_is_no_mask(tmp_path):
     found, _ = COCO(path, [BOX | {"segmentation": []}]).read(path, CONTENT)
     assert found.masks is None
     assert len(found) == 1
+
+
+def test_a_track_that_is_null_is_unknown_and_infinite_boxes_are_named(tmp_path, recwarn):
+    path = tmp_path / "file"
+    found, _ = COCO(path, [BOX | {"track_id": None}]).read(path, CONTENT)
+    assert found.tracks.tolist() == [-1]
+    with pytest.raises(DataError, match=r"entry 0: box .* expected finite numbers"):
+        COCO(path, [BOX | {"bbox": [1e308, 2, 1e308, 4]}]).read(path, CONTENT)
+    assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]
