@@ -168,9 +168,10 @@ def movi(source: str, out: Path, split: str, videos: int | None) -> None:
     "--vocabulary", default="imagenet-vid", show_default=True, help="Built-in name, or a .yaml file."
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; as many as processors by default.")
+@click.option("--content", is_flag=True, help="Decode every frame, and print a hash of all bytes to compare.")
 @format_option("text", "json")
 def check(
-    root: Path, split: str, list_file: Path | None, vocabulary: str, workers: int | None, style: str
+    root: Path, split: str, list_file: Path | None, vocabulary: str, style: str, **how: int | bool | None
 ) -> None:
     """Look at every file of a split at ROOT, and exit with 2 if anything is wrong.
 
@@ -180,8 +181,14 @@ def check(
     from ovvol_bench.data.check import OFFICIAL, check_data
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
-    words, processes = load_vocabulary(vocabulary), workers or os.cpu_count() or 1
-    checked = check_data(root, split, words, list_file=list_file, workers=processes)
+    checked = check_data(
+        root,
+        split,
+        load_vocabulary(vocabulary),
+        list_file=list_file,
+        workers=how["workers"] or os.cpu_count() or 1,
+        content=bool(how["content"]),
+    )
     official = OFFICIAL.get(split, {})
     (_echo_check_json if style == "json" else _echo_check)(checked, split, official)
     if checked.findings.told():
@@ -196,6 +203,8 @@ def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> No
         for what, count in findings.counts.items()
     ]
     echo_table(rows)
+    if checked.content is not None:
+        click.echo(f"\nhash of the content: {checked.content}")
     for kind, count, examples in findings.told():
         click.echo(f"\n{count:,} {kind}:")
         for example in examples:
@@ -219,6 +228,7 @@ def _echo_check_json(checked: Checked, split: str, official: Mapping[str, int]) 
             "counts": dict(checked.findings.counts),
             "official": dict(official),
             "problems": problems,
+            "content": checked.content,
         }
     )
 

@@ -5,9 +5,11 @@ Unlike reading a dataset, which ends at the first mistake, a check goes on and t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
 from ovvol_bench.data.processes import in_processes
+from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
 from ovvol_bench.data.vid_tree import (
@@ -56,11 +59,13 @@ class Checked:
         layout: what was found at the root, in words.
         source: the list that was followed; None if there is none.
         findings: counts and problems.
+        content: hash of all bytes of all frames or videos; None where they weren't read.
     """
 
     layout: str
     source: Path | None
     findings: Findings
+    content: str | None = None
 
 
 def check_data(
@@ -70,6 +75,7 @@ def check_data(
     *,
     list_file: Path | None = None,
     workers: int = 1,
+    content: bool = False,
 ) -> Checked:
     """Check one split of a tree of frames, or of videos that were prepared from one.
 
@@ -79,13 +85,14 @@ def check_data(
         vocabulary: its codes are the names that annotations may have.
         list_file: a list to follow; the root's own where None.
         workers: processes.
+        content: decode every frame and hash every byte, too, instead of headers only.
 
     Raises:
         DataError: if the root has neither layout, or a list can't be read.
     """
     if (root / f"{split}.csv").is_file() or (root / "report.json").is_file():
-        return check_prepared(root, split, list_file, workers)
-    return check_tree(find_tree(root, split), vocabulary, list_file, workers)
+        return check_prepared(root, split, list_file, workers, content)
+    return check_tree(find_tree(root, split), vocabulary, list_file, workers, content)
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class _VideoJob:
     listed: tuple[int, ...]
     class_ids: Mapping[str, int]
     annotated: bool
+    content: bool
 
     def frame(self, number: int) -> str:
         return f"{self.name}/{number:0{self.tree.digits}d}{self.tree.suffix}"
@@ -104,31 +112,42 @@ class _VideoJob:
 
 
 def check_tree(
-    tree: VidTree, vocabulary: Vocabulary, list_file: Path | None = None, workers: int = 1
+    tree: VidTree,
+    vocabulary: Vocabulary,
+    list_file: Path | None = None,
+    workers: int = 1,
+    content: bool = False,
 ) -> Checked:
-    """Check frames and annotations, see ``check_data``. Of images only the headers are read."""
+    """Check frames and annotations, see ``check_data``."""
     listed = read_videos(tree, list_file)
     numbers = {video.name: video.numbers or () for video in listed.videos}
     there = {*video_folders(tree, with_empty=True), *annotation_folders(tree)}
     annotated = tree.split != _WITHOUT_TRUTH or (tree.annotations / tree.split).is_dir()
     ids = class_ids(vocabulary)
-    jobs = [_VideoJob(tree, name, numbers.get(name, ()), ids, annotated) for name in sorted(there)]
+    jobs = [_VideoJob(tree, name, numbers.get(name, ()), ids, annotated, content) for name in sorted(there)]
     findings = Findings()
     findings.add(Kind.NOT_THERE, (name for name in numbers if name not in there))
-    _include_all(findings, _check_video, jobs, workers)
-    return Checked("ILSVRC-VID tree", listed.source, findings)
+    digest = _include_all(findings, _check_video, jobs, workers)
+    return Checked("ILSVRC-VID tree", listed.source, findings, digest if content else None)
 
 
 def _include_all(
-    findings: Findings, work: Callable[[_JobT], tuple[str, Findings]], jobs: Sequence[_JobT], workers: int
-) -> None:
-    """Do all jobs and add what they found, in the order of their names."""
+    findings: Findings,
+    work: Callable[[_JobT], tuple[str, str, Findings]],
+    jobs: Sequence[_JobT],
+    workers: int,
+) -> str:
+    """Do all jobs and add what they found, in the order of their names; hash names and contents."""
+    digest = hashlib.blake2b(digest_size=16)
     parts = with_progress(in_processes(work, jobs, workers), len(jobs), "checking", lambda _: 1)
-    for _, part in sorted(parts, key=lambda named: named[0]):
+    for name, content, part in sorted(parts, key=lambda named: named[0]):
+        digest.update(f"{name} {content}\n".encode())
         findings.include(part)
+    return digest.hexdigest()
 
 
-def _check_video(job: _VideoJob) -> tuple[str, Findings]:
+def _check_video(job: _VideoJob) -> tuple[str, str, Findings]:
+    """Name, hash of the frames, and what was found."""
     findings = Findings()
     names = list_names(job.tree.frames / job.name)
     frames = sorted(numbers_in(names, job.tree.suffix, job.tree.digits))
@@ -143,7 +162,17 @@ def _check_video(job: _VideoJob) -> tuple[str, Findings]:
     sizes = _check_frames(job, frames, findings)
     if job.annotated:
         _check_annotations(job, frames, sizes, findings)
-    return job.name, findings
+    paths = [job.tree.frame(job.name, number) for number in frames] if job.content else []
+    return job.name, _hash_of(paths), findings
+
+
+def _hash_of(paths: Iterable[Path]) -> str:
+    """Hash of the bytes of files, those that can't be read left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        with suppress(OSError), require_file(path).open("rb") as file:
+            digest.update(hashlib.file_digest(file, hashlib.blake2b).digest())
+    return digest.hexdigest()
 
 
 def _check_frames(job: _VideoJob, numbers: Sequence[int], findings: Findings) -> dict[int, Size]:
@@ -156,13 +185,21 @@ def _check_frames(job: _VideoJob, numbers: Sequence[int], findings: Findings) ->
             findings.add(Kind.BAD_FRAME, [job.frame(number)])
             continue
         sizes[number] = header.size
-        if not header.complete:
+        if not header.complete or (job.content and not _decodes(job.tree.frame(job.name, number))):
             findings.add(Kind.BAD_FRAME, [job.frame(number)])
     first = next(iter(sizes.values()), None)
     findings.add(
         Kind.CHANGED_SIZE, (f"{job.frame(n)}: {_hw(size)}" for n, size in sizes.items() if size != first)
     )
     return sizes
+
+
+def _decodes(frame: Path) -> bool:
+    try:
+        read_image(frame)
+    except DecodeError:
+        return False
+    return True
 
 
 def _check_annotations(
@@ -213,9 +250,12 @@ class _MovieJob:
     name: str
     frames: int | None
     settings: Mapping[str, int]
+    content: bool
 
 
-def check_prepared(root: Path, split: str, list_file: Path | None = None, workers: int = 1) -> Checked:
+def check_prepared(
+    root: Path, split: str, list_file: Path | None = None, workers: int = 1, content: bool = False
+) -> Checked:
     """Check videos that ``prepare`` wrote, see ``check_data``: read, not decoded."""
     findings = Findings()
     source = list_file or root / f"{split}.csv"
@@ -227,9 +267,12 @@ def check_prepared(root: Path, split: str, list_file: Path | None = None, worker
     entry = read_report(root).get(split, {})
     _check_report(entry, split, findings)
     frames, settings = entry.get("videos", {}), entry.get("settings", {})
-    jobs = [_MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings) for name in sorted(there)]
-    _include_all(findings, _check_movie, jobs, workers)
-    return Checked("prepared videos", source, findings)
+    jobs = [
+        _MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings, content)
+        for name in sorted(there)
+    ]
+    digest = _include_all(findings, _check_movie, jobs, workers)
+    return Checked("prepared videos", source, findings, digest if content else None)
 
 
 def _read_list(source: Path, findings: Findings) -> list[str]:
@@ -259,18 +302,19 @@ def _check_report(entry: Mapping[str, Any], split: str, findings: Findings) -> N
     findings.add(Kind.LEFT_OUT, (f"{name}: {reason}" for name, reason in entry["problems"].items()))
 
 
-def _check_movie(job: _MovieJob) -> tuple[str, Findings]:
-    findings = Findings()
+def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
+    """Name, hash of the file, and what was found."""
+    findings, content = Findings(), _hash_of([job.root / job.name] if job.content else [])
     findings.counts["videos"] = 1
     try:
         stored = read_mp4(job.root / job.name)
     except DecodeError as error:
         findings.add(Kind.BAD_VIDEO, [str(error)])
-        return job.name, findings
+        return job.name, content, findings
     findings.counts["frames"] = stored.frame_count
     if job.frames not in (None, stored.frame_count):
         findings.add(Kind.OTHER_COUNT, [f"{job.name}: {stored.frame_count} instead of {job.frames}"])
     short_side, multiple = job.settings.get("short_side", min(stored.size)), job.settings.get("multiple", 2)
     if min(stored.size) != short_side or max(stored.size) % multiple:
         findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(stored.size)}"])
-    return job.name, findings
+    return job.name, content, findings

@@ -342,3 +342,20 @@ def test_findings_add_up():
     first.include(second)
     assert first.told() == [(Kind.GAP, 7, ["a", "b", "c", "d", "e"])]
     assert first.counts == {"frames": 2}
+
+
+def test_content_is_decoded_and_hashed_on_request(root, out):
+    whole = check(root, content=True)
+    assert (whole.findings.problems, check(root).content) == ({}, None)
+    assert check(root, content=True).content == whole.content
+    file = frame(root, 3)
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    assert check(root, content=True).content != whole.content
+    file.write_bytes(content[:2] + content[-2:])
+    assert problems(root, content=True)[Kind.BAD_FRAME] == 1
+    movie = next((out / "val").rglob("*.mp4"))
+    before = check(out, content=True).content
+    movie.write_bytes(movie.read_bytes() + b"x")
+    assert before != check(out, content=True).content is not None
