@@ -24,6 +24,7 @@ from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints
 Resolution = Literal["frame", "patch"]
 Groups = Literal["slots", "segments"]
 Upsampling = Literal["nearest", "bilinear"]
+Ignore = Literal["nothing", "crowds"]
 Identity = Literal["frame", "track", "class"]
 GroupMap = npt.NDArray[np.int16] | npt.NDArray[np.int64]
 
@@ -32,6 +33,7 @@ BACKGROUND = 0
 DROPPED = -1
 """Column of the points whose slot naming dropped."""
 _SHARED = -1  # label of points that several true objects cover
+_IGNORED = -2  # of points in regions that are no objects and no background, such as crowds
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class ClipTable:
         columns: number of groups.
         shared: points that several true objects cover: left out, since tables need each in one row.
         unseen: true objects, one a frame, without a point: too small for the resolution, or shared.
+        ignored: points in crowds, where these are left out.
     """
 
     video: str
@@ -128,6 +131,7 @@ class ClipTable:
     columns: int
     shared: int
     unseen: int
+    ignored: int = 0
 
 
 def clip_table(
@@ -136,6 +140,7 @@ def clip_table(
     resolution: Resolution,
     identity: Identity,
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
 ) -> ClipTable:
     """Count the points that the true objects and the groups of a clip share.
 
@@ -147,6 +152,7 @@ def clip_table(
         identity: what makes a row: an object of a ``frame``, a ``track`` over frames, or a ``class``.
         upsampling: whether a pixel's slot is that of its patch, or (``bilinear``) the winner of the soft
             masks enlarged to the frame.
+        ignore: whether points in crowds are left out.
 
     Raises:
         ContractError: if the slot map doesn't fit the clip or its slots.
@@ -165,7 +171,7 @@ def clip_table(
         maps = (bilinear_winners(shares, clip.info.frame_size) for shares in found.soft)
     if groups == "segments":
         maps = (found.segment_of_slot[slots] for slots in maps)
-    return frames_table(true_frames(clip.info), maps, columns, resolution, identity)
+    return frames_table(true_frames(clip.info), maps, columns, resolution, identity, ignore)
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,14 @@ class TrueFrame:
             raise no_masks(str(self))
         check_shape(masks.shape, (len(self.objects), *self.clip.frame_size), str(self))
         return masks
+
+    def crowds(self) -> Bools:
+        """(H, W) where regions are that stand for crowds, or for what nobody annotated."""
+        crowds = self.objects.crowds
+        if crowds is None or not len(crowds):
+            return np.zeros(self.clip.frame_size, np.bool_)
+        regions: Bools = np.any(TrueFrame(self.clip, self.index, crowds).masks(), axis=0)
+        return regions
 
     def names(self, identity: Identity) -> Ints:
         """(M + 1,) what each label of the frame is called in the tables."""
@@ -225,6 +239,7 @@ def frames_table(
     columns: int,
     resolution: Resolution,
     identity: Identity,
+    ignore: Ignore = "nothing",
 ) -> ClipTable:
     """Count the points that true objects and groups share in some frames of one video.
 
@@ -234,20 +249,27 @@ def frames_table(
         columns: number of groups.
         resolution: see ``clip_table``.
         identity: see ``clip_table``.
+        ignore: see ``clip_table``.
 
     Raises:
         DataError: if masks are missing or of another size, or a track is unknown.
     """
-    cells, shared, unseen = [], 0, 0
+    cells, shared, unseen, ignored = [], 0, 0, 0
     for number, (frame, patches) in enumerate(zip(frames, maps, strict=True)):
         labels, members = _same_size(frame.masks(), patches, resolution)
+        if ignore == "crowds":
+            down, across = (
+                nearest_cells(*each) for each in zip(frame.clip.frame_size, labels.shape, strict=True)
+            )
+            labels = np.where(frame.crowds()[down[:, None], across], _IGNORED, labels)
         rows, group, points = _table(labels, members, columns)
         names = frame.names(identity)
         cells.append(np.stack([np.full_like(rows, number), names[rows], group, points]))
         shared += int((labels == _SHARED).sum())
+        ignored += int((labels == _IGNORED).sum())
         unseen += len(frame.objects) - len(np.unique(rows[rows > BACKGROUND]))
     overlaps = Overlaps.of(np.concatenate(cells, axis=1), len(frames))
-    return ClipTable(frames[0].clip.video, overlaps, columns, shared, unseen)
+    return ClipTable(frames[0].clip.video, overlaps, columns, shared, unseen, ignored)
 
 
 def check_slots(clip: ClipPrediction) -> None:
@@ -302,7 +324,7 @@ def _same_size(masks: Bools, patches: GroupMap, resolution: Resolution) -> tuple
 
 def _table(labels: Ints, members: GroupMap, columns: int) -> tuple[Ints, Ints, Ints]:
     """Row, column and points of a frame's non-zero cells."""
-    counted = labels != _SHARED
+    counted = labels >= BACKGROUND
     width = columns + 1
     counts = np.bincount(labels[counted] * width + members[counted] - DROPPED)
     cells = np.flatnonzero(counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ovvol_bench.metrics.contingency import Upsampling
+from ovvol_bench.metrics.contingency import Ignore, Upsampling
 
 Background = Literal["ignored", "object"]
 Empty = Literal["dropped", "one"]
@@ -25,12 +25,15 @@ class Conventions:
             (SOLV); groups are given to objects once a sample either way.
         upsampling: whether a pixel belongs to the slot of its patch, or to the winner of the soft masks
             enlarged to the frame (VideoSAUR, SlotContrast, SOLV, RandSF.Q, DINOSAUR).
+        ignore: whether points in crowds (``FrameTruth.crowds``) are left out, as evaluations with an ignore
+            mask do (COCO's crowds, VOC's void), or are what objects and background make of them.
     """
 
     background: Background = "ignored"
     empty: Empty = "dropped"
     iou: IouOf = "volume"
     upsampling: Upsampling = "nearest"
+    ignore: Ignore = "nothing"
 
     @property
     def suffix(self) -> str:
@@ -39,6 +42,7 @@ class Conventions:
             "-bilinear" if self.upsampling == "bilinear" else "",
             "-background" if self.background == "object" else "",
             "-empty1" if self.empty == "one" else "",
+            "-nocrowds" if self.ignore == "crowds" else "",
             "-perframe" if self.iou == "frames" else "",
         )
         return "".join(parts)

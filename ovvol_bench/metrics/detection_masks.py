@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ovvol_bench.detections import Detections
-from ovvol_bench.metrics.contingency import DROPPED, ClipTable, Identity, frames_table, true_frames
+from ovvol_bench.metrics.contingency import DROPPED, ClipTable, Identity, Ignore, frames_table, true_frames
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import check_tracks, samples_of
 from ovvol_bench.ragged import offsets_of
@@ -18,7 +18,11 @@ Unit = Literal["image", "clip", "video"]
 
 
 def detection_tables(
-    detections: Detections, table: TruthTable, unit: Unit, identity: Identity
+    detections: Detections,
+    table: TruthTable,
+    unit: Unit,
+    identity: Identity,
+    ignore: Ignore = "nothing",
 ) -> Iterator[ClipTable]:
     """The tables of each clip, or of each video where tracks go through it.
 
@@ -30,6 +34,7 @@ def detection_tables(
         table: truth of clips in order, with masks.
         unit: in images a detection is a group, in clips and videos a track.
         identity: what makes a row, see ``contingency.clip_table``.
+        ignore: whether points in crowds are left out.
 
     Raises:
         DataError: if masks or tracks are missing, or masks are of another size.
@@ -45,7 +50,7 @@ def detection_tables(
         names, numbers = np.unique(groups, return_inverse=True)
         parts = np.split(np.stack([rows, numbers]), starts[first + 1 : end] - starts[first], axis=1)
         maps = (group_map(detections, first + place, *part) for place, part in enumerate(parts))
-        yield frames_table(frames[first:end], maps, len(names), "frame", identity)
+        yield frames_table(frames[first:end], maps, len(names), "frame", identity, ignore)
 
 
 def group_map(detections: Detections, frame: int, rows: Ints, groups: Ints) -> Ints:

@@ -149,8 +149,9 @@ class MaskMetric(TableMetric):
         """The clip's tables."""
         self.check_truth(clip.info)
         with self._named():
-            upsampling = self.conventions.upsampling
-            return clip_table(clip, self._groups, self._resolution, self._row, upsampling)
+            chosen = self.conventions
+            groups, resolution = self._groups, self._resolution
+            return clip_table(clip, groups, resolution, self._row, chosen.upsampling, chosen.ignore)
 
     def score_detections(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
         """The metric's numbers on the masks of another program's detections.
@@ -165,7 +166,8 @@ class MaskMetric(TableMetric):
                 "their masks: -o metric.groups=segments -o metric.resolution=frame"
             )
         with self._named():
-            return self._conclude(list(detection_tables(detections, table, self.unit, self._row)))
+            ignore = self.conventions.ignore
+            return self._conclude(list(detection_tables(detections, table, self.unit, self._row, ignore)))
 
     def compute(self) -> Mapping[str, MetricValue]:
         """Means over images, clips or videos that show an object; NaN where there is none."""
@@ -199,6 +201,8 @@ class MaskMetric(TableMetric):
             "shared_points": sum(table.shared for table in tables),
             "unseen_objects": sum(table.unseen for table in tables),
         }
+        if self.conventions.ignore == "crowds":
+            notes["ignored_points"] = sum(table.ignored for table in tables)
         scores = self.score_tables(tables, overlaps)
         return {f"{name}_{self.unit}": _mean(value, notes) for name, value in scores.items()}
 

@@ -16,6 +16,7 @@ Groups = Annotated[Literal["slots", "segments"], FromPredictions("groups")]
 Resolution = Literal["frame", "patch"]
 IouType = Literal["box", "mask"]
 Upsampling = Literal["nearest", "bilinear"]
+Ignore = Literal["nothing", "crowds"]
 Background = Literal["ignored", "object"]
 
 
@@ -146,13 +147,14 @@ def build_fg_ari(
     groups: Groups = "slots",
     resolution: Resolution = "frame",
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
     empty: Literal["dropped", "one"] = "dropped",
 ) -> Metric:
     """Adjusted Rand index over the points of true objects."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
 
-    conventions = Conventions(upsampling=upsampling, empty=empty)
+    conventions = Conventions(upsampling=upsampling, ignore=ignore, empty=empty)
     return ForegroundAdjustedRand(groups, resolution, unit, conventions)
 
 
@@ -162,37 +164,40 @@ def build_ari(
     groups: Groups = "slots",
     resolution: Resolution = "frame",
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
 ) -> Metric:
     """Adjusted Rand index over all points."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import AdjustedRand
 
-    return AdjustedRand(groups, resolution, unit, Conventions(upsampling=upsampling))
+    return AdjustedRand(groups, resolution, unit, Conventions(upsampling=upsampling, ignore=ignore))
 
 
-def build_mbo(
+def build_mbo(  # noqa: PLR0913 - a setting each
     *,
     of: Literal["instance", "class"] = "instance",
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
     background: Background = "ignored",
 ) -> Metric:
     """Mean best overlap of true objects, or of all objects of a class as one."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MeanBestOverlap
 
-    conventions = Conventions(background, upsampling=upsampling)
+    conventions = Conventions(background, upsampling=upsampling, ignore=ignore)
     return MeanBestOverlap(of, groups, resolution, unit, conventions)
 
 
-def build_miou(
+def build_miou(  # noqa: PLR0913 - a setting each
     *,
     unit: Unit = "clip",
     groups: Groups = "slots",
     resolution: Resolution = "frame",
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
     background: Background = "ignored",
     iou: Literal["volume", "frames"] = "volume",
 ) -> Metric:
@@ -200,7 +205,7 @@ def build_miou(
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import MatchedIoU
 
-    conventions = Conventions(background, iou=iou, upsampling=upsampling)
+    conventions = Conventions(background, iou=iou, upsampling=upsampling, ignore=ignore)
     return MatchedIoU(groups, resolution, unit, conventions)
 
 
@@ -210,12 +215,13 @@ def build_splits_and_merges(
     groups: Groups = "slots",
     resolution: Resolution = "frame",
     upsampling: Upsampling = "nearest",
+    ignore: Ignore = "nothing",
 ) -> Metric:
     """Over- and under-segmentation."""
     from ovvol_bench.metrics.conventions import Conventions
     from ovvol_bench.metrics.mask_accumulators import SplitsAndMerges
 
-    return SplitsAndMerges(groups, resolution, unit, Conventions(upsampling=upsampling))
+    return SplitsAndMerges(groups, resolution, unit, Conventions(upsampling=upsampling, ignore=ignore))
 
 
 def build_slots(*, min_share: float = 0.01) -> Metric:

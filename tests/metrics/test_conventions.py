@@ -166,6 +166,52 @@ def test_soft_masks_that_were_not_kept_are_asked_for():
         ForegroundAdjustedRand(resolution="patch", conventions=Conventions(upsampling="bilinear"))
 
 
+def with_crowds(info, regions):
+    """The clip with a region (H, W) a frame that stands for a crowd."""
+    truth = tuple(
+        replace(frame, crowds=replace(clip_crowd(frame), masks=region[None]))
+        for frame, region in zip(info.truth, regions, strict=True)
+    )
+    return replace(info, truth=truth)
+
+
+def clip_crowd(frame):
+    columns = ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou")
+    return FrameTruth(*(getattr(frame, name)[:1] for name in columns))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_points_in_crowds_are_left_out(seed):
+    labels, slots = random_clip(seed)
+    found, info = clip_of(labels, slots, "v0")
+    regions = np.random.default_rng(seed).random(labels.shape) < 0.3
+    info = with_crowds(info, regions)
+    ari, best = [], []
+    for all_labels, all_slots, void in zip(labels, pixels(slots), regions, strict=True):
+        truth, group = all_labels[~void], all_slots[~void]
+        rows = [truth == label for label in range(1, OBJECTS + 1) if (truth == label).any()]
+        if rows:
+            ari.append(adjusted_rand_score(truth[truth > 0], group[truth > 0]))
+            best.append(np.mean([max(iou(row, group == slot) for slot in range(SLOTS)) for row in rows]))
+    for metric, expected in ((ForegroundAdjustedRand, ari), (MeanBestOverlap, best)):
+        ignoring = metric(unit="image", conventions=Conventions(ignore="crowds"))
+        ignoring.update(found, info)
+        ((_, value),) = ignoring.compute().items()
+        assert ignoring.protocol == "slots-frame-nocrowds"
+        assert value.value == pytest.approx(np.mean(expected), abs=1e-12)
+        assert value.notes["ignored_points"] == regions.sum()
+
+
+def test_crowds_are_looked_up_at_the_centres_of_patches():
+    labels, slots = random_clip(1)
+    found, info = clip_of(labels, slots, "v0")
+    metric = MeanBestOverlap(resolution="patch", conventions=Conventions(ignore="crowds"))
+    metric.update(found, with_crowds(info, np.ones(labels.shape, np.bool_)))
+    (value,) = metric.compute().values()
+    assert np.isnan(value.value)
+    assert value.notes["ignored_points"] == slots.size
+
+
 def test_objects_without_a_group_of_their_own_have_no_overlap_by_frame():
     labels, slots = random_clip(7)
     clips = [(labels, np.zeros_like(slots))]
