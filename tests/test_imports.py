@@ -19,6 +19,7 @@ LAYERS = (
         "progress",
         "threads",
         "json_text",
+        "yaml_text",
         "printing",
         "masks",
         "types",

@@ -99,8 +99,8 @@ def find_tree(root: Path, split: str) -> VidTree:
     if tree is None:
         raise DataError(
             f"{root} is no ImageNet-VID tree with a split '{split}': expected the folder "
-            f"{root / 'Data' / 'VID' / split}. Set path to the folder that holds Data, Annotations and "
-            "ImageSets."
+            f"{root / 'Data' / 'VID' / split}. Set dataset.path to the folder that holds Data, Annotations "
+            "and ImageSets."
         )
     return tree
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
+from ovvol_bench.yaml_text import read_yaml
 
 BACKGROUND = "__background__"
 DEFAULT_TEMPLATES = ("a photo of a %s",)
@@ -146,8 +147,9 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
                 "or give the path of a .yaml file."
             )
         path = _FOLDER / f"{source}.yaml"
+    content = read_yaml(path)
     try:
-        return parse_vocabulary(_read_yaml(path), default_name=path.stem, folder=path.parent)
+        return parse_vocabulary(content, default_name=path.stem, folder=path.parent)
     except DataError as error:
         raise DataError(f"Vocabulary {path}: {error}") from None
 
@@ -197,17 +199,6 @@ def _refuse_ambiguous(classes: Iterable[ForegroundClass]) -> None:
             owner[key] = item.name
         if item.code is not None and codes.setdefault(item.code, item.name) != item.name:
             raise DataError(f"classes[{i}]: code '{item.code}' is taken by '{codes[item.code]}'.")
-
-
-def _read_yaml(path: Path) -> object:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"not YAML: {error}") from None
 
 
 def _foreground_class(content: object, where: str, dropped: Counter[str]) -> ForegroundClass:

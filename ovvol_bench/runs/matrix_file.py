@@ -98,4 +98,4 @@ def load_matrix(path: Path) -> MatrixFile:
         raise SettingError(
             f"--matrix {path}: no such file. Expected a YAML file with encoder, grouper, labeler."
         )
-    return parse_yaml(MatrixFile, path.read_text(encoding="utf-8"), str(path))
+    return parse_yaml(MatrixFile, path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ovvol_bench.errors import SettingError, UnknownNameError, nearest
+from ovvol_bench.errors import DataError, SettingError, UnknownNameError, nearest
+from ovvol_bench.yaml_text import read_yaml
 
 Document = TypeVar("Document", bound=BaseModel)
 Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]
@@ -102,37 +103,36 @@ def load_preset(name: str) -> Preset:
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.is_file():
             raise UnknownNameError(f"preset file {path} does not exist")
-        return parse_yaml(Preset, path.read_text(encoding="utf-8"), str(path))
+        return parse_yaml(Preset, path)
     if name not in preset_names():
         raise UnknownNameError(
             f"unknown preset '{name}'.{nearest(name, preset_names())} Presets: {', '.join(preset_names())}; "
             "or the path of a .yaml file."
         )
-    return parse_yaml(Preset, (_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
+    return parse_yaml(Preset, _folder() / f"{name}.yaml")
 
 
 def _folder() -> Any:
     return resources.files("ovvol_bench.presets")
 
 
-def parse_yaml(kind: type[Document], text: str, source: str) -> Document:
+def parse_yaml(kind: type[Document], path: Path | Traversable) -> Document:
     """Read YAML as a model.
 
     Args:
         kind: the model.
-        text: of the file.
-        source: its name, for messages.
+        path: of the file.
 
     Raises:
         SettingError: if it isn't YAML, lacks a field or has an unknown or wrong one; names file and field.
     """
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingError(f"{source}: not valid YAML: {error}") from error
+        data = read_yaml(path)
+    except DataError as error:
+        raise SettingError(str(error)) from error
     try:
         return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise SettingError(f"{source}: {where}: {first['msg']} (found {first['input']!r:.80})") from error
+        raise SettingError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.80})") from error

@@ -123,18 +123,18 @@ def test_bad_content_is_refused_with_its_field(content, message) -> None:
 
 def test_errors_name_the_file(tmp_path) -> None:
     path = write_vocabulary(tmp_path, "classes: [")
-    with pytest.raises(DataError, match=r"farm\.yaml: not YAML"):
+    with pytest.raises(DataError, match=r"farm\.yaml: not valid YAML"):
         load_vocabulary(path)
-    with pytest.raises(DataError, match=r"none\.yaml: cannot be read"):
+    with pytest.raises(DataError, match=r"none\.yaml: can.t be read"):
         load_vocabulary(tmp_path / "none.yaml")
     path.write_bytes(b"classes: [\xff\xfe]")
-    with pytest.raises(DataError, match="not YAML"):
+    with pytest.raises(DataError, match="not valid YAML"):
         load_vocabulary(path)
 
 
 def test_yaml_that_makes_objects_is_refused(tmp_path) -> None:
     path = write_vocabulary(tmp_path, "classes: !!python/object/apply:os.getcwd []")
-    with pytest.raises(DataError, match="not YAML"):
+    with pytest.raises(DataError, match="not valid YAML"):
         load_vocabulary(path)
 
 
