@@ -74,7 +74,7 @@ def measure(folder, extent, form):
     shards, name = folder / "predictions", "vid-reference"
     for call in ("first", "second", "third"):
         metrics = [
-            VidAP(name, extent=Extent(motion=extent != "ap50", sweep=extent == "sweep")),
+            VidAP(name, ties="group", extent=Extent(motion=extent != "ap50", sweep=extent == "sweep")),
             CorLoc(name),
             DetectionRate(name),
         ]

@@ -112,7 +112,7 @@ class VidAP(ColumnMetric):
         self,
         protocol: str,
         iou_threshold: float = 0.5,
-        ties: Ties = "group",
+        ties: Ties = "earlier",
         held_out: Sequence[int] = (),
         extent: Extent | None = None,
     ) -> None:
@@ -130,6 +130,10 @@ class VidAP(ColumnMetric):
         ranges = list(self._ranges.values())
         results = precision_by_threshold(self._view(columns), self._thresholds, self.ties, ranges, self._area)
         return self._conclude(dict(zip(self._ranges, results, strict=True)))
+
+    def grouped(self) -> VidAP:
+        """The same metric with grouped ties."""
+        return VidAP(self.protocol, self.iou_threshold, "group", self.held_out, self.extent)
 
     def stream(self) -> PrecisionStream:
         """Average precision piece by piece; equal scores can't have an order then."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import MetricValue
+from ovvol_bench.metrics import kernels
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
 from ovvol_bench.metrics.protocols import SIZES, ObjectRange, Protocol
@@ -97,7 +98,7 @@ class Outcome:
 def class_precision(
     columns: Columns,
     iou_threshold: float = 0.5,
-    ties: Ties = "group",
+    ties: Ties = "earlier",
     ranges: Sequence[ObjectRange | None] = (None,),
 ) -> list[ClassPrecision]:
     """Average precision of every class.
@@ -120,7 +121,7 @@ def class_precision(
 def precision_by_threshold(
     columns: Columns,
     thresholds: Sequence[float],
-    ties: Ties = "group",
+    ties: Ties = "earlier",
     ranges: Sequence[ObjectRange | None] = (None,),
     area: Area = precision_area,
 ) -> list[list[ClassPrecision]]:
@@ -266,24 +267,30 @@ class Ranking:
         steps: the scores that can find something.
         bins: (D,) int64, bin of each candidate detection.
         elsewhere: (K,) int64, detections of each bin that are no candidates.
-        orders: of each class, if equal scores have an order: its detections by falling score.
+        orders: of each class, if equal scores have an order: what becomes of its detections in it.
     """
 
     steps: Steps
     bins: Ints
     elsewhere: Ints
-    orders: Mapping[int, _ClassOrder] | None
+    orders: Mapping[int, _ClassOrder | _ListOrder] | None
 
     @classmethod
-    def of(cls, columns: Columns, candidates: Candidates, steps: Steps, ties: Ties = "group") -> Ranking:
+    def of(cls, columns: Columns, candidates: Candidates, steps: Steps, ties: Ties = "earlier") -> Ranking:
         """The ranking of all detections of columns."""
         bins = steps.bins(candidates.class_id, candidates.score)
         elsewhere = steps.count(columns.scores) - np.bincount(bins, minlength=len(steps))
+        ranking = cls(steps, bins, elsewhere, None)
         if ties == "group":
-            return cls(steps, bins, elsewhere, None)
+            return ranking
         classes = np.unique(columns.truth.classes).tolist()
-        orders = {each: _ClassOrder.of(columns, candidates, each, ties) for each in classes}
-        return cls(steps, bins, elsewhere, orders)
+        if ties == "earlier":
+            marks = np.zeros(len(columns.boxes), np.bool_)
+            orders = {each: _ListOrder.of(columns, candidates, ranking, each, marks) for each in classes}
+            return replace(ranking, orders=orders)
+        return replace(
+            ranking, orders={each: _ClassOrder.of(columns, candidates, each, ties) for each in classes}
+        )
 
     def sums(self, outcome: Outcome) -> Doubles:
         """(2, K) true positives and weights of false positives in each bin, of the candidates."""
@@ -297,14 +304,86 @@ class Ranking:
         sums[1] += self.elsewhere * sought.elsewhere
         return sums
 
+    def counts(self, outcome: Outcome, sought: Sought) -> dict[int, tuple[Doubles, Doubles]]:
+        """(n,) true and (n,) false positives down the ranking, of every class that has objects.
+
+        Steps without a true positive may be left out: they shape no curve.
+        """
+        classes, totals = np.flatnonzero(sought.objects).tolist(), self.totals(outcome, sought)
+        if self.orders is None:
+            return {each: self.steps.counts_down(each, *totals)[:2] for each in classes}
+        return {each: self.orders[each].counts(outcome, sought, totals) for each in classes}
+
     def precision(self, outcome: Outcome, sought: Sought, area: Area) -> ClassPrecision:
         """Average precision of every class that has objects."""
         hits, misses = self.totals(outcome, sought)
         lowest, highest = self.steps.areas(hits, misses, sought.objects, area)
         values = lowest.copy()
-        for class_id, order in (self.orders or {}).items():
-            values[class_id] = order.area(outcome, sought, area) if sought.objects[class_id] else np.nan
+        if self.orders is not None:
+            for class_id, (found, wrong) in self.counts(outcome, sought).items():
+                values[class_id] = area(found, wrong, float(sought.objects[class_id]))
         return ClassPrecision(values, lowest, highest, sought.objects)
+
+
+@dataclass(frozen=True)
+class _ListOrder:
+    """The d candidates of a class that can find something, equal scores in the order of the list.
+
+    Attributes:
+        class_id: the class.
+        steps: of the ranking.
+        own: (d,) int64, the candidates, best first.
+        level: (d,) int64, the level of each, counted from the highest.
+        before: (d,) int64, detections of the same score that are no candidates and stand before it.
+    """
+
+    class_id: int
+    steps: Steps
+    own: Ints
+    level: Ints
+    before: Ints
+
+    @classmethod
+    def of(
+        cls, columns: Columns, candidates: Candidates, ranking: Ranking, class_id: int, marks: Bools
+    ) -> _ListOrder:
+        """The order of a class; ``marks`` is (B,) all False, and left so."""
+        levels = ranking.steps.levels[class_id]
+        own = np.flatnonzero(candidates.class_id == class_id)
+        bins = ranking.bins[own] - ranking.steps.offsets[class_id]
+        own, bins = own[bins % 2 == 1], bins[bins % 2 == 1]
+        order = np.lexsort((candidates.box[own], -bins))
+        own, bins = own[order], bins[order]
+        # Of other detections only those matter that share a level; of most levels there are none.
+        mine = slice(ranking.steps.offsets[class_id], ranking.steps.offsets[class_id + 1])
+        shared = ranking.elsewhere[mine] > 0
+        shared[::2] = False
+        before = np.zeros(len(own), np.int64)
+        if shared.any():
+            detections, (values, _) = (
+                columns.scores.of_class(class_id),
+                columns.scores.rows_of_class(class_id),
+            )
+            places = kernels.places(values, levels)
+            some = np.flatnonzero(shared[places][detections.rows])
+            marks[candidates.box[candidates.class_id == class_id]] = True
+            some = some[~marks[detections.boxes[some]]]
+            marks[candidates.box[candidates.class_id == class_id]] = False
+            stride = len(columns.boxes)
+            others = np.sort(places[detections.rows[some]] * stride + detections.boxes[some])
+            keys = bins * stride
+            before = np.searchsorted(others, keys + candidates.box[own]) - np.searchsorted(others, keys)
+        return cls(class_id, ranking.steps, own, len(levels) - 1 - bins // 2, before)
+
+    def counts(self, outcome: Outcome, sought: Sought, totals: Doubles) -> tuple[Doubles, Doubles]:
+        """See ``Ranking.counts``."""
+        _, _, above = self.steps.counts_down(self.class_id, *totals)
+        wrong = outcome.wrong[self.own]
+        upto = np.cumsum(wrong)
+        first = np.flatnonzero(np.diff(self.level, prepend=-1))
+        within = upto - (upto - wrong)[first].repeat(np.diff(first, append=len(wrong)))
+        misses = above[self.level] + within + self.before * sought.elsewhere
+        return np.cumsum(outcome.found[self.own]), misses
 
 
 @dataclass(frozen=True)
@@ -332,9 +411,8 @@ class _ClassOrder:
         place = np.searchsorted(detections.boxes, candidates.box[own])
         return cls(class_id, order.astype(np.int32), own, place)
 
-    def area(self, outcome: Outcome, sought: Sought, area: Area) -> float:
-        """Average precision of the class in this order."""
+    def counts(self, outcome: Outcome, sought: Sought, totals: Doubles) -> tuple[Doubles, Doubles]:
+        """See ``Ranking.counts``."""
         hits, misses = np.zeros(len(self.order)), np.full(len(self.order), sought.elsewhere)
         hits[self.place], misses[self.place] = outcome.found[self.own], outcome.wrong[self.own]
-        found, wrong = np.cumsum(hits[self.order]), np.cumsum(misses[self.order])
-        return area(found, wrong, float(sought.objects[self.class_id]))
+        return np.cumsum(hits[self.order]), np.cumsum(misses[self.order])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import Metric
+from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.metrics.accumulators import VidAP
 from ovvol_bench.metrics.columns import Columns, build_columns
 from ovvol_bench.metrics.evaluation import evaluate, table_of
@@ -79,8 +79,8 @@ def by_video(
     parts = [(predictions.select(clips), table.select(clips)) for clips in videos.values()]
     terms = _means(parts, [metric for metric in metrics if metric.averages])
     for metric in metrics:
-        if isinstance(metric, VidAP) and metric.ties == "group" and len(parts) > 1:
-            terms |= _precision(parts, metric)
+        if isinstance(metric, VidAP) and len(parts) > 1:
+            terms |= _precision(parts, metric, evaluate(predictions, table, [metric]))
     return ByVideo(tuple(videos), terms)
 
 
@@ -103,24 +103,30 @@ def _means(parts: Sequence[tuple[Predictions, TruthTable]], metrics: Sequence[Me
     return terms
 
 
-def _precision(parts: Sequence[tuple[Predictions, TruthTable]], metric: VidAP) -> dict[str, Terms]:
+def _precision(
+    parts: Sequence[tuple[Predictions, TruthTable]], metric: VidAP, whole: Mapping[str, MetricValue]
+) -> dict[str, Terms]:
+    """The numbers of VID AP apart, given those over all videos.
+
+    How much each video weighs is taken from the ranking with grouped ties, which sums can be taken from.
+    """
+
     def columns() -> Iterator[Columns]:
         return (
             build_columns(predictions, table, protocol_of(metric.protocol)) for predictions, table in parts
         )
 
-    stream = metric.stream()
+    stream = metric.grouped().stream()
     for piece in columns():
         stream.survey(piece)
     for piece in columns():
         stream.add(piece)
-    whole = {name: value.value for name, value in stream.result().items() if not np.isnan(value.value)}
     without = [stream.without(piece) for piece in columns()]
     terms = {}
-    for name, value in whole.items():
-        left = np.array([numbers[name].value for numbers in without])
-        if not np.isnan(left).any():  # else all objects are in one video: others tell nothing of them
-            terms[f"{name}@{metric.protocol}"] = Terms(_pseudo_values(value, left), np.ones(len(parts)))
+    for key, value in whole.items():
+        left = np.array([numbers[key.split("@")[0]].value for numbers in without])
+        if not np.isnan([value.value, *left]).any():  # else all objects are in one video
+            terms[key] = Terms(_pseudo_values(value.value, left), np.ones(len(parts)))
     return terms
 
 

@@ -20,7 +20,7 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 def class_curves(columns: Columns, iou_threshold: float = 0.5) -> dict[int, tuple[Doubles, Doubles]]:
-    """The interpolated precision-recall curve of every class that has objects, with grouped ties.
+    """The interpolated precision-recall curve of every class that has objects, as VID AP has it.
 
     The area under one, sum of (rise of recall · precision), is the class's average precision.
 
@@ -32,16 +32,15 @@ def class_curves(columns: Columns, iou_threshold: float = 0.5) -> dict[int, tupl
         Class id to recall and precision, see ``ranking.precision_curve``.
     """
     candidates = find_candidates(columns)
-    queue = queue_up(columns, candidates, iou_threshold, "group")
+    queue = queue_up(columns, candidates, iou_threshold, "earlier")
     steps = Steps.of(candidates.class_id[queue], candidates.score[queue], columns.scores.classes)
     sought = Sought.of(columns, None)
     (outcome,) = outcomes_of(columns.protocol, candidates, queue, sought, [iou_threshold])
-    hits, misses = Ranking.of(columns, candidates, steps).totals(outcome, sought)
-    curves = {}
-    for class_id in np.flatnonzero(sought.objects).tolist():
-        found, wrong, _ = steps.counts_down(class_id, hits, misses)
-        curves[class_id] = precision_curve(found, wrong, float(sought.objects[class_id]))
-    return curves
+    counts = Ranking.of(columns, candidates, steps).counts(outcome, sought)
+    return {
+        class_id: precision_curve(found, wrong, float(sought.objects[class_id]))
+        for class_id, (found, wrong) in counts.items()
+    }
 
 
 def precision_curves(

@@ -100,10 +100,12 @@ def queue_up(columns: Columns, candidates: Candidates, threshold: float, ties: T
         (N,) int64 in [0, D).
     """
     near = candidates.best >= np.float32(threshold)
-    if ties == "group":
+    if ties in ("group", "earlier"):
         some = np.flatnonzero(near)
-        corners = columns.boxes[candidates.box[some]]
-        keys = np.column_stack([-candidates.score[some], -candidates.best[some], corners])
+        last: tuple[npt.NDArray[np.number], ...] = (candidates.box[some],)
+        if ties == "group":
+            last = (-candidates.best[some], columns.boxes[candidates.box[some]])
+        keys = np.column_stack([-candidates.score[some].astype(np.float64), *last])
         order = kernels.queue_groups(candidates.group[some], keys.astype(np.float64))
         queue: Ints = some[order]
         return queue

@@ -43,7 +43,7 @@ def build_vid_ap(  # noqa: PLR0913 - a setting each
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
-    ties: Literal["group", "reference", "earlier", "later"] = "group",
+    ties: Literal["earlier", "reference", "group", "later"] = "earlier",
     motion: bool = True,
     sizes: bool = False,
     held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),

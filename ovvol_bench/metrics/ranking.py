@@ -12,12 +12,13 @@ from ovvol_bench.metrics.scores import ClassScores, Scores
 from ovvol_bench.ragged import offsets_of
 from ovvol_bench.types import Ints
 
-Ties = Literal["group", "reference", "earlier", "later"]
+Ties = Literal["earlier", "reference", "group", "later"]
 """Equal scores.
 
-``group``: they count as one step of the ranking, so that the result depends on no order, machine
-or shard. The others put them in an order: ``earlier`` and ``later`` by place in the list,
-``reference`` as numpy's unstable ``argsort()[::-1]`` leaves them on this processor.
+``earlier``: those first that stand first in the list of video, frame and segment, which a stable sort
+gives, as in pycocotools and its like; predictions are brought into that order, so that the result depends
+on no machine or shard. ``later``: the other way round. ``reference``: as numpy's unstable
+``argsort()[::-1]`` leaves them on this processor. ``group``: they are one step of the ranking.
 """
 
 

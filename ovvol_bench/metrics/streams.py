@@ -128,7 +128,7 @@ class PrecisionStream(Stream):
         """Detections that are no candidates, by bin, and the sums of each range when it is asked for."""
         candidates = find_candidates(columns)
         queue = queue_up(columns, candidates, min(self._thresholds), "group")
-        ranking = Ranking.of(columns, candidates, self._steps)
+        ranking = Ranking.of(columns, candidates, self._steps, "group")
 
         def sums_of(chosen: ObjectRange | None) -> _RangeSums:
             sought = Sought.of(columns, chosen)

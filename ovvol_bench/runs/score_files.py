@@ -74,7 +74,9 @@ def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted
         dataset = dataset.with_short_videos()
         spec = replace(spec, digest=dataset.fingerprint())
     wanted = wanted if source.is_own else of_segments(registry, wanted)
-    infos, fit = clip_infos(dataset, None), partial(fitting, registry, dataset, wanted)
+    # By video and frame, as predictions are: the order of equal scores is that of the run.
+    infos = sorted(clip_infos(dataset, None), key=lambda info: (info.video, info.frame_indices[0], info.id))
+    fit = partial(fitting, registry, dataset, wanted)
     if not infos:
         reasons = "".join(f", {count} {reason}" for reason, count in dataset.skipped.items())
         raise DataError(

@@ -60,7 +60,7 @@ def test_terms_add_up_to_the_numbers(world):
 
 def test_pseudo_values_come_from_leaving_videos_out(world):
     predictions, infos, _ = world
-    metric = VidAP("vid-reference")
+    metric = VidAP("vid-reference", ties="group")
     found = by_video(predictions, infos, [metric])
     whole = evaluate(predictions, infos, [metric])
     ordered = predictions.in_order()
@@ -75,6 +75,18 @@ def test_pseudo_values_come_from_leaving_videos_out(world):
     for name, terms in found.terms.items():
         values = np.array([12 * whole[name].value - 11 * each[name].value for each in left])
         assert terms.sums == pytest.approx(values - values.mean() + whole[name].value, abs=1e-9), name
+
+
+@pytest.mark.parametrize("ties", ["earlier", "reference"])
+def test_pseudo_values_of_any_order_of_ties_are_those_of_grouped_ones_around_its_value(world, ties):
+    predictions, infos, _ = world
+    metric, grouped = (VidAP("vid-reference", ties=each) for each in (ties, "group"))
+    value = evaluate(predictions, infos, [metric])["ap50@vid-reference"].value
+    (terms, wanted) = (
+        by_video(predictions, infos, [each]).terms["ap50@vid-reference"] for each in (metric, grouped)
+    )
+    assert terms.value == pytest.approx(value, abs=1e-12)
+    assert terms.sums - terms.value == pytest.approx(wanted.sums - wanted.value, abs=1e-12)
 
 
 def test_metrics_stay_fresh(world):

@@ -211,7 +211,8 @@ def test_tracks_have_the_cause_of_most_frames_and_the_best_cause(protocol):
 
 def test_other_programs_detections_have_the_causes_that_ours_would_have():
     predictions, truth = synthetic(160)
-    predictions, infos = predictions.in_order(), in_order(truth.values())
+    predictions = predictions.in_order()
+    infos = in_order(sorted(truth.values(), key=lambda info: info.video))
     own = evaluate(predictions, truth, [Errors("vid-devkit", gains=False)])
     detections = detections_of(predictions, Frames.of(infos))
     foreign = evaluate_detections(detections, infos, [Errors("vid-devkit", gains=False)])

@@ -160,7 +160,7 @@ def test_unknown_motion_is_in_no_range(protocol):
 @BOTH
 def test_the_span_of_ties_stands_beside_the_value(protocol):
     pairs = [(found((BOX, 1, 0.5)), truth((BOX, 1))), (found((FAR, 1, 0.5)), truth((BOX, 1)))]
-    grouped = values(VidAP(protocol, extent=Extent(motion=False)), *pairs)["ap50"]
+    grouped = values(VidAP(protocol, ties="group", extent=Extent(motion=False)), *pairs)["ap50"]
     assert grouped.value == pytest.approx(0.25)
     assert grouped.notes["tie_span"] == pytest.approx([0.25, 0.5])
     earlier = values(VidAP(protocol, ties="earlier", extent=Extent(motion=False)), *pairs)["ap50"]

@@ -58,8 +58,8 @@ def random_clips(seed):
 def metrics():
     for protocol in PROTOCOLS:
         yield from (CorLoc(protocol), CorLoc(protocol, "top1"), DetectionRate(protocol))
-        yield VidAP(protocol, extent=Extent(sweep=True, sizes=True), held_out=(2,))
-        yield VidAP(protocol, extent=Extent(class_agnostic=True))
+        yield VidAP(protocol, ties="group", extent=Extent(sweep=True, sizes=True), held_out=(2,))
+        yield VidAP(protocol, ties="group", extent=Extent(class_agnostic=True))
 
 
 def in_pieces(clips, cuts):
@@ -107,7 +107,9 @@ def test_pieces_of_other_vocabularies_are_refused():
     clips = random_clips(0)
     other = pack([])
     with pytest.raises(DataError, match="2 and 0 foreground classes"):
-        evaluate_pieces(lambda: iter([pack(clips), other]), truth_of(clips), [VidAP("vid-devkit")])
+        evaluate_pieces(
+            lambda: iter([pack(clips), other]), truth_of(clips), [VidAP("vid-devkit", ties="group")]
+        )
 
 
 @pytest.mark.parametrize("metric", [BoxesPerFrame("vid-devkit"), VidAP("vid-devkit", ties="earlier")])
