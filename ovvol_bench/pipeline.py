@@ -27,10 +27,8 @@ from ovvol_bench.components import (
 )
 from ovvol_bench.errors import ContractError, calling
 from ovvol_bench.naming.prompts import Prompts
+from ovvol_bench.registry.limits import MOST_SLOTS
 from ovvol_bench.types import Clip, ClipInfo, Features, SlotMasks
-
-MOST_SLOTS = 4096
-"""That a clip may have: naming compares every two, and a clip of 8 frames at 224 x 400 has 2,800 patches."""
 
 
 class NotFiniteError(ContractError):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, Pretrained, Weights, hookimpl
+from ovvol_bench.registry.limits import Cells, Layers, Side, Width
 
 if TYPE_CHECKING:
     from ovvol_bench import Encoder
@@ -25,10 +26,10 @@ def build_timm(  # noqa: PLR0913 - keywords are the settings
     model: str,
     weights: Annotated[str | None, Weights] = None,
     pretrained: Annotated[bool, Pretrained] = True,
-    patch_size: int | None = None,
-    dim: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
+    patch_size: Side | None = None,
+    dim: Width | None = None,
+    depth: Layers | None = None,
+    heads: Layers | None = None,
     positions: Literal["official", "timm"] = "official",
     stride: int | None = None,
     image_size: int | tuple[int, int] | None = None,
@@ -72,7 +73,7 @@ def build_timm(  # noqa: PLR0913 - keywords are the settings
     return encoder
 
 
-def build_pixels(*, patch_size: int = 16, position_weight: float = 1.0) -> Encoder:
+def build_pixels(*, patch_size: Side = 16, position_weight: float = 1.0) -> Encoder:
     """Build the encoder.
 
     Args:
@@ -90,12 +91,12 @@ def build_pixels(*, patch_size: int = 16, position_weight: float = 1.0) -> Encod
 def build_random(  # noqa: PLR0913 - keywords are the settings
     *,
     seed: int = 0,
-    patch_size: int = 16,
-    dim: int = 768,
-    depth: int = 12,
-    heads: int = 12,
-    position_frames: int = 16,
-    position_grid: int = 14,
+    patch_size: Side = 16,
+    dim: Width = 768,
+    depth: Layers = 12,
+    heads: Layers = 12,
+    position_frames: Cells = 16,
+    position_grid: Cells = 14,
     final_norm: bool = False,
 ) -> Encoder:
     """Build a VideoMAE whose weights are random.
@@ -132,7 +133,7 @@ def build_random(  # noqa: PLR0913 - keywords are the settings
     return encoder
 
 
-def build_oracle(*, patch_size: int = 16, dim: int = 64) -> Encoder:
+def build_oracle(*, patch_size: Side = 16, dim: Width = 64) -> Encoder:
     """Build the encoder.
 
     Args:

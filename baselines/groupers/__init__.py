@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, FromEncoder, Weights, hookimpl
+from ovvol_bench.registry.limits import Cells, Layers, Rounds, Slots, Width
 from ovvol_bench.slots import slot_attention_recipe
 
 if TYPE_CHECKING:
     from ovvol_bench import Grouper
 
 
-def build_grid(*, rows: int = 3, columns: int = 5) -> Grouper:
+def build_grid(*, rows: Slots = 3, columns: Slots = 5) -> Grouper:
     """Build the grouper.
 
     Args:
@@ -29,7 +30,7 @@ def build_grid(*, rows: int = 3, columns: int = 5) -> Grouper:
 
 
 def build_kmeans(
-    *, num_slots: int = 15, normalize: bool = True, restarts: int = 3, iterations: int = 20
+    *, num_slots: Slots = 15, normalize: bool = True, restarts: Rounds = 3, iterations: Rounds = 20
 ) -> Grouper:
     """Build the grouper.
 
@@ -47,7 +48,7 @@ def build_kmeans(
     return KMeans(num_slots, normalize, restarts, iterations)
 
 
-def build_oracle(*, num_slots: int = 64) -> Grouper:
+def build_oracle(*, num_slots: Slots = 64) -> Grouper:
     """Build the grouper.
 
     Args:
@@ -61,7 +62,7 @@ def build_oracle(*, num_slots: int = 64) -> Grouper:
     return Oracle(num_slots)
 
 
-def build_voronoi(*, num_slots: int = 15) -> Grouper:
+def build_voronoi(*, num_slots: Slots = 15) -> Grouper:
     """Build the grouper.
 
     Args:
@@ -84,10 +85,10 @@ def build_whole() -> Grouper:
 
 def build_spectral(
     *,
-    num_slots: int = 15,
+    num_slots: Slots = 15,
     fewest: int | None = None,
     threshold: float = 0.0,
-    restarts: int = 10,
+    restarts: Rounds = 10,
     span: Literal["clip", "frame"] = "clip",
     source: Literal["tokens", "keys"] = "tokens",
 ) -> Grouper:
@@ -132,7 +133,7 @@ def build_tokencut(
 
 def build_maskcut(
     *,
-    objects: int = 3,
+    objects: Slots = 3,
     threshold: float = 0.15,
     span: Literal["clip", "frame"] = "clip",
     source: Literal["tokens", "keys"] = "keys",
@@ -155,7 +156,7 @@ def build_maskcut(
 
 def build_lost(
     *,
-    neighbours: int = 100,
+    neighbours: Rounds = 100,
     span: Literal["clip", "frame"] = "frame",
     source: Literal["tokens", "keys"] = "keys",
 ) -> Grouper:
@@ -197,10 +198,10 @@ def build_found(
 
 def build_agglomerative(
     *,
-    num_slots: int = 15,
+    num_slots: Slots = 15,
     threshold: float = 0.12,
     start: Literal["clusters", "patches"] = "clusters",
-    restarts: int = 3,
+    restarts: Rounds = 3,
     span: Literal["clip", "frame"] = "clip",
     source: Literal["tokens", "keys"] = "tokens",
 ) -> Grouper:
@@ -225,14 +226,14 @@ def build_agglomerative(
 def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
     *,
     weights: Annotated[str | None, Weights] = None,
-    num_slots: int = 7,
-    slot_dim: int = 256,
-    feature_dim: Annotated[int, FromEncoder("dim")] = 768,
+    num_slots: Slots = 7,
+    slot_dim: Width = 256,
+    feature_dim: Annotated[Width, FromEncoder("dim")] = 768,
     frames: Annotated[int, FromEncoder("steps")] = 8,
-    iterations: int = 3,
-    decoder_dim: int = 2048,
-    decoder_layers: int = 3,
-    position_grid: int = 14,
+    iterations: Rounds = 3,
+    decoder_dim: Width = 2048,
+    decoder_layers: Layers = 3,
+    position_grid: Cells = 14,
     masks: Literal["decoder", "attention"] = "decoder",
 ) -> Grouper:
     """Build the grouper.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench.registry.limits import MOST_SLOTS
 
 
 class Grid(Grouper):
@@ -27,6 +28,8 @@ class Grid(Grouper):
         for name, value in (("rows", rows), ("columns", columns)):
             if value < 1:
                 raise SettingError(f"grid: {name}={value}; expected at least 1.")
+        if rows * columns > MOST_SLOTS:
+            raise SettingError(f"grid: rows={rows} x columns={columns}; expected at most {MOST_SLOTS} cells.")
         self.rows, self.columns = rows, columns
         self.max_objects = rows * columns
 

@@ -9,6 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ovvol_bench import Entry, FromDataset, Located, Pretrained, hookimpl
+from ovvol_bench.registry.limits import Layers, Side, Width
 
 if TYPE_CHECKING:
     from ovvol_bench import GuidedLabeler, Labeler, SlotLabeler
@@ -21,7 +22,7 @@ def build_clip(  # noqa: PLR0913 - keywords are the settings
     attention: Literal["vanilla", "identity", "qq", "kk", "vv", "qq+kk", "kk+gauss", "proxy"] = "vanilla",
     residual: bool = True,
     feed_forward: bool = True,
-    last_blocks: int = 1,
+    last_blocks: Layers = 1,
     dual_path: bool = False,
     gauss_std: float = 5.0,
     proxy_shift: float = 1.2,
@@ -113,7 +114,7 @@ def build_prior(
 
 
 def build_oracle(
-    *, num_classes: Annotated[int, FromDataset("num_classes")] = 30, patch_size: int = 8
+    *, num_classes: Annotated[Width, FromDataset("num_classes")] = 30, patch_size: Side = 8
 ) -> Labeler:
     """Build the labeler.
 

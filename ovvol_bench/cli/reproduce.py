@@ -11,6 +11,7 @@ import click
 
 from ovvol_bench.cli.common import echo_table, plugin_option, quiet_option, registry_from, settings_option
 from ovvol_bench.cli.running import run_selection, running_options
+from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
     from ovvol_bench.runs.reproduce import Check
@@ -36,6 +37,8 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     The exit code is 1 if a number differs by more than the tolerance. Only where things lie can be set
     anew, as in -o dataset.path=ILSVRC2015 or -o encoder.weights=FILE.
     """
+    if math.isnan(tolerance):
+        raise SettingError("--tolerance nan: expected a number, at least 0")
     from ovvol_bench.report.results_files import read_result
     from ovvol_bench.runs.reproduce import changes, checks, selection_of
 

@@ -28,11 +28,11 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
         ),
         click.option(
-            "--batch-size", type=click.IntRange(min=1), help="Clips at a time; by default as many as fit."
+            "--batch-size", type=click.IntRange(1, 4096), help="Clips at a time; by default as many as fit."
         ),
         click.option(
             "--workers",
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, 1024),
             metavar="N",
             help="Threads that read frames ahead; by default one a processor, up to 16.",
         ),

@@ -12,6 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer, Visio
 
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.inference.blocks import BlockParts, PackedBlock
+from ovvol_bench.registry.limits import check_fits
 
 CUSTOM = "custom"
 
@@ -51,6 +52,11 @@ class ClipNumbers:
             value, by = getattr(self, name), getattr(self, divisor)
             if value % by:
                 raise SettingError(f"CLIP: {name}={value} is not a multiple of {divisor}={by}.")
+        layers = 12 * (self.layers * self.width**2 + self.text_layers * self.text_width**2)
+        patches = (self.image_size // self.patch_size) ** 2 + 3 * self.patch_size**2 + self.embed_dim
+        shape = f"image_size={self.image_size}, width={self.width}, layers={self.layers}"
+        text = f"text_width={self.text_width}, text_layers={self.text_layers}"
+        check_fits(f"CLIP: {shape}, {text}", layers + patches * self.width)
 
     def config(self) -> dict[str, Any]:
         """The same as a configuration of open_clip."""

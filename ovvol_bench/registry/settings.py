@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -101,8 +102,14 @@ def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
         role = role_of(annotation)
     except PluginError as error:
         raise PluginError(f"factory parameter '{parameter.name}': {error}") from error
+    return Setting(parameter.name, _type_text(annotation), default, required, annotation, role)
+
+
+def _type_text(annotation: Any) -> str:
+    """An annotation in words: without its role, limits as ``int<=8``."""
     text = inspect.formatannotation(without_roles(annotation))
-    return Setting(parameter.name, text, default, required, annotation, role)
+    text = re.sub(r"^(?:typing\.)?Optional\[(.+)\]$", r"\1 | None", text)
+    return re.sub(r"(?:typing\.)?Annotated\[(int|float), Le\(le=([\d.]+)\)\]", r"\1<=\2", text)
 
 
 class SettingsOf:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ovvol_bench.registry.limits import BatchSize
+
 if TYPE_CHECKING:
     from ovvol_bench.training import Recipe, TrainingTask
 
@@ -23,7 +25,7 @@ def slot_attention_recipe(  # noqa: PLR0913 - keywords are the settings
     cache_features: bool = False,
     cached_clips_per_video: int = 2,
     cache_limit_gb: float = 20.0,
-    batch_size: int = 224,
+    batch_size: BatchSize = 224,
     epochs: float = 300,
     optimizer: Literal["adam", "adamw"] = "adam",
     learning_rate: float = 3e-3,

@@ -21,6 +21,7 @@ from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import GridCache
 from ovvol_bench.inference.linear import PackedLinear
+from ovvol_bench.registry.limits import check_fits
 from ovvol_bench.types import Features, SlotMasks
 
 # Hidden values decoded at once at inference. Few on a CPU: they stay in the cache from layer to layer.
@@ -58,6 +59,14 @@ class SlotAttentionSettings:
         for name, value in vars(self).items():
             if name != "masks" and value < 1:
                 raise SettingError(f"slot_attention: {name}={value}; expected at least 1.")
+        layers = self.slot_dim + self.feature_dim + self.decoder_layers * self.decoder_dim
+        places = self.frames * self.position_grid**2 * self.slot_dim
+        slots = self.slot_dim * (10 * self.slot_dim + 2 * self.feature_dim)
+        shape = f"slot_dim={self.slot_dim}, feature_dim={self.feature_dim}, decoder_dim={self.decoder_dim}"
+        check_fits(
+            f"slot_attention: {shape}, position_grid={self.position_grid}",
+            self.decoder_dim * layers + places + slots,
+        )
 
 
 @dataclass(frozen=True)

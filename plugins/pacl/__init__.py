@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, Pretrained, Weights, WeightsError, hookimpl
+from ovvol_bench.registry.limits import Layers, Side, Width
 
 from .recipes import clip_recipe, pacl_recipe
 
@@ -22,15 +23,15 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
     model: str = "ViT-B-16-quickgelu",
     pretrained: Annotated[str | None, Pretrained] = "openai",
     pixel_statistics: Literal["clip", "imagenet"] = "clip",
-    embed_dim: int | None = None,
-    patch_size: int | None = None,
-    image_size: int | None = None,
-    width: int | None = None,
-    layers: int | None = None,
-    heads: int | None = None,
-    text_width: int | None = None,
-    text_layers: int | None = None,
-    text_heads: int | None = None,
+    embed_dim: Width | None = None,
+    patch_size: Side | None = None,
+    image_size: Side | None = None,
+    width: Width | None = None,
+    layers: Layers | None = None,
+    heads: Layers | None = None,
+    text_width: Width | None = None,
+    text_layers: Layers | None = None,
+    text_heads: Layers | None = None,
     quick_gelu: bool | None = None,
 ) -> Labeler:
     """Build the labeler.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from ovvol_bench.registry.limits import BatchSize, Side
+
 if TYPE_CHECKING:
     from ovvol_bench.training import Recipe, TrainingTask
 
@@ -13,7 +15,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     task: TrainingTask,
     *,
     optimizer: Literal["sgd", "adamw"] = "sgd",
-    batch_size: int = 16384,
+    batch_size: BatchSize = 16384,
     learning_rate: float = 1.0,
     final_learning_rate: float = 1e-7,
     warmup_steps: int = 0,
@@ -22,7 +24,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     betas: tuple[float, float] = (0.9, 0.999),
     weight_decay: float = 1e-4,
     clip_gradients: float | None = None,
-    image_size: int = 224,
+    image_size: Side = 224,
     smallest_crop: float = 0.08,
     flip: bool = True,
     quarter_turns: bool = False,
@@ -99,7 +101,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
 def clip_recipe(  # noqa: PLR0913 - keywords are the settings
     task: TrainingTask,
     *,
-    batch_size: int = 32768,
+    batch_size: BatchSize = 32768,
     learning_rate: float = 5e-4,
     warmup_steps: int = 2000,
     epochs: float = 32,

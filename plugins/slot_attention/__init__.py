@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, FromEncoder, Weights, hookimpl
+from ovvol_bench.registry.limits import Cells, Layers, Rounds, Slots, Width
 from ovvol_bench.slots import slot_attention_recipe
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ BUNDLED = Path(__file__).parent / "weights"
 def build_slot_attention(  # noqa: PLR0913 - keywords are the settings
     *,
     weights: Annotated[str | None, Weights] = None,
-    num_slots: int = 15,
-    slot_dim: int = 128,
-    feature_dim: Annotated[int, FromEncoder("dim")] = 768,
+    num_slots: Slots = 15,
+    slot_dim: Width = 128,
+    feature_dim: Annotated[Width, FromEncoder("dim")] = 768,
     frames: Annotated[int, FromEncoder("steps")] = 8,
-    iterations: int = 3,
-    decoder_dim: int = 1024,
-    decoder_layers: int = 3,
-    position_grid: int = 14,
+    iterations: Rounds = 3,
+    decoder_dim: Width = 1024,
+    decoder_layers: Layers = 3,
+    position_grid: Cells = 14,
     masks: Literal["decoder", "attention"] = "decoder",
 ) -> Grouper:
     """Build the grouper.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, Weights, hookimpl
+from ovvol_bench.registry.limits import BatchSize, Cells, Layers, Side, Width
 
 if TYPE_CHECKING:
     from ovvol_bench import Encoder
@@ -18,14 +19,14 @@ BUNDLED = Path(__file__).parent / "weights"
 def build_videomae(  # noqa: PLR0913 - keywords are the settings
     *,
     weights: Annotated[str | None, Weights] = None,
-    patch_size: int | None = None,
-    tubelet_size: int | None = None,
-    dim: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
+    patch_size: Side | None = None,
+    tubelet_size: Cells | None = None,
+    dim: Width | None = None,
+    depth: Layers | None = None,
+    heads: Layers | None = None,
     mlp_ratio: float | None = None,
-    position_frames: int | None = None,
-    position_grid: int | None = None,
+    position_frames: Cells | None = None,
+    position_grid: Cells | None = None,
     positions: Literal["sincos3d", "flat"] | None = None,
     final_norm: bool | None = None,
 ) -> Encoder:
@@ -83,9 +84,9 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
     task: TrainingTask,
     *,
     mask_ratio: float = 0.9,
-    decoder_dim: int = 384,
-    decoder_depth: int = 4,
-    decoder_heads: int = 6,
+    decoder_dim: Width = 384,
+    decoder_depth: Layers = 4,
+    decoder_heads: Layers = 6,
     norm_targets: bool = True,
     decoded_share: float = 1.0,
     frames: int = 16,
@@ -93,7 +94,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
     size: int | tuple[int, int] = 224,
     crop_scales: float | tuple[float, ...] = (1.0, 0.875, 0.75, 0.66),
     flip: bool = True,
-    batch_size: int = 512,
+    batch_size: BatchSize = 512,
     learning_rate: float = 1.5e-4,
     scale_learning_rate: bool = True,
     final_learning_rate: float = 1e-5,

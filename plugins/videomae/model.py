@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ovvol_bench import Encoder, Features, SettingError
 from ovvol_bench.grids import GridCache
 from ovvol_bench.inference.blocks import BlockParts, PackedBlock
+from ovvol_bench.registry.limits import check_fits
 from ovvol_bench.weights import read_state
 
 from .positions import flat_table, sincos_table
@@ -70,6 +71,12 @@ class VideoMAESettings:
                 f"videomae: position_frames={self.position_frames} is not a multiple of "
                 f"tubelet_size={self.tubelet_size}."
             )
+        layers = self.depth * int(4 + 2 * self.mlp_ratio) * self.dim**2
+        patches = self.position_frames // self.tubelet_size * self.position_grid**2
+        embedding = 3 * self.tubelet_size * self.patch_size**2 + patches
+        shape = f"dim={self.dim}, depth={self.depth}, patch_size={self.patch_size}"
+        places = f"position_frames={self.position_frames}, position_grid={self.position_grid}"
+        check_fits(f"videomae: {shape}, {places}", layers + embedding * self.dim)
 
     def position_table(self, dim: int) -> Tensor:
         """(position_frames / tubelet_size, position_grid, position_grid, dim) float32."""

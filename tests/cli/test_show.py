@@ -79,7 +79,7 @@ def test_an_unknown_name_is_one_message(show):
 def test_a_preset_s_values_stand_beside_the_defaults():
     lines = CliRunner().invoke(main, ["show", "grouper", "kmeans"]).stdout.splitlines()
     (slots,) = [line.split() for line in lines if line.startswith("num_slots ")]
-    assert slots == ["num_slots", "int", "15", "8"]
+    assert slots == ["num_slots", "int<=4096", "15", "8"]
     assert any("preset shapes" in line for line in lines)
 
 

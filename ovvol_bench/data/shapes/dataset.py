@@ -144,6 +144,8 @@ class Shapes(Dataset):
     ) -> None:
         if videos < 1:
             raise SettingError(f"dataset.videos={videos}: expected at least 1.")
+        if seed < 0:
+            raise SettingError(f"dataset.seed={seed}: expected at least 0.")
         if frames_per_clip < 1 or FRAMES % frames_per_clip:
             raise SettingError(
                 f"dataset.frames_per_clip={frames_per_clip}: expected a divisor of {FRAMES}, the frames of a"
