@@ -40,7 +40,7 @@ def scene(images: int = 12, masks: bool = False, seed: int = 0) -> tuple[File, l
             corner, sides = rng.integers(0, 100, 2), (rng.integers(1, 150), rng.integers(1, 95))
             box = [float(value) for value in (*corner, *sides)]
             if rng.random() < 0.1:
-                box[2] = 0.4
+                box[2] = float(rng.choice([0.4, 0.0]))
             crowd, category = int(rng.random() < 0.25), int(rng.choice([3, 7]))
             area = float(box[2] * box[3] * rng.uniform(0.5, 1.5))  # another than the box's
             shape = {"segmentation": filled(box)} if masks else {}

@@ -194,7 +194,10 @@ def annotations_of(
     Raises:
         DataError: if something is missing, unknown or repeated; names the entry.
     """
-    categories, objects = Categories.of(file), Objects(file.section("annotations", optional=True))
+    categories, objects = (
+        Categories.of(file),
+        Objects(file.section("annotations", optional=True), keep_empty=True),
+    )
     image_ids = images.column(images.section.ids())
     _gather(objects, images, image_ids, categories, source)
     index, crowds = index_of_objects(videos, images.sizes, objects, source.out_of_frame)

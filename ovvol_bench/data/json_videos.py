@@ -32,7 +32,7 @@ from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.ragged import spans
 from ovvol_bench.types import Ints
 
-VERSION = "2"
+VERSION = "3"
 """Of the columns and of how they are made; part of the cache's key."""
 
 MARGIN = 1.0
@@ -147,6 +147,7 @@ class Objects:
         rows: see ``Row``.
         areas: square pixels of each as the file says, NaN where it says nothing.
         crowds: whether each stands for a crowd.
+        keep_empty: whether objects without area are kept, or left out and counted.
         masks: run lengths of each; empty bytes where it has none.
         entries: position of its annotation.
     """
@@ -156,6 +157,7 @@ class Objects:
     rows: list[Row] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     crowds: list[bool] = field(default_factory=list)
+    keep_empty: bool = False
     masks: list[bytes] = field(default_factory=list)
     entries: list[int] = field(default_factory=list)
 
@@ -309,7 +311,9 @@ def index_of_objects(
     if out_of_frame == "refuse":
         objects.refuse_beyond(sizes)
     clamp = out_of_frame == "clip"
-    everything, crowds = (build_index(videos, raw, lambda _: (0, 0), clamp) for raw in objects.raw(sizes))
+    everything, crowds = (
+        build_index(videos, raw, lambda _: (0, 0), clamp, objects.keep_empty) for raw in objects.raw(sizes)
+    )
     return everything, crowds
 
 

@@ -68,11 +68,11 @@ def build_index(
     raw: RawAnnotations,
     size_of: Callable[[VideoFrames], tuple[int, int]],
     clamp: bool = True,
+    keep_empty: bool = False,
 ) -> TruthIndex:
     """Columns from what the files say, with the reference's rules.
 
-    Objects of unknown class, without area,
-    or that stand for a crowd are dropped and counted.
+    Objects of unknown class, without area, or that stand for a crowd are dropped and counted.
 
     Args:
         videos: in the order of ``raw``.
@@ -80,6 +80,7 @@ def build_index(
         size_of: (height, width) of a video whose annotations don't tell.
         clamp: whether boxes are cut at the frame's edges (0 to width - 1 and height - 1), as the reference
             does with ImageNet-VID's, or stay as they are, as pycocotools and TrackEval take them.
+        keep_empty: keep boxes whose width or height is 0, which pycocotools counts as missed.
 
     Raises:
         DataError: if the frame size changes within a video.
@@ -90,11 +91,15 @@ def build_index(
     numbers = np.concatenate([video.numbers for video in videos])
     frame_of = np.repeat(np.arange(len(numbers)), raw.counts)
     all_videos = np.repeat(np.repeat(np.arange(len(videos)), lengths), raw.counts)
-    boxes = raw.objects[:, 1:5].astype(np.float32)
     if clamp:
         boxes = _clamped(raw.objects[:, 1:5], sizes[all_videos])
+    else:
+        boxes = raw.objects[:, 1:5].astype(np.float32)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] - 1)  # a width of 0 stays one when rounded
     named = raw.objects[:, 0]
-    solid = (boxes[:, 2:] > boxes[:, :2] - 1).all(axis=1)  # ends are inclusive: 0.4 pixels are an area too
+    # Ends are inclusive: 0.4 pixels are an area too.
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    solid = (sides >= 0).all(axis=1) if keep_empty else (sides > 0).all(axis=1)
     keep = (named > 0) & solid
     boxes, frame_of, video_of, rows = boxes[keep], frame_of[keep], all_videos[keep], raw.objects[keep]
     tracks = rows[:, 5].astype(np.int64)
