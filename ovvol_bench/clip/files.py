@@ -46,6 +46,21 @@ def stored_numbers(path: Path) -> dict[str, int]:
     return numbers
 
 
+def check_stated(numbers: ClipNumbers, found: Mapping[str, int], path: Path) -> None:
+    """Compare what a file states with a model where shapes don't tell.
+
+    Raises:
+        WeightsError: if heads or the activation are others.
+    """
+    for name in ("heads", "text_heads", "quick_gelu"):
+        theirs, ours = found.get(name), getattr(numbers, name)
+        if theirs is not None and theirs != ours:
+            raise WeightsError(
+                f"{path}: made for {name}={theirs}, and the model has {ours}: its features would be wrong. "
+                "Leave this setting to the file."
+            )
+
+
 def stated(numbers: ClipNumbers) -> dict[str, str]:
     """An architecture as metadata of a file; `stored_numbers` reads it."""
     return {_NUMBERS: json.dumps(asdict(numbers))}

@@ -10,7 +10,7 @@ import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from ovvol_bench.clip.files import IMAGE, TEXT, dense_tokens, holds_text, stored_numbers
+from ovvol_bench.clip.files import IMAGE, TEXT, check_stated, dense_tokens, holds_text, stored_numbers
 from ovvol_bench.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
 from ovvol_bench.clip.transformers import MARK, openai_names
 from ovvol_bench.errors import SettingError, WeightsError, nearest
@@ -115,7 +115,7 @@ def _load_both(towers: ClipTowers, path: Path) -> None:
     numbers = stored_numbers(path)
     if _OPENAI_MARK in state or numbers:
         _refuse_other_gelu(towers, bool(numbers.get("quick_gelu", True)), str(path))
-    _refuse_other_heads(towers, numbers, path)
+    check_stated(towers.numbers, numbers, path)
     if MARK in state:
         state = openai_names(state)
     if holds_text(state) and numbers:
@@ -131,16 +131,6 @@ def _load_both(towers: ClipTowers, path: Path) -> None:
 def _under(prefix: str, state: State) -> State:
     """The tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _refuse_other_heads(towers: ClipTowers, numbers: Mapping[str, int], path: Path) -> None:
-    """Shapes don't tell heads."""
-    for name in ("heads", "text_heads"):
-        theirs, ours = numbers.get(name), getattr(towers.numbers, name)
-        if theirs not in {None, ours}:
-            raise WeightsError(
-                f"{path}: made for {name}={theirs}, and the model has {ours}: its features would be wrong."
-            )
 
 
 def _refuse_other_gelu(towers: ClipTowers, quick: bool, what: str) -> None:

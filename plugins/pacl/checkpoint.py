@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import WeightsError
-from ovvol_bench.clip.files import TEXT, dense_tokens, holds_text, sparse_tokens, stated
+from ovvol_bench.clip.files import (
+    TEXT,
+    check_stated,
+    dense_tokens,
+    holds_text,
+    sparse_tokens,
+    stated,
+    stored_numbers,
+)
 from ovvol_bench.grids import resize_grid
 from ovvol_bench.weights import State, load_strict, read_state, save_state
 
@@ -64,6 +72,7 @@ def load_state(labeler: PaclLabeler, state: State, source: Path) -> None:
             f"'module.' before it; it begins with {', '.join(list(state)[:3])}."
         )
     if holds_text(state):
+        check_stated(labeler.numbers, stored_numbers(source), source)
         state = dense_tokens(state, labeler.text.vocab_size, source)
     else:
         _refuse_exact_gelu(labeler, source)

@@ -154,6 +154,13 @@ class TestCheckpoints:
         loaded.load_weights(path)
         assert torch.equal(loaded.text.token_embedding.weight, table.half().float())
 
+    @pytest.mark.parametrize("wrong", [{"heads": 4}, {"text_heads": 1}, {"quick_gelu": False}])
+    def test_settings_that_contradict_what_the_file_states_are_an_error(self, tmp_path, wrong):
+        save_labeler(small_labeler(), tmp_path / "w.safetensors")
+        ((name, value),) = wrong.items()
+        with pytest.raises(WeightsError, match=f"made for {name}=.*the model has {value}"):
+            build_pacl(weights=str(tmp_path / "w.safetensors"), model="custom", **wrong)
+
     def test_token_ids_outside_the_table_are_an_error(self, tmp_path):
         save_labeler(small_labeler(), tmp_path / "w.safetensors")
         state = read_state(tmp_path / "w.safetensors")
