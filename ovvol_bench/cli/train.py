@@ -55,7 +55,7 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Of forward and backward pass; auto: bfloat16 where the hardware has it.",
+    help="Of forward and backward pass; auto: the preset's, or bfloat16 where the hardware has it.",
 )
 @click.option(
     "--micro-batch",
@@ -86,6 +86,17 @@ SETTING_KINDS = (*TRAINABLE, "dataset", "validation", "recipe")
     help="Steps between validations.",
 )
 @click.option(
+    "--keep-best",
+    metavar="lowest:NUMBER|highest:NUMBER",
+    help="Keep the weights of the best validation in best.safetensors, as by lowest:validation_loss.",
+)
+@click.option(
+    "--evaluate",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="CHECKPOINT",
+    help="Measure a checkpoint (FOLDER/checkpoints/step-N) on the validation data, and train nothing.",
+)
+@click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder for cached features; by default the user's."
 )
 @click.option("--local_rank", "--local-rank", type=int, hidden=True, help="Given by DeepSpeed's launcher.")
@@ -104,6 +115,9 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     _show_reports()
     plan = _plan(context, options)
     folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
+    if options["evaluate"]:
+        _evaluate(plan, _conduct(options, plan, folder, lambda done, total, row: None), options["evaluate"])
+        return
     with _claimed(folder):
         plan.claim(folder)
         _say(_summary(plan, folder))
@@ -141,7 +155,7 @@ def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
         dataset=options["dataset"],
         validation=options["validation"],
         seed=options["seed"],
-        precision=_precision(options["precision"], options["device"]),
+        precision=options["precision"],
         device=options["device"],
         cache=cache_folder(str(cache) if cache else None),
         workers=_readers(options),
@@ -156,17 +170,9 @@ def _readers(options: Mapping[str, Any]) -> int:
     return reading_processes() if asked is None else asked
 
 
-def _precision(asked: str, device: str) -> str:
-    if asked != "auto":
-        return asked
-    from ovvol_bench.pipeline import best_precision
-    from ovvol_bench.runs.devices import pick_device
-
-    return str(best_precision(pick_device(device))).removeprefix("torch.")
-
-
 def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
     from ovvol_bench.runs.learned import HEADER, header_text
+    from ovvol_bench.training.best import Best
     from ovvol_bench.training.loop import Conduct
 
     same = (
@@ -185,8 +191,16 @@ def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progr
         precision=plan.spec.precision,
         progress=progress,
         workers=_readers(options),
+        best=Best.of(options["keep_best"]) if options["keep_best"] else None,
         **{name: options[name] for name in same},
     )
+
+
+def _evaluate(plan: TrainingPlan, conduct: Conduct, checkpoint: Path) -> None:
+    from ovvol_bench.training.loop import evaluate
+
+    numbers = evaluate(plan.recipe, conduct, checkpoint)
+    _say("\n".join(f"{name}: {value:.6g}" for name, value in numbers.items()) or "nothing to measure on")
 
 
 def _train(plan: TrainingPlan, conduct: Conduct) -> Outcome:

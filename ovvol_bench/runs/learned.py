@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +15,13 @@ from ovvol_bench.errors import WeightsError
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.weights import read_metadata
 
+_LOG = logging.getLogger(__name__)
+
 HEADER = "learned"
 """Name of the header's entry."""
+
+STEPS = "steps"
+"""Name of the header's entry for the steps of the whole training, beside ``step``, those that were done."""
 
 KEPT = 1024  # of a data set's videos: 12 kB of a header
 _DIGITS = 12
@@ -61,13 +67,22 @@ def header_text(learned: Iterable[Learned]) -> str:
 def learned_by(files: Iterable[Path]) -> tuple[Learned, ...]:
     """What the weights in some files learned from; nothing where a file doesn't say.
 
+    Weights that a training left before its end are named in the log: they aren't what its end gives.
+
     Raises:
         WeightsError: if a header can't be read.
     """
     found: list[Learned] = []
     for file in files:
         try:
-            records: list[dict[str, Any]] = json.loads(read_metadata(file).get(HEADER, "[]"))
+            header = read_metadata(file)
+            if (done := int(header.get("step", 0))) < (total := int(header.get(STEPS, 0))):
+                _LOG.warning(
+                    "%s: weights of an unfinished training, after %d of %d steps. What its end does (a norm "
+                    "that is calibrated, a learning rate that falls) is missing: features may be useless.",
+                    *(file, done, total),
+                )
+            records: list[dict[str, Any]] = json.loads(header.get(HEADER, "[]"))
             found += [Learned(**{**record, "hashes": tuple(record["hashes"])}) for record in records]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise WeightsError(

@@ -31,6 +31,7 @@ class TrainingPreset(BaseModel):
     Attributes:
         component: settings of the component in training, which replace those it is run with.
         recipe: settings that differ from the recipe's defaults.
+        precision: of the arithmetic where none is typed; None: the hardware's best.
         dataset: what to learn from.
         validation: what to measure on, or None.
     """
@@ -39,6 +40,7 @@ class TrainingPreset(BaseModel):
 
     component: dict[str, Any] = Field(default_factory=dict)
     recipe: dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
     dataset: Part
     validation: Part | None = None
 

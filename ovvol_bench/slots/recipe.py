@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,9 @@ from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
 from ovvol_bench.weights import save_state
+
+_UNIFORM = 0.995  # of log K: entropy that counts as no grouping
+_PATIENCE = 100  # steps that it may last
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class GroupingRecipe(Recipe):
         self._seed, self._validation_data = task.seed, task.validation
         self._encoder, self._grouper = FrozenEncoder(encoder), grouper
         self.module = ReconstructionLoss(grouper)
+        self._rate, self._uniform_steps = 0.0, 0
         draws = SlotDraws((settings.num_slots, settings.slot_dim), grouper.steps, decoded_frames)
         self.examples = self._examples(task, sampling, draws, cache)
         if task.validation is not None:
@@ -160,6 +165,21 @@ class GroupingRecipe(Recipe):
             return {}
         encoder = self._encoder.encoder.to(self._grouper.decoder.pos_embed.device)
         return localization_quality(encoder, self._grouper, data, self._evaluate_clips, self._seed)
+
+    def remark(self, numbers: Mapping[str, float]) -> str | None:
+        """Says when slots share every patch alike for a hundred steps after the warm-up."""
+        warm = numbers["learning_rate"] < self._rate
+        self._rate = max(self._rate, numbers["learning_rate"])
+        slots = self._grouper.settings.num_slots
+        uniform = numbers["slot_entropy"] > _UNIFORM * math.log(slots)
+        self._uniform_steps = self._uniform_steps + 1 if warm and uniform else 0
+        if self._uniform_steps != _PATIENCE:
+            return None
+        return (
+            f"slots share every patch alike (slot_entropy {numbers['slot_entropy']:.3f}, log {slots} is "
+            f"{math.log(slots):.3f}): nothing is grouped. Are the encoder's weights those of a finished "
+            "training, and its features on a scale near 1? recipe.position_init=sincos may help."
+        )
 
     def pictures(self, batch: Batch) -> Mapping[str, npt.NDArray[np.uint8]]:
         """``slots``: frames of some clips, and which slot wins where."""

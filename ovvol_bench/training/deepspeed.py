@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training.engine import Engine, Precision, leave_group, make_optimizer, trained_parameters
+from ovvol_bench.training.engine import (
+    Engine,
+    Precision,
+    leave_group,
+    make_optimizer,
+    set_numbers,
+    trained_parameters,
+)
 from ovvol_bench.training.order import Share
 from ovvol_bench.training.recipe import Batch, Losses, Optimization, Recipe
 
@@ -125,10 +132,9 @@ class DeepSpeedEngine(Engine):
         norm = self._engine.get_global_grad_norm()
         return torch.as_tensor(0.0 if norm is None else norm, dtype=torch.float32, device=self.device)
 
-    def update(self, learning_rate: float) -> None:
+    def update(self, learning_rate: float, weight_decay: float) -> None:
         """See `Engine.update`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_numbers(self._optimizer, learning_rate, weight_decay)
         self._engine.step()
 
     def save(self, folder: Path) -> None:

@@ -37,7 +37,7 @@ def make_optimizer(parameters: Sequence[nn.Parameter], numbers: Optimization) ->
     vectors = [value for value in parameters if value.ndim < 2 and not numbers.decay_vectors]
     others = [value for value in parameters if value.ndim >= 2 or numbers.decay_vectors]
     groups = [
-        {"params": values, "weight_decay": decay}
+        {"params": values, "weight_decay": decay, "decays": values is others}
         for values, decay in ((others, numbers.weight_decay), (vectors, 0.0))
         if values
     ]
@@ -45,6 +45,14 @@ def make_optimizer(parameters: Sequence[nn.Parameter], numbers: Optimization) ->
         return torch.optim.SGD(groups, numbers.learning_rate, numbers.momentum, fused=True)
     kind = torch.optim.AdamW if numbers.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, numbers.learning_rate, numbers.betas, fused=True)
+
+
+def set_numbers(optimizer: Any, learning_rate: float, weight_decay: float) -> None:
+    """Let an optimizer take its next step with these; what `make_optimizer` made not to decay doesn't."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+        if group["decays"]:
+            group["weight_decay"] = weight_decay
 
 
 class Engine(ABC):
@@ -99,7 +107,7 @@ class Engine(ABC):
         """Norm of all gradients together, before they are clipped here: a float32 scalar on the device."""
 
     @abstractmethod
-    def update(self, learning_rate: float) -> None:
+    def update(self, learning_rate: float, weight_decay: float) -> None:
         """Take the optimizer's step and forget the gradients."""
 
     @abstractmethod
@@ -193,10 +201,9 @@ class AccelerateEngine(Engine):
         norm: Tensor = self._accelerator.clip_grad_norm_(self._parameters, self._largest or float("inf"))
         return norm.float()
 
-    def update(self, learning_rate: float) -> None:
+    def update(self, learning_rate: float, weight_decay: float) -> None:
         """See `Engine.update`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_numbers(self._optimizer, learning_rate, weight_decay)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from ovvol_bench.errors import CheckpointError, ContractError, TrainingError
 from ovvol_bench.runs.draws import seed_from
+from ovvol_bench.runs.learned import STEPS
 from ovvol_bench.training.attention import quick_attention
+from ovvol_bench.training.best import Best
 from ovvol_bench.training.board import Board, Row
-from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress
+from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress, read_progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
 from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
 from ovvol_bench.training.loader import ExampleReader, read_batches, reading_errors
@@ -49,6 +51,7 @@ class Conduct:
         log_every: steps between rows of the log.
         measure_every: steps between validations.
         measured_examples: validation examples whose loss is taken.
+        best: which validation's weights are kept in ``best.safetensors``; None: no such file.
         progress: called with the steps done, steps in all and the last numbers.
     """
 
@@ -66,6 +69,7 @@ class Conduct:
     log_every: int = 10
     measure_every: int = 500
     measured_examples: int = 64
+    best: Best | None = None
     progress: Callable[[int, int, Row], None] = lambda done, total, row: None
 
 
@@ -107,6 +111,25 @@ def train(recipe: Recipe, conduct: Conduct) -> Outcome:
         return _Training(recipe, conduct, stop).run()
 
 
+def evaluate(recipe: Recipe, conduct: Conduct, checkpoint: Path) -> Mapping[str, float]:
+    """Measure a checkpoint of this training as validation does, and train nothing; no file is written.
+
+    Args:
+        recipe: whose module the checkpoint is of.
+        conduct: as for `train`.
+        checkpoint: a folder ``checkpoints/step-N``.
+
+    Returns:
+        The validation's numbers by name.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged, or of another training.
+        SettingError: as `train`.
+    """
+    with reading_errors():
+        return _Training(recipe, conduct, StopRequest()).evaluate(checkpoint)
+
+
 class _Training:
     """One training under way; see `train`."""
 
@@ -132,6 +155,8 @@ class _Training:
                 if board and (done % self.conduct.log_every == 0 or done == last):
                     board.add(row)
                 self.conduct.progress(done, last, row)
+                if self.engine.is_main and (remark := self.recipe.remark(row)):
+                    _LOG.warning("step %d: %s", done, remark)
                 if row["stop"] or done == last:
                     break
                 if done % self.conduct.save_every == 0:
@@ -147,6 +172,16 @@ class _Training:
                 board.close()
             self.engine.close()
         return Outcome(done, last, self.weights, first)
+
+    def evaluate(self, checkpoint: Path) -> Mapping[str, float]:
+        """Measure a checkpoint."""
+        try:
+            self._load(checkpoint, read_progress(checkpoint))
+            with self.engine.measuring(self.recipe.module):
+                count = self.conduct.measured_examples
+                return measure(self.recipe, self._prepared, count, self.share.micro_batch).numbers
+        finally:
+            self.engine.close()
 
     def _steps(self, first: int, last: int) -> Iterator[tuple[int, Row]]:
         """Take steps; yields how many are done and the numbers of the last."""
@@ -180,7 +215,7 @@ class _Training:
         if not engine.overflow_is_handled:
             self._check(step, "gradient norm", row["gradient_norm"])
         rate = numbers.learning_rate * numbers.factor(step, self.total)
-        engine.update(rate)
+        engine.update(rate, numbers.decay(step, self.total))
         return {"step": step + 1, **row, "learning_rate": rate}
 
     def _prepared(self, batch: Batch) -> Batch:
@@ -219,6 +254,15 @@ class _Training:
             )
         if board:
             board.add_measures(step, measures)
+        best = self.conduct.best
+        if best is None:
+            return
+        improves = best.improves(self.conduct.folder, measures.numbers)
+        self.engine.wait()  # all have read what is noted below
+        if improves:
+            self._write_weights(step, self.conduct.folder / "best.safetensors")
+            if board:
+                best.note(self.conduct.folder, step, measures.numbers)
 
     def _save(self, step: int) -> None:
         """A checkpoint, and the weights beside it.
@@ -226,17 +270,20 @@ class _Training:
         The checkpoint counts once the weights are there: a training that is killed in between takes the
         last steps again, and never finds itself finished with weights of before.
         """
-        about = {**self.conduct.about, "step": str(step)}
         self.checkpoints.write(step, self.engine.save)
-        with self.engine.whole_weights():
-            if self.engine.is_main:
-                self.checkpoints.write(step, lambda _: self.recipe.save_weights(self.weights, about))
+        self.checkpoints.write(step, lambda _: self._write_weights(step, self.weights))
         self.engine.wait()
         if self.engine.is_main:
             self.checkpoints.complete(
                 Progress(step, self.engine.processes, self.engine.name, self.share.micro_batch)
             )
         self.engine.wait()
+
+    def _write_weights(self, step: int, path: Path) -> None:
+        about = {**self.conduct.about, "step": str(step), STEPS: str(self.total)}
+        with self.engine.whole_weights():
+            if self.engine.is_main:
+                self.recipe.save_weights(path, about)
 
     def _end(self, step: int) -> None:
         if step >= self.total:
@@ -249,16 +296,18 @@ class _Training:
         found = self.checkpoints.latest_whole()
         if found is None:
             return 0
-        latest, progress = found
-        self._check_engine(latest, progress)
+        self._load(*found)
+        return found[1].step
+
+    def _load(self, checkpoint: Path, progress: Progress) -> None:
+        self._check_engine(checkpoint, progress)
         try:
-            self.engine.load(latest)
+            self.engine.load(checkpoint)
         except UNREADABLE as error:
             raise CheckpointError(
-                f"checkpoint {latest} does not fit this training ({error}). Choose another --output, or "
+                f"checkpoint {checkpoint} does not fit this training ({error}). Choose another --output, or "
                 "delete it to start anew."
             ) from error
-        return progress.step
 
     def _check_engine(self, checkpoint: Path, progress: Progress) -> None:
         if self.recipe.loss_scope is LossScope.PROCESS and progress.processes != self.engine.processes:

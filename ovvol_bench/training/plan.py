@@ -17,6 +17,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import CheckpointError, ContractError, SettingError
 from ovvol_bench.files import write_text
+from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Registry, Weights
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
 from ovvol_bench.runs.devices import pick_device
@@ -94,7 +95,7 @@ class TrainingRequest:
         dataset: see encoder.
         validation: see encoder.
         seed: of all draws.
-        precision: of the arithmetic.
+        precision: of the arithmetic; ``auto``: the preset's for the recipe, or the hardware's best.
         device: ``auto``, ``cpu`` or ``cuda``.
         cache: folder for what is worth keeping.
         workers: see `TrainingTask`.
@@ -175,7 +176,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         raise ContractError(f"recipe '{found.name}' gave a {type(recipe).__name__}; expected a Recipe.")
     made = TrainingSpec(
         request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
-        request.seed, request.precision, core_version(),
+        request.seed, _precision(request, preset), core_version(),
     )  # fmt: skip
     return TrainingPlan(made, recipe, (Learned.of(dataset_spec, dataset), *before))
 
@@ -197,6 +198,12 @@ def _training_preset(registry: Registry, request: TrainingRequest, found: FoundR
     if request.validation and (preset.validation is None or request.validation != preset.validation.name):
         changed["validation"] = Part(name=request.validation)
     return preset.model_copy(update=changed)
+
+
+def _precision(request: TrainingRequest, preset: TrainingPreset) -> str:
+    if request.precision != "auto":
+        return request.precision
+    return preset.precision or str(best_precision(pick_device(request.device))).removeprefix("torch.")
 
 
 def check_data(registry: Registry, request: TrainingRequest, part: Part) -> None:

@@ -7,6 +7,7 @@ batch size, order, number of processes and resuming leave the training as it is.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Optimization:
         batch_size: examples of one optimizer step, over all processes and accumulated parts.
         epochs: passes over the examples.
         weight_decay: decoupled for ``adamw``, L2 for the others.
+        final_weight_decay: what half a cosine takes it to by the last step; None: it stays.
         decay_vectors: false: biases and other parameters of one dimension do not decay.
         betas: of Adam and AdamW.
         momentum: of SGD.
@@ -87,6 +89,7 @@ class Optimization:
     batch_size: int
     epochs: float
     weight_decay: float = 0.0
+    final_weight_decay: float | None = None
     decay_vectors: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = 0.9
@@ -96,8 +99,16 @@ class Optimization:
         for name in ("learning_rate", "batch_size", "epochs"):
             if not getattr(self, name) > 0:
                 raise SettingError(f"recipe.{name}={getattr(self, name)}: expected more than 0.")
-        if self.weight_decay < 0:
-            raise SettingError(f"recipe.weight_decay={self.weight_decay}: expected 0 or more.")
+        for name in ("weight_decay", "final_weight_decay"):
+            if (getattr(self, name) or 0) < 0:
+                raise SettingError(f"recipe.{name}={getattr(self, name)}: expected 0 or more.")
+
+    def decay(self, step: int, total: int) -> float:
+        """The weight decay of a step, from 0."""
+        if self.final_weight_decay is None:
+            return self.weight_decay
+        passed = 0.5 * (1 - math.cos(math.pi * step / max(1, total - 1)))
+        return self.weight_decay + (self.final_weight_decay - self.weight_decay) * passed
 
 
 @dataclass(frozen=True)
@@ -213,6 +224,14 @@ class Recipe(ABC):
     def pictures(self, batch: Batch) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Pictures by name, each (H, W, 3) uint8, of a prepared batch with the module as it is."""
         return {}
+
+    def remark(self, numbers: Mapping[str, float]) -> str | None:
+        """What is wrong with how the training goes, to be said once; called after each step.
+
+        Args:
+            numbers: of the step by name: ``step``, the losses, ``learning_rate``, ``gradient_norm``.
+        """
+        return None
 
     def finish(self) -> None:
         """Called once after the last step, before the weights are saved; does nothing by default."""

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as pixel  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import InterpolationMode  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional as pixel
 
 from ovvol_bench import SettingError
 from ovvol_bench.benchmark import TrainingImages
@@ -44,6 +45,7 @@ class Views:
         quarter_turns: turn crops by 0, 90, 180 or 270 degrees.
         color_jitter: brightness, contrast and saturation are each multiplied by up to 1 +- this, in [0, 1].
         shuffle_colors: put red, green and blue in any order, and take the negative of half of the crops.
+        bicubic: resize crops so; false: bilinear. Both with antialiasing.
 
     Raises:
         SettingError: if a number is out of range.
@@ -55,6 +57,7 @@ class Views:
     quarter_turns: bool = False
     color_jitter: float = 0.0
     shuffle_colors: bool = False
+    bicubic: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.smallest_crop <= 1:
@@ -82,7 +85,8 @@ class Views:
 
     def _cut(self, pixels: npt.NDArray[np.uint8], box: Box) -> Tensor:
         picture = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-        cut: Tensor = pixel.resized_crop(picture, *box, [self.size, self.size], antialias=True)
+        mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
+        cut: Tensor = pixel.resized_crop(picture, *box, [self.size, self.size], mode, antialias=True)
         return cut
 
     def _jittered(self, view: Tensor, rng: np.random.Generator) -> Tensor:

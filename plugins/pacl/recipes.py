@@ -25,7 +25,8 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     weight_decay: float = 1e-4,
     clip_gradients: float | None = None,
     image_size: Side = 224,
-    smallest_crop: float = 0.08,
+    smallest_crop: float = 0.9,
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic",
     flip: bool = True,
     quarter_turns: bool = False,
     shuffle_colors: bool = False,
@@ -56,6 +57,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
         clip_gradients: largest norm of all gradients together; none: not clipped.
         image_size: side of the pictures, pixels; a multiple of the labeler's ``patch_size``.
         smallest_crop: least share of a picture's area that a random crop has; 1: as much as fits.
+        interpolation: that crops are resized with.
         flip: mirror half of the pictures.
         quarter_turns: as in the recipe clip.
         shuffle_colors: as in the recipe clip.
@@ -91,8 +93,9 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
         momentum=momentum,
         clip_gradients=clip_gradients,
     )
+    bicubic = interpolation == "bicubic"
     examples = (
-        Views(image_size, smallest_crop, flip, quarter_turns, shuffle_colors=shuffle_colors),
+        Views(image_size, smallest_crop, flip, quarter_turns, shuffle_colors=shuffle_colors, bicubic=bicubic),
         Captions(caption_decay, max_captions) if target == "caption" else None,
     )
     return PaclRecipe(task, examples, Contrast(mosaic, gather_negatives, temperature), optimization)

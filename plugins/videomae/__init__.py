@@ -93,14 +93,16 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
     sampling_rate: int | tuple[int, ...] = 2,
     size: int | tuple[int, int] = 224,
     crop_scales: float | tuple[float, ...] = (1.0, 0.875, 0.75, 0.66),
-    flip: bool = True,
+    flip: bool = False,
     batch_size: BatchSize = 512,
     learning_rate: float = 1.5e-4,
     scale_learning_rate: bool = True,
     final_learning_rate: float = 1e-5,
     warmup_epochs: float = 40,
+    warmup_steps: int | None = None,
     epochs: float = 2401,
     weight_decay: float = 0.05,
+    final_weight_decay: float | None = None,
     betas: tuple[float, float] = (0.9, 0.95),
     clip_gradients: float | None = None,
     calibrate_clips: int = 0,
@@ -128,9 +130,11 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         learning_rate: for 256 clips a step, if ``scale_learning_rate``.
         scale_learning_rate: multiply both learning rates with batch_size / 256; false: take them as given.
         final_learning_rate: what the cosine ends at; scaled like ``learning_rate``.
-        warmup_epochs: passes in which the learning rate rises.
+        warmup_epochs: passes in which the learning rate rises, from 0.
+        warmup_steps: optimizer steps of the rise, in place of ``warmup_epochs``.
         epochs: passes over the videos.
         weight_decay: of AdamW.
+        final_weight_decay: what half a cosine takes the weight decay to; none: it stays.
         betas: of AdamW.
         clip_gradients: largest norm of all gradients together; none: not clipped.
         calibrate_clips: training clips on which, at the end, the final norm of the saved encoder is set so
@@ -155,7 +159,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         decoded_share=decoded_share,
     )
     decoder = DecoderNumbers(decoder_dim, decoder_depth, decoder_heads, norm_targets)
-    rates = RateNumbers(learning_rate, final_learning_rate, warmup_epochs, epochs)
+    rates = RateNumbers(learning_rate, final_learning_rate, warmup_epochs, epochs, warmup_steps)
     optimization = Optimization(
         "adamw",
         learning_rate=learning_rate * (batch_size / 256 if scale_learning_rate else 1),
@@ -163,6 +167,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         batch_size=batch_size,
         epochs=epochs,
         weight_decay=weight_decay,
+        final_weight_decay=final_weight_decay,
         decay_vectors=False,
         betas=betas,
         clip_gradients=clip_gradients,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +63,7 @@ class RateNumbers:
         final: at the end, in [0, peak].
         warmup_epochs: of the rise, below ``epochs``.
         epochs: in all.
+        warmup_steps: of the rise, in place of ``warmup_epochs``; None: those count.
 
     Raises:
         SettingError: if a number is out of range.
@@ -73,6 +73,7 @@ class RateNumbers:
     final: float
     warmup_epochs: float
     epochs: float
+    warmup_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("learning_rate", self.peak), ("epochs", self.epochs)):
@@ -83,6 +84,8 @@ class RateNumbers:
                 f"recipe.final_learning_rate={self.final:g}: expected 0 to "
                 f"recipe.learning_rate={self.peak:g}."
             )
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise SettingError(f"recipe.warmup_steps={self.warmup_steps}: expected 0 or more, or none.")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise SettingError(
                 f"recipe.warmup_epochs={self.warmup_epochs:g}: expected 0 or more, and fewer than "
@@ -91,11 +94,12 @@ class RateNumbers:
 
     def factor(self) -> Factor:
         """Of ``peak``, by optimizer step."""
-        return partial(_factor, self.warmup_epochs / self.epochs, self.final / self.peak)
+        return self._factor
 
-
-def _factor(warmup_share: float, floor: float, step: int, total: int) -> float:
-    return warmup_cosine(step, total, round(warmup_share * total), floor)
+    def _factor(self, step: int, total: int) -> float:
+        share = self.warmup_epochs / self.epochs
+        warmup = round(share * total) if self.warmup_steps is None else self.warmup_steps
+        return warmup_cosine(step, total, warmup, self.final / self.peak, from_zero=True)
 
 
 class MaskedLoss(nn.Module):

@@ -151,6 +151,13 @@ class TestPictures:
         wide = np.broadcast_to(columns[None, :, None], (8, 20, 3))
         assert Views(8).plain(wide)[0, 0].tolist() == list(range(6, 14))
 
+    def test_pictures_are_resized_bicubically_where_asked_for(self):
+        picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+        sharp, soft = Views(8, bicubic=True).plain(picture), Views(8).plain(picture)
+        wanted = pillow_bicubic(picture)
+        assert (sharp.int() - wanted.int()).abs().max() <= 1
+        assert (soft.int() - wanted.int()).abs().max() > 4
+
     def test_boxes_keep_to_the_picture_area_and_ratio(self):
         rng = np.random.default_rng(0)
         boxes = np.array([random_box(60, 90, 0.2, rng) for _ in range(500)])
@@ -356,3 +363,12 @@ class TestProcesses:
         halves = [{name: value.chunk(2)[i] for name, value in batch.items()} for i in range(2)]
         want = sum(step_of(small_labeler(), half, False)[0] for half in halves) / 2
         torch.testing.assert_close(two_processes[False][0], want, atol=1e-5, rtol=1e-5)
+
+
+def pillow_bicubic(picture):
+    """Pillow's bicubic resize, which the published program uses."""
+    from PIL import Image
+
+    return torch.from_numpy(
+        np.array(Image.fromarray(picture).resize((8, 8), Image.Resampling.BICUBIC))
+    ).permute(2, 0, 1)

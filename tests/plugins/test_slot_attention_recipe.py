@@ -414,3 +414,21 @@ class TestErrors:
     def test_sizes_have_two_numbers(self, text):
         with pytest.raises(SettingError, match=f"sizes={text}:"):
             read_sizes(("8x8", text), 4)
+
+
+class TestUniformSlots:
+    def remarks(self, recipe, entropies):
+        rates = [recipe.optimization.factor(step, len(entropies)) for step in range(len(entropies))]
+        rows = [
+            {"slot_entropy": value, "learning_rate": rate}
+            for value, rate in zip(entropies, rates, strict=True)
+        ]
+        return [step for step, row in enumerate(rows) if recipe.remark(row)]
+
+    def test_they_are_said_once_when_they_last_after_the_warm_up(self, tmp_path):
+        recipe = recipe_of(tmp_path, {"warmup_steps": 50, "schedule": "cosine"})
+        assert self.remarks(recipe, [np.log(3)] * 400) == [51 + 99]
+
+    def test_slots_that_decide_are_left_alone(self, tmp_path):
+        recipe = recipe_of(tmp_path, {"warmup_steps": 50, "schedule": "cosine"})
+        assert self.remarks(recipe, [np.log(3)] * 140 + [0.9] * 260) == []

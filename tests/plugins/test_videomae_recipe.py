@@ -135,14 +135,16 @@ class TestSettings:
             "sampling_rate": 2,
             "size": 224,
             "crop_scales": SCALES,
-            "flip": True,
+            "flip": False,
             "batch_size": 16 * 8 * 4,
             "learning_rate": 1.5e-4,
             "scale_learning_rate": True,
             "final_learning_rate": 1e-5,
             "warmup_epochs": 40,
+            "warmup_steps": None,
             "epochs": 2401,
             "weight_decay": 0.05,
+            "final_weight_decay": None,
             "betas": (0.9, 0.95),
             "clip_gradients": None,
             "calibrate_clips": 0,
@@ -163,7 +165,7 @@ class TestSettings:
             learning_rate=1e-3, final_learning_rate=1e-4, warmup_epochs=5, epochs=50
         ).optimization
         factors = [numbers.factor(step, 100) for step in range(101)]
-        assert factors[0] == 0.1
+        assert factors[0] == 0.0
         assert factors[9] == factors[10] == 1
         assert all(a > b for a, b in pairwise(factors[10:]))
         assert math.isclose(factors[100], 0.1)

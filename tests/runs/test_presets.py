@@ -1,8 +1,10 @@
 """Preset files, and what is typed on top of them."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from ovvol_plugins.pacl.recipes import pacl_recipe
 
 from ovvol_bench.errors import SettingError, UnknownNameError
 from ovvol_bench.registry import load_registry
@@ -117,3 +119,17 @@ def test_contradictions_are_refused(fields, expected):
     one = (Choice("a"),)
     with pytest.raises(SettingError, match=expected):
         Selection(one, one, one, one, **fields)
+
+
+def test_the_paper_trains_as_published():
+    training = load_preset("paper").training
+    assert {name: each.precision for name, each in training.items()} == {
+        "videomae": None,
+        "slot_attention": "float32",
+        "pacl": "float32",
+    }
+    assert not any(each.recipe for each in training.values()), (
+        "the recipes' defaults are the published numbers"
+    )
+    defaults = {name: value.default for name, value in signature(pacl_recipe).parameters.items()}
+    assert (defaults["smallest_crop"], defaults["interpolation"]) == (0.9, "bicubic")

@@ -22,6 +22,17 @@ def test_the_number_of_processes_may_change(tmp_path, toy_arguments, train_toy, 
     )
 
 
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_several_processes_go_on_from_their_checkpoint(
+    tmp_path, toy_arguments, train_toy, read_losses, launched, processes
+):
+    six = ["-o", "recipe.batch_size=6", "-o", "recipe.epochs=7"]  # 14 steps
+    train_toy(tmp_path / "one", *six)
+    for more in (["--steps", 5], []):
+        launched([*toy_arguments, *six, "--output", tmp_path / "parts", *more], processes)
+    assert read_losses(tmp_path / "parts") == pytest.approx(read_losses(tmp_path / "one"), abs=1e-5, rel=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["zero1", "zero2", "zero3"])
 def test_deepspeed_takes_the_same_steps(tmp_path, toy_arguments, train_toy, read_losses, launched, stage):

@@ -1,6 +1,7 @@
 """The loop with a small recipe: what checkpoints hold, what is refused, and what never costs a training."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ from small_recipe import Points, SmallRecipe
 
 from ovvol_bench import SettingError
 from ovvol_bench.errors import CheckpointError, ContractError
+from ovvol_bench.runs.learned import learned_by
 from ovvol_bench.training import LossScope
-from ovvol_bench.training.loop import Conduct, train
+from ovvol_bench.training.best import Best
+from ovvol_bench.training.loop import Conduct, evaluate, train
+from ovvol_bench.weights import read_metadata
 
 
 def trained(folder, recipe=None, **more):
@@ -125,6 +129,55 @@ def test_an_example_that_is_none(tmp_path, workers):
     recipe.examples.example = nothing
     with pytest.raises(ContractError, match=r"^example 'point \d' returned a NoneType; expected"):
         trained(tmp_path, recipe, workers=workers)
+
+
+def test_the_best_validation_is_kept(tmp_path):
+    recipe, values = SmallRecipe(), iter([3.0, 1.0, 2.0, 0.5, 4.0, 5.0])
+    recipe.evaluate = lambda: {"error": next(values)}
+    for steps in (3, 6):  # goes on from what was noted
+        trained(tmp_path, recipe, measure_every=1, steps=steps, best=Best.of("lowest:error"))
+        recipe.module.load_state_dict(SmallRecipe().module.state_dict())
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 4, "error": 0.5}
+    assert read_metadata(tmp_path / "best.safetensors")["step"] == "4"
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_a_best_that_validation_does_not_give(tmp_path):
+    with pytest.raises(SettingError, match="validation gives no 'corloc'"):
+        trained(tmp_path, best=Best.of("highest:corloc"))
+    with pytest.raises(SettingError, match="expected lowest:NUMBER or highest:NUMBER"):
+        Best.of("corloc")
+
+
+def test_a_checkpoint_is_measured_without_training(tmp_path):
+    trained(tmp_path, SmallRecipe(validation=Points()), steps=2, save_every=1)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    before = sorted(tmp_path.rglob("*"))
+    numbers = evaluate(
+        SmallRecipe(validation=Points()), Conduct(tmp_path, 0, {}, "cpu"), checkpoints(tmp_path)[-1]
+    )
+    assert numbers["validation_loss"] == pytest.approx(rows[-1]["validation_loss"])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_weights_of_an_unfinished_training_say_so_when_they_are_used(tmp_path, caplog):
+    trained(tmp_path / "part", steps=2)
+    trained(tmp_path / "whole")
+    for name, said in (("part", True), ("whole", False)):
+        caplog.clear()
+        learned_by([tmp_path / name / "weights.safetensors"])
+        assert ("weights of an unfinished training, after 2 of 6 steps" in caplog.text) is said
+
+
+def test_the_weight_decay_follows_its_schedule(tmp_path):
+    recipe = SmallRecipe()
+    recipe.optimization = replace(recipe.optimization, weight_decay=0.5, final_weight_decay=0.1)
+    numbers = [recipe.optimization.decay(step, 6) for step in range(6)]
+    assert numbers[0] == 0.5 and numbers[-1] == pytest.approx(0.1) and numbers == sorted(numbers)[::-1]
+    plain = trained(tmp_path / "plain")
+    assert not torch.equal(
+        trained(tmp_path / "decay", recipe).module.student.weight, plain.module.student.weight
+    )
 
 
 def nothing(index, draws):

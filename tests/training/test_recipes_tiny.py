@@ -86,3 +86,13 @@ def test_two_processes_take_the_steps_of_one(chain, tmp_path, launched, recipe, 
     assert CliRunner().invoke(main, arguments(recipe, chain, whole, "--steps", "20", *gather)).exit_code == 0
     launched(arguments(recipe, chain, spread, "--steps", "20", *gather, *deepspeed))
     assert losses(spread) == pytest.approx(losses(whole), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", CHAIN)
+def test_two_processes_go_on_from_their_checkpoint(chain, tmp_path, launched, recipe):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    launched(arguments(recipe, chain, whole, "--steps", "8"))
+    for steps in ("5", "8"):
+        launched(arguments(recipe, chain, parts, "--steps", steps))
+    assert losses(parts) == pytest.approx(losses(whole), abs=1e-5)
