@@ -15,7 +15,9 @@ from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import clip_infos
 from ovvol_bench.runs.predictions import read_predictions
+from ovvol_bench.runs.presets import load_preset
 from ovvol_bench.runs.rescore import same_dataset
+from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
 
 
@@ -104,4 +106,19 @@ def export_run(folder: RunFolder, registry: Registry, export: Export, path: Path
     if export.link:
         found = link_clips(found, clips)
     export.format.write(found, Content(frames, dataset.file_ids(), dataset.vocabulary.names), path)
-    return len(found), list(export.lost(predictions, frames))
+    return len(found), [*export.lost(predictions, frames), *_metric_settings(registry, folder.read_spec())]
+
+
+def _metric_settings(registry: Registry, spec: RunSpec) -> Iterator[str]:
+    """Settings of the run's metrics that ``eval`` doesn't take by itself, as they are typed."""
+    usual = load_preset("shapes").metrics
+    for part in spec.metrics:
+        own = [each.options for each in usual if each.name == part.name]
+        for setting in registry.settings("metric", part.name):
+            value = part.options.get(setting.name, setting.default)
+            known = [options.get(setting.name, setting.default) for options in own] or [setting.default]
+            if setting.role is None and value not in known:
+                yield (
+                    f"setting {setting.name} of {part.name}: give eval --metrics {part.name} "
+                    f"-o metric.{setting.name}={value}"
+                )

@@ -82,6 +82,18 @@ def test_what_is_lost_is_said_line_by_line(export):
     assert not any("masks" in line for line in lost("coco-vid", "--masks"))
 
 
+def test_settings_of_metrics_are_said_as_eval_takes_them(tmp_path):
+    settings = [*DATASET, "-o", "metric.ties=reference", "-o", "grouper.num_slots=2"]
+    done = invoke(
+        "run", "--preset", RUNS / "tiny.yaml", *PLUGIN, "--dataset", "shapes", *settings, "--output", tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    folder = next(tmp_path.rglob("result.json")).parent
+    done = invoke("export", folder, tmp_path / "out.json", "--format", "coco", *PLUGIN)
+    line = "not in the file: setting ties of vid_ap: give eval --metrics vid_ap -o metric.ties=reference"
+    assert [each for each in done.stderr.splitlines() if "setting" in each] == [line]
+
+
 def test_links_make_fewer_tracks(export):
     def tracks(*options):
         out, _ = export("coco", *options)
