@@ -53,6 +53,10 @@ def _of_result(path: Path, folder: Path) -> Iterator[str]:
         return
     if "digest" not in result:
         yield f"{path}: field 'digest' is missing; expected a result as `ovvol-bench run` writes it"
+    coverage = result.get("coverage", {})
+    asked, done = coverage.get("clips", 0), coverage.get("done", 0)
+    if result["status"] == "done" and done + sum(coverage.get("skipped", {}).values()) < asked:
+        yield f"{path}: {asked - done} of {asked} clips are missing without a reason; score the run again"
     try:
         place = place_of(result)
     except OutputError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import replacing, require_file
 from ovvol_bench.predictions import FLAT_COLUMNS, Predictions
 from ovvol_bench.ragged import offsets_of
 
@@ -47,11 +47,11 @@ def to_parquet(predictions: Predictions, path: Path) -> None:
         columns[own] = pa.LargeListArray.from_arrays(offsets_of(predictions.counts(unit)), flat)
     table = pa.table(columns)
     with replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def read_parquet(path: Path) -> Predictions:
-    """Read a file that ``to_parquet`` wrote.
+def read_parquet(path: Path) -> dict[str, Any]:
+    """Read the columns of a file that ``to_parquet`` wrote, by the names that ``Predictions`` has for them.
 
     Raises:
         DataError: if it is missing, truncated, or has other columns.
@@ -60,7 +60,7 @@ def read_parquet(path: Path) -> Predictions:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path)
+        table = parquet.read_table(require_file(path), page_checksum_verification=True)
         columns: dict[str, Any] = {own: tuple(table[name].to_pylist()) for name, own in STRINGS.items()}
         columns |= {own: table[name].to_numpy() for name, own in COUNTS.items()}
         for own, names in SIZES.items():
@@ -70,9 +70,9 @@ def read_parquet(path: Path) -> Predictions:
         columns |= {own: _flat(table[own].combine_chunks()) for own in flat}
         if "soft" in flat:
             columns["soft_counts"] = table["soft_counts"].to_numpy()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a parquet file of predictions ({error})") from error
-    return Predictions(**columns)
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise DataError(f"{path}: damaged or not a parquet file of predictions ({error})") from error
+    return columns
 
 
 def without_soft(clips: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -22,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import make_folder, replacing
+from ovvol_bench.files import make_folder, replacing, require_file
 from ovvol_bench.predictions import FLAT_COLUMNS, ClipPrediction, Predictions, concatenate, pack
 from ovvol_bench.runs.parquet import read_parquet, to_parquet, without_soft
 
@@ -44,6 +45,7 @@ HEADER = "ovvol_bench_predictions"
 STRINGS = ("clip_ids", "videos")
 SOFT = ("soft_counts", "soft")
 """Columns that are there only where soft masks were kept."""
+_NAME = re.compile(rf"[0-9a-f]{{16}}{re.escape(SUFFIX)}")
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +112,7 @@ def read_predictions(path: Path, masks: bool = True) -> Predictions:
             contradict each other.
     """
     if path.suffix == ".parquet":
-        predictions = read_parquet(path)
-        return (predictions if masks else predictions.without_masks()).in_order()
+        return _checked(read_parquet(path), masks, path).in_order()
     files = _shards(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no predictions; expected a folder with *{SUFFIX} files")
@@ -176,10 +177,7 @@ def read_shard(path: Path, masks: bool = True) -> Predictions:
     columns: dict[str, Any] = {name: tuple(header[name]) for name in STRINGS}
     columns |= {name: np.zeros(0, np.int16) for name in left_out}
     columns |= without_soft(len(columns["clip_ids"])) | arrays
-    predictions = Predictions(**columns)
-    predictions = predictions if masks else predictions.without_masks()
-    _check_lengths(predictions, path)
-    return predictions
+    return _checked(columns, masks, path)
 
 
 def _serialise(predictions: Predictions) -> bytes:
@@ -210,6 +208,17 @@ def _widened(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(np.int16 if name in ("slot_map", "segment_of_slot") else np.int64)
 
 
+def _checked(columns: dict[str, Any], masks: bool, path: Path) -> Predictions:
+    """Predictions of columns that may come from any file."""
+    try:
+        predictions = Predictions(**columns)
+        predictions = predictions if masks else predictions.without_masks()
+        _check_lengths(predictions, path)
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{path}: its columns don't fit together ({error})") from error
+    return predictions
+
+
 def _check_lengths(predictions: Predictions, path: Path) -> None:
     lengths = {len(predictions.clip_ids), len(predictions.videos), len(predictions.frame_counts)}
     units = [(name, int(predictions.counts(unit).sum())) for name, unit in FLAT_COLUMNS.items()]
@@ -222,21 +231,34 @@ def _check_lengths(predictions: Predictions, path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The header and the open file of a shard."""
+    """The header and the open file of a shard, whose content is what its name says."""
     try:
+        _verify(require_file(path))
         file = safe_open(path, framework="np")
-        text = (file.metadata() or {}).get(HEADER)
-    except (SafetensorError, OSError) as error:
+        header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+        schema = header.get("schema", "another kind of file")
+    except (SafetensorError, OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path}: truncated or no predictions file ({error}). Delete it and start the run again: "
-            "its clips are computed anew"
+            f"{path}: damaged or no predictions file ({error}). Start the run again: the clips of a damaged "
+            "file are computed anew"
         ) from error
-    header = json.loads(text) if text else {}
-    if header.get("schema") != SCHEMA:
-        found = header.get("schema", "another kind of file")
-        raise DataError(f"{path}: expected predictions of schema {SCHEMA}, found {found}")
+    if schema != SCHEMA:
+        raise DataError(f"{path}: expected predictions of schema {SCHEMA}, found {schema}")
+    for name in STRINGS:
+        texts = header.get(name)
+        if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+            raise DataError(f"{path}: field '{name}' of its header: expected a list of names")
     with file:
-        yield dict(header), file
+        yield header, file
+
+
+def _verify(path: Path) -> None:
+    """Hold the content of a shard against its name; a file of another name has none to be held against."""
+    if _NAME.fullmatch(path.name):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not digest.startswith(path.stem):
+            raise ValueError("its content is not the one that it was named after")
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -257,5 +279,5 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _set_aside(path: Path) -> Path:
-    log.warning("%s is truncated or no predictions file; set aside, its clips are computed anew", path)
+    log.warning("%s is damaged or no predictions file; set aside, its clips are computed anew", path)
     return path.replace(path.with_name(f"{path.name}.broken"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset
@@ -12,10 +14,10 @@ from ovvol_bench.runs.benchmark import build_dataset, clip_infos
 from ovvol_bench.runs.files import without_nan
 from ovvol_bench.runs.fitting import Wanted, fitting, lacks_of_truth
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
-from ovvol_bench.runs.scoring import needs_masks, score, score_videos
+from ovvol_bench.runs.results import Outcome, Truth, build_result
+from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Choice
-from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.runs.spec import RunSpec, canonical_digest
 from ovvol_bench.runs.store import RunFolder
 
 
@@ -38,34 +40,69 @@ def rescore_run(
         DataError: if the folder is no run, or the dataset's content is no longer what it was.
         SettingError: if a metric doesn't fit and is not to be left out.
     """
+    with folder.claimed() if folder.complete else nullcontext():
+        return _rescore(folder, registry, wanted)
+
+
+def _rescore(
+    folder: RunFolder, registry: Registry, wanted: Wanted | None
+) -> tuple[dict[str, Any], Mapping[str, str]]:
     spec = folder.read_spec()
     dataset = same_dataset(registry, spec)
-    own = tuple(Choice(metric.name, metric.options) for metric in spec.metrics)
+    before = folder.read_result() or {}
+    finished = before.get("status") == "done"
+    scored = before.get("scoring") if finished and wanted else None
+    # Numbers of one result are computed together: those it has already once more, beside the new ones.
+    own = _choices(scored or [asdict(metric) for metric in spec.metrics])
+    if wanted:
+        wanted = Wanted(_joined(own if finished else (), wanted.choices), wanted.lenient)
     infos = clip_infos(dataset, spec.limit)
     lacks = lacks_of_truth(infos, spec.dataset.name)
     found = fitting(registry, dataset, wanted or Wanted(own, lenient=True), lacks)
     built = found.metrics
     predictions = read_predictions(folder.predictions, needs_masks(built))
+    lost = missing_clips(predictions, infos)
+    if finished and len(lost) > len(infos) - before["coverage"]["done"]:
+        raise DataError(
+            f"{folder.predictions}: {len(predictions)} clips are there, and {before['coverage']['done']} of "
+            f"{len(infos)} were localized; '{lost[0]}' is missing, for one. Start the run again: only these "
+            "are computed."
+        )
     videos = score_videos(predictions, infos, built)
     coverage, values = score(predictions, infos, built)
-    before = folder.read_result()
-    if before is None or before["status"] != "done":
-        coverage = Coverage(coverage.done, coverage.frames, dataset.skipped)
+    if not finished:
+        coverage = replace(coverage, skipped=dataset.skipped)
         truth = Truth.of(infos, dataset.vocabulary.name)
-        return build_result(spec, truth, Outcome(coverage, values, videos=videos)), found.left_out
-    values = without_nan(values)
-    if wanted is not None:
-        values = {**before["metrics"], **values}
-        videos |= {"terms": {**_terms_of(before, videos["names"]), **videos["terms"]}}
-    result = {**before, "metrics": values, "videos": videos}
-    with folder.claimed():
-        return folder.write_result(result), found.left_out
+        error = f"cut off: {coverage.done} of {len(infos)} clips are there" if lost else None
+        return build_result(
+            spec, truth, Outcome(coverage, values, error=error, videos=videos)
+        ), found.left_out
+    counts = {"clips": len(infos), "done": coverage.done, "frames": coverage.frames}
+    result = {
+        **before,
+        "scoring": _scoring(own, wanted, found.left_out),
+        "coverage": {**before["coverage"], **counts},
+        "metrics": without_nan(values),
+        "videos": videos,
+    }
+    return folder.write_result(result), found.left_out
 
 
-def _terms_of(result: dict[str, Any], videos: list[str]) -> dict[str, Any]:
-    """The terms that a result has for these videos."""
-    known: dict[str, Any] = result.get("videos", {})
-    return dict(known.get("terms", {})) if known.get("names") == videos else {}
+def _choices(scoring: Sequence[Mapping[str, Any]]) -> tuple[Choice, ...]:
+    return tuple(Choice(metric["name"], metric["options"]) for metric in scoring)
+
+
+def _joined(known: Sequence[Choice], added: Sequence[Choice]) -> tuple[Choice, ...]:
+    """Choices of metrics, each once."""
+    return tuple({canonical_digest(asdict(each)): each for each in (*known, *added)}.values())
+
+
+def _scoring(own: Sequence[Choice], wanted: Wanted | None, left_out: Collection[str]) -> list[dict[str, Any]]:
+    """The ``scoring`` object of a result: what ``reproduce`` computes again."""
+    choices = wanted.choices if wanted else own
+    return [
+        {"name": each.name, "options": dict(each.options)} for each in choices if each.name not in left_out
+    ]
 
 
 def same_dataset(registry: Registry, spec: RunSpec) -> Dataset:

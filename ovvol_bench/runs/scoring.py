@@ -47,6 +47,12 @@ def score_videos(
     return {"names": list(found.videos), "terms": terms}
 
 
+def missing_clips(predictions: Predictions, infos: Sequence[ClipInfo]) -> list[str]:
+    """Ids of the clips that predictions lack, in the order of the dataset."""
+    there = set(predictions.clip_ids)
+    return [info.id for info in infos if info.id not in there]
+
+
 def usable(predictions: Predictions, infos: Sequence[ClipInfo]) -> tuple[Predictions, dict[str, int]]:
     """The clips of predictions that can be scored, and how many can't, by reason."""
     truth = {info.id: own_frames(info) for info in infos}

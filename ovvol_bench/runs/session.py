@@ -25,7 +25,7 @@ from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.remarks import remarks
 from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
 from ovvol_bench.runs.run import Run
-from ovvol_bench.runs.scoring import needs_masks, score, score_videos
+from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Selection
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import Overwrite, RunFolder
@@ -200,10 +200,13 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
     if not run.failure and not run.done:
         run.failure = DataError(f"none of {len(plan.infos)} clips could be localized: {dict(run.reasons())}")
     said: tuple[str, ...] = ()
+    try:
+        if not run.failure:
+            result, said = _done(plan, run, timing, registry)
+    except DataError as error:  # predictions that went missing, or were damaged, while the run worked
+        run.failure = error
     if run.failure:
         result = _failed(plan, run.spec, run.failure)
-    else:
-        result, said = _done(plan, run, timing, registry)
     result = run.folder.write_result(result)
     registry.tell("ovvol_run_finished", result=result)
     return Finished(result, run.folder, run.failure, said)
@@ -213,6 +216,12 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dic
     """The result of a run and the remarks on it."""
     metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
     predictions = read_predictions(run.folder.predictions, needs_masks(metrics))
+    lost = [clip for clip in missing_clips(predictions, plan.infos) if clip not in run.skipped]
+    if lost:
+        raise DataError(
+            f"{run.folder.predictions}: {len(lost)} of {len(plan.infos)} clips that were localized are not "
+            f"there, such as '{lost[0]}'; were files removed? Run again: only these are computed."
+        )
     videos = score_videos(predictions, plan.infos, metrics)
     coverage, values = score(predictions, plan.infos, metrics)
     skipped = {**plan.dataset.skipped, **run.reasons()}
@@ -221,7 +230,7 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dic
     )
     result = build_result(run.spec, plan.truth, outcome)
     before = run.folder.read_result()
-    if before and before["status"] == "done" and not run.computed:
+    if before and before.get("status") == "done" and not run.computed:
         # Nothing was computed: how fast it was, and on what, is what it was then.
         result |= {key: before[key] for key in ("timing", "machine", "date")}
     has_truth = any(info.truth is not None for info in plan.infos)

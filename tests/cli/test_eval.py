@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from synthetic_vid import synthetic, write_shards, write_tree
 from ovvol_bench.cli import main
 from ovvol_bench.metrics import evaluate as evaluate_predictions
 from ovvol_bench.metrics.accumulators import CorLoc
+from ovvol_bench.runs.predictions import PredictionWriter, read_predictions
+from ovvol_bench.runs.spec import sealed
 
 RUNS = Path(__file__).parents[1] / "runs"
 PLUGIN = ["--plugin", str(RUNS / "tiny_plugin.py")]
@@ -178,3 +181,29 @@ def test_a_file_is_scored_without_torch(tmp_path):
     assert scored["coverage"] == {"clips": 8, "done": 8, "frames": 64}
     own = evaluate_predictions(predictions, truth, [CorLoc("vid-reference")])
     assert scored["metrics"]["corloc_any@vid-reference"]["value"] == own["corloc_any@vid-reference"].value
+
+
+def test_lost_predictions_are_no_result(folder, evaluate, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    shard = next((copy / "predictions").iterdir())
+    predictions = read_predictions(copy / "predictions")
+    shard.unlink()
+    PredictionWriter(copy / "predictions").write(list(predictions)[:6])
+    done = evaluate(copy)
+    assert done.exit_code == 2
+    assert "6 clips are there, and 10 of 10 were localized" in done.output
+    assert stored(copy) == stored(folder)
+    (copy / "result.json").unlink()
+    scored = json.loads(evaluate(copy, "--format", "json").stdout)
+    assert scored["status"] == "failed" and scored["coverage"]["done"] == 6
+
+
+def test_added_numbers_are_all_of_one_computation_and_can_be_reproduced(folder, evaluate):
+    damaged = stored(folder)
+    damaged["metrics"]["detrate@vid-reference"]["value"] = 0.123
+    (folder / "result.json").write_text(json.dumps(sealed(damaged)))
+    assert evaluate(folder, "--metrics", "errors").exit_code == 0
+    after = stored(folder)
+    assert after["metrics"]["detrate@vid-reference"]["value"] != 0.123
+    assert "errors" in [each["name"] for each in after["scoring"]]

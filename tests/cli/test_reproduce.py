@@ -127,3 +127,15 @@ def test_an_edited_result_is_refused_by_tables(results, invoke):
     done = invoke("table", "results")
     assert done.exit_code == 2
     assert "Results are never edited" in done.output
+
+
+def test_pictures_change_nothing_of_what_can_be_reproduced(ran, results, invoke, tmp_path):
+    run = next(ran.rglob("result.json")).parent
+    before = (run / "result.json").read_bytes()
+    try:
+        done = invoke("eval", run, *PLUGIN, "--pictures", tmp_path / "pictures")
+        assert done.exit_code == 0, done.output
+        done = invoke("reproduce", run / "result.json", *PLUGIN, "--output", "again")
+    finally:
+        (run / "result.json").write_bytes(before)
+    assert done.exit_code == 0, done.output

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,7 +162,7 @@ def test_truncated_shards_are_found_and_set_aside_on_resume(tmp_path, kept):
     bad.write_bytes(bad.read_bytes()[:kept])
     assert valid_shards(tmp_path) == [good]
     assert broken_shards(tmp_path) == [bad]
-    with pytest.raises(DataError, match="truncated or no predictions file"):
+    with pytest.raises(DataError, match="damaged or no predictions file"):
         read_predictions(tmp_path)
     resumed = PredictionWriter(tmp_path)
     assert [path.name for path in resumed.set_aside] == [f"{bad.name}.broken"]
@@ -209,3 +210,46 @@ def test_other_parquet_files_are_refused(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="not a parquet file of predictions"):
         read_predictions(tmp_path / "x.parquet")
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+    path = PredictionWriter(tmp_path).write(CLIPS)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=path.name):
+            read_predictions(tmp_path)
+        assert broken_shards(tmp_path) == [path]
+
+
+def test_a_flipped_bit_in_parquet_is_found(tmp_path):
+    PredictionWriter(tmp_path / "shards").write(CLIPS)
+    path = tmp_path / "all.parquet"
+    to_parquet(read_predictions(tmp_path / "shards"), path)
+    whole = path.read_bytes()
+    for place in range(30, len(whole) // 2, len(whole) // 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            found = read_predictions(path)
+        except DataError as error:
+            assert str(path) in str(error)
+        else:
+            assert_equal(found, CLIPS)
+
+
+@pytest.mark.parametrize("header", ["[]", '{"schema": 1}', '{"schema": 1, "clip_ids": 3, "videos": []}', "{"])
+def test_a_file_with_a_strange_header_is_one_line(tmp_path, header):
+    path = tmp_path / "renamed.safetensors"
+    save_file({"boxes": np.zeros(3, np.float32)}, path, {"ovvol_bench_predictions": header})
+    with pytest.raises(DataError, match="renamed"):
+        read_predictions(path)
+
+
+def test_pipes_and_folders_named_as_shards_are_set_aside(tmp_path):
+    PredictionWriter(tmp_path).write(CLIPS)
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(DataError, match="folder"):
+        read_predictions(tmp_path)
+    assert len(PredictionWriter(tmp_path).set_aside) == 2
+    assert_equal(read_predictions(tmp_path), CLIPS)

@@ -462,3 +462,21 @@ def test_a_run_that_is_killed_continues_to_the_same_result(run, tmp_path):
     assert 0 < resumed.result["timing"]["clips"] < 10
     assert_same_predictions(resumed, whole)
     assert values(resumed.result) == values(whole.result)
+
+
+def test_predictions_that_are_lost_while_a_run_works_are_no_result(run, monkeypatch):
+    from ovvol_bench.runs.run import Run
+
+    close = Run.close
+
+    def lose(self):
+        close(self)
+        for shard in self.folder.predictions.iterdir():
+            shard.unlink()
+
+    monkeypatch.setattr(Run, "close", lose)
+    (finished,) = run()
+    assert finished.result["status"] == "failed"
+    monkeypatch.undo()
+    (again,) = run()
+    assert again.result["status"] == "done"
