@@ -92,6 +92,8 @@ def synthetic(frames, seed=0):
         probabilities=scores.astype(np.float32),
         slot_map=np.zeros(clips * CLIP * GRID[0] * GRID[1], np.int16),
         segment_of_slot=np.zeros(clips * SLOTS, np.int16),
+        soft_counts=np.zeros(clips, np.int64),
+        soft=np.zeros(0, np.uint8),
     )
     return predictions, {info.id: info for info in infos}
 

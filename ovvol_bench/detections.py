@@ -185,6 +185,16 @@ class Detections:
         best = self.score_table[:, 1:].argmax(axis=1) + 1
         return self.keep(shown & (self.class_ids == best.repeat(len(self) // len(best))))
 
+    def of_video(self, name: str) -> Detections:
+        """The detections in the frames of one video."""
+        row = self.frames.video_row[name]
+        first, last = np.searchsorted(self.frames.video, [row, row + 1]).tolist()
+        start, end = np.searchsorted(self.frame, [first, last]).tolist()
+        index = self.frames.index[first:last]
+        frames = Frames((name,), self.frames.sizes[row : row + 1], np.zeros(len(index), np.int64), index)
+        found = self.keep(np.arange(start, end))
+        return replace(found, frames=frames, frame=found.frame - first)
+
     @property
     def runs(self) -> tuple[bytes, ...]:
         """(D,) run lengths of the masks.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     metavar="all|NAME,...",
     help="By default those of the run. all: every metric that fits what predictions and truth hold.",
 )
+@click.option("--name", metavar="NAME", help="Of the method that made a FILE; by default the file's.")
 @click.option("--protocol", help="Conventions for all metrics, as in vid-devkit.")
 @click.option("--input-format", metavar="NAME", help="Of a FILE, where it doesn't say. See docs/formats.md.")
 @click.option(
@@ -112,6 +113,8 @@ def _score_run(
         raise SettingError(f"{path} is a run and knows its dataset; drop --truth and -o dataset.*")
     if options["input_format"]:
         raise SettingError(f"{path} is a run, whose predictions have one format; drop --input-format")
+    if options["name"]:
+        raise SettingError(f"{path} is a run, named by its parts; drop --name")
     folder, wanted = RunFolder(path), None
     if any(options[name] for name in ("metrics", "protocol", "settings", "pictures")):
         own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]
@@ -137,7 +140,7 @@ def _score_file(
     wanted = Wanted(tuple(choose_metrics(registry, usual, options)), _is_lenient(options))
     truth = Choice(options["truth"], options["settings"].get("dataset", {}))
     source = Source(path, options["input_format"], options["on_error"])
-    result = without_nan(score_file(source, truth, registry, wanted))
+    result = without_nan(score_file(source, truth, registry, wanted, options["name"]))
     return result, result["left_out"]
 
 
@@ -168,7 +171,7 @@ def _show_numbers(result: Mapping[str, Any], style: str) -> None:
 def _show_file(result: Mapping[str, Any], style: str) -> None:
     _show_numbers(result, style)
     coverage = result["coverage"]
-    if "done" in coverage:
+    if "detections" not in coverage:
         click.echo(f"\n{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames")
     else:
         click.echo(

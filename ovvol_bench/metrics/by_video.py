@@ -8,18 +8,21 @@ Introduction to the Bootstrap, section 11.5).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.data.transforms import target_size
+from ovvol_bench.detections import Detections
 from ovvol_bench.metrics.accumulators import VidAP
-from ovvol_bench.metrics.columns import Columns, build_columns
-from ovvol_bench.metrics.evaluation import evaluate, table_of
-from ovvol_bench.metrics.protocols import protocol_of
+from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
+from ovvol_bench.metrics.evaluation import evaluate, evaluate_detections, table_of
+from ovvol_bench.metrics.protocols import Protocol, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.types import ClipInfo, Ints
@@ -77,11 +80,52 @@ def by_video(
     table = table_of(predictions, truth)
     videos = _clips_of_videos(predictions.videos)
     parts = [(predictions.select(clips), table.select(clips)) for clips in videos.values()]
-    terms = _means(parts, [metric for metric in metrics if metric.averages])
-    for metric in metrics:
-        if isinstance(metric, VidAP) and len(parts) > 1:
-            terms |= _precision(parts, metric, evaluate(predictions, table, [metric]))
-    return ByVideo(tuple(videos), terms)
+    means = [metric for metric in metrics if metric.averages]
+    terms = _means([evaluate(found, truth, deepcopy(means)) for found, truth in parts])
+
+    def columns(protocol: Protocol) -> Iterator[Columns]:
+        return (build_columns(found, truth, protocol) for found, truth in parts)
+
+    def whole(metric: Metric) -> Mapping[str, MetricValue]:
+        return evaluate(predictions, table, [metric])
+
+    return ByVideo(tuple(videos), terms | _precisions(metrics, len(parts), columns, whole))
+
+
+def detections_by_video(
+    detections: Detections,
+    truth: Sequence[ClipInfo],
+    metrics: Sequence[Metric],
+    input_size: InputSize = target_size,
+) -> ByVideo:
+    """Take the numbers of another program's detections apart by video.
+
+    Args:
+        detections: in all frames of the truth.
+        truth: clips in order (see ``detections.in_order``).
+        metrics: as for ``by_video``.
+        input_size: as for ``evaluate_detections``.
+
+    Raises:
+        DataError: as ``evaluate_detections``.
+    """
+    clips: dict[str, list[ClipInfo]] = {}
+    for info in truth:
+        clips.setdefault(info.video, []).append(info)
+    names = sorted(clips)
+    parts = [(detections.of_video(name), clips[name]) for name in names]
+    means = [metric for metric in metrics if metric.averages]
+    terms = _means([evaluate_detections(found, infos, deepcopy(means), input_size) for found, infos in parts])
+
+    def columns(protocol: Protocol) -> Iterator[Columns]:
+        return (
+            detection_columns(found, TruthTable.of(infos), protocol, input_size) for found, infos in parts
+        )
+
+    def whole(metric: Metric) -> Mapping[str, MetricValue]:
+        return evaluate_detections(detections, truth, [metric], input_size)
+
+    return ByVideo(tuple(names), terms | _precisions(metrics, len(parts), columns, whole))
 
 
 def _clips_of_videos(videos: Sequence[str]) -> dict[str, Ints]:
@@ -92,8 +136,8 @@ def _clips_of_videos(videos: Sequence[str]) -> dict[str, Ints]:
     return dict(zip(names.tolist(), np.split(order, ends[:-1]), strict=True)) if len(names) else {}
 
 
-def _means(parts: Sequence[tuple[Predictions, TruthTable]], metrics: Sequence[Metric]) -> dict[str, Terms]:
-    scored = [evaluate(predictions, table, deepcopy(list(metrics))) for predictions, table in parts]
+def _means(scored: Sequence[Mapping[str, MetricValue]]) -> dict[str, Terms]:
+    """Terms of the numbers of each video that are means over their counts."""
     names = scored[0] if scored else {}
     terms = {}
     for name in names:
@@ -103,19 +147,31 @@ def _means(parts: Sequence[tuple[Predictions, TruthTable]], metrics: Sequence[Me
     return terms
 
 
+def _precisions(
+    metrics: Sequence[Metric],
+    videos: int,
+    columns_of: Callable[[Protocol], Iterator[Columns]],
+    whole_of: Callable[[Metric], Mapping[str, MetricValue]],
+) -> dict[str, Terms]:
+    """Terms of VID AP, from the columns of each video and the numbers over all."""
+    terms: dict[str, Terms] = {}
+    for metric in metrics:
+        if isinstance(metric, VidAP) and videos > 1:
+            columns = partial(columns_of, protocol_of(metric.protocol))
+            terms |= _precision(columns, videos, metric, whole_of(metric))
+    return terms
+
+
 def _precision(
-    parts: Sequence[tuple[Predictions, TruthTable]], metric: VidAP, whole: Mapping[str, MetricValue]
+    columns: Callable[[], Iterator[Columns]],
+    videos: int,
+    metric: VidAP,
+    whole: Mapping[str, MetricValue],
 ) -> dict[str, Terms]:
     """The numbers of VID AP apart, given those over all videos.
 
     How much each video weighs is taken from the ranking with grouped ties, which sums can be taken from.
     """
-
-    def columns() -> Iterator[Columns]:
-        return (
-            build_columns(predictions, table, protocol_of(metric.protocol)) for predictions, table in parts
-        )
-
     stream = metric.grouped().stream()
     for piece in columns():
         stream.survey(piece)
@@ -126,7 +182,7 @@ def _precision(
     for key, value in whole.items():
         left = np.array([numbers[key.split("@")[0]].value for numbers in without])
         if not np.isnan([value.value, *left]).any():  # else all objects are in one video
-            terms[key] = Terms(_pseudo_values(value.value, left), np.ones(len(parts)))
+            terms[key] = Terms(_pseudo_values(value.value, left), np.ones(videos))
     return terms
 
 

@@ -135,7 +135,8 @@ def _part_name(result: Result, by: str) -> str:
 
 def _make_block(results: Sequence[Result], key: tuple[Shared, str], query: Query) -> Block:
     rows = group_rows(results) if query.merge_seeds else [Row((result,)) for result in results]
-    names = query.columns or DEFAULT_COLUMNS
+    outside = ["method"] if any(row.outside for row in rows) else []
+    names = query.columns or [*outside, *DEFAULT_COLUMNS]
     columns = [column for name in names for column in resolve_column(name, rows)]
     columns += _needed_columns(rows, {column.key for column in columns})
     notes = (*_machine_notes(rows, columns), *_seen_notes(rows), *_failure_notes(rows))
@@ -215,7 +216,8 @@ def _failure_notes(rows: Sequence[Row]) -> list[str]:
     ended: dict[str, list[str]] = {}
     for row in rows:
         for result in row.failed:
-            ended.setdefault(_reason(result), []).append(f"{'+'.join(row.names)}, {seed_text(result)}")
+            who = "+".join(filter(None, row.names))
+            ended.setdefault(_reason(result), []).append(f"{who}, {seed_text(result)}")
     return [
         f"failed: {runs[0]}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}: {reason}"
         for reason, runs in ended.items()

@@ -108,16 +108,17 @@ def _status_text(row: Row) -> str:
 
 
 _TEXTS: dict[str, Callable[[Row], str]] = {
-    "encoder": lambda row: row.names[0],
-    "grouper": lambda row: row.names[1],
-    "labeler": lambda row: row.names[2],
+    "method": lambda row: row.names[0] if row.outside else MISSING,
+    "encoder": lambda row: MISSING if row.outside else row.names[0],
+    "grouper": lambda row: row.names[1] or MISSING,
+    "labeler": lambda row: row.names[2] or MISSING,
     "dataset": lambda row: row.first["dataset"]["name"],
     "split": lambda row: split_of(row.first) or MISSING,
     "id": lambda row: ", ".join(result["id"] for result in row.results),
     "date": lambda row: max((result.get("date") or "" for result in row.results), default="")[:10] or MISSING,
     "machine": lambda row: "; ".join(row.machines) or MISSING,
-    "precision": lambda row: row.settings["precision"],
-    "fidelity": lambda row: row.settings["fidelity"],
+    "precision": lambda row: row.settings.get("precision", MISSING),
+    "fidelity": lambda row: row.settings.get("fidelity", MISSING),
     "seeds": lambda row: str(len(row.done)),
     "coverage": _coverage_text,
     "seen": lambda row: ", ".join(f"{kind} {count}" for kind, count in row.seen.items()) or MISSING,

@@ -11,9 +11,10 @@ from ovvol_bench.report.results_files import Result
 from ovvol_bench.report.rows import names_of, seeds_of, settings_of
 
 _FACTS: Mapping[str, Callable[[Result], set[str]]] = {
-    "encoder": lambda result: {names_of(result)[0]},
-    "grouper": lambda result: {names_of(result)[1]},
-    "labeler": lambda result: {names_of(result)[2]},
+    "method": lambda result: {names_of(result)[0]} if "method" in result else set(),
+    "encoder": lambda result: set() if "method" in result else {names_of(result)[0]},
+    "grouper": lambda result: {names_of(result)[1]} - {""},
+    "labeler": lambda result: {names_of(result)[2]} - {""},
     "dataset": lambda result: {result["dataset"]["name"]},
     "split": lambda result: {split_of(result)},
     "seed": lambda result: {str(seed) for seed in seeds_of(result)},

@@ -59,7 +59,7 @@ def subject(result: Mapping[str, Any], protocol: str) -> str:
         if unit in coverage
     ]
     method = " + ".join(result[part]["name"] for part in COMPONENTS if part in result)
-    method = method or result.get("file", {}).get("name", "")
+    method = method or result.get("method", {}).get("name", "")
     known = [f"{dataset['name']} {split}" if split else dataset["name"], protocol, ", ".join(amount), method]
     return "   ·   ".join(each for each in known if each)
 

@@ -9,7 +9,8 @@ from ovvol_bench.errors import DataError, OutputError
 from ovvol_bench.files import below, is_leftover
 from ovvol_bench.report.readme import readme_is_stale
 from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
-from ovvol_bench.report.results_files import COMPONENTS, Result, read_result, result_documents
+from ovvol_bench.report.results_files import Result, read_result, result_documents
+from ovvol_bench.report.rows import names_of
 from ovvol_bench.runs.files import write_json
 from ovvol_bench.throughput.files import FOLDER, load_throughput
 
@@ -79,7 +80,7 @@ def place_of(result: Result) -> Path:
     Raises:
         OutputError: if its names lead out of the folder.
     """
-    parts = "+".join(result[kind]["name"] for kind in COMPONENTS)  # type: ignore[literal-required]
+    parts = "+".join(filter(None, names_of(result)))
     return below(Path(), result["dataset"]["name"], parts, f"{result['id']}.json")
 
 

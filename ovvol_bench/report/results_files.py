@@ -43,6 +43,20 @@ class PartRecord(TypedDict):
     weights_sha256: NotRequired[str | None]
 
 
+class MethodRecord(TypedDict):
+    """What made the predictions that another program wrote, in place of encoder, grouper and labeler."""
+
+    name: str
+
+
+class FileRecord(TypedDict):
+    """A file of predictions; its digest."""
+
+    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    name: str
+    sha256: str
+
+
 class Score(TypedDict):
     """One metric; ``value`` is None where it is undefined."""
 
@@ -90,9 +104,11 @@ class Result(TypedDict):
     status: Literal["done", "failed"]
     id: str
     dataset: DatasetRecord
-    encoder: PartRecord
-    grouper: PartRecord
-    labeler: PartRecord
+    encoder: NotRequired[PartRecord]
+    grouper: NotRequired[PartRecord]
+    labeler: NotRequired[PartRecord]
+    method: NotRequired[MethodRecord]
+    file: NotRequired[FileRecord]
     metrics: dict[str, Score]
     error: NotRequired[str | None]
     naming: NotRequired[dict[str, Any]]
@@ -191,6 +207,12 @@ def parse_result(document: object, source: str) -> Result:
         result = _RESULT.validate_python(document)
     except ValidationError as error:
         raise DataError(_explain(error, source)) from None
+    found = [kind for kind in COMPONENTS if kind in result]
+    if len(found) not in (0, len(COMPONENTS)) or bool(found) == ("method" in result and "file" in result):
+        raise DataError(
+            f"{source}: not a result: expected the fields {', '.join(COMPONENTS)}, or method and file "
+            "in their place. Results are written by `ovvol-bench run` or `eval`; write this one again."
+        )
     _check_digest(document, source)
     return result
 

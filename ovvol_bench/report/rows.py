@@ -86,9 +86,15 @@ class Row:
         return names_of(self.first)
 
     @property
+    def outside(self) -> bool:
+        """Whether another program made the predictions."""
+        return "method" in self.first
+
+    @property
     def machines(self) -> list[str]:
-        """Machines that finished a run, in words, sorted."""
-        return sorted({machine_label(result) for result in self.results if result["status"] == "done"})
+        """Machines that finished a run, in words, sorted; none for outside results."""
+        done = [result for result in self.results if result["status"] == "done"]
+        return [] if self.outside else sorted({machine_label(result) for result in done})
 
     @property
     def coverage(self) -> float:
@@ -156,14 +162,18 @@ def settings_of(result: Result) -> Settings:
     Settings that say where content lies give way to the digest of the content.
     """
     flat: dict[str, Any] = {}
-    for kind in (*COMPONENTS, "dataset"):
+    parts = () if "method" in result else COMPONENTS
+    for kind in (*parts, "dataset"):
         part = _part(result, kind)
         said = {
             key: value for key, value in part.get("options", {}).items() if key not in part.get("located", ())
         }
         flat |= _prefixed(kind, said)
         flat[f"{kind}.version"] = part.get("version")
-    for kind in COMPONENTS:
+    if "file" in result:
+        flat["file"] = result["file"]["sha256"][:8]
+        return {name: setting_text(value) for name, value in sorted(flat.items())}
+    for kind in parts:
         flat[f"{kind}.weights"] = (_part(result, kind).get("weights_sha256") or "none")[:8]
     flat |= _prefixed("naming", result.get("naming", {}))
     flat |= {name: result.get(name) for name in ("precision", "fidelity", "consensus")}
@@ -196,7 +206,9 @@ def telling_settings(row: Row, rows: Sequence[Row], shown: Collection[str] = ())
 
 
 def names_of(result: Result) -> tuple[str, ...]:
-    """Names of encoder, grouper and labeler."""
+    """Names of encoder, grouper and labeler; of an outside result that of its method, then empty ones."""
+    if "method" in result:
+        return (result["method"]["name"], "", "")
     return tuple(_part(result, kind)["name"] for kind in COMPONENTS)
 
 

@@ -57,6 +57,11 @@ def selection_of(
         DataError: if the result is of a failed run, or from before results said how they were scored.
         SettingError: if another setting would be changed.
     """
+    if "method" in result:
+        raise DataError(
+            f"result {result['id']} is of a file of '{result['method']['name']}', which no run makes; score "
+            "the file again with ovvol-bench eval"
+        )
     if result["status"] != "done" or "scoring" not in result:
         raise DataError(
             f"result {result['id']} can't be run again: expected a finished run that says how it was scored "

@@ -10,7 +10,7 @@ from typing import Any
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.runs.files import without_nan
 from ovvol_bench.runs.machine import code_facts, machine_facts
-from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec
+from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec, canonical_digest, sealed
 from ovvol_bench.types import ClipInfo
 
 STAGES = ("decode", "encode", "group", "label", "name", "store")
@@ -102,6 +102,37 @@ class Outcome:
     error: str | None = None
     gpu: str | None = None
     videos: Mapping[str, Any] = field(default_factory=lambda: {"names": [], "terms": {}})
+
+
+def outside_result(
+    name: str,
+    dataset: PartSpec,
+    truth: Truth,
+    scored: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The result of predictions that another program made: a run's, with a file in place of parts.
+
+    Args:
+        name: of the method, as tables call it.
+        dataset: what it was scored on.
+        truth: what was asked of it.
+        scored: the objects ``file``, ``coverage``, ``metrics``, ``videos``, ``scoring`` and ``left_out``.
+    """
+    content = {"method": name, "file": scored["file"]["sha256"], "dataset": dataset.identity}
+    result = {
+        "schema": SCHEMA,
+        "status": "done",
+        "id": canonical_digest(without_nan(content))[:16],
+        "error": None,
+        "method": {"name": name},
+        "dataset": _dataset(dataset, truth),
+        "oracle": False,
+        **scored,
+        "code": code_facts(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    plain: dict[str, Any] = sealed(without_nan(result))
+    return plain
 
 
 def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ovvol_bench.errors import DataError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.faults import OnError
 from ovvol_bench.formats.registry import detect, format_of
+from ovvol_bench.metrics.by_video import detections_by_video
 from ovvol_bench.metrics.evaluation import evaluate_detections
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, clip_infos
@@ -28,7 +29,8 @@ from ovvol_bench.runs.fitting import (
     of_segments,
 )
 from ovvol_bench.runs.predictions import is_own, read_predictions
-from ovvol_bench.runs.scoring import needs_masks, score, usable
+from ovvol_bench.runs.results import Truth, outside_result
+from ovvol_bench.runs.scoring import needs_masks, score, score_videos, usable, videos_record
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.types import ClipInfo
 
@@ -58,12 +60,21 @@ class Source:
         return self.format == OWN or (self.format is None and is_own(self.path))
 
 
-def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted) -> dict[str, Any]:
+def score_file(
+    source: Source, truth: Choice, registry: Registry, wanted: Wanted, name: str | None = None
+) -> dict[str, Any]:
     """Score a predictions file or folder of any origin against a dataset.
 
+    Args:
+        source: the file.
+        truth: the dataset.
+        registry: builds dataset and metrics.
+        wanted: what to compute.
+        name: of the method, as tables call it; by default the file's.
+
     Returns:
-        The objects ``dataset``, ``coverage`` and ``metrics`` of a result; ``left_out``, metric to reason; and
-        ``file``: its ``name``, ``format`` and ``sha256`` (of a folder, of its files' names and digests).
+        A result, as of a run, with ``method`` and ``file`` in place of parts: its ``name``, ``format`` and
+        ``sha256`` (of a folder, of its files' names and digests); ``left_out``: metric to reason.
 
     Raises:
         DataError: if the file can't be read, or it and the dataset don't belong together.
@@ -89,17 +100,22 @@ def score_file(source: Source, truth: Choice, registry: Registry, wanted: Wanted
         if source.is_own
         else _score_detections(source, dataset, infos, fit, lacks)
     )
-    return {
-        "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
+    computed = [each for each in wanted.choices if each.name not in scored.left_out]
+    record = {
         "coverage": {
             "clips": len(infos),
+            "done": len(infos),
             **scored.coverage,
             "skipped": {**dataset.skipped, **scored.coverage["skipped"]},
         },
         "metrics": scored.metrics,
         "left_out": dict(scored.left_out),
+        "videos": scored.videos,
+        "scoring": [{"name": each.name, "options": dict(each.options)} for each in computed],
         "file": {"name": source.path.name, "format": scored.format, "sha256": digest_of(source.path)},
     }
+    counts = Truth.of(infos, dataset.vocabulary.name)
+    return outside_result(name or source.path.stem, spec, counts, record)
 
 
 def digest_of(path: Path) -> str:
@@ -119,6 +135,7 @@ class _Scored:
     format: str
     coverage: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    videos: Mapping[str, Any]
     left_out: Mapping[str, str]
 
 
@@ -135,7 +152,8 @@ def _score_own(source: Source, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
             "split or clip length?"
         )
     counts = {"done": coverage.done, "frames": coverage.frames, "skipped": skipped}
-    return _Scored(OWN, counts, metrics, found.left_out)
+    videos = score_videos(predictions, infos, found.metrics)
+    return _Scored(OWN, counts, metrics, videos, found.left_out)
 
 
 def _score_detections(
@@ -145,7 +163,9 @@ def _score_detections(
     content = Content.of_clips(dataset, infos)
     detections, report = form.read(source.path, content, source.on_error)
     found = fit({**lacks_of_detections(detections, report, str(source.path)), **lacks})
-    values = evaluate_detections(detections, in_order(infos), found.metrics, dataset.input_size)
+    clips = in_order(infos)
+    videos = videos_record(detections_by_video(detections, clips, found.metrics, dataset.input_size))
+    values = evaluate_detections(detections, clips, found.metrics, dataset.input_size)
     coverage = {
         "frames": len(detections.frames),
         "frames_with_detections": int((detections.counts > 0).sum()),
@@ -155,4 +175,5 @@ def _score_detections(
         "out_of_frame": report.out_of_frame,
         "skipped": dict(report.dropped),
     }
-    return _Scored(form.name, coverage, {key: asdict(value) for key, value in values.items()}, found.left_out)
+    metrics = {key: asdict(value) for key, value in values.items()}
+    return _Scored(form.name, coverage, metrics, videos, found.left_out)

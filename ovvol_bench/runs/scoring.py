@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.benchmark import Metric
-from ovvol_bench.metrics.by_video import by_video
+from ovvol_bench.metrics.by_video import ByVideo, by_video
 from ovvol_bench.metrics.evaluation import evaluate
 from ovvol_bench.predictions import ClipPrediction, Predictions, own_frames
 from ovvol_bench.runs.results import Coverage
@@ -36,7 +36,13 @@ def score_videos(
         ``names`` of the videos, and ``terms``: by number its ``sums`` and ``counts``, one a video. See
         ``by_video``.
     """
-    found = by_video(predictions, {info.id: info for info in infos}, _computable(metrics, infos))
+    return videos_record(
+        by_video(predictions, {info.id: info for info in infos}, _computable(metrics, infos))
+    )
+
+
+def videos_record(found: ByVideo) -> dict[str, Any]:
+    """The ``videos`` object of a result."""
     terms = {
         key: {
             "sums": [round(each, 6) for each in terms.sums.tolist()],

@@ -208,3 +208,29 @@ def test_added_numbers_are_all_of_one_computation_and_can_be_reproduced(folder, 
     after = stored(folder)
     assert after["metrics"]["detrate@vid-reference"]["value"] != 0.123
     assert "errors" in [each["name"] for each in after["scoring"]]
+
+
+def test_an_outside_result_stands_beside_runs(folder, evaluate, tmp_path):
+    file = tmp_path / "owl.json"
+    done = evaluate(
+        folder / "predictions", "--truth", "squares", "--name", "owlv2-large", "--output", file,
+        "--metrics", ",".join(each["name"] for each in stored(folder)["scoring"]),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    outside, run = json.loads(file.read_text()), stored(folder)
+    assert outside["videos"] == run["videos"]
+    assert {key: each["value"] for key, each in outside["metrics"].items()} == {
+        key: each["value"] for key, each in run["metrics"].items()
+    }
+    call = lambda *words: CliRunner().invoke(main, [str(word) for word in words])  # noqa: E731
+    (block,) = json.loads(call("table", folder, file, "--format", "json").stdout)[:1]
+    assert block["method"] in ("owlv2-large", "–")
+    text = call("table", folder, file).stdout
+    assert text.count("squares") == 1 and "owlv2-large" in text and "method" in text
+    assert "owlv2-large" in call("compare", folder, file).output
+    added = call("results", "add", folder, file, "--to", tmp_path / "results")
+    assert added.exit_code == 0, added.output
+    assert f"squares/owlv2-large/{outside['id']}.json" in added.output
+    assert call("results", "check", tmp_path / "results").exit_code == 0
+    again = call("reproduce", file)
+    assert again.exit_code == 2 and "owlv2-large" in again.output

@@ -266,3 +266,12 @@ def test_the_resized_frame_of_the_protocol_is_a_setting(tmp_path, monkeypatch, s
     done = CliRunner().invoke(main, ["eval", str(found), "--truth", "coco-vid", *settings, *options])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["metrics"]["ap50@vid-reference"]["value"] == pytest.approx(ap50)
+
+
+def test_numbers_of_a_file_are_known_by_video(written, evaluate):
+    result = json.loads(evaluate(written("coco"), "--name", "x", "--format", "json").stdout)
+    videos = result["videos"]
+    assert len(videos["names"]) == 2
+    assert "ap50@vid-reference" in videos["terms"]
+    for key, terms in videos["terms"].items():
+        assert sum(terms["sums"]) / sum(terms["counts"]) == pytest.approx(result["metrics"][key]["value"])

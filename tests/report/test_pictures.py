@@ -105,7 +105,7 @@ def test_the_subject_says_what_was_scored_and_how(columns):
     assert subject(result, "vid-devkit") == dots.join(["shapes val", "vid-devkit", "2 clips, 1,500 frames"])
     run = {**result, **{part: {"name": part[0]} for part in ("encoder", "grouper", "labeler")}}
     assert subject(run, "vid-devkit").endswith(f"{dots}e + g + l")
-    assert subject({**result, "file": {"name": "boxes.txt"}}, "vid-devkit").endswith(f"{dots}boxes.txt")
+    assert subject({**result, "method": {"name": "boxes"}}, "vid-devkit").endswith(f"{dots}boxes")
 
 
 def texts(axes):
