@@ -7,7 +7,7 @@ in it one class. The definitions are in ``docs/metrics.md``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ from ovvol_bench.metrics.tubes import (
     Items,
     Tubes,
     Unit,
-    box_pairs,
     check_distinct,
     found_items,
     mask_pairs,
@@ -78,11 +77,9 @@ class Side:
 
     Attributes:
         items: frame by frame.
-        starts: (F + 1,) where the items of each frame start.
     """
 
     items: Items
-    starts: Ints
 
     def of(self, sample: int, class_id: int) -> Ints:
         """Which items are in a sample and of a class; 0 for any."""
@@ -102,13 +99,13 @@ class Scene:
     Attributes:
         found: the detections.
         truth: the true objects.
-        similar: for each frame (M, D) float64, overlap of its true objects with its detections.
+        similar: gives (m, d) float64, the overlap of some true objects with some detections of one frame.
         samples: number of clips or videos.
     """
 
     found: Side
     truth: Side
-    similar: Sequence[Doubles]
+    similar: Callable[[Ints, Ints], Doubles]
     samples: int
 
     @classmethod
@@ -123,18 +120,15 @@ class Scene:
         found = found_items(detections, samples, settings.iou_type)
         truth = true_items(table, samples, settings.iou_type)
         check_distinct(detections, Tubes.of(found, number, settings.class_agnostic))
-        pairs = (box_pairs if settings.iou_type == "box" else mask_pairs)(detections, table)
-        union = found.areas[pairs.item] + truth.areas[pairs.thing] - pairs.shared
-        overlap = np.divide(pairs.shared, union, out=np.zeros(len(union)), where=union > 0)
-        ends = np.cumsum(detections.counts * table.counts)[:-1]
-        shapes = zip(detections.counts.tolist(), table.counts.tolist(), strict=True)
-        frames = zip(np.split(overlap, ends), shapes, strict=True)
-        return cls(
-            Side(found, offsets_of(detections.counts)),
-            Side(truth, offsets_of(table.counts)),
-            [part.reshape(shape).T for part, shape in frames] if number else [],
-            number,
-        )
+        shared = _shared_boxes if settings.iou_type == "box" else _shared_masks
+        share = shared(detections, table)
+
+        def similar(things: Ints, items: Ints) -> Doubles:
+            both = share(things, items)
+            union = truth.areas[things][:, None] + found.areas[items] - both
+            return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+
+        return cls(Side(found), Side(truth), similar, number)
 
     def sequences(self, class_agnostic: bool) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Sample, class (0 if classes play no part) and data, for all that hold something."""
@@ -155,10 +149,40 @@ class Scene:
             ends = np.searchsorted(side.items.frame[rows[name]], frames, side="right")[:-1]
             data[f"{name}_ids"] = np.split(numbers, ends)
             data[f"num_{name}_ids"], data[f"num_{name}_dets"] = len(tracks), len(numbers)
-            places[name] = np.split(rows[name] - side.starts[side.items.frame[rows[name]]], ends)
-        chosen = zip(frames.tolist(), places["gt"], places["tracker"], strict=True)
-        data["similarity_scores"] = [self.similar[frame][np.ix_(own, other)] for frame, own, other in chosen]
+            places[name] = np.split(rows[name], ends)
+        data["similarity_scores"] = list(map(self.similar, places["gt"], places["tracker"]))
         return data
+
+
+def _shared_boxes(detections: Detections, table: TruthTable) -> Callable[[Ints, Ints], Doubles]:
+    """Gives what the boxes of true objects and detections share, by frame: all at once are many."""
+    found, truth = detections.boxes.astype(np.float64), table.boxes.astype(np.float64)
+
+    def shared(things: Ints, items: Ints) -> Doubles:
+        first, second = truth[things][:, None], found[items]
+        sides = np.minimum(first[..., 2:], second[:, 2:]) - np.maximum(first[..., :2], second[:, :2]) + 1
+        np.maximum(sides, 0, out=sides)
+        areas: Doubles = sides[..., 0] * sides[..., 1]
+        return areas
+
+    return shared
+
+
+def _shared_masks(detections: Detections, table: TruthTable) -> Callable[[Ints, Ints], Doubles]:
+    """Gives what the masks of true objects and detections of one frame share."""
+    pairs = mask_pairs(detections, table)
+    first = offsets_of(detections.counts * table.counts)
+    items, things = offsets_of(detections.counts), offsets_of(table.counts)
+
+    def shared(thing: Ints, item: Ints) -> Doubles:
+        if not len(thing) or not len(item):
+            return np.zeros((len(thing), len(item)))
+        frame = table.frame[thing[0]]
+        place = (item - items[frame]) * table.counts[frame] + (thing - things[frame])[:, None]
+        areas: Doubles = pairs.shared[first[frame] + place]
+        return areas
+
+    return shared
 
 
 def tracking_values(

@@ -1,5 +1,6 @@
 """HOTA, IDF1, MOTA and switches against trackeval's own run on MOT files, and worked cases."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 from tracked_scenes import CLASSES, FRAMES, HEIGHT, WIDTH, detections, detections_near, frame_truth, truth_of
 
 from ovvol_bench.benchmark import FileIds
-from ovvol_bench.detections import Frames
+from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.mot import read
 from ovvol_bench.metrics import evaluate_detections
 from ovvol_bench.metrics.detection_accumulators import IdSwitches, Tracking
-from ovvol_bench.metrics.tracking import TrackingSettings
+from ovvol_bench.metrics.tracking import Scene, TrackingSettings
+from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.types import ClipInfo, FrameTruth
 
 pytest.importorskip("trackeval", reason="the extra 'tracking' is not installed")
@@ -304,3 +306,29 @@ def test_a_threshold_out_of_range_and_a_missing_package_are_refused(monkeypatch)
     monkeypatch.setattr("ovvol_bench.errors.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"tracking needs .* pip install 'ovvol-bench\[tracking\]'"):
         Tracking().compute()
+
+
+def test_overlaps_take_the_memory_of_a_frame_not_of_all_pairs():
+    """60 tracks in 100 frames are 360,000 pairs: 80 MiB at once."""
+    frames, tracks = 100, 60
+    boxes = np.arange(tracks)[:, None] + np.array([0, 0, 3, 3])
+    flags = np.zeros(tracks, np.bool_)
+    columns = (boxes.astype(np.float32), np.ones(tracks, np.int64), np.arange(tracks), flags, flags)
+    truth = (FrameTruth(*columns, np.ones(tracks, np.float32)),) * frames
+    table = TruthTable.of([ClipInfo("v-0", "v", tuple(range(frames)), (HEIGHT, WIDTH), truth)])
+    found = Detections(
+        Frames.of(table.infos),
+        np.repeat(np.arange(frames), tracks),
+        np.tile(columns[0], (frames, 1)),
+        np.ones(frames * tracks, np.int64),
+        np.ones(frames * tracks),
+        np.tile(np.arange(tracks), frames),
+        1,
+    )
+    tracemalloc.start()
+    try:
+        scene = Scene.of(found, table, TrackingSettings())
+        assert [data["num_timesteps"] for _, _, data in scene.sequences(class_agnostic=False)] == [frames]
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
