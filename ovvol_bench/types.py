@@ -137,6 +137,7 @@ class FrameTable:
         masks: gives the masks of a frame, or None where the dataset has none.
         areas: as in ``FrameTruth``.
         crowds: of the same frames, or None.
+        image_ids: (F,) int64 numbers of the frames in their file, which COCO's evaluation goes by, or None.
     """
 
     offsets: Ints
@@ -149,6 +150,7 @@ class FrameTable:
     masks: Callable[[int], RleMasks] | None = None
     areas: npt.NDArray[np.float64] | None = None
     crowds: FrameTable | None = None
+    image_ids: Ints | None = None
 
     def __getitem__(self, frame: int) -> FrameTruth:
         """The objects of a frame."""

@@ -50,7 +50,7 @@ def scene(images: int = 12, masks: bool = False, seed: int = 0) -> tuple[File, l
                 moved = [max(0.0, value + float(rng.integers(-6, 7))) for value in box]
                 moved[2:] = [min(max(moved[2], 1.0), 150.0), min(max(moved[3], 1.0), 94.0)]
                 shape = {"segmentation": filled(moved)} if masks else {}
-                score = float(rng.integers(0, 1000)) / 1000
+                score = float(rng.integers(0, 9)) / 8  # equal ones are the rule
                 found.append(
                     {"image_id": image, "category_id": category, "bbox": moved, "score": score, **shape}
                 )

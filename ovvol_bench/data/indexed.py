@@ -19,7 +19,7 @@ from ovvol_bench.data.readers import FrameReader
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable
+from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable, Ints
 
 
 class IndexedVideos(Dataset):
@@ -32,11 +32,13 @@ class IndexedVideos(Dataset):
     Attributes:
         index: truth of all videos.
         crowds: regions of the same frames that stand for crowds; None where the dataset has none.
+        image_ids: (F,) numbers of the frames in their file, or None where they have none.
         annotated: whether there is truth at all.
     """
 
     index: TruthIndex
     crowds: TruthIndex | None = None
+    image_ids: Ints | None = None
     annotated: bool = True
 
     def __init__(self, vocabulary: Vocabulary, clips: ClipSettings) -> None:
@@ -86,9 +88,9 @@ class IndexedVideos(Dataset):
 
     @cached_property
     def _truth(self) -> FrameTable:
-        if self.crowds is None or not len(self.crowds.boxes):
-            return self.index.truth
-        return replace(self.index.truth, crowds=self.crowds.truth)
+        some = self.crowds is not None and len(self.crowds.boxes)
+        crowds = self.crowds.truth if self.crowds is not None and some else None
+        return replace(self.index.truth, crowds=crowds, image_ids=self.image_ids)
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""

@@ -355,6 +355,7 @@ class JsonVideos(IndexedVideos):
         self.out_of_frame = out_of_frame
         self.index = annotations.index.with_classes(class_of)
         self.crowds = annotations.crowds.with_classes(class_of)
+        self.image_ids = annotations.frame_ids if len(annotations.frame_ids) else None
         self.annotated = annotations.annotated
         self._annotations = annotations
         self._class_of, self._root = class_of, frames

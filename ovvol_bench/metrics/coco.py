@@ -170,17 +170,22 @@ class _Form:
 
 def _curves(detections: Detections, table: TruthTable, settings: CocoSettings, backend: str) -> Curves:
     """Evaluate detections of known categories."""
-    images = list(_images(detections))
-    true = [*_annotations(table, settings), *_annotations(table.crowds, settings, crowd=True)]
+    # From 1 by the frames' ids, in whose order pycocotools takes equal scores.
+    numbers = np.argsort(np.argsort(table.image_ids)) + 1
+    images = _images(detections, numbers)
+    true = [
+        *_annotations(table, settings, numbers),
+        *_annotations(table.crowds, settings, numbers, crowd=True),
+    ]
     owners = np.array([each["category_id"] for each in true], np.int64)
     categories = _categories(detections, settings)
-    results = _results(detections, settings)
+    results = _results(detections, settings, numbers)
     parts = []
     for group in in_groups(owners, _known(detections.classes, settings), settings.class_agnostic):
         own, found = np.flatnonzero(np.isin(owners, group)), np.flatnonzero(np.isin(categories, group))
         # From 1, as 0 means "nothing" to pycocotools.
         annotations = [{"id": number, **true[row]} for number, row in enumerate(own.tolist(), 1)]
-        there = {each["image_id"] for each in annotations} | set((detections.frame[found] + 1).tolist())
+        there = {each["image_id"] for each in annotations} | set(numbers[detections.frame[found]].tolist())
         truth = {
             "images": [images[number - 1] for number in sorted(there)],
             "annotations": annotations,
@@ -270,15 +275,18 @@ def _categories(detections: Detections, settings: CocoSettings) -> Ints:
     return np.where(detections.class_ids == 0, nameless, detections.class_ids)
 
 
-def _images(detections: Detections) -> Iterator[dict[str, int]]:
+def _images(detections: Detections, numbers: Ints) -> list[dict[str, int]]:
+    """The frames as images, by their numbers."""
     frames = detections.frames
-    sizes = frames.sizes[frames.video].tolist()
-    return (
+    sizes = frames.sizes[frames.video][np.argsort(numbers)].tolist()
+    return [
         {"id": number, "height": height, "width": width} for number, (height, width) in enumerate(sizes, 1)
-    )
+    ]
 
 
-def _annotations(table: TruthTable, settings: CocoSettings, crowd: bool = False) -> Iterator[dict[str, Any]]:
+def _annotations(
+    table: TruthTable, settings: CocoSettings, numbers: Ints, crowd: bool = False
+) -> Iterator[dict[str, Any]]:
     """True objects or crowds as COCO has them, with the areas that annotations say."""
     corners = corner_and_size(table.boxes)
     areas = corners[:, 2] * corners[:, 3]
@@ -287,11 +295,12 @@ def _annotations(table: TruthTable, settings: CocoSettings, crowd: bool = False)
         areas = np.array([area for _, area in masks])
     areas = np.where(np.isnan(table.areas), areas, table.areas)
     areas = np.where(table.generated & settings.ignore_generated, OUTSIDE, areas)
-    columns = zip(table.frame.tolist(), table.classes.tolist(), corners.tolist(), areas.tolist(), strict=True)
-    for row, (frame, class_id, box, area) in enumerate(columns):
+    images = numbers[table.frame].tolist()
+    columns = zip(images, table.classes.tolist(), corners.tolist(), areas.tolist(), strict=True)
+    for row, (image, class_id, box, area) in enumerate(columns):
         shape = {} if masks is None else {"segmentation": masks[row][0]}
         yield {
-            "image_id": frame + 1,
+            "image_id": image,
             "category_id": class_id,
             "bbox": box,
             "area": area,
@@ -308,9 +317,9 @@ def _true_masks(table: TruthTable) -> Iterator[tuple[dict[str, Any], int]]:
             yield {"size": list(masks.size), "counts": counts}, area
 
 
-def _results(detections: Detections, settings: CocoSettings) -> Doubles | list[dict[str, Any]]:
+def _results(detections: Detections, settings: CocoSettings, numbers: Ints) -> Doubles | list[dict[str, Any]]:
     """The rows or records of a result file."""
-    images, categories = detections.frame + 1, _categories(detections, settings)
+    images, categories = numbers[detections.frame], _categories(detections, settings)
     if settings.iou_type == "box":
         corners = corner_and_size(detections.boxes)
         return np.column_stack([images, corners, detections.scores, categories])

@@ -135,6 +135,14 @@ class TruthTable:
         return table.areas[spans(table.offsets[frames], np.diff(table.offsets)[frames])]
 
     @cached_property
+    def image_ids(self) -> Ints:
+        """(F,) number of each frame in its file; else from 1 in their order."""
+        table = _common_table(self.infos)
+        if table is None or table.image_ids is None:
+            return np.arange(1, len(self.counts) + 1)
+        return table.image_ids[np.fromiter(chain.from_iterable(map(_rows_of, self.infos)), np.int64)]
+
+    @cached_property
     def crowds(self) -> TruthTable:
         """The regions of the same frames that stand for crowds."""
         return TruthTable.of([replace(info, truth=_crowds_of(info)) for info in self.infos])

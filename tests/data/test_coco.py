@@ -33,8 +33,8 @@ def numbers(folder: Path, build, truth: dict[str, Any], found: list[Any], iou_ty
 
 
 def as_video(truth: dict[str, Any]) -> dict[str, Any]:
-    """The images as frames of one video, in the order of their ids."""
-    images = sorted(truth["images"], key=lambda image: image["id"])
+    """The images as frames of one video, in another order than that of their ids."""
+    images = truth["images"]
     for frame, image in enumerate(images):
         image |= {"video_id": 1, "frame_id": frame}
     return {**truth, "images": images, "videos": [{"id": 1, "name": "v"}]}
