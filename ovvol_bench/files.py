@@ -139,6 +139,15 @@ def read_text(path: Path) -> str:
     return require_file(path).read_text(encoding="utf-8-sig")
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether libraries in C can be given a path; OpenCV ends the process over one that is no UTF-8."""
+    try:
+        os.fspath(path.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically.
 
@@ -146,7 +155,8 @@ def write_text(path: Path, text: str) -> None:
         OutputError: if it can't be written.
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # Names that are no UTF-8 are lone surrogates in text: written as JSON and Python escape them.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def below(root: Path, *names: str) -> Path:

@@ -3,6 +3,7 @@
 import ast
 import errno
 import fcntl
+import json
 import os
 import re
 import socket
@@ -11,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ovvol_bench.errors import OutputError, SettingError
+from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.errors import DataError, OutputError, OvvolError, SettingError
 from ovvol_bench.files import (
     SILENCE,
     below,
@@ -25,6 +28,7 @@ from ovvol_bench.files import (
     write_text,
     writing,
 )
+from ovvol_bench.report.videos import write_video
 
 
 def test_a_disk_that_fills_while_a_file_is_written_is_one_line_and_the_old_file_stays(tmp_path):
@@ -192,3 +196,17 @@ def _is_number(part):
         return True
     spec = part.format_spec.values[0].value if part.format_spec else ""
     return spec.endswith("d") or (isinstance(part.value, ast.Name) and part.value.id.isupper())
+
+
+def test_names_that_are_no_utf8_are_written_as_json_escapes_them(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / "a.json", json.dumps({"path": name}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name}
+
+
+def test_opencv_is_not_given_a_path_that_is_no_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(DataError, match="no UTF-8"):
+        list(write_split(folder, "val", 1))
+    with pytest.raises(OvvolError, match="no UTF-8"):
+        write_video(folder / "a.mp4", [np.zeros((4, 4, 3), np.uint8)], 10)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import DecodeError
-from ovvol_bench.files import require_file
+from ovvol_bench.files import is_utf8, require_file
 
 Image = npt.NDArray[np.uint8]
 
@@ -186,15 +186,6 @@ class ShownFrames:
 
 
 _COVER = av.stream.Disposition.attached_pic
-
-
-def is_utf8(path: Path) -> bool:
-    """Whether libraries in C can be given a path."""
-    try:
-        os.fspath(path.absolute()).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _display_matrix(frame: av.VideoFrame | None) -> npt.NDArray[np.int64] | None:

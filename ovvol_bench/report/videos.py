@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import is_utf8, replacing
 from ovvol_bench.report.drawing import Image
 
 
@@ -39,6 +39,8 @@ def write_video(path: Path, frames: Iterable[Image], rate: float) -> Path:
 
 
 def _open(path: Path, frame: Image, rate: float) -> cv2.VideoWriter:
+    if not is_utf8(path):
+        raise OvvolError(f"{path}: OpenCV can't write below a folder whose name is no UTF-8. Choose another.")
     height, width = frame.shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
     if not writer.isOpened():

@@ -21,6 +21,7 @@ from ovvol_bench.data.shapes.world import (
     video_id,
 )
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import is_utf8
 from ovvol_bench.types import FrameTruth
 
 VIDEO_FPS = 8
@@ -76,6 +77,8 @@ def _png(mask: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _write_movie(path: Path, video: Video) -> None:
+    if not is_utf8(path):
+        raise DataError(f"{path}: OpenCV can't write below a folder whose name is no UTF-8. Choose another.")
     partial = path.with_suffix(".part.mp4")
     writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), VIDEO_FPS, (WIDTH, HEIGHT))
     for frame in video.frames:
