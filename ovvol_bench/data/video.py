@@ -18,6 +18,7 @@ from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.video_readers import BACKENDS, Decoder, Probe
 from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DecodeError, SettingError
+from ovvol_bench.printing import printable
 from ovvol_bench.types import Floats
 
 VideoBackend = Literal["auto", "decord", "pyav", "opencv"]
@@ -75,7 +76,7 @@ def probe_video(path: Path, backend: VideoBackend = "auto", worker: Worker | Non
             failures.append(f"{name}: {error}")
         else:
             if failures and backend != "auto":
-                _LOG.warning("%s is read by %s (%s)", path, name, "; ".join(failures))
+                _LOG.warning("%s is read by %s (%s)", printable(str(path)), name, "; ".join(failures))
             return probe
     raise DecodeError(f"Video {path} can't be decoded ({'; '.join(failures)}). {_ADVICE}")
 
