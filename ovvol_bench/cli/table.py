@@ -53,7 +53,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     PATHS are result files, run folders, or trees of them; by default results/ and runs/.
     FILTERS, as grouper=kmeans,grid seed=0 grouper.num_slots=7, leave the results that meet all of them.
     """
-    paths, filters = _sorted_out(what)
+    paths, filters = sorted_out(what)
     if check and readme is None:
         raise SettingError("--check needs --readme FILE, the file to check.")
     if readme is not None:
@@ -64,19 +64,24 @@ def command(  # noqa: PLR0913 - one parameter an option
     from ovvol_bench.report.filters import filtered, parse_filter
     from ovvol_bench.report.tables import render
 
-    results = filtered(_load(paths).results, [parse_filter(text) for text in filters])
+    results = filtered(load(paths).results, [parse_filter(text) for text in filters])
     click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True))
     if references is not None:
         _print_references(references, {result["dataset"]["name"] for result in results}, style)
 
 
-def _sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:
+def sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Paths and filters: what has a "=" is a filter, unless it is there as a file or folder."""
     filters = [text for text in what if "=" in text and not Path(text).exists()]
     return [Path(text) for text in what if text not in filters], filters
 
 
-def _load(paths: Sequence[Path]) -> LoadedResults:
+def load(paths: Sequence[Path]) -> LoadedResults:
+    """The results in some places; what was passed over is said.
+
+    Raises:
+        DataError: if there are none.
+    """
     from ovvol_bench.report.results_files import load_results
 
     places = paths or [folder for folder in (Path("results"), Path("runs")) if folder.is_dir()]

@@ -155,7 +155,8 @@ def _needed_columns(rows: Sequence[Row], there: set[str]) -> list[Column]:
     """Columns without which the numbers would mislead."""
     own = [column for column in DIFFERING if column.key not in there and _differ(rows, column)]
     shown = {*there, *(column.key for column in own)}
-    settings = TextColumn("settings", "settings", lambda row: telling_settings(row, rows, shown))
+    told = telling_settings(rows, shown)
+    settings = TextColumn("settings", "settings", lambda row: told[id(row)])
     candidates = [
         *((column, True) for column in own),
         (settings, any(settings.read(row) for row in rows)),

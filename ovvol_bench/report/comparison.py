@@ -13,7 +13,7 @@ from ovvol_bench.report.blocks import Block, Query, Shared, make_blocks, shared_
 from ovvol_bench.report.columns import DEFAULT_COLUMNS, MISSING, NumberColumn, seed_text
 from ovvol_bench.report.results_files import Result
 from ovvol_bench.report.rows import Row, group_rows, telling_settings
-from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, difference, holm
+from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
 from ovvol_bench.report.tables import Grid, csv_text, render_blocks, render_grid
 
 
@@ -69,8 +69,15 @@ class Compared:
 
 def compared(block: Block, correct: bool) -> list[Compared]:
     """The first row of a block against each other, in every column of numbers."""
-    first, numbers = block.rows[0], [each for each in block.columns if isinstance(each, NumberColumn)]
-    found = [_compared(first, other, column, block) for other in block.rows[1:] for column in numbers]
+    first, others = block.rows[0], block.rows[1:]
+    numbers = [each for each in block.columns if isinstance(each, NumberColumn)]
+    samples = [column.sample(first) for column in numbers]
+    called = _called(block)
+    found = [
+        _compared((called[0], name), column, sample, (first, other))
+        for name, other in zip(called[1:], others, strict=True)
+        for column, sample in zip(numbers, samples, strict=True)
+    ]
     if not correct:
         return found
     raw = [each.p_value for each in found if each.p_value is not None]
@@ -78,23 +85,28 @@ def compared(block: Block, correct: bool) -> list[Compared]:
     return [each if each.p_value is None else replace(each, p_value=next(adjusted)) for each in found]
 
 
-def _compared(first: Row, other: Row, column: NumberColumn, block: Block) -> Compared:
-    one, two = column.sample(first), column.sample(other)
+def _compared(
+    pair: tuple[str, str], column: NumberColumn, one: Sample | None, rows: tuple[Row, Row]
+) -> Compared:
+    first, other = rows
+    two = column.sample(other)
     known = one is not None and two is not None and one.videos == two.videos
     paired = None
     if known and one is not None and two is not None and len(one.videos) >= LEAST_VIDEOS:
         paired = difference(one, two)
     value = column.read(first).mean - column.read(other).mean
-    pair = (_called(first, block), _called(other, block))
     return Compared(pair, column, value, paired, None if paired is None else paired.p_value)
 
 
-def _called(row: Row, block: Block) -> str:
-    """A row in words: the parts in which rows differ, then settings, then the seed."""
-    names = zip(row.names, *(other.names for other in block.rows), strict=True)
-    parts = [own for own, *all_names in names if len(set(all_names)) > 1]
-    settings = telling_settings(row, block.rows)
-    return " ".join([*parts, *([settings] if settings else [])]) or seed_text(row.first)
+def _called(block: Block) -> list[str]:
+    """The rows in words: the parts in which they differ, then settings, then the seed."""
+    told = telling_settings(block.rows)
+    differ = [len(set(names)) > 1 for names in zip(*(row.names for row in block.rows), strict=True)]
+    called = []
+    for row in block.rows:
+        parts = [name for name, differs in zip(row.names, differ, strict=True) if differs and name]
+        called.append(" ".join([*parts, *filter(None, [told[id(row)]])]) or seed_text(row.first))
+    return called
 
 
 def _differences_grid(found: Sequence[Compared], correct: bool) -> Grid:

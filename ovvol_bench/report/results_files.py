@@ -279,7 +279,8 @@ def machine_label(result: Result) -> str:
 
 def machine_text(machine: Mapping[str, Any]) -> str:
     """The ``machine`` object of a result in words."""
-    cores = f"{machine['cores']} cores" if machine.get("cores") else None
+    count = machine.get("cores")
+    cores = f"{count} core{'' if count == 1 else 's'}" if count else None
     torch = f"torch {machine['torch']}" if machine.get("torch") else None
     known = [str(part) for part in (machine.get("gpu"), machine.get("cpu"), cores, torch) if part]
     return ", ".join(known) or "unknown machine"

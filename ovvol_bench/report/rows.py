@@ -186,23 +186,27 @@ def setting_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def telling_settings(row: Row, rows: Sequence[Row], shown: Collection[str] = ()) -> str:
-    """The settings that tell a row from the others of the same names; empty if it is the only one.
+def telling_settings(rows: Sequence[Row], shown: Collection[str] = ()) -> dict[int, str]:
+    """The settings that tell rows from the others of the same names, in one pass over all.
 
     Args:
-        row: one of the rows.
         rows: of the block.
         shown: settings that have a column of their own.
 
     Returns:
-        Text such as ``grouper.num_slots=8, precision=bfloat16``.
+        By ``id`` of the row, text such as ``grouper.num_slots=8, precision=bfloat16``; empty where a row is
+        the only one of its names.
     """
-    own = row.settings
-    others = [other.settings for other in rows if other.names == row.names]
-    names = {
-        name for other in others for name in own.keys() | other.keys() if own.get(name) != other.get(name)
-    }
-    return ", ".join(f"{name}={own.get(name, 'none')}" for name in sorted(names.difference(shown)))
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        alike.setdefault(row.names, []).append(row)
+    told: dict[int, str] = {}
+    for group in alike.values():
+        known = sorted({name for row in group for name in row.settings}.difference(shown))
+        differing = [name for name in known if len({row.settings.get(name) for row in group}) > 1]
+        for row in group:
+            told[id(row)] = ", ".join(f"{name}={row.settings.get(name, 'none')}" for name in differing)
+    return told
 
 
 def names_of(result: Result) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,8 @@ def _check_videos(count: int) -> None:
         )
 
 
-def _weights(videos: Sequence[str]) -> npt.NDArray[np.int64]:
+@lru_cache(maxsize=4)  # a table asks for the same videos in every cell
+def _weights(videos: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """(R, V) how often each video is drawn in each resample; the same for the same videos."""
     digest = hashlib.sha256("\n".join(videos).encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))

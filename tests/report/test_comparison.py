@@ -114,3 +114,19 @@ def test_runs_whose_numbers_do_not_compare_are_refused_with_the_reason(make_resu
 def test_one_run_is_not_enough(make_result):
     with pytest.raises(OvvolError, match="expected at least two"):
         compare([make_result()])
+
+
+def test_filters_leave_what_is_to_be_compared(make_result, tmp_path):
+    from click.testing import CliRunner
+
+    from ovvol_bench.cli import main
+    from ovvol_bench.runs.files import write_json
+
+    for number, (grouper, fingerprint) in enumerate([("kmeans", "a"), ("grid", "a"), ("kmeans", "b")]):
+        result = make_result(grouper=grouper, fingerprint=fingerprint * 64, options={"n": fingerprint})
+        write_json(tmp_path / f"{number}.json", result)
+    call = lambda *words: CliRunner().invoke(main, ["compare", str(tmp_path), *words])  # noqa: E731
+    assert call().exit_code == 2
+    done = call("grouper.n=a")
+    assert done.exit_code == 0, done.output
+    assert "kmeans" in done.output and "grid" in done.output

@@ -36,7 +36,7 @@ def test_rows_of_the_same_names_tell_their_differing_settings(make_result):
             make_result(grouper="kmeans"),
         ]
     )
-    assert [telling_settings(row, rows) for row in rows] == [
+    assert [telling_settings(rows)[id(row)] for row in rows] == [
         "grouper.num_slots=8, precision=float32",
         "grouper.num_slots=15, precision=bfloat16",
         "",
@@ -52,7 +52,7 @@ def test_where_weights_lie_sets_no_rows_apart_but_their_content_does(make_result
     same = [with_weights("a.safetensors", "ab" * 32), with_weights("b.safetensors", "ab" * 32)]
     assert len(group_rows(same)) == 1
     rows = group_rows([*same, with_weights("a.safetensors", "cd" * 32)])
-    assert telling_settings(rows[1], rows) == "grouper.weights=cdcdcdcd"
+    assert telling_settings(rows)[id(rows[1])] == "grouper.weights=cdcdcdcd"
 
 
 def test_coverage_is_the_least_of_the_seeds(make_result):
@@ -64,4 +64,4 @@ def test_coverage_is_the_least_of_the_seeds(make_result):
 def test_a_consensus_of_seeds_is_one_result_apart_from_single_seeds(make_result):
     merged = make_result(seeds=[0, 1, 2], consensus=[3, 10])
     rows = group_rows([make_result(), merged])
-    assert telling_settings(rows[1], rows) == "consensus=[3, 10], seeds merged=3"
+    assert telling_settings(rows)[id(rows[1])] == "consensus=[3, 10], seeds merged=3"
