@@ -29,6 +29,7 @@ from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
 from ovvol_bench.files import below, claimed, write_text
+from ovvol_bench.json_text import read_json
 
 REPORT = "report.json"
 _UNFINISHED = ".unfinished"
@@ -202,9 +203,9 @@ def read_report(out: Path) -> dict[str, Any]:
     path = out / REPORT
     advice = "Delete it, and prepare the splits again."
     try:
-        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read ({error}). {advice}") from error
+        report = read_json(path, strict=True) if path.exists() else {}
+    except DataError as error:
+        raise DataError(f"{error} {advice}") from error
     if not isinstance(report, dict) or not all(map(_is_entry, report.values())):
         raise DataError(f"{path} is not what was written there: expected an object a split. {advice}")
     return report

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import socket
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.json_text import read_json
 from ovvol_bench.training.engine import (
     Engine,
     Precision,
@@ -48,9 +48,9 @@ def read_config(asked: str) -> dict[str, Any]:
     if not path.is_file():
         raise SettingError(f"--deepspeed {asked}: expected {', '.join(STAGES)}, or an existing JSON file.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SettingError(f"--deepspeed {asked}: not valid JSON: {error}") from error
+        config = read_json(path)
+    except DataError as error:
+        raise SettingError(f"--deepspeed {error}") from error
     if not isinstance(config, dict):
         raise SettingError(f"--deepspeed {asked}: expected a JSON object of DeepSpeed's settings.")
     return config
