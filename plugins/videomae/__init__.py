@@ -106,6 +106,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
     betas: tuple[float, float] = (0.9, 0.95),
     clip_gradients: float | None = None,
     calibrate_clips: int = 0,
+    drop_path: float = 0.0,
 ) -> Recipe:
     """Pre-train the encoder: hide most patches of a clip, predict their pixels.
 
@@ -139,6 +140,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         clip_gradients: largest norm of all gradients together; none: not clipped.
         calibrate_clips: training clips on which, at the end, the final norm of the saved encoder is set so
             that every channel has mean 0 and variance 1; 0: it is saved as trained.
+        drop_path: share of clips that pass the encoder's last block by; it rises evenly from 0 in the first.
 
     Raises:
         SettingError: if a number is out of range or does not fit the encoder.
@@ -172,7 +174,7 @@ def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
         betas=betas,
         clip_gradients=clip_gradients,
     )
-    return PretrainingRecipe(task, clips, decoder, optimization, calibrate_clips)
+    return PretrainingRecipe(task, clips, decoder, optimization, calibrate_clips, drop_path)
 
 
 @hookimpl

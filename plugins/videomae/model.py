@@ -122,10 +122,16 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block.
+
+    Attributes:
+        drop_path: share of the clips that pass a branch by in training (Huang et al., "Deep Networks with
+            Stochastic Depth", ECCV 2016); what the others get is raised so that the mean stays.
+    """
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, norm_eps: float = LAYER_NORM_EPS) -> None:
         super().__init__()
+        self.drop_path = 0.0
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
@@ -133,8 +139,14 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, D) to (B, N, D)."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))  # type: ignore[no-any-return]
+        tokens = tokens + self._kept(self.attn(self.norm1(tokens)))
+        return tokens + self._kept(self.mlp(self.norm2(tokens)))
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        kept = branch.new_empty(len(branch), 1, 1).bernoulli_(1 - self.drop_path)
+        return branch * kept / (1 - self.drop_path)
 
     def parts(self) -> BlockParts:
         """What it is made of, to be laid out for inference."""

@@ -133,6 +133,7 @@ class PretrainingRecipe(Recipe):
         decoder: what it learns with.
         optimization: the numbers.
         calibrate_clips: training clips on which the final norm is set at the end; 0: it stays as trained.
+        drop_path: of the encoder's last block, see `Block`; it rises evenly from 0 in the first.
 
     Raises:
         SettingError: if the numbers do not fit the encoder, or a dataset offers no videos.
@@ -146,6 +147,7 @@ class PretrainingRecipe(Recipe):
         decoder: DecoderNumbers,
         optimization: Optimization,
         calibrate_clips: int,
+        drop_path: float = 0.0,
     ) -> None:
         component = _checked(task.component, calibrate_clips)
         self.optimization, self._seed, self._calibrate_clips = optimization, task.seed, calibrate_clips
@@ -156,6 +158,11 @@ class PretrainingRecipe(Recipe):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
             self._model = _pretraining(component, decoder)
+        if not 0 <= drop_path < 1:
+            raise SettingError(f"recipe.drop_path={drop_path:g}: expected a share from 0 and below 1.")
+        blocks = self._model.encoder.blocks
+        for number, block in enumerate(blocks):
+            block.drop_path = drop_path * number / max(1, len(blocks) - 1)  # type: ignore[assignment]
         self.module = MaskedLoss(self._model)
         self._calibrated: State = {}
 

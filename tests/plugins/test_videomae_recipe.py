@@ -11,6 +11,7 @@ import pytest
 import torch
 from ovvol_plugins.videomae import build_videomae, ovvol_encoders, videomae_recipe
 from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
+from ovvol_plugins.videomae.model import Block
 from ovvol_plugins.videomae.pictures import reconstruction
 from torch.utils.data import default_collate
 
@@ -148,6 +149,7 @@ class TestSettings:
             "betas": (0.9, 0.95),
             "clip_gradients": None,
             "calibrate_clips": 0,
+            "drop_path": 0.0,
         }
 
     def test_the_model_card_lists_every_setting(self):
@@ -411,3 +413,17 @@ class TestPictures:
     def test_short_batches_of_short_clips_are_shown(self):
         recipe = small_recipe(frames=2)
         assert recipe.pictures(some_batch(recipe, 1))["reconstruction"].shape == (12, 2 * 3 * 16, 3)
+
+
+def test_drop_path_rises_over_the_blocks_and_is_for_training_alone():
+    block = Block(8, 2, 2.0)
+    block.drop_path = 0.5
+    tokens = torch.randn(4000, 1, 8, generator=torch.Generator().manual_seed(0))
+    whole = block.eval()(tokens)
+    torch.manual_seed(0)
+    drawn = block.train()(tokens)
+    passed_by = (drawn == tokens).all(dim=2).float().mean()
+    assert passed_by == pytest.approx(0.25, abs=0.03), "both branches"
+    assert (drawn - whole).mean().abs() < 0.02
+    rates = [block.drop_path for block in small_recipe(drop_path=0.2)._model.encoder.blocks]
+    assert rates[0] == 0 and rates[-1] == pytest.approx(0.2)
