@@ -155,8 +155,9 @@ def write_text(path: Path, text: str) -> None:
         OutputError: if it can't be written.
     """
     with replacing(path) as temporary:
-        # Names that are no UTF-8 are lone surrogates in text: written as JSON and Python escape them.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        # Bytes of names that are no UTF-8 are lone surrogates: written out, with a backslash that JSON keeps.
+        plain = re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text)
+        temporary.write_text(plain, encoding="utf-8")
 
 
 def below(root: Path, *names: str) -> Path:
