@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,15 @@ _PRINTED = {
     "latex": (r"\textbf{", "}", r"\underline{", "}"),
     "html": ("<b>", "</b>", "<u>", "</u>"),
 }
+
+
+_PAPER_NAMES = {
+    "corloc_any": "CorLoc",
+    "corloc_top1": "CorLoc, top 1",
+    "detrate": "DetRate",
+    "ap50": "AP\ue00450\ue005",
+}
+"""Numbers as papers head their columns; the marks become a subscript in LaTeX."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,8 @@ def render_grid(grid: Grid, style: str) -> str:
     aligns = ["right" if numeric else "left" for numeric in grid.numeric]
     escape = for_markdown if style == "markdown" else str
     headers = [escape(shortened(header)) for header in grid.headers]
+    if style == "latex":
+        headers = [_paper_header(header) for header in headers]
     cells = [[escape(shortened(cell)) for cell in row] for row in grid.cells]
     for row, honours_of_row in enumerate(grid.honours):
         for column, honour in enumerate(honours_of_row):
@@ -139,7 +151,14 @@ def render_grid(grid: Grid, style: str) -> str:
     table = str(tabulate(cells, headers, layout, colalign=aligns if cells else None, disable_numparse=True))
     for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
         table = table.replace(mark, printed)
+    table = table.replace("\ue004", "$_{").replace("\ue005", "}$")
     return _FRAMES[style](printable(grid.title), table, [printable(note) for note in grid.notes])
+
+
+def _paper_header(header: str) -> str:
+    """The name of a column as papers print it, what follows it kept, as ``@vid-devkit %``."""
+    name = re.split(r"[@ ]", header, maxsplit=1)[0]
+    return _PAPER_NAMES.get(name, name) + header[len(name) :]
 
 
 def _in_ascii(text: str) -> str:

@@ -326,3 +326,8 @@ def test_names_from_files_move_no_cursor_and_open_no_tag(make_result, style):
 def test_a_formula_in_a_setting_is_text_in_csv(make_result):
     rows = list(csv.reader(io.StringIO(render(hostile(make_result), ["grouper.num_slots", "ap50"], "csv"))))
     assert {"'=cmd|'/C calc'!A0", "'+1+1"} <= {cell for row in rows for cell in row}
+
+
+def test_latex_heads_columns_as_papers_do(make_result):
+    text = render([make_result()], ["corloc_any", "detrate", "ap50"], "latex")
+    assert r"CorLoc \%" in text and r"DetRate \%" in text and r"AP$_{50}$ \%" in text
