@@ -110,16 +110,22 @@ class _Ignored:
         pass
 
 
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """In place of a dict of another class: `torch.load` puts entries into plain ones alone."""
+    return {}
+
+
 # Command lines, numpy's numbers, paths and settings are kept in many published checkpoints. Nothing of these
 # packages is imported or called, as an object that is made by numpy from a made-up state could do harm.
 _BESIDE_WEIGHTS = [
-    *("argparse.Namespace", "easydict.EasyDict", "yacs.config.CfgNode", "collections.defaultdict"),
+    *("argparse.Namespace", "easydict.EasyDict", "yacs.config.CfgNode", "types.SimpleNamespace"),
     *("pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath"),
     *("numpy.dtype", "numpy.ndarray", "_codecs.encode"),
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")),
     *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
     *("typing.Any", "datetime.datetime"),
+    *(f"builtins.{name}" for name in ("list", "dict", "set", "int", "float", "bool", "str")),
 ]
 
 
@@ -135,7 +141,9 @@ def _read_pickle(path: Path) -> Any:
                         f"{path}: refused: a zip whose content is larger than the file; PyTorch writes none."
                     )
         with (
-            torch.serialization.safe_globals([(_Ignored, name) for name in _BESIDE_WEIGHTS]),
+            torch.serialization.safe_globals(
+                [*((_Ignored, name) for name in _BESIDE_WEIGHTS), (_plain_dict, "collections.defaultdict")]
+            ),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # of other pickle protocols: the error says what matters

@@ -4,7 +4,9 @@ import hashlib
 import os
 import struct
 from argparse import Namespace
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
@@ -64,6 +66,7 @@ def test_numbers_and_settings_beside_the_weights_do_no_harm(tmp_path):
         "epoch": np.int64(3),
         "curve": np.arange(3.0),
         "args": Namespace(lr=1, output=Path("x")),
+        "more": SimpleNamespace(history=defaultdict(list, loss=[0.5])),
     }
     torch.save({"model": {"a": torch.ones(1)}, **beside}, tmp_path / "w.pth")
     assert read_state(tmp_path / "w.pth").keys() == {"a"}

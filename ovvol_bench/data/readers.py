@@ -110,10 +110,16 @@ class FrameFolder(FrameReader):
     def of(cls, folder: Path) -> FrameFolder:
         """All JPEG and PNG files of a folder, by name, numbers in it by value: 2.png comes before 10.png.
 
+        Hidden files are left aside, such as the ``._2.png`` that macOS writes beside ``2.png``.
+
         Raises:
             DataError: if there are none.
         """
-        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        files = [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        ]
         if not files:
             raise DataError(f"{folder} has no JPEG or PNG files: expected one image a frame.")
         return cls(sorted(files, key=lambda file: numbers_as_numbers(file.name)))

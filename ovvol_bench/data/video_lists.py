@@ -8,6 +8,7 @@ dataset's folder, or absolute; backslashes separate folders, too.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import stat
 from collections import Counter
@@ -81,7 +82,11 @@ def read_video_list(source: Path, root: Path) -> dict[str, Path]:
     numbered = _paths(source)
     if not numbered:
         raise DataError(f"List {source} is empty: expected one video a line, such as './snippet.mp4 0'.")
-    missing = [(number, name) for name, number in numbered.items() if not (root / name).is_file()]
+    missing = [
+        (number, name)
+        for name, number in numbered.items()
+        if not os.path.isfile(root / name)  # noqa: PTH113 - is_file() raises for names that no file can have
+    ]
     if missing:
         number, name = missing[0]
         raise DataError(

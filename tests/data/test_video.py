@@ -144,6 +144,12 @@ def test_numbers_in_the_names_of_frames_go_by_value(tmp_path):
     assert [int(image[0, 0, 0]) for image in open_reader(tmp_path).images(range(3))] == [1, 2, 10]
 
 
+def test_hidden_files_are_no_frames(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "._1.png").write_bytes(b"what macOS keeps of a file")
+    assert open_reader(tmp_path).frame_count == 1
+
+
 def test_colours_are_rgb(tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.full((4, 4, 3), (255, 0, 0), np.uint8))  # blue to OpenCV
     assert open_reader(tmp_path).read([0])[0, 0, 0].tolist() == [0, 0, 1]

@@ -55,6 +55,7 @@ def test_paths_start_from_the_dataset_or_are_absolute(root, tmp_path_factory):
         ("7\n", r"line 1 names no video file: '7'"),
         ("c.mp4 0\n./c.mp4 1\n", r"has 'c\.mp4' in lines 1 and 2\. List every video once"),
         ("c.mp4 0\nno.mp4 0\nnor.mp4 0\n", r"2 of 3 videos .* are missing, first in line 2: .*no\.mp4"),
+        (f"{'n' * 5000}.mp4 0\n", r"1 of 1 videos .* are missing, first in line 1"),
     ],
 )
 def test_mistakes_are_named_with_their_line(root, text, message):
