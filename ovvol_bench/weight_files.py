@@ -10,6 +10,7 @@ import pickle
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -110,15 +111,17 @@ class _Ignored:
         pass
 
 
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    """In place of a dict of another class: `torch.load` puts entries into plain ones alone."""
-    return {}
+class _IgnoredDict:
+    """In place of a dict of another class: made as one of those into which `torch.load` puts entries."""
+
+    def __new__(cls, *_: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
 
 
 # Command lines, numpy's numbers, paths and settings are kept in many published checkpoints. Nothing of these
 # packages is imported or called, as an object that is made by numpy from a made-up state could do harm.
 _BESIDE_WEIGHTS = [
-    *("argparse.Namespace", "easydict.EasyDict", "yacs.config.CfgNode", "types.SimpleNamespace"),
+    *("argparse.Namespace", "types.SimpleNamespace"),
     *("pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath"),
     *("numpy.dtype", "numpy.ndarray", "_codecs.encode"),
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
@@ -127,6 +130,7 @@ _BESIDE_WEIGHTS = [
     *("typing.Any", "datetime.datetime"),
     *(f"builtins.{name}" for name in ("list", "dict", "set", "int", "float", "bool", "str")),
 ]
+_DICTS_BESIDE_WEIGHTS = ["collections.defaultdict", "easydict.EasyDict", "yacs.config.CfgNode"]
 
 
 def _read_pickle(path: Path) -> Any:
@@ -142,7 +146,10 @@ def _read_pickle(path: Path) -> Any:
                     )
         with (
             torch.serialization.safe_globals(
-                [*((_Ignored, name) for name in _BESIDE_WEIGHTS), (_plain_dict, "collections.defaultdict")]
+                [
+                    *((_Ignored, name) for name in _BESIDE_WEIGHTS),
+                    *((_IgnoredDict, name) for name in _DICTS_BESIDE_WEIGHTS),
+                ]
             ),
             warnings.catch_warnings(),
         ):

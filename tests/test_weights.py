@@ -3,10 +3,11 @@
 import hashlib
 import os
 import struct
+import sys
 from argparse import Namespace
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_numbers_and_settings_beside_the_weights_do_no_harm(tmp_path):
         "more": SimpleNamespace(history=defaultdict(list, loss=[0.5])),
     }
     torch.save({"model": {"a": torch.ones(1)}, **beside}, tmp_path / "w.pth")
+    assert read_state(tmp_path / "w.pth").keys() == {"a"}
+
+
+def test_settings_in_dicts_of_other_packages_do_no_harm(tmp_path, monkeypatch):
+    easydict = ModuleType("easydict")
+    easydict.EasyDict = type("EasyDict", (dict,), {"__module__": "easydict"})
+    settings = easydict.EasyDict(lr=0.1)
+    settings.lr = 0.1
+    monkeypatch.setitem(sys.modules, "easydict", easydict)
+    torch.save({"model": {"a": torch.ones(1)}, "config": settings}, tmp_path / "w.pth")
     assert read_state(tmp_path / "w.pth").keys() == {"a"}
 
 
