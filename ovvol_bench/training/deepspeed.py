@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,11 @@ class DeepSpeedEngine(Engine):
 
     def load(self, folder: Path) -> None:
         """See `Engine.load`; DeepSpeed unpickles what it reads, which must therefore be plain before."""
-        refuse_objects(folder)
+        from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+        from deepspeed.runtime.zero.config import ZeroStageEnum
+        from deepspeed.utils.tensor_fragment import fragment_address
+
+        refuse_objects(folder, (LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address))
         self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
 
     def whole_weights(self) -> AbstractContextManager[object]:
@@ -162,18 +167,17 @@ class DeepSpeedEngine(Engine):
         leave_group()
 
 
-def refuse_objects(folder: Path) -> None:
+def refuse_objects(folder: Path, records: Sequence[type]) -> None:
     """Refuse files that hold more than tensors, plain values and DeepSpeed's own records of them.
+
+    Args:
+        folder: that DeepSpeed wrote a checkpoint into.
+        records: its own kinds.
 
     Raises:
         UnpicklingError: names what a file holds; nothing of it was run.
     """
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    records = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
-    with torch.serialization.safe_globals(records):
+    with torch.serialization.safe_globals(list(records)):
         for file in sorted(folder.rglob("*.pt")):
             torch.load(file, map_location="cpu", weights_only=True)
 
