@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+
+_BETWEEN = ("pluggy", "click", "torch", "accelerate", "deepspeed")  # what calls plugins for us
 
 
 class OvvolError(Exception):
@@ -94,12 +98,16 @@ def place_of(error: BaseException) -> str:
 
     Its own are the files of the folder of the first that is neither ours nor calls plugins for us.
     """
-    callers = (str(Path(traceback.__file__).parent / "importlib"), traceback.__file__, contextlib.__file__)
+    between = [sys.modules[name].__file__ for name in _BETWEEN if name in sys.modules]
+    folders = (
+        Path(traceback.__file__).parent / "importlib",
+        *(Path(file).parent for file in between if file),
+    )
+    callers = (*(f"{folder}{os.sep}" for folder in folders), traceback.__file__, contextlib.__file__)
     frames = [
         each
         for each in traceback.extract_tb(error.__traceback__)
         if not each.filename.startswith(("<", *callers))
-        and not {"pluggy", "click"} & set(Path(each.filename).parts)
     ]
     foreign = [each for each in frames if not each.filename.startswith(str(Path(__file__).parent))]
     if not foreign:

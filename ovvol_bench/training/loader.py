@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ovvol_bench.data.loading import processors
 from ovvol_bench.data.memory import keep_freed_memory
-from ovvol_bench.errors import ContractError, DecodeError, TrainingError
+from ovvol_bench.errors import ContractError, DecodeError, PluginError, TrainingError, calling
 from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Draws, Examples, named_values
 
@@ -41,7 +41,8 @@ class ExampleReader(Dataset[Batch]):
         name = self.examples.name(index)
         draws = Draws(f"{self.seed}\0{lap}\0{name}", f"{self.seed}\0step {step}")
         try:
-            return named_values(self.examples.example(index, draws), f"example '{name}'")
+            with calling(f"reading training example '{name}'"):
+                return named_values(self.examples.example(index, draws), f"example '{name}'")
         except DecodeError as error:
             raise DecodeError(f"training example '{name}' (step {step}): {error}") from error
 
@@ -56,18 +57,20 @@ def reading_errors() -> Iterator[None]:
     """Say in one line what befell reading processes: PyTorch tells it with their tracebacks, or as a bug.
 
     Raises:
-        DecodeError, ContractError: as the process raised it.
+        DecodeError, ContractError, PluginError: as the process raised it.
         TrainingError: if a process was killed, or a batch took longer than ten minutes.
     """
     try:
         yield
-    except (DecodeError, ContractError) as error:
+    except (DecodeError, ContractError, PluginError, RuntimeError) as error:
+        # That a process was killed is raised in whatever this one is doing, a recipe's code included.
+        killed = error.__cause__ if isinstance(error, PluginError) else error
+        first, _, _ = str(killed).partition("\n")
         kind = type(error)
-        raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
-    except RuntimeError as error:
-        first, _, _ = str(error).partition("\n")
-        if not first.startswith("DataLoader "):
-            raise
+        if not (isinstance(killed, RuntimeError) and first.startswith("DataLoader ")):
+            if isinstance(error, RuntimeError):
+                raise
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
         raise TrainingError(
             f"reading examples ahead failed ({first.rstrip('.')}), perhaps because memory ran out. Give the "
             "same command again, with fewer --workers, or 0 to read in this process."

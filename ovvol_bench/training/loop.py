@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ovvol_bench.errors import CheckpointError, ContractError, TrainingError
+from ovvol_bench.errors import CheckpointError, ContractError, TrainingError, calling
 from ovvol_bench.runs.draws import seed_from
 from ovvol_bench.runs.learned import STEPS
 from ovvol_bench.training.attention import quick_attention
@@ -105,6 +105,7 @@ def train(recipe: Recipe, conduct: Conduct) -> Outcome:
         CheckpointError: if a checkpoint can't be read or written, or was made by another engine.
         TrainingError: if the loss or the gradients are not finite, or a reading process is killed.
         DecodeError: if an example can't be read.
+        PluginError: if the recipe's own code fails, with its file and line.
     """
     torch.manual_seed(conduct.seed)
     with StopRequest() as stop, reading_errors():
@@ -155,8 +156,8 @@ class _Training:
                 if board and (done % self.conduct.log_every == 0 or done == last):
                     board.add(row)
                 self.conduct.progress(done, last, row)
-                if self.engine.is_main and (remark := self.recipe.remark(row)):
-                    _LOG.warning("step %d: %s", done, remark)
+                if self.engine.is_main:
+                    self._remark(done, row)
                 if row["stop"] or done == last:
                     break
                 if done % self.conduct.save_every == 0:
@@ -204,7 +205,7 @@ class _Training:
         for part in range(self.share.parts):
             batch = self._prepared(next(batches))
             last = part == self.share.parts - 1
-            with engine.exchange(last):
+            with engine.exchange(last), calling(f"the module of {type(self.recipe).__name__}"):
                 with quick_attention(engine.device):
                     losses = checked_losses(engine.losses(batch), self.recipe)
                 engine.backward(losses["loss"], last)
@@ -214,15 +215,23 @@ class _Training:
         self._check(step, "loss", row["loss"])
         if not engine.overflow_is_handled:
             self._check(step, "gradient norm", row["gradient_norm"])
-        rate = numbers.learning_rate * numbers.factor(step, self.total)
+        with calling(f"the schedule of {type(self.recipe).__name__}"):
+            rate = numbers.learning_rate * numbers.factor(step, self.total)
         engine.update(rate, numbers.decay(step, self.total))
         return {"step": step + 1, **row, "learning_rate": rate}
+
+    def _remark(self, step: int, row: Row) -> None:
+        with calling(f"{type(self.recipe).__name__}.remark"):
+            remark = self.recipe.remark(row)
+        if remark:
+            _LOG.warning("step %d: %s", step, remark)
 
     def _prepared(self, batch: Batch) -> Batch:
         device = self.engine.device
         moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with torch.no_grad(), self.engine.autocast(), quick_attention(device):
-            return named_values(self.recipe.prepare(moved), f"{type(self.recipe).__name__}.prepare")
+        where = f"{type(self.recipe).__name__}.prepare"
+        with torch.no_grad(), self.engine.autocast(), quick_attention(device), calling(where):
+            return named_values(self.recipe.prepare(moved), where)
 
     def _means(self, numbers: Losses) -> Row:
         """Means over processes, and whether any was asked to stop.
@@ -260,7 +269,8 @@ class _Training:
         improves = best.improves(self.conduct.folder, measures.numbers)
         self.engine.wait()  # all have read what is noted below
         if improves:
-            self._write_weights(step, self.conduct.folder / "best.safetensors")
+            with calling(f"{type(self.recipe).__name__}.save_weights"):
+                self._write_weights(step, self.conduct.folder / "best.safetensors")
             if board:
                 best.note(self.conduct.folder, step, measures.numbers)
 
@@ -271,7 +281,8 @@ class _Training:
         last steps again, and never finds itself finished with weights of before.
         """
         self.checkpoints.write(step, self.engine.save)
-        self.checkpoints.write(step, lambda _: self._write_weights(step, self.weights))
+        with calling(f"{type(self.recipe).__name__}.save_weights"):
+            self.checkpoints.write(step, lambda _: self._write_weights(step, self.weights))
         self.engine.wait()
         if self.engine.is_main:
             self.checkpoints.complete(
@@ -287,7 +298,7 @@ class _Training:
 
     def _end(self, step: int) -> None:
         if step >= self.total:
-            with self.engine.whole_weights():
+            with self.engine.whole_weights(), calling(f"{type(self.recipe).__name__}.finish"):
                 self.recipe.finish()
         self._save(step)
 

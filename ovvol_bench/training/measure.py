@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.errors import calling
 from ovvol_bench.training.loader import ExampleReader, stack
 from ovvol_bench.training.order import Position
 from ovvol_bench.training.recipe import Batch, Examples, Losses, Recipe, named_values
@@ -38,6 +39,7 @@ def measure(recipe: Recipe, prepare: Callable[[Batch], Batch], count: int, batch
         batch_size: examples at a time; those that don't fill one are left out.
     """
     numbers: dict[str, float] = {}
+    name = type(recipe).__name__
     pictures: Mapping[str, npt.NDArray[np.uint8]] = {}
     if recipe.validation is not None:
         positions = _spread(recipe.validation, count, batch_size)
@@ -45,12 +47,15 @@ def measure(recipe: Recipe, prepare: Callable[[Batch], Batch], count: int, batch
         found: list[Losses] = []
         for first in range(0, len(positions), batch_size):
             batch = prepare(stack([reader[at] for at in positions[first : first + batch_size]]))
-            found.append(named_values(recipe.module(batch), f"the module of {type(recipe).__name__}"))
+            with calling(module := f"the module of {name}"):
+                found.append(named_values(recipe.module(batch), module))
             if first == 0:
-                pictures = named_values(recipe.pictures(batch), f"{type(recipe).__name__}.pictures")
-        for name in found[0]:
-            numbers[f"validation_{name}"] = float(np.mean([float(losses[name]) for losses in found]))
-    own = named_values(recipe.evaluate(), f"{type(recipe).__name__}.evaluate")
+                with calling(drawing := f"{name}.pictures"):
+                    pictures = named_values(recipe.pictures(batch), drawing)
+        for loss in found[0]:
+            numbers[f"validation_{loss}"] = float(np.mean([float(losses[loss]) for losses in found]))
+    with calling(evaluating := f"{name}.evaluate"):
+        own = named_values(recipe.evaluate(), evaluating)
     return Measures({**numbers, **own}, pictures)
 
 

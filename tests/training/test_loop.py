@@ -1,6 +1,7 @@
 """The loop with a small recipe: what checkpoints hold, what is refused, and what never costs a training."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from small_recipe import Points, SmallRecipe
 
 from ovvol_bench import SettingError
-from ovvol_bench.errors import CheckpointError, ContractError
+from ovvol_bench.errors import CheckpointError, ContractError, PluginError, TrainingError
 from ovvol_bench.runs.learned import learned_by
 from ovvol_bench.training import LossScope
 from ovvol_bench.training.best import Best
@@ -99,7 +100,7 @@ def test_validation_of_float16_examples_under_bfloat16(tmp_path):
 def test_a_validation_that_fails_costs_nothing(tmp_path):
     recipe = SmallRecipe()
     recipe.evaluate = lambda: 1 / 0
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PluginError, match=r"SmallRecipe\.evaluate failed: ZeroDivisionError: .*line \d+"):
         trained(tmp_path, recipe, measure_every=4, save_every=4)
     assert (tmp_path / "weights.safetensors").is_file()
     assert checkpoints(tmp_path)[-1].name == "step-00000004"
@@ -120,6 +121,53 @@ def test_losses_that_are_none(tmp_path, losses):
     recipe = SmallRecipe()
     recipe.module.forward = lambda batch: losses
     with pytest.raises(ContractError, match="the module of SmallRecipe returned"):
+        trained(tmp_path, recipe)
+
+
+def fail(*arguments, **named):
+    raise KeyError("no such key")
+
+
+HERE = rf"failed: KeyError: 'no such key' \({re.escape(__file__)}, line {fail.__code__.co_firstlineno + 1}\)$"
+
+
+@pytest.mark.parametrize("method", ["prepare", "evaluate", "pictures", "remark", "save_weights", "finish"])
+def test_a_recipe_that_fails_is_one_line_with_its_place(tmp_path, method):
+    recipe = SmallRecipe(validation=Points())
+    setattr(recipe, method, fail)
+    with pytest.raises(PluginError, match=rf"^SmallRecipe\.{method} {HERE}"):
+        trained(tmp_path, recipe)
+
+
+def test_losses_that_fail_are_one_line_with_their_place(tmp_path):
+    recipe = SmallRecipe()
+    recipe.module.forward = fail
+    with pytest.raises(PluginError, match=f"^the module of SmallRecipe {HERE}"):
+        trained(tmp_path, recipe)
+
+
+def test_gradients_that_fail_are_one_line(tmp_path):
+    recipe = SmallRecipe()
+    recipe.module.student.weight.register_hook(fail)
+    with pytest.raises(PluginError, match=f"^the module of SmallRecipe {HERE}"):
+        trained(tmp_path, recipe)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_example_that_fails_is_one_line_with_its_place(tmp_path, workers):
+    recipe = SmallRecipe()
+    recipe.examples.example = fail
+    with pytest.raises(PluginError, match=rf"^reading training example 'point \d' {HERE}"):
+        trained(tmp_path, recipe, workers=workers)
+
+
+def test_a_killed_reader_is_not_blamed_on_the_recipe(tmp_path):
+    def killed(batch):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    recipe = SmallRecipe()
+    recipe.module.forward = killed
+    with pytest.raises(TrainingError, match="reading examples ahead failed"):
         trained(tmp_path, recipe)
 
 
