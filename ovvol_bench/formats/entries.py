@@ -17,6 +17,9 @@ from ovvol_bench.types import Bools, Ints
 MARGIN = 1.0
 """Pixels that a box may reach over the frame: programs differ by one in where a frame ends."""
 
+FARTHEST = 1e9
+"""Pixels: the areas of boxes that reach farther are beyond single precision."""
+
 
 @dataclass(frozen=True)
 class Segmentations:
@@ -189,12 +192,14 @@ def _outside(entries: Entries, rows: Ints) -> str:
 
 
 def _check_numbers(entries: Entries) -> None:
-    undefined = ~(np.isfinite(entries.boxes).all(axis=1) & np.isfinite(entries.scores))
+    bounded = (np.abs(entries.boxes) <= FARTHEST).all(axis=1)
+    undefined = ~(bounded & np.isfinite(entries.scores))
     entries.rows.refuse(
         undefined,
         "not a number",
         lambda row: (
-            f"box {entries.boxes[row].tolist()} with score {entries.scores[row]}; expected finite numbers"
+            f"box {entries.boxes[row].tolist()} with score {entries.scores[row]}; expected finite numbers, "
+            f"and pixels within {FARTHEST:g} of the frame"
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,7 +92,7 @@ def integers(entries: Iterable[Mapping[str, Any]], key: str, missing: int | None
 
 
 def numbers(values: Sequence[Any], shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
-    """(E, *shape) float64 of E values; text, true and false are no numbers.
+    """(E, *shape) float64 of E values, of at most one dimension each; text, true and false are no numbers.
 
     Raises:
         ValueError, OverflowError: if one is something else.
@@ -101,7 +102,7 @@ def numbers(values: Sequence[Any], shape: tuple[int, ...] = ()) -> npt.NDArray[n
         raise ValueError(f"expected numbers, of shape {shape} each")
     if column.dtype.kind == "O" and not all(type(each) in (int, float) for each in column.ravel()):
         raise ValueError("expected numbers")  # whole numbers beyond 64 bits are objects, too
-    if any(type(each) is bool for each in values):
+    if bool in set(map(type, chain.from_iterable(values) if shape else values)):
         raise ValueError("expected numbers")
     return column.astype(np.float64)
 
