@@ -15,13 +15,16 @@ def read_yaml(path: Path | Traversable) -> Any:
     """Values of a YAML file: mappings, lists, text, numbers; a tag that would make anything else is refused.
 
     Raises:
-        DataError: if it can't be read, isn't YAML in UTF-8, is nested too deeply, or aliases make it refer to
-            itself or grow beyond a million values.
+        DataError: if it can't be read, isn't YAML in UTF-8, holds a key twice in one mapping, is nested too
+            deeply, or aliases make it refer to itself or grow beyond a million values.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        node = loader.get_single_node()
+        _check_keys(node, set())
+        content = None if node is None else loader.construct_document(node)
         _count(content, {})
     except yaml.MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -34,6 +37,26 @@ def read_yaml(path: Path | Traversable) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not valid YAML ({reason}).") from None
     return content
+
+
+def _check_keys(node: Any, known: set[int]) -> None:
+    """Refuse keys that are twice in a mapping, of which YAML's readers take the last in silence."""
+    from yaml import MappingNode, SequenceNode
+    from yaml.constructor import ConstructorError
+
+    if not isinstance(node, (MappingNode, SequenceNode)) or id(node) in known:
+        return
+    known.add(id(node))
+    keys: set[tuple[str, str]] = set()
+    for item in node.value:
+        key, value = item if isinstance(node, MappingNode) else (None, item)
+        _check_keys(value, known)
+        if key is None or not isinstance(key.value, str):
+            continue
+        if (key.tag, key.value) in keys:
+            problem = f"the key '{key.value}' is there twice in one mapping"
+            raise ConstructorError(None, None, problem, key.start_mark)
+        keys.add((key.tag, key.value))
 
 
 def _count(value: Any, known: dict[int, int]) -> int:

@@ -25,6 +25,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("!!python/object/apply:os.mkdir [was_run]", "python/object/apply:os.mkdir"),
         ("a: [", "line"),
+        ("b: 1\nc: [{a: 1, b: 2, a: 3}]", "the key 'a' is there twice in one mapping, line 2"),
         (BOMB, "over 1000000 values"),
         ("&a [*a]", "over 1000000 values"),
         ("[" * 5000, "nested too deeply"),
@@ -32,7 +33,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"a: \xff", "utf-8"),
         (b"a: \x00", "not valid YAML"),
     ],
-    ids=["tag", "cut off", "bomb", "itself", "deep", "date", "bytes", "NUL"],
+    ids=["tag", "cut off", "twice", "bomb", "itself", "deep", "date", "bytes", "NUL"],
 )
 def test_what_is_none_is_said_in_one_line(tmp_path, monkeypatch, content, words):
     monkeypatch.chdir(tmp_path)

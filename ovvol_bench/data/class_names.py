@@ -7,12 +7,12 @@ first. A JSON file has an object, ``{"n01440764": "tench"}`` or with a list of n
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text
+from ovvol_bench.json_text import read_json
 
 Names = tuple[str, ...]
 """Of one class, the usual one first."""
@@ -25,13 +25,12 @@ def read_class_names(source: Path) -> dict[str, Names]:
         DataError: if the file can't be read or is empty, or an entry has no name; says which.
     """
     try:
-        text = read_text(source)
         names = (
-            _of_json(json.loads(text), source)
+            _of_json(read_json(source), source)
             if source.suffix.lower() == ".json"
-            else _of_lines(text, source)
+            else _of_lines(read_text(source), source)
         )
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"Class names {source} can't be read ({error}). Set dataset.names to a text or JSON file."
         ) from error

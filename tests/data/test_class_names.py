@@ -24,7 +24,7 @@ def test_a_byte_order_mark_is_no_part_of_a_code(tmp_path, suffix):
 
 
 def test_json_nested_beyond_reason_is_an_error(tmp_path):
-    with pytest.raises(DataError, match=r"names\.json can't be read"):
+    with pytest.raises(DataError, match=r"names\.json: can't be read as JSON"):
         names_in(tmp_path / "names.json", "[" * 100_000)
 
 
@@ -50,7 +50,8 @@ def test_json_by_code_or_by_number(tmp_path, content):
         ("names.txt", "", r"names\.txt is empty: expected a line a class"),
         ("names.txt", "a cat\nb\n", r"names\.txt, line 2: 'b' has no name"),
         ("names.txt", "a cat\na dog\n", r"line 2: 'a' has names already"),
-        ("names.json", "{", r"names\.json can't be read"),
+        ("names.json", "{", r"names\.json: can't be read as JSON"),
+        ("names.json", '{"a": "cat", "a": "dog"}', r'the key "a" is there twice'),
         ("names.json", "[1]", r"names\.json: expected an object"),
         ("names.json", '{"a": 1}', r"names\.json, 'a': expected a name or a list of names"),
         ("names.json", '{"a": []}', r"names\.json: 'a' has no name"),
