@@ -19,7 +19,7 @@ from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, pro
 from ovvol_bench.data.video_lists import find_video_files, other_files
 from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
-from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth
@@ -43,6 +43,10 @@ class Decoding:
     cache: Path
     backend: VideoBackend = "auto"
     timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:  # nor NaN
+            raise SettingError(f"dataset.timeout={self.timeout}: expected seconds, more than 0.")
 
 
 class Videos(Dataset):

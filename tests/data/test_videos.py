@@ -104,6 +104,8 @@ def test_vocabularies_and_settings_are_checked(tmp_path):
         build(tmp_path / "a.mp4", tmp_path / "cache", vocabulary="imagenet_vid")
     with pytest.raises(SettingError, match=r"dataset\.stride=0"):
         build(tmp_path / "a.mp4", tmp_path / "cache", stride=0)
+    with pytest.raises(SettingError, match=r"dataset\.timeout=-1"):
+        build(tmp_path / "a.mp4", tmp_path / "cache", timeout=-1)
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "a\0b"])
