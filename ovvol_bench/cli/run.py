@@ -149,7 +149,7 @@ def command(context: click.Context, /, style: str, overlays: bool, **options: An
     _raise_if_none_is_done(finished)
     if overlays:
         _draw(registry, finished)
-    _report(finished, style)
+    _report(finished, style, asked=bool(options["metrics"]))
     if any(each.error for each in finished):
         context.exit(1)
 
@@ -212,7 +212,9 @@ def _draw(registry: Registry, finished: Sequence[Finished]) -> None:
             write_overlays(folder.path, dataset, read_predictions(folder.predictions), folder.overlays)
 
 
-def _report(finished: Sequence[Finished], style: str) -> None:
+def _report(finished: Sequence[Finished], style: str, asked: bool) -> None:
+    """Print the runs; every number has a column if its metric was ``asked`` for on the command line."""
+    from ovvol_bench.report.columns import COMPONENTS, SPEED
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
@@ -226,7 +228,9 @@ def _report(finished: Sequence[Finished], style: str) -> None:
         )
         return
     checked = [parse_result(result, "this run") for result in results]
-    click.echo(render(checked, None, style, spans=True) + "\n")
+    numbers = dict.fromkeys(key.partition("@")[0] for result in checked for key in result["metrics"])
+    columns = [*COMPONENTS, *numbers, SPEED] if asked else None
+    click.echo(render(checked, columns, style, spans=True) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
     for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):

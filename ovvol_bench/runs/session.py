@@ -234,7 +234,8 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dic
         # Nothing was computed: how fast it was, and on what, is what it was then.
         result |= {key: before[key] for key in ("timing", "machine", "date")}
     has_truth = any(info.truth is not None for info in plan.infos)
-    return result, tuple(remarks(predictions, plan.dataset.vocabulary.names, has_truth))
+    names = [each.name for each in plan.dataset.vocabulary.classes]
+    return result, tuple(remarks(predictions, names, has_truth))
 
 
 def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:

@@ -77,6 +77,11 @@ def test_metrics_are_chosen_or_added(invoke, metrics, expected):
     assert set(result["metrics"]) == (expected or usual | {"boxes_per_frame@vid-reference"})
 
 
+def test_metrics_that_were_chosen_have_columns(invoke):
+    table = invoke("--limit", "1", "--metrics", "boxes_per_frame").stdout
+    assert "boxes_per_frame" in table and "ap50" not in table
+
+
 def test_settings_and_consensus_reach_the_result(invoke):
     options = ("-o", "grouper.num_slots=3", "-o", "naming.merge=none", "-o", "metric.protocol=vid-devkit")
     more = ("--seeds", "0,1", "--consensus", "2..3", "--limit", "2", "--format", "json")
