@@ -214,8 +214,8 @@ def _draw(registry: Registry, finished: Sequence[Finished]) -> None:
 
 def _report(finished: Sequence[Finished], style: str, asked: bool) -> None:
     """Print the runs; every number has a column if its metric was ``asked`` for on the command line."""
-    from ovvol_bench.report.columns import COMPONENTS, SPEED
-    from ovvol_bench.report.results_files import parse_result
+    from ovvol_bench.report.columns import SPEED
+    from ovvol_bench.report.results_files import COMPONENTS, parse_result
     from ovvol_bench.report.tables import render
 
     results = [each.result for each in finished]

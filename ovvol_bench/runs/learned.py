@@ -23,6 +23,9 @@ HEADER = "learned"
 STEPS = "steps"
 """Name of the header's entry for the steps of the whole training, beside ``step``, those that were done."""
 
+RENDERED = "shapes"
+"""The dataset that the harness renders: weights that learned from it alone know nothing but its forms."""
+
 KEPT = 1024  # of a data set's videos: 12 kB of a header
 _DIGITS = 12
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ovvol_bench.predictions import Predictions
+from ovvol_bench.runs.learned import RENDERED, Learned
 
 UNIFORM = 0.98  # share of the largest possible entropy from which on names are hardly better than drawn ones
 MOST_NAMES = 10
@@ -27,6 +28,23 @@ def remarks(predictions: Predictions, names: Sequence[str], has_truth: bool) -> 
         yield (
             f"names are near uniform (entropy {entropy:.1%} of the largest possible): the labeler tells "
             f"these {len(names)} classes hardly apart. Has it weights that were trained for such pictures?"
+        )
+
+
+def strangers(dataset: str, learned: Mapping[str, Iterable[Learned]]) -> Iterator[str]:
+    """Say, in a line, which parts know nothing but the built-in dataset, on another one.
+
+    Args:
+        dataset: name of the one that is run on.
+        learned: of each kind of part, what its weights say they learned from.
+    """
+    sources = {kind: {each.dataset for each in data} for kind, data in learned.items()}
+    kinds = [kind for kind, names in sources.items() if names == {RENDERED}]
+    if kinds and dataset != RENDERED:
+        options = " ".join(f"-o {kind}.weights=FILE" for kind in kinds)
+        yield (
+            f"weights of {', '.join(kinds)} learned from the rendered '{RENDERED}' alone, and this is "
+            f"'{dataset}': expect little of the result. Give others: {options}"
         )
 
 

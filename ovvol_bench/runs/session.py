@@ -22,7 +22,7 @@ from ovvol_bench.runs.files import ensure_writable
 from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.remarks import remarks
+from ovvol_bench.runs.remarks import remarks, strangers
 from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
@@ -235,7 +235,13 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dic
         result |= {key: before[key] for key in ("timing", "machine", "date")}
     has_truth = any(info.truth is not None for info in plan.infos)
     names = [each.name for each in plan.dataset.vocabulary.classes]
-    return result, tuple(remarks(predictions, names, has_truth))
+    learned = {
+        "encoder": plan.encoders[run.spec.encoder.name].learned,
+        "grouper": plan.groupers[run.spec.encoder.name, run.spec.grouper.name].learned,
+        "labeler": plan.labelers[run.spec.labeler.name].learned,
+    }
+    said = (*remarks(predictions, names, has_truth), *strangers(plan.dataset_spec.name, learned))
+    return result, said
 
 
 def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:

@@ -3,22 +3,25 @@
 import numpy as np
 import pytest
 
-from ovvol_bench.predictions import Predictions
-from ovvol_bench.runs.remarks import UNIFORM, relative_entropy, remarks
+from ovvol_bench.predictions import ClipPrediction, Predictions, pack
+from ovvol_bench.runs.learned import Learned
+from ovvol_bench.runs.remarks import UNIFORM, relative_entropy, remarks, strangers
+from ovvol_bench.types import ClipInfo, Localization
 
 
 def predictions(probabilities, present) -> Predictions:
-    """One clip of one frame a row of ``present``, with a segment a row of ``probabilities``."""
-    probabilities = np.array(probabilities, np.float32)
+    """One clip of a frame for each row of ``present``, with a segment for each row of ``probabilities``."""
     present = np.array(present, np.bool_)
     frames, segments = present.shape
-    one = np.array([1])
-    return Predictions(
-        ("c",), ("v",), one * frames, one * segments, one * segments, np.array([[1, 1]]),
-        np.array([[8, 8]]), np.array([[8, 8]]), np.arange(frames),
-        np.zeros((present.size, 4), np.float32), present.ravel(), probabilities,
-        np.zeros(frames, np.int16), np.arange(segments, dtype=np.int16),
-    )  # fmt: skip
+    found = Localization(
+        boxes=np.zeros((frames, segments, 4), np.float32),
+        present=present,
+        probabilities=np.array(probabilities, np.float32),
+        slot_map=np.zeros((frames, 1, 1), np.int16),
+        segment_of_slot=np.arange(segments, dtype=np.int16),
+        input_size=(8, 8),
+    )
+    return pack([ClipPrediction(ClipInfo("c", "v", tuple(range(frames)), (8, 8)), (8, 8), found)])
 
 
 def test_without_truth_boxes_are_counted_by_name_and_absent_ones_are_not():
@@ -39,3 +42,12 @@ def test_names_that_are_near_uniform_are_said():
     assert "near uniform (entropy 100.0%" in remark
     sure = predictions([[0, 1, 0, 0]], [[True]])
     assert relative_entropy(sure) == 0 < UNIFORM
+
+
+def test_weights_of_the_built_in_world_on_other_data_are_said():
+    rendered, filmed = Learned("shapes", "", 9, ()), Learned("videos", "", 9, ())
+    learned = {"encoder": (rendered,), "grouper": (rendered, filmed), "labeler": ()}
+    (remark,) = strangers("imagenet-vid", learned)
+    assert remark.startswith("weights of encoder learned from the rendered 'shapes' alone")
+    assert "-o encoder.weights=FILE" in remark
+    assert not list(strangers("shapes", learned))
