@@ -13,7 +13,7 @@ import pytest
 from synthetic_vid import CLIP, synthetic, write_shards
 
 from ovvol_bench.predictions import same_content
-from ovvol_bench.runs.parquet import read_parquet, to_parquet
+from ovvol_bench.runs.parquet import to_parquet
 from ovvol_bench.runs.predictions import read_pieces, read_predictions
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
@@ -65,11 +65,11 @@ def test_reading_shards_in_pieces(benchmark, predictions, folder):
 def test_writing_parquet(benchmark, predictions, tmp_path):
     path = tmp_path / "predictions.parquet"
     benchmark.pedantic(to_parquet, (predictions, path), rounds=ROUNDS)
-    assert_equal(read_parquet(path), predictions)
+    assert_equal(read_predictions(path), predictions)
     note_size(benchmark, [path])
 
 
 def test_reading_parquet(benchmark, predictions, tmp_path):
     path = tmp_path / "predictions.parquet"
     to_parquet(predictions, path)
-    assert_equal(benchmark(read_parquet, path), predictions)
+    assert_equal(benchmark(read_predictions, path), predictions)

@@ -55,7 +55,7 @@ def _rescore(
     # Numbers of one result are computed together: those it has already once more, beside the new ones.
     own = _choices(scored or [asdict(metric) for metric in spec.metrics])
     if wanted:
-        wanted = Wanted(_joined(own if finished else (), wanted.choices), wanted.lenient)
+        wanted = Wanted(_joined(registry, own if finished else (), wanted.choices), wanted.lenient)
     infos = clip_infos(dataset, spec.limit)
     lacks = lacks_of_truth(infos, spec.dataset.name)
     found = fitting(registry, dataset, wanted or Wanted(own, lenient=True), lacks)
@@ -92,9 +92,13 @@ def _choices(scoring: Sequence[Mapping[str, Any]]) -> tuple[Choice, ...]:
     return tuple(Choice(metric["name"], metric["options"]) for metric in scoring)
 
 
-def _joined(known: Sequence[Choice], added: Sequence[Choice]) -> tuple[Choice, ...]:
-    """Choices of metrics, each once."""
-    return tuple({canonical_digest(asdict(each)): each for each in (*known, *added)}.values())
+def _joined(registry: Registry, known: Sequence[Choice], added: Sequence[Choice]) -> tuple[Choice, ...]:
+    """Choices of metrics, each once, whether its defaults are written out or not."""
+    joined: dict[str, Choice] = {}
+    for each in (*known, *added):
+        settings = registry.resolve("metric", each.name, each.options)
+        joined.setdefault(canonical_digest([each.name, settings]), each)
+    return tuple(joined.values())
 
 
 def _scoring(own: Sequence[Choice], wanted: Wanted | None, left_out: Collection[str]) -> list[dict[str, Any]]:

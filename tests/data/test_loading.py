@@ -13,7 +13,7 @@ from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.mp4 import Encoding, encode_mp4
 from ovvol_bench.data.plugin import build_videos
 from ovvol_bench.data.readers import FrameFolder, read_image
-from ovvol_bench.errors import DecodeError
+from ovvol_bench.errors import DecodeError, PluginError
 from ovvol_bench.types import Clip, ClipInfo
 
 
@@ -113,7 +113,7 @@ def test_only_a_few_clips_are_decoded_ahead_and_leaving_early_stops():
 
 
 def test_other_errors_are_raised():
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(PluginError, match=r"ZeroDivisionError \(.*test_loading\.py, line \d+\)"):
         list(prefetch(Counting(), [12, 13, 14]))
 
 

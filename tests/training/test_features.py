@@ -207,5 +207,5 @@ def test_values_that_float16_cannot_hold_are_refused_by_name(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingError, match="can't cache features in"):
+    with pytest.raises(SettingError, match="can't write cached features to"):
         cached_features(frozen(), NumberedClips(), CachePlan(tmp_path / "file" / "features"))
