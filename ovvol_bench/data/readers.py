@@ -193,7 +193,7 @@ def numbers_as_numbers(name: str) -> list[tuple[int, str]]:
     """What to sort names by so that numbers in them go by value.
 
     >>> sorted(["a10", "a9", "a09b"], key=numbers_as_numbers)
-    ['a9', 'a09b', 'a10']
+    ['a09b', 'a9', 'a10']
     """
     parts = re.split(r"([0-9]+)", name)
     return [(int(part), part) if part[:1] in "0123456789" and part else (-1, part) for part in parts]
