@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import read_text
 
 _MOST_VALUES = 1_000_000
 
@@ -21,7 +22,8 @@ def read_yaml(path: Path | Traversable) -> Any:
     import yaml
 
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8-sig"))
+        text = read_text(path) if isinstance(path, Path) else path.read_text(encoding="utf-8-sig")
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         _check_keys(node, set())
         content = None if node is None else loader.construct_document(node)

@@ -1,5 +1,7 @@
 """YAML files: plain values, and one line for all that is none."""
 
+import os
+
 import pytest
 
 from ovvol_bench.errors import DataError
@@ -47,3 +49,9 @@ def test_what_is_none_is_said_in_one_line(tmp_path, monkeypatch, content, words)
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.yaml: can't be read \(No such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "file.yaml")
+    with pytest.raises(DataError, match="Not a regular file"):
+        read_yaml(tmp_path / "file.yaml")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import DataError, Labeler, SettingError
+from ovvol_bench.json_text import read_json
 from ovvol_bench.naming.vocabulary import spoken
 
 _LEAST = -0.99
@@ -25,10 +26,7 @@ def read_frequencies(path: Path) -> dict[str, float]:
     Raises:
         DataError: if it can't be read or holds anything else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON file ({error}). Expected {{class name: count}}.") from None
+    content = read_json(path)
     numbers = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
         raise DataError(f"{path}: expected {{class name: count}} with counts of 0 or more.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
+from ovvol_bench.files import require_file
 from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.faults import OnError, Report
@@ -108,7 +109,7 @@ def _folder(path: Path) -> str | None:
 
 
 def _file(path: Path) -> str | None:
-    with path.open("rb") as file:
+    with require_file(path).open("rb") as file:
         head = file.read(_HEAD).decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
     if head[:1] in ("[", "{"):
         return _json(head)

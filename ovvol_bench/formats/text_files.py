@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ovvol_bench.detections import Doubles
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import read_text, replacing, require_file
 from ovvol_bench.formats.faults import Faults, Rows
 from ovvol_bench.types import Ints
 
@@ -95,7 +95,7 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
     from pyarrow import ArrowInvalid, csv, float64
 
     try:
-        with path.open("rb") as file:
+        with require_file(path).open("rb") as file:
             line = file.readline().decode()
         columns, separator = len(layout.parts(line)), _separator(line)
         names = list(map(str, range(len(line.split(separator)))))
@@ -119,8 +119,8 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
 
 def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tuple[Doubles, Ints, int]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read as text ({error})") from error
     parsed = [(number, _numbers(line, layout)) for number, line in enumerate(lines, 1) if line.strip()]
     bad = [number for number, numbers in parsed if numbers is None]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
+from ovvol_bench.files import read_text
 from ovvol_bench.yaml_text import read_yaml
 
 BACKGROUND = "__background__"
@@ -228,7 +229,10 @@ def _background_words(content: object, folder: Path) -> tuple[str, ...]:
     if found is None:
         known = ", ".join(sorted(path.stem for path in _FOLDER.glob("*.txt")))
         raise DataError(f"background: no word list '{content}' in {folder}. Built in: {known}.")
-    lines = (line.strip() for line in found.read_text(encoding="utf-8-sig").splitlines())
+    try:
+        lines = [line.strip() for line in read_text(found).splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"background: can't read the word list {found} ({error}).") from error
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 

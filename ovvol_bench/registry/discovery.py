@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import PluginError, nearest
+from ovvol_bench.files import require_file
 from ovvol_bench.registry.code import code_of_file, code_of_plugin
 
 GROUP = "ovvol_bench"
@@ -73,9 +74,10 @@ def from_file(path: Path) -> Source:
         PluginError: if the file can't be read.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PluginError(f"plugin file {path} can't be read: {error.strerror}.") from error
+        content = require_file(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PluginError(f"plugin file {path} can't be read: {reason}.") from error
     digest = hashlib.sha256(content).hexdigest()[:12]
     module = f"ovvol_bench_file_{path.stem}_{digest}"
     return Source(

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovvol_bench.errors import CheckpointError, SettingError
+from ovvol_bench.errors import CheckpointError, DataError, SettingError
 from ovvol_bench.files import write_text
+from ovvol_bench.json_text import read_json
 
 BEST = "best.json"
 
@@ -55,8 +56,8 @@ class Best:
         if not (folder / BEST).is_file():
             return math.isfinite(value)
         try:
-            before = float(json.loads((folder / BEST).read_text(encoding="utf-8"))[self.name])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            before = float(read_json(folder / BEST)[self.name])
+        except (DataError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{folder / BEST} is damaged, or of another --keep-best ({error}). Delete it to begin anew."
             ) from error

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from ovvol_bench.errors import CheckpointError, OutputError, OvvolError
 from ovvol_bench.files import write_text
+from ovvol_bench.json_text import read_json
 from ovvol_bench.runs.spec import sealed
 from ovvol_bench.weights import sha256_of
 
@@ -143,7 +144,7 @@ def read_progress(checkpoint: Path) -> Progress:
         CheckpointError: if it is damaged.
     """
     try:
-        content = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))
+        content = read_json(checkpoint / "progress.json")
         if sealed(content) != content:
             raise ValueError("not what was written")
         progress = Progress(**{name: value for name, value in content.items() if name != "digest"})

@@ -386,7 +386,9 @@ class TestPrior:
         one, other = (self.built(tmp_path, {"cat": n}).state_dict() for n in (1, 2))
         assert not torch.equal(one["frequencies"], other["frequencies"])
 
-    @pytest.mark.parametrize("content", ["[1]", '{"cat": -1}', '{"cat": "many"}', "{", '{"cat": NaN}'])
+    @pytest.mark.parametrize(
+        "content", ["[1]", '{"cat": -1}', '{"cat": "many"}', "{", '{"cat": NaN}', "[" * 10**5]
+    )
     def test_other_files_are_refused(self, tmp_path, content):
         (tmp_path / "counts.json").write_text(content)
         with pytest.raises(DataError, match=r"counts\.json"):

@@ -1,6 +1,7 @@
 """What is wrong with a file: one message with its place and how many; or left out and counted."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -417,3 +418,11 @@ def test_a_track_that_is_null_is_unknown_and_infinite_boxes_are_named(tmp_path, 
         with pytest.raises(DataError, match=r"entry 0: box .* expected finite numbers"):
             COCO(path, [BOX | {"bbox": [far, 2, far, 4]}]).read(path, CONTENT)
     assert not [each for each in recwarn if issubclass(each.category, RuntimeWarning)]
+
+
+def test_a_pipe_has_no_format_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "found.txt")
+    with pytest.raises(DataError, match="Not a regular file"):
+        detect(tmp_path / "found.txt")
+    with pytest.raises(DataError, match="Not a regular file"):
+        vid_devkit.read(tmp_path / "found.txt", CONTENT)

@@ -132,6 +132,13 @@ def test_errors_name_the_file(tmp_path) -> None:
         load_vocabulary(path)
 
 
+def test_background_words_that_are_no_text_are_named(tmp_path) -> None:
+    (tmp_path / "words.txt").write_bytes(b"caf\xe9")
+    path = write_vocabulary(tmp_path, "classes: [cat]\nbackground: words.txt")
+    with pytest.raises(DataError, match=r"words\.txt.*utf-8"):
+        load_vocabulary(path)
+
+
 def test_yaml_that_makes_objects_is_refused(tmp_path) -> None:
     path = write_vocabulary(tmp_path, "classes: !!python/object/apply:os.getcwd []")
     with pytest.raises(DataError, match="not valid YAML"):

@@ -1,5 +1,6 @@
 """Plugins of installed packages, told apart by their metadata alone."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -90,3 +91,9 @@ def test_a_plugin_file_must_be_python(tmp_path):
     path.write_text("x = 1")
     with pytest.raises(PluginError, match=r"ends in \.py"):
         load_registry([path], only=[])
+
+
+def test_a_pipe_is_no_plugin_file_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "plugin.py")
+    with pytest.raises(PluginError, match="Not a regular file"):
+        from_file(tmp_path / "plugin.py")

@@ -50,6 +50,11 @@ class TestDamage:
         assert [file in line and "goes on from step-00000002" in line for line in caplog.messages] == [True]
         assert torch.equal(recipe.module.student.weight, trained(folder / "whole").module.student.weight)
 
+    def test_an_account_that_is_nested_too_deeply(self, folder, caplog):
+        (checkpoints(folder)[-1] / "progress.json").write_text("[" * 10**5)
+        trained(folder)
+        assert "nested too deeply" in caplog.text
+
     def test_a_file_that_is_missing(self, folder, caplog):
         (checkpoints(folder)[-1] / "optimizer.pt").unlink()
         trained(folder)
