@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import DataError, Labeler, SettingError
-from ovvol_bench.json_text import read_json
 from ovvol_bench.naming.vocabulary import spoken
 
 _LEAST = -0.99
@@ -26,9 +25,17 @@ def read_frequencies(path: Path) -> dict[str, float]:
     Raises:
         DataError: if it can't be read or holds anything else.
     """
-    content = read_json(path)
+    if not path.is_file():  # a pipe may never end
+        raise DataError(f"{path}: no such file. Expected JSON, {{class name: count}}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no JSON file ({error}). Expected {{class name: count}}.") from None
     numbers = content.values() if isinstance(content, dict) else [None]
-    if not all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers):
+    if not all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and n >= 0
+        for n in numbers
+    ):
         raise DataError(f"{path}: expected {{class name: count}} with counts of 0 or more.")
     return {str(name): float(number) for name, number in content.items()}
 

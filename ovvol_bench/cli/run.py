@@ -24,6 +24,7 @@ from ovvol_bench.cli.common import (
 )
 from ovvol_bench.cli.completion import complete_names
 from ovvol_bench.cli.running import run_selection, running_options
+from ovvol_bench.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
@@ -163,12 +164,27 @@ def _select(registry: Registry, options: dict[str, Any]) -> Selection:
     fields = ("seeds", "consensus", "fidelity", "precision", "limit")
     chosen = {field: options[field] for field in fields}
     preset, names = load_preset(options["preset"]), {}
+    files = dict.fromkeys(PARTS, options["preset"])
     if options["matrix"]:
         matrix = load_matrix(options["matrix"])
         preset, names = matrix.over(preset), matrix.names()
+        files |= dict.fromkeys(names, options["matrix"])
+    for kind in (kind for kind in PARTS if kind not in typed):
+        for name in names.get(kind, [getattr(preset, kind).name]):
+            _check_installed(registry, kind, name, files[kind])
     if options["metrics"]:
         typed["metric"] = options["metrics"]
     return select(preset, registry, names | typed, typed_settings(options), **chosen)
+
+
+def _check_installed(registry: Registry, kind: str, name: str, file: Path | str) -> None:
+    from ovvol_bench.runs.selection import ALL
+
+    try:
+        if name != ALL:
+            registry.find(kind, name)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{file}: {error}") from error
 
 
 def typed_settings(options: Mapping[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.runs.presets import Kind, Part, Preset, parse_yaml
+from ovvol_bench.runs.presets import Kind, Part, Preset, Seeds, parse_yaml
 from ovvol_bench.runs.selection import ALL
 
 
@@ -53,7 +53,7 @@ class MatrixFile(BaseModel):
     grouper: Parts | None = None
     labeler: Parts | None = None
     dataset: Parts | None = None
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    seeds: Seeds | None = None
     naming: dict[str, Any] = Field(default_factory=dict)
     metrics: Annotated[tuple[NamedPart, ...], Field(min_length=1)] | None = None
     fidelity: Literal["fast", "reference"] | None = None

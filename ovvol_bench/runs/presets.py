@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,8 @@ from ovvol_bench.yaml_text import read_yaml
 
 Document = TypeVar("Document", bound=BaseModel)
 Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
+"""Strict, as true would else be 1."""
 
 
 class Part(BaseModel):
@@ -73,7 +75,7 @@ class Preset(BaseModel):
     naming: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[Part, ...] = ()
     fidelity: Literal["fast", "reference"] = "fast"
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Seeds = (0,)
     alternatives: dict[Kind, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     training: dict[str, TrainingPreset] = Field(default_factory=dict)
 

@@ -223,3 +223,11 @@ def test_overlays_are_drawn_into_the_run_folder(invoke, monkeypatch):
     ((folder, dataset, predictions, out),) = drawn
     assert out == folder / "overlays"
     assert (len(dataset), len(predictions)) == (10, 2)
+
+
+def test_an_unknown_name_is_named_with_its_file(invoke, tmp_path):
+    (tmp_path / "mine.yaml").write_text("grouper: [randomcut, nope]")
+    done = invoke("--matrix", "mine.yaml")
+    assert (done.exit_code, "mine.yaml: unknown grouper 'nope'" in done.output.lower()) == (2, True)
+    typed = invoke("--matrix", "mine.yaml", "--grouper", "wrong")
+    assert "mine.yaml" not in typed.output

@@ -66,6 +66,7 @@ def test_the_example_of_the_docs_is_one(load):
             r"mine\.yaml: grouper\.0: .*'all' takes no options",
         ),
         ("seeds: [-1]", r"mine\.yaml: seeds\.0: .*found -1"),
+        ("seeds: [true]", r"mine\.yaml: seeds\.0: .*found True"),
         ("seeds: []", r"mine\.yaml: seeds: "),
         ("fidelity: slow", r"mine\.yaml: fidelity: .*found 'slow'"),
     ],

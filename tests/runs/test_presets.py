@@ -56,6 +56,7 @@ PARTS = "encoder: {name: a}\ngrouper: {name: b}\nlabeler: {name: c}\ndataset: {n
         ("encoder: {name: a}\n", r"mine\.yaml: grouper: Field required"),
         (PARTS + "colour: red\n", r"mine\.yaml: colour: Extra inputs .*found 'red'"),
         (PARTS.replace("{name: b}", "{nmae: b}"), r"mine\.yaml: grouper\.name: Field required"),
+        (PARTS + "seeds: [-1]\n", r"mine\.yaml: seeds\.0: .*found -1"),
         (PARTS + "seeds: []\n", r"mine\.yaml: seeds: "),
         (PARTS + "fidelity: slow\n", r"mine\.yaml: fidelity: .*found 'slow'"),
         (PARTS + "alternatives: {colour: {}}\n", r"mine\.yaml: alternatives\.colour"),
