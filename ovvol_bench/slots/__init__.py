@@ -17,6 +17,7 @@ def slot_attention_recipe(  # noqa: PLR0913 - keywords are the settings
     task: TrainingTask,
     *,
     sizes: tuple[str, ...] = ("224x224", "224x304", "224x400"),
+    short_side: int = 224,
     strides: tuple[int, ...] = (1, 2, 4, 8),
     clips_per_video: int = 7,
     same_video_batch: bool = False,
@@ -45,10 +46,14 @@ def slot_attention_recipe(  # noqa: PLR0913 - keywords are the settings
     Args:
         task: what to train, and on what.
         sizes: HEIGHTxWIDTH of the frames in pixels, one or several; a step draws one of them. Frames of
-            another shape lose what sticks out.
+            another shape lose what sticks out. ``native``, as published: each video has its own size, which
+            needs ``same_video_batch``; then ``clips_per_video`` clips at most are computed at a time.
+        short_side: of the frames at ``native`` sizes, pixels; the long side is the nearest multiple of the
+            encoder's patch.
         strides: every n-th frame makes a clip; one is drawn for each clip.
         clips_per_video: of a pass over the data.
-        same_video_batch: fill a step with ``clips_per_video`` clips of each of few videos, as published.
+        same_video_batch: fill a step with ``clips_per_video`` clips of each of few videos, as published. They
+            follow each other, so that a process with so many of them has those of one video.
         decoded_frames: random time steps that a step decodes, which costs most; none: all, as published.
         position_init: what the decoder's positions start from: ``random`` as published, or a sine-cosine
             table (``sincos``), with which slots don't collapse at first. Loaded weights stay.
@@ -85,9 +90,9 @@ def slot_attention_recipe(  # noqa: PLR0913 - keywords are the settings
     sampling = Sampling(
         frames=grouper.steps * encoder.tubelet_size,
         strides=strides,
-        sizes=read_sizes(sizes, encoder.patch_size),
+        sizes=read_sizes(sizes, encoder.patch_size, short_side),
         clips_per_video=clips_per_video,
-        videos_per_step=max(1, batch_size // max(1, clips_per_video)) if same_video_batch else None,
+        same_video=same_video_batch,
     )
     optimization = Optimization(
         optimizer,

@@ -11,13 +11,39 @@ import numpy.typing as npt
 import torch
 
 from ovvol_bench.benchmark import TrainingVideos
-from ovvol_bench.data.augment import Augmentation
-from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.augment import Augmentation, resize_clip
+from ovvol_bench.data.transforms import Size, target_size
 from ovvol_bench.errors import SettingError
 from ovvol_bench.training import Batch, Draws, Examples
 from ovvol_bench.training.features import CachedFeatures, FixedClips
 
+NATIVE = "native"
+"""Among sizes: each video at its own."""
+
 _WHOLE = Augmentation(scales=(1.0,), flip=False)
+
+
+@dataclass(frozen=True)
+class NativeSize:
+    """Frames keep the shape of their video, up to the rounding of the long side, see `target_size`.
+
+    Attributes:
+        short_side: of the frames, pixels.
+        multiple: what the long side is a multiple of, pixels.
+
+    Raises:
+        SettingError: if the short side is no multiple.
+    """
+
+    short_side: int
+    multiple: int
+
+    def __post_init__(self) -> None:
+        if self.short_side < 1 or self.short_side % self.multiple:
+            raise SettingError(
+                f"recipe.short_side={self.short_side}: expected a multiple of the encoder's patch of "
+                f"{self.multiple} pixels."
+            )
 
 
 @dataclass(frozen=True)
@@ -27,23 +53,33 @@ class Sampling:
     Attributes:
         frames: T, of a clip.
         strides: every n-th frame is taken; n is drawn from these that the video is long enough for.
-        sizes: (height, width) of the frames, pixels; a step has one of them.
+        sizes: (height, width) of the frames, pixels, a step has one of them; or that of each video.
         clips_per_video: of a pass over the data.
-        videos_per_step: a step draws so many videos and takes all its clips from them; None: clips of
-            all videos are mixed.
+        same_video: a step draws videos and takes ``clips_per_video`` clips after each other from each;
+            false: clips of all videos are mixed.
     """
 
     frames: int
     strides: tuple[int, ...]
-    sizes: tuple[Size, ...]
+    sizes: tuple[Size, ...] | NativeSize
     clips_per_video: int = 1
-    videos_per_step: int | None = None
+    same_video: bool = False
 
     def __post_init__(self) -> None:
         if not self.strides or min(self.strides) < 1:
             raise SettingError(f"recipe.strides={_listed(self.strides)}: expected whole numbers from 1.")
         if self.clips_per_video < 1:
             raise SettingError(f"recipe.clips_per_video={self.clips_per_video}: expected at least 1.")
+        if isinstance(self.sizes, NativeSize) and not self.same_video:
+            raise SettingError(
+                f"recipe.sizes={NATIVE}: clips that are computed together need one size, that of one video. "
+                "Set recipe.same_video_batch=true."
+            )
+
+    @property
+    def alike(self) -> int | None:
+        """Clips after each other in a step that have one size; None: all."""
+        return self.clips_per_video if isinstance(self.sizes, NativeSize) else None
 
     def positions(self, length: int, rng: np.random.Generator) -> list[int]:
         """Draw (T,) frames of a video; where it is shorter than a clip, its last frame is repeated."""
@@ -130,18 +166,18 @@ class VideoClips(Examples):
 
     def example(self, index: int, draws: Draws) -> Batch:
         """``video`` (T, H, W, 3) uint8, and what `SlotDraws` draws."""
-        size = self.sampling.sizes[draws.shared.integers(len(self.sampling.sizes))]
+        sizes = self.sampling.sizes
+        size = sizes if isinstance(sizes, NativeSize) else sizes[draws.shared.integers(len(sizes))]
         video = self._video(index, draws)
         positions = self.sampling.positions(self.videos.length(video), draws.numpy)
         frames = read_clip(self.videos, video, positions, size, draws.numpy)
         return {"video": torch.from_numpy(frames), **self.slots.draw(draws)}
 
     def _video(self, index: int, draws: Draws) -> int:
-        count = self.sampling.videos_per_step
-        if count is None:
+        if not self.sampling.same_video:
             return self._names.video(index)
-        chosen = draws.shared.integers(len(self.videos), size=count)
-        return int(chosen[draws.numpy.integers(count)])
+        videos_before = draws.place // self.sampling.clips_per_video
+        return int(draws.shared.spawn(1)[0].integers(len(self.videos), size=videos_before + 1)[-1])
 
 
 class VideoFixedClips(FixedClips):
@@ -206,33 +242,46 @@ class CachedClips(Examples):
 
 
 def read_clip(
-    videos: TrainingVideos, video: int, positions: list[int], size: Size, rng: np.random.Generator
+    videos: TrainingVideos,
+    video: int,
+    positions: list[int],
+    size: Size | NativeSize,
+    rng: np.random.Generator,
 ) -> npt.NDArray[np.uint8]:
-    """(T, H, W, 3) frames: the largest window of the shape of ``size``, at a random place, resized."""
+    """(T, H, W, 3) frames: the largest window of the shape of ``size``, at a random place, resized.
+
+    Whole frames are resized where the size is the video's own.
+    """
     wanted, places = np.unique(positions, return_inverse=True)
     frames = videos.frames(video, wanted.tolist())[places]
+    if isinstance(size, NativeSize):
+        stored = (frames.shape[1], frames.shape[2])
+        return resize_clip(frames, target_size(stored, size.short_side, size.multiple))
     return np.ascontiguousarray(_WHOLE.apply(frames, size, rng))
 
 
-def read_sizes(sizes: tuple[str, ...], patch_size: int) -> tuple[Size, ...]:
-    """Sizes as they are typed, HEIGHTxWIDTH.
+def read_sizes(sizes: tuple[str, ...], patch_size: int, short_side: int) -> tuple[Size, ...] | NativeSize:
+    """Sizes as they are typed, HEIGHTxWIDTH, or ``native``.
 
     Args:
         sizes: for example ("224x224", "224x400").
         patch_size: what the sides must be multiples of.
+        short_side: of native ones, pixels.
 
     Returns:
-        (height, width) of each.
+        (height, width) of each, or that each video has its own.
 
     Raises:
         SettingError: if there is none, or one is not of that form or no multiple.
     """
+    if sizes == (NATIVE,):
+        return NativeSize(short_side, patch_size)
     found = tuple(_size(text) for text in sizes)
     wrong = [text for text, size in zip(sizes, found, strict=True) if not _fits(size, patch_size)]
     if wrong or not found:
         raise SettingError(
             f"recipe.sizes={_listed(wrong or sizes)}: expected HEIGHTxWIDTH, such as 224x400, one or "
-            f"several, in multiples of the encoder's patch of {patch_size} pixels."
+            f"several, in multiples of the encoder's patch of {patch_size} pixels; or {NATIVE} alone."
         )
     return found
 

@@ -17,7 +17,7 @@ from torch import nn
 from ovvol_bench.components import Encoder
 from ovvol_bench.errors import SettingError
 from ovvol_bench.grids import sincos_table
-from ovvol_bench.slots.clips import CachedClips, Sampling, SlotDraws, VideoClips, VideoFixedClips
+from ovvol_bench.slots.clips import CachedClips, NativeSize, Sampling, SlotDraws, VideoClips, VideoFixedClips
 from ovvol_bench.slots.model import SlotAttentionGrouper
 from ovvol_bench.slots.pictures import slot_picture
 from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss
@@ -146,9 +146,12 @@ class GroupingRecipe(Recipe):
         self.module = ReconstructionLoss(grouper)
         self._rate, self._uniform_steps = 0.0, 0
         draws = SlotDraws((settings.num_slots, settings.slot_dim), grouper.steps, decoded_frames)
+        self.alike = sampling.alike
         self.examples = self._examples(task, sampling, draws, cache)
         if task.validation is not None:
-            plain = replace(sampling, clips_per_video=1, videos_per_step=None)
+            plain = sampling
+            if self.alike is None:
+                plain = replace(sampling, clips_per_video=1, same_video=False)
             videos = task.validation.training_videos()
             self.validation = VideoClips(videos, plain, replace(draws, decoded=None))
 
@@ -197,11 +200,12 @@ class GroupingRecipe(Recipe):
         videos = task.dataset.training_videos()
         if cache.clips_per_video is None:
             return VideoClips(videos, sampling, draws)
-        if sampling.videos_per_step is not None:
+        sizes = sampling.sizes
+        if sampling.same_video or isinstance(sizes, NativeSize):  # the second implies the first
             raise SettingError("recipe.same_video_batch draws clips anew: set recipe.cache_features=false.")
         sampling = replace(sampling, clips_per_video=cache.clips_per_video)
         plan = CachePlan(task.cache / "features", cache.limit_gb, task.workers)
-        fixed = [VideoFixedClips(videos, sampling, size, task.seed) for size in sampling.sizes]
+        fixed = [VideoFixedClips(videos, sampling, size, task.seed) for size in sizes]
         features = [cached_features(self._encoder, clips, plan) for clips in fixed]
         return CachedClips(fixed[0].names, features, draws)
 

@@ -37,9 +37,9 @@ class ExampleReader(Dataset[Batch]):
 
     def __getitem__(self, position: Position) -> Batch:
         """One example; a failure names it."""
-        step, lap, index = position
+        step, lap, index, place = position
         name = self.examples.name(index)
-        draws = Draws(f"{self.seed}\0{lap}\0{name}", f"{self.seed}\0step {step}")
+        draws = Draws(f"{self.seed}\0{lap}\0{name}", f"{self.seed}\0step {step}", place)
         try:
             with calling(f"reading training example '{name}'"):
                 return named_values(self.examples.example(index, draws), f"example '{name}'")

@@ -139,7 +139,7 @@ class _Training:
         numbers = recipe.optimization
         self.order = Order(len(recipe.examples), numbers.batch_size, conduct.seed)
         self.total = self.order.steps(numbers.epochs)
-        self.share = Share.of(numbers.batch_size, *_place(), conduct.micro_batch)
+        self.share = Share.of(numbers.batch_size, *_place(), conduct.micro_batch, recipe.alike)
         self.share.check_scope(recipe.loss_scope)
         self.engine = _engine(recipe, conduct, self.share)
         self.checkpoints = Checkpoints(conduct.folder / "checkpoints", conduct.keep)

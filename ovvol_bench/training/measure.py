@@ -63,4 +63,4 @@ def _spread(examples: Examples, count: int, batch_size: int) -> list[Position]:
     """Positions evenly over the examples, repeated where there are fewer than a batch."""
     whole = max(1, min(count, len(examples)) // batch_size) * batch_size
     indices = np.linspace(0, len(examples), whole, endpoint=False).astype(int)
-    return [Position(0, number, int(index)) for number, index in enumerate(indices)]
+    return [Position(0, number, int(index), number) for number, index in enumerate(indices)]

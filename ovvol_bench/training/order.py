@@ -22,11 +22,13 @@ class Position(NamedTuple):
         step: optimizer step, from 0.
         lap: pass over the data, from 0.
         example: its index.
+        place: in the step, from 0.
     """
 
     step: int
     lap: int
     example: int
+    place: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Order:
 
     def _at(self, step: int, number: int) -> Position:
         lap, place = divmod(number, self.count)
-        return Position(step, lap, int(_shuffled(self.count, self.seed, lap)[place]))
+        example = int(_shuffled(self.count, self.seed, lap)[place])
+        return Position(step, lap, example, number % self.batch_size)
 
 
 @lru_cache(maxsize=2)  # a batch touches two passes at most, or all examples several times
@@ -79,14 +82,18 @@ class Share:
     micro_batch: int
 
     @classmethod
-    def of(cls, batch_size: int, processes: int, rank: int, micro_batch: int | None) -> Share:
+    def of(
+        cls, batch_size: int, processes: int, rank: int, micro_batch: int | None, alike: int | None = None
+    ) -> Share:
         """Spread a step evenly.
 
         Args:
             batch_size: examples of a step.
             processes: number of them.
             rank: of this one.
-            micro_batch: examples at a time; None: all of a process's.
+            micro_batch: examples at a time; None: all of a process's, or as many as are of one shape.
+            alike: examples of a step that are of one shape, the first so many, the next, and so on; None:
+                all.
 
         Raises:
             SettingError: if it doesn't divide.
@@ -102,7 +109,12 @@ class Share:
                 f"--micro-batch {micro_batch} doesn't divide the {own} examples that each of {processes} "
                 f"processes has of a step (recipe.batch_size={batch_size})."
             )
-        return cls(batch_size, processes, rank, micro_batch or own)
+        if alike is not None and alike % (micro_batch or 1):
+            raise SettingError(
+                f"--micro-batch {micro_batch}: {alike} examples after each other are of one shape, and only "
+                f"those can be computed together. Choose a divisor of {alike}, or leave --micro-batch out."
+            )
+        return cls(batch_size, processes, rank, micro_batch or math.gcd(own, alike or own))
 
     @property
     def parts(self) -> int:

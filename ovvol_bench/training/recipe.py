@@ -119,10 +119,12 @@ class Draws:
         key: names the seed, the pass over the data and the example.
         shared_key: names the seed and the optimizer step: the same for all examples of a step, for what
             a batch must have in common, such as its frame size.
+        place: of the example in the step, from 0.
     """
 
     key: str
     shared_key: str
+    place: int = 0
 
     @cached_property
     def numpy(self) -> np.random.Generator:
@@ -166,7 +168,8 @@ class Examples(ABC):
             draws: the only source of randomness allowed.
 
         Returns:
-            CPU tensors without the batch dimension; of one shape over the examples of a step.
+            CPU tensors without the batch dimension; of one shape over the examples of a step, or those of
+            it that `Recipe.alike` names.
 
         Raises:
             DecodeError: if it can't be read.
@@ -190,6 +193,8 @@ class Recipe(ABC):
             over examples of equal weight. What needs no gradient isn't trained, and kept in checkpoints
             like all else; what never changes belongs in `prepare`.
         loss_scope: what the loss of one example depends on.
+        alike: examples of a step that are of one shape: the first so many, the next, and so on; only these
+            are computed together. None: all.
         examples: what to learn from.
         validation: what to measure the loss on, or None.
     """
@@ -199,6 +204,7 @@ class Recipe(ABC):
     examples: Examples
     validation: Examples | None = None
     loss_scope: LossScope = LossScope.EXAMPLE
+    alike: int | None = None
 
     @abstractmethod
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:

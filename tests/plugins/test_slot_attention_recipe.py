@@ -1,6 +1,7 @@
 """How slot attention is trained: defaults, what a step sees, weights, cached features, errors."""
 
 import inspect
+import json
 import logging
 
 import numpy as np
@@ -18,6 +19,7 @@ from ovvol_bench.slots import slot_attention_recipe
 from ovvol_bench.slots.clips import Sampling, read_sizes
 from ovvol_bench.slots.training import slot_entropy
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.loop import Conduct, train
 
 SIZE, DIM = (8, 12), 6
 GROUPER = {
@@ -29,6 +31,7 @@ GROUPER = {
     "decoder_layers": 2,
     "position_grid": 4,
 }
+NATIVE = {"sizes": ("native",), "short_side": 8, "same_video_batch": True, "clips_per_video": 2}
 CACHED = {"cache_features": True, "cached_clips_per_video": 2}
 SMALL = {"sizes": ("8x12",), "strides": (1, 2), "batch_size": 4, "evaluate_clips": 2}
 
@@ -49,8 +52,8 @@ class Patches(Encoder):
 class NumberedVideos(TrainingVideos):
     """Every pixel of a frame is 20 x video + position."""
 
-    def __init__(self, lengths):
-        self.lengths = lengths
+    def __init__(self, lengths, sizes=None):
+        self.lengths, self.sizes = lengths, sizes or [SIZE] * len(lengths)
         self.read = []
 
     def __len__(self):
@@ -66,15 +69,15 @@ class NumberedVideos(TrainingVideos):
         assert list(positions) == sorted(set(positions))
         self.read.append(index)
         values = np.array(positions, np.uint8) + 20 * index
-        return np.broadcast_to(values[:, None, None, None], (len(positions), *SIZE, 3))
+        return np.broadcast_to(values[:, None, None, None], (len(positions), *self.sizes[index], 3))
 
     def fingerprint(self):
         return str(self.lengths)
 
 
 class Videos(Dataset):
-    def __init__(self, lengths=(20, 20, 20), known=True):
-        self.videos, self.known = NumberedVideos(list(lengths)), known
+    def __init__(self, lengths=(20, 20, 20), known=True, sizes=None):
+        self.videos, self.known = NumberedVideos(list(lengths), sizes), known
         self.vocabulary, self.skipped = Vocabulary("toys", (ForegroundClass("ball"),)), {}
 
     def __len__(self):
@@ -126,8 +129,10 @@ def recipe_of(tmp_path, settings=(), **parts):
 def step_of(recipe, step=0, lap=0, indices=(0, 1, 2, 3)):
     """A prepared batch, drawn as the loop draws it."""
     examples = [
-        recipe.examples.example(index, Draws(f"0 {lap} {recipe.examples.name(index)}", f"0 step {step}"))
-        for index in indices
+        recipe.examples.example(
+            index, Draws(f"0 {lap} {recipe.examples.name(index)}", f"0 step {step}", place)
+        )
+        for place, index in enumerate(indices)
     ]
     return {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
 
@@ -202,12 +207,38 @@ class TestClips:
     def test_clips_of_a_batch_come_from_many_videos_or_from_one(self, tmp_path):
         mixed = step_of(recipe_of(tmp_path), indices=(0, 1, 2))
         assert [int(clip[0]) // 20 for clip in values_of(mixed)] == [0, 1, 2]
-        quirk = {"same_video_batch": True, "clips_per_video": 4}
-        batches = [values_of(step_of(recipe_of(tmp_path, quirk), step)) for step in range(10)]
+        published = {"same_video_batch": True, "clips_per_video": 4}
+        batches = [values_of(step_of(recipe_of(tmp_path, published), step)) for step in range(10)]
         videos = [{value // 20 for clip in batch for value in clip} for batch in batches]
         assert all(len(each) == 1 for each in videos)
         assert len(set.union(*videos)) == 3
         assert any(len({tuple(clip) for clip in batch}) > 1 for batch in batches)
+
+    def test_clips_of_one_video_follow_each_other(self, tmp_path):
+        recipe = recipe_of(tmp_path, {"same_video_batch": True, "clips_per_video": 2})
+        steps = [[int(clip[0]) // 20 for clip in values_of(step_of(recipe, step))] for step in range(10)]
+        assert all(step[0] == step[1] and step[2] == step[3] for step in steps)
+        assert any(step[0] != step[2] for step in steps)
+
+    def test_all_videos_of_a_step_decode_the_same_time_steps(self, tmp_path):
+        published = {"same_video_batch": True, "clips_per_video": 1, "decoded_frames": 2}
+        for step in range(10):
+            steps = step_of(recipe_of(tmp_path, published), step)["steps"]
+            assert (steps == steps[:1]).all()
+
+    def test_native_clips_have_the_size_of_their_video(self, tmp_path):
+        dataset = Videos(sizes=[(16, 24), (24, 16), (30, 53)])
+        recipe = recipe_of(tmp_path, NATIVE, dataset=dataset)
+        wanted = [(8, 12), (12, 8), (8, 16)]  # of 53/30 x 8 = 14.1 pixels the nearest multiple of 4 is 16
+        seen = set()
+        for step in range(20):
+            for first in (0, 2):
+                draws = [Draws(f"{step} {first + n}", f"{step}", first + n) for n in range(2)]
+                clips = [recipe.examples.example(0, each)["video"] for each in draws]
+                video = int(clips[0][0, 0, 0, 0]) // 20
+                assert {tuple(clip.shape) for clip in clips} == {(4, *wanted[video], 3)}
+                seen.add(video)
+        assert seen == {0, 1, 2}
 
     def test_strides_are_drawn_from_those_that_fit(self):
         sampling = Sampling(frames=4, strides=(1, 2, 8), sizes=(SIZE,))
@@ -220,6 +251,33 @@ class TestClips:
     def test_a_video_shorter_than_a_clip_repeats_its_last_frame(self, tmp_path):
         recipe = recipe_of(tmp_path, dataset=Videos(lengths=(2,)))
         assert values_of(step_of(recipe, indices=(0,))) == [[0, 1, 1, 1]]
+
+
+class TestNativeTraining:
+    """Steps with videos of several sizes in them, in parts of one size each."""
+
+    def train(self, folder, tmp_path, **more):
+        sizes = [(16, 24), (24, 16), (16, 16)]
+        recipe = recipe_of(
+            tmp_path,
+            {**NATIVE, "epochs": 2},
+            dataset=Videos(sizes=sizes),
+            validation=Videos(sizes=sizes),
+        )
+        train(recipe, Conduct(folder, 0, {}, device="cpu", log_every=1, measured_examples=4, **more))
+        rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return [row["loss"] for row in rows if "loss" in row], rows
+
+    def test_steps_are_computed_by_video_and_validated(self, tmp_path):
+        losses, rows = self.train(tmp_path / "unasked", tmp_path)
+        assert len(losses) == 3
+        assert any("validation_loss" in row for row in rows)
+        assert self.train(tmp_path / "two", tmp_path, micro_batch=2)[0] == losses
+        assert self.train(tmp_path / "one", tmp_path, micro_batch=1)[0] == pytest.approx(losses)
+
+    def test_parts_that_mix_sizes_are_refused(self, tmp_path):
+        with pytest.raises(SettingError, match=r"--micro-batch 4: 2 examples.*divisor of 2"):
+            self.train(tmp_path / "mixed", tmp_path, micro_batch=4)
 
 
 class TestLearning:
@@ -362,9 +420,10 @@ class TestCache:
         shapes = {tuple(step_of(recipe, step)["features"].shape[2:4]) for step in range(10)}
         assert shapes == {(2, 3), (1, 2)}
 
-    def test_clips_of_one_video_are_not_cached(self, tmp_path):
+    @pytest.mark.parametrize("published", [{"same_video_batch": True}, NATIVE])
+    def test_clips_of_one_video_are_not_cached(self, tmp_path, published):
         with pytest.raises(SettingError, match=r"same_video_batch.*cache_features=false"):
-            recipe_of(tmp_path, {**CACHED, "same_video_batch": True})
+            recipe_of(tmp_path, {**CACHED, **published})
 
 
 class TestErrors:
@@ -392,6 +451,10 @@ class TestErrors:
         [
             ({"sizes": ("8x13",)}, r"sizes=8x13: expected HEIGHTxWIDTH.*patch of 4"),
             ({"sizes": ()}, "sizes=none"),
+            ({"sizes": ("native", "8x12")}, r"sizes=native: expected.*or native alone"),
+            ({"sizes": ("native",)}, r"sizes=native:.*same_video_batch=true"),
+            ({**NATIVE, "short_side": 10}, "short_side=10: expected a multiple.*patch of 4"),
+            ({**NATIVE, "short_side": 0}, "short_side=0"),
             ({"strides": (1, 0)}, "strides=1,0"),
             ({"strides": ()}, "strides=none"),
             ({"clips_per_video": 0}, "clips_per_video=0"),
@@ -413,7 +476,7 @@ class TestErrors:
     @pytest.mark.parametrize("text", ["8", "x", "8x", "-8x8", "8x8x8", "0x8"])
     def test_sizes_have_two_numbers(self, text):
         with pytest.raises(SettingError, match=f"sizes={text}:"):
-            read_sizes(("8x8", text), 4)
+            read_sizes(("8x8", text), 4, 8)
 
 
 class TestUniformSlots:

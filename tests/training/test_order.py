@@ -34,6 +34,22 @@ def test_shares_of_all_processes_make_the_step(processes, micro):
 
 
 @pytest.mark.parametrize(
+    ("processes", "micro", "alike", "computed"),
+    [(1, None, 3, 3), (2, None, 4, 2), (4, None, 6, 3), (1, 2, 4, 2)],
+)
+def test_only_examples_of_one_shape_are_computed_together(processes, micro, alike, computed):
+    batch = Order(40, 12, 0).batch(2)
+    parts = [
+        part
+        for rank in range(processes)
+        for part in Share.of(12, processes, rank, micro, alike).of_step(batch)
+    ]
+    assert {len(part) for part in parts} == {computed}
+    assert all(len({at.place // alike for at in part}) == 1 for part in parts)
+    assert [at.place for part in parts for at in part] == list(range(12))
+
+
+@pytest.mark.parametrize(
     ("processes", "micro", "flag"), [(5, None, "batch_size=12"), (2, 4, "--micro-batch 4")]
 )
 def test_what_does_not_divide_is_refused(processes, micro, flag):
