@@ -34,8 +34,8 @@ _NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 def writing(path: Path) -> Iterator[None]:
     """Turn a failure to write into one line that names the file.
 
-    Only failures of writing: a full disk wherever it shows, and what the system refuses below the folder of
-    ``path``. An input that can't be read inside of the body stays an error of its own.
+    Only failures of writing: a full disk wherever it shows, and what the system refuses at ``path``, above it
+    or where it is being written. An input that can't be read inside of the body stays an error of its own.
 
     Raises:
         OutputError: names ``path``, the system's reason and what to do.
@@ -43,9 +43,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        named = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None]
-        below = any(name.is_relative_to(path.parent) or path.is_relative_to(name) for name in named)
-        if error.errno not in _NO_ROOM and not below:
+        names = [Path(os.fsdecode(name)) for name in (error.filename, error.filename2) if name is not None]
+        own = any(name in (path, *path.parents) or is_leftover(name) for name in names)
+        if error.errno not in _NO_ROOM and not own:
             raise
         raise OutputError(unwritable(path, error)) from error
 
@@ -90,8 +90,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed left unfinished in a folder."""
     for found in folder.glob(f"{_LEFTOVER}*"):
-        host, pid, _ = found.name.removeprefix(_LEFTOVER).rsplit("-", 2)
-        if not _is_alive(host, int(pid), found):
+        made = re.fullmatch(rf"{re.escape(_LEFTOVER)}(.+)-(\d+)-\w+", found.name)
+        if made and not _is_alive(made[1], int(made[2]), found):  # else it is somebody else's
             shutil.rmtree(found, ignore_errors=True)
 
 
@@ -137,6 +137,21 @@ def read_text(path: Path) -> str:
         ValueError: if it is no UTF-8, or the name can't be one.
     """
     return require_file(path).read_text(encoding="utf-8-sig")
+
+
+def in_utf8(name: str) -> str:
+    r"""Return a name as files and results can hold it: bytes that are no UTF-8 are written out.
+
+    >>> in_utf8("caf\udce9")
+    'caf\\xe9'
+    """
+    if name.isascii():
+        return name
+    try:
+        content = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half a character, which is no byte of a file's name
+        content = name.encode(errors="backslashreplace")
+    return content.decode(errors="backslashreplace")
 
 
 def is_utf8(path: Path) -> bool:

@@ -52,6 +52,19 @@ def test_an_input_that_is_missing_is_not_blamed_on_the_output(tmp_path):
         (tmp_path / "in" / "frame.jpg").read_bytes()
 
 
+def test_an_input_beside_the_output_is_not_blamed_on_it_either(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError), replacing(Path("result.json")):
+        Path("frame.jpg").read_bytes()
+
+
+def test_folders_of_others_that_look_alike_are_left_alone(tmp_path):
+    for name in (".unfinished-mine", ".unfinished-a-b-c", ".unfinished-"):
+        (tmp_path / name).mkdir()
+    write_text(tmp_path / "x", "")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def _dead_process() -> int:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()

@@ -8,16 +8,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import click
 
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
-from ovvol_bench.errors import OvvolError, PluginError, nearest, reason_of
+from ovvol_bench.errors import OvvolError, PluginError, SettingError, nearest, reason_of
 from ovvol_bench.printing import printable, printable_lines
 from ovvol_bench.threads import spin_briefly
 
@@ -120,6 +121,18 @@ def _remember_traceback(context: click.Context, _: click.Parameter, wanted: bool
     context.meta[_TRACEBACK] = wanted
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse empty words once for all options and arguments: an empty path would be the current folder.
+
+    Raises:
+        SettingError: names the option before it.
+    """
+    for before, word in pairwise(("ovvol-bench", *words)):
+        option, equals, value = word.partition("=")
+        if not word or (option.startswith("--") and equals and not value):
+            raise SettingError(f"{option or before}: expected a value, got an empty one")
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when it is asked for, and takes further ones from plugins.
 
@@ -154,6 +167,7 @@ class LazyGroup(click.Group):
         """Read the group's own options; ``--help`` ends here, once it has listed the commands."""
         spin_briefly(os.environ)  # before anything loads torch
         with _one_message(ctx):
+            _refuse_empty(args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

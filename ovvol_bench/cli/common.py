@@ -164,6 +164,10 @@ def _split_setting(text: str, kinds: Sequence[str]) -> tuple[str, str, str]:
         )
     if not setting:
         raise SettingError(f"-o '{text}' names no setting of the {kind}. {form}")
+    if not value:
+        raise SettingError(
+            f"-o {key}= gives no value. {form} 'none' stands for no value, where one may lack."
+        )
     return kind, setting, value
 
 

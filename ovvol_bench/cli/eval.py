@@ -128,7 +128,7 @@ def _score_run(
 def _score_file(
     registry: Registry, path: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
-    from ovvol_bench.runs.files import without_nan
+    from ovvol_bench.runs.files import json_ready
     from ovvol_bench.runs.fitting import Wanted
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.runs.score_files import Source, score_file
@@ -140,7 +140,7 @@ def _score_file(
     wanted = Wanted(tuple(choose_metrics(registry, usual, options)), _is_lenient(options))
     truth = Choice(options["truth"], options["settings"].get("dataset", {}))
     source = Source(path, options["input_format"], options["on_error"])
-    result = without_nan(score_file(source, truth, registry, wanted, options["name"]))
+    result = json_ready(score_file(source, truth, registry, wanted, options["name"]))
     return result, result["left_out"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from ovvol_bench.data.video import VIDEO_SUFFIXES
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import read_text
+from ovvol_bench.files import in_utf8, read_text
 
 _LOG = logging.getLogger(__name__)
 _LINE = re.compile(r"(?P<path>\S.*?)(\s+-?\d+)?\s*")
@@ -35,7 +35,7 @@ def find_video_files(path: Path) -> dict[str, Path]:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be opened ({error})"
         raise DataError(f"{path} {reason}: set dataset.path to a video file or a folder of them.") from None
     if not stat.S_ISDIR(mode):
-        return {_in_utf8(path.name): path}
+        return {in_utf8(path.name): path}
     found = sorted(
         file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and not file.is_dir()
     )
@@ -43,7 +43,7 @@ def find_video_files(path: Path) -> dict[str, Path]:
         raise DataError(
             f"{path} holds no video files: expected {_KNOWN}. For folders of frames use dataset imagenet-vid."
         )
-    return {_in_utf8(file.relative_to(path).as_posix()): file for file in found}
+    return {in_utf8(file.relative_to(path).as_posix()): file for file in found}
 
 
 def other_files(path: Path) -> dict[str, int]:
@@ -57,15 +57,10 @@ def other_files(path: Path) -> dict[str, int]:
     if others:
         _LOG.warning(
             "left out: %d files below %s are no videos by their ending, first: %s",
-            len(others), path, ", ".join(sorted(_in_utf8(file.name) for file in others)[:3]),
+            len(others), path, ", ".join(sorted(in_utf8(file.name) for file in others)[:3]),
         )  # fmt: skip
-    endings = Counter(_in_utf8(file.suffix.lower()) or "none" for file in others)
+    endings = Counter(in_utf8(file.suffix.lower()) or "none" for file in others)
     return {f"files that are no videos by their ending ({e})": n for e, n in sorted(endings.items())}
-
-
-def _in_utf8(name: str) -> str:
-    """A name as results can hold it: bytes that are no UTF-8 are written out."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def read_video_list(source: Path, root: Path) -> dict[str, Path]:

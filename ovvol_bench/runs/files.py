@@ -12,23 +12,27 @@ from typing import Any
 
 from ovvol_bench import json_text
 from ovvol_bench.errors import DataError, OutputError
-from ovvol_bench.files import write_text
+from ovvol_bench.files import in_utf8, write_text
 
 _NUMBERS = re.compile(r"\[\s+-?\d[-+\d.eE,\s]*\]")
 
 
-def without_nan(value: Any) -> Any:
-    """The value with NaN and infinity, which JSON lacks, replaced by None at any depth.
+def json_ready(value: Any) -> Any:
+    """Replace what JSON files can't hold, at any depth: NaN and infinity by None, bytes of names by escapes.
 
-    >>> without_nan({"ap": float("nan"), "per_class": [0.5, float("inf")]})
+    What is hashed must be what a reader finds in the file, so it goes through here before.
+
+    >>> json_ready({"ap": float("nan"), "per_class": [0.5, float("inf")]})
     {'ap': None, 'per_class': [0.5, None]}
     """
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):
+        return in_utf8(value)
     if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {json_ready(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
+        return [json_ready(item) for item in value]
     return value
 
 
@@ -37,7 +41,7 @@ def write_json(path: Path, value: Any) -> None:
 
     A list of numbers stands in one line.
     """
-    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(json_ready(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
 
 

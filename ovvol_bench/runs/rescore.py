@@ -11,7 +11,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, clip_infos
-from ovvol_bench.runs.files import without_nan
+from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.fitting import Wanted, fitting, lacks_of_truth
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Outcome, Truth, build_result
@@ -82,7 +82,7 @@ def _rescore(
         **before,
         "scoring": _scoring(own, wanted, found.left_out),
         "coverage": {**before["coverage"], **counts},
-        "metrics": without_nan(values),
+        "metrics": json_ready(values),
         "videos": videos,
     }
     return folder.write_result(result), found.left_out

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.runs.files import without_nan
+from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec, canonical_digest, sealed
 from ovvol_bench.types import ClipInfo
@@ -122,7 +122,7 @@ def outside_result(
     result = {
         "schema": SCHEMA,
         "status": "done",
-        "id": canonical_digest(without_nan(content))[:16],
+        "id": canonical_digest(json_ready(content))[:16],
         "error": None,
         "method": {"name": name},
         "dataset": _dataset(dataset, truth),
@@ -131,7 +131,7 @@ def outside_result(
         "code": code_facts(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    plain: dict[str, Any] = sealed(without_nan(result))
+    plain: dict[str, Any] = sealed(json_ready(result))
     return plain
 
 
@@ -167,7 +167,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
         "machine": machine_facts(outcome.gpu),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    plain: dict[str, Any] = without_nan(result)
+    plain: dict[str, Any] = json_ready(result)
     return plain
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import claimed, make_folder, remove_leftovers
-from ovvol_bench.runs.files import read_json, without_nan, write_json
+from ovvol_bench.runs.files import json_ready, read_json, write_json
 from ovvol_bench.runs.spec import SCHEMA, RunSpec, sealed
 
 
@@ -116,6 +116,6 @@ class RunFolder:
         Returns:
             What was written: the result with the digest of its content.
         """
-        written = sealed(without_nan(result))
+        written = sealed(json_ready(result))
         write_json(self.result_file, written)
         return written

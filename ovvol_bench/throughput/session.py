@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset
-from ovvol_bench.runs.files import without_nan
+from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import PartSpec, canonical_digest, sealed
 from ovvol_bench.throughput.agreement import agree
@@ -118,7 +118,7 @@ def _result(request: Request, spec: PartSpec, answers: Answers, load: float) -> 
         "code": code_facts(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return sealed(without_nan(result))
+    return sealed(json_ready(result))
 
 
 def _row(job: Job, row: Mapping[str, Any], answers: Answers) -> dict[str, Any]:

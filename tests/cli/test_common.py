@@ -18,9 +18,9 @@ from ovvol_bench.errors import SettingError
 
 
 def test_settings_are_sorted_by_kind():
-    texts = ["grouper.num_slots=8", "encoder.weights=a=b.pt", "grouper.seed=", "naming.merge=none"]
+    texts = ["grouper.num_slots=8", "encoder.weights=a=b.pt", "grouper.seed=3", "naming.merge=none"]
     assert parse_settings(texts) == {
-        "grouper": {"num_slots": "8", "seed": ""},
+        "grouper": {"num_slots": "8", "seed": "3"},
         "encoder": {"weights": "a=b.pt"},
         "naming": {"merge": "none"},
     }
@@ -29,6 +29,7 @@ def test_settings_are_sorted_by_kind():
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
+        (["grouper.seed="], "-o grouper.seed= gives no value"),
         (["grouper.num_slots"], "-o 'grouper.num_slots' has no '='. Expected KIND.SETTING=VALUE"),
         (["groper.num_slots=8"], "unknown kind 'groper'. Did you mean 'grouper'? Kinds: encoder, grouper,"),
         (["num_slots=8"], "unknown kind 'num_slots'"),

@@ -14,7 +14,7 @@ from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart
 from ovvol_bench.report.name_charts import confusion_chart, curves_chart
 from ovvol_bench.report.pictures import subject, write_pictures
 from ovvol_bench.report.rate_charts import rates_chart
-from ovvol_bench.runs.files import without_nan
+from ovvol_bench.runs.files import json_ready
 
 A, B, FAR = (10, 10, 29, 29), (30, 10, 49, 29), (100, 10, 119, 29)
 NAMES = ("ant", "bee", "cat")
@@ -27,7 +27,7 @@ def scores_of(columns, *metrics):
         for metric in metrics
         for name, value in metric.score(columns).items()
     }
-    return json.loads(json.dumps(without_nan(values)))
+    return json.loads(json.dumps(json_ready(values)))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.runs.files import ensure_writable, read_json, write_json
-from ovvol_bench.runs.spec import PartSpec, RunSpec
+from ovvol_bench.runs.spec import PartSpec, RunSpec, sealed
 from ovvol_bench.runs.store import Overwrite, RunFolder
 
 SPEC = RunSpec(
@@ -109,3 +109,11 @@ def test_an_output_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(SettingError, match=r"can't write to the output folder .*--output"):
         ensure_writable(tmp_path / "taken" / "runs")
+
+
+def test_a_result_with_names_that_are_no_utf8_keeps_its_digest(tmp_path):
+    folder = RunFolder(tmp_path)
+    written = folder.write_result({"caf\udce9": "x\udcff", "half": "\ud800", "status": "done"})
+    read = read_json(folder.result_file)
+    assert read == written and sealed(read) == read
+    assert read["caf\\xe9"] == "x\\xff"
