@@ -53,7 +53,9 @@ def make() -> None:
     help="Which world.",
 )
 @click.option("--videos", type=click.IntRange(1), default=60, show_default=True, help="Videos of 24 frames.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another world.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed is another world."
+)
 def shapes(out: Path, split: Split, videos: int, seed: int) -> None:
     """Render the shapes dataset into OUT, in the ILSVRC-VID layout, with mp4s and masks."""
     from ovvol_bench.data.shapes.export import write_split

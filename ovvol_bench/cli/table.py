@@ -64,6 +64,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     from ovvol_bench.report.filters import filtered, parse_filter
     from ovvol_bench.report.tables import render
 
+    if references is not None and not references.is_dir():
+        raise DataError(f"--references {references}: no such folder. Give one of published numbers.")
     results = filtered(load(paths).results, [parse_filter(text) for text in filters])
     click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True))
     if references is not None:

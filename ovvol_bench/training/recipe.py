@@ -99,6 +99,13 @@ class Optimization:
         for name in ("learning_rate", "batch_size", "epochs"):
             if not getattr(self, name) > 0:
                 raise SettingError(f"recipe.{name}={getattr(self, name)}: expected more than 0.")
+        if self.clip_gradients is not None and not self.clip_gradients > 0:
+            raise SettingError(f"recipe.clip_gradients={self.clip_gradients}: expected more than 0, or none.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            betas = ",".join(map(str, self.betas))
+            raise SettingError(f"recipe.betas={betas}: expected two numbers from 0 to below 1.")
+        if not 0 <= self.momentum < 1:
+            raise SettingError(f"recipe.momentum={self.momentum}: expected 0 to below 1.")
         for name in ("weight_decay", "final_weight_decay"):
             if (getattr(self, name) or 0) < 0:
                 raise SettingError(f"recipe.{name}={getattr(self, name)}: expected 0 or more.")

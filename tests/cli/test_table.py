@@ -98,6 +98,7 @@ def test_what_has_an_equals_sign_is_a_filter_unless_it_is_a_file(files, tmp_path
         (["seed=7"], "an empty table: none of 2 results has seed=7"),
         (["nowhere.json"], "nowhere.json: no such file or folder"),
         (["results", "seed=0", "--readme", "results/README.md"], "drop the filter seed=0"),
+        (["results", "--references", "nowhere"], "--references nowhere: no such folder"),
     ],
 )
 def test_wrong_filters_and_paths_are_one_message(files, arguments, expected):

@@ -1,0 +1,20 @@
+"""The numbers of an optimisation."""
+
+import pytest
+
+from ovvol_bench.errors import SettingError
+from ovvol_bench.training.recipe import Optimization
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"betas": (2.0, 3.0)}, "recipe.betas=2.0,3.0: expected two numbers from 0 to below 1"),
+        ({"clip_gradients": -1.0}, "recipe.clip_gradients=-1.0: expected more than 0, or none"),
+        ({"momentum": 1.0}, "recipe.momentum=1.0: expected 0 to below 1"),
+    ],
+)
+def test_numbers_out_of_range_are_named(wrong, message):
+    usual = {"optimizer": "adam", "learning_rate": 0.1, "factor": lambda step: 1.0}
+    with pytest.raises(SettingError, match=message):
+        Optimization(**usual, batch_size=2, epochs=1, **wrong)
