@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ovvol_bench.inference.attention import QUERY_SCALE, attend
+from ovvol_bench.nn.attention import QUERY_SCALE, attend
 from ovvol_bench.pipeline import autocast, embed, encode
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.presets import load_preset

@@ -8,7 +8,7 @@ import torch
 from clip_scenes import GRIDS, draws, features_of
 
 from ovvol_bench.pipeline import autocast
-from ovvol_bench.slots.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
 
 CPU = torch.device("cpu")
 SETTINGS = {

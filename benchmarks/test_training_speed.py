@@ -7,13 +7,13 @@ Whole recipes with their data are timed by ``benchmarks/training_speed.py``.
 
 import pytest
 import torch
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
-from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
 
 from ovvol_bench.pipeline import autocast, best_precision
 from ovvol_bench.training import Optimization
 from ovvol_bench.training.attention import quick_attention
 from ovvol_bench.training.engine import make_optimizer
+from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
+from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
 
 CPU = torch.device("cpu")
 CLIPS, GRID = 4, (8, 12, 16)

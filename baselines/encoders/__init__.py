@@ -59,7 +59,7 @@ def build_timm(  # noqa: PLR0913 - keywords are the settings
         SettingError: if timm has no such model, or it gives no features of patches.
         WeightsError: if the weights can't be had, read, or do not fit.
     """
-    from ovvol_bench.weights import local_weights
+    from ovvol_bench.nn.weights import local_weights
 
     from .timm_models import build_model, published_file
 

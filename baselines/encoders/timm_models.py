@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.errors import nearest
-from ovvol_bench.hub import hub_file
+from ovvol_bench.nn.hub import hub_file
 
 from .feature_maps import FeatureMaps
 from .vit import FrameTransformer

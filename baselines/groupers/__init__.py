@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ovvol_bench import Entry, FromEncoder, Weights, hookimpl
 from ovvol_bench.registry.limits import Cells, Layers, Rounds, Slots, Width
-from ovvol_bench.slots import slot_attention_recipe
+from ovvol_plugins.slot_attention import slot_attention_recipe
 
 if TYPE_CHECKING:
     from ovvol_bench import Grouper
@@ -254,8 +254,8 @@ def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
         SettingError: if a number is below 1.
         WeightsError: if the weights can't be read or do not fit.
     """
-    from ovvol_bench.slots.model import SlotAttentionSettings
-    from ovvol_bench.weights import local_weights
+    from ovvol_bench.nn.weights import local_weights
+    from ovvol_plugins.slot_attention.model import SlotAttentionSettings
 
     from .dinosaur import Dinosaur
 

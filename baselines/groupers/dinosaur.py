@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ovvol_bench.slots.model import Reconstruction, SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.model import Reconstruction, SlotAttentionGrouper, SlotAttentionSettings
 
 from .linking import link
 

@@ -51,7 +51,7 @@ def build_clip(  # noqa: PLR0913 - keywords are the settings
         SettingError: if settings are unknown or do not fit together.
         WeightsError: if weights can't be had or do not fit.
     """
-    from ovvol_bench.clip.pretrained import load_clip
+    from ovvol_bench.nn.clip.pretrained import load_clip
 
     from .attention import Attention
     from .dense_clip import DenseClip, ProxyClip
@@ -87,7 +87,7 @@ def build_crop_clip(
         SettingError: if settings are unknown or do not fit together.
         WeightsError: if weights can't be had or do not fit.
     """
-    from ovvol_bench.clip.pretrained import load_clip
+    from ovvol_bench.nn.clip.pretrained import load_clip
 
     from .crop_clip import CropClip, Crops
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
 from ovvol_bench import SettingError, SlotLabeler
-from ovvol_bench.clip.labeler import ClipLabeler
-from ovvol_bench.clip.towers import ClipTowers
+from ovvol_bench.nn.clip.labeler import ClipLabeler
+from ovvol_bench.nn.clip.towers import ClipTowers
 
 _AT_ONCE = 64
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovvol_bench import Features, GuidedLabeler, Labeler, SettingError
-from ovvol_bench.clip.labeler import ClipLabeler
-from ovvol_bench.clip.towers import ClipTowers
+from ovvol_bench.nn.clip.labeler import ClipLabeler
+from ovvol_bench.nn.clip.towers import ClipTowers
 
 from .attention import Attention, beside, changed, joined, projections, proxy_weights
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovvol_bench.inference.attention import QUERY_SCALE, attend
+from ovvol_bench.nn.attention import QUERY_SCALE, attend
 
 _AT_ONCE = 2**20  # attention weights computed together: they then stay in the processor's cache
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from ovvol_bench.errors import CheckpointError, OutputError, OvvolError
 from ovvol_bench.files import write_text
 from ovvol_bench.json_text import read_json
+from ovvol_bench.nn.weights import sha256_of
 from ovvol_bench.runs.spec import sealed
-from ovvol_bench.weights import sha256_of
 
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError)
 """What reading a checkpoint of another module can raise."""

@@ -61,10 +61,10 @@ def build_pacl(  # noqa: PLR0913 - keywords are the settings
         SettingError: if settings are unknown or do not fit together.
         WeightsError: if weights can't be had or do not fit.
     """
-    from ovvol_bench.clip.files import holds_text, stored_numbers
-    from ovvol_bench.clip.pretrained import load_pretrained
-    from ovvol_bench.clip.towers import build_towers, clip_config
-    from ovvol_bench.weights import read_state, resolve_weights
+    from ovvol_bench.nn.clip.files import holds_text, stored_numbers
+    from ovvol_bench.nn.clip.pretrained import load_pretrained
+    from ovvol_bench.nn.clip.towers import build_towers, clip_config
+    from ovvol_bench.nn.weights import read_state, resolve_weights
 
     from .checkpoint import load_state, with_positions_for
     from .model import PaclLabeler

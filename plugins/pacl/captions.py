@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import SettingError
-from ovvol_bench.clip.text import tokenize
+from ovvol_bench.nn.clip.text import tokenize
 from ovvol_bench.training import Batch, Draws, Examples
 
 from .pictures import PictureExamples

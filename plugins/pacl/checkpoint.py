@@ -1,6 +1,6 @@
 """Reading and writing PACL weights: the reference's layout, and one file that holds all.
 
-Our own files hold image tower, text tower and trained part, in the layout of ``ovvol_bench.clip.files``.
+Our own files hold image tower, text tower and trained part, in the layout of ``ovvol_bench.nn.clip.files``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import WeightsError
-from ovvol_bench.clip.files import (
+from ovvol_bench.nn.clip.files import (
     TEXT,
     check_stated,
     dense_tokens,
@@ -23,8 +23,8 @@ from ovvol_bench.clip.files import (
     stated,
     stored_numbers,
 )
-from ovvol_bench.grids import resize_grid
-from ovvol_bench.weights import State, load_strict, read_state, save_state
+from ovvol_bench.nn.grids import resize_grid
+from ovvol_bench.nn.weights import State, load_strict, read_state, save_state
 
 from .model import PaclLabeler
 

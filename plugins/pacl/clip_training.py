@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovvol_bench import SettingError
-from ovvol_bench.clip.text import embed_tokens, tokenize
+from ovvol_bench.nn.clip.text import embed_tokens, tokenize
 from ovvol_bench.training import Batch, Losses, LossScope, Optimization, Recipe, TrainingTask
 
 from .captions import CaptionedExamples, Captions, match, truth

@@ -16,8 +16,8 @@ from open_clip.transformer import LayerNorm, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from ovvol_bench import Labeler
-from ovvol_bench.clip.labeler import ClipLabeler, PixelStatistics
-from ovvol_bench.clip.towers import ClipTowers, packed_block
+from ovvol_bench.nn.clip.labeler import ClipLabeler, PixelStatistics
+from ovvol_bench.nn.clip.towers import ClipTowers, packed_block
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ovvol_bench.grids import sincos_table, sinusoid
+from ovvol_bench.nn.grids import sincos_table, sinusoid
 
 __all__ = ["flat_table", "sincos_table", "sinusoid"]
 

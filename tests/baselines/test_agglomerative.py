@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from ovvol_baselines.groupers.agglomerative import merged
-from ovvol_baselines.groupers.linking import unit
 from patch_scenes import build, same_partition, scene, slots_of
 from sklearn.cluster import AgglomerativeClustering
 
+from ovvol_baselines.groupers.agglomerative import merged
+from ovvol_baselines.groupers.linking import unit
 from ovvol_bench import SettingError
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from ovvol_baselines.groupers.cuts import salient_side, similarity_graph, spectrum
-from ovvol_baselines.groupers.spectral import number_of_groups
 from patch_scenes import build, draws, same_partition, scene, slots_of
 from sklearn.cluster import SpectralClustering
 
+from ovvol_baselines.groupers.cuts import salient_side, similarity_graph, spectrum
+from ovvol_baselines.groupers.spectral import number_of_groups
 from ovvol_bench import Features, SettingError
 
 

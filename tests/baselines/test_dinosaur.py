@@ -5,10 +5,10 @@ import torch
 from patch_scenes import build, draws
 
 from ovvol_bench import Features, SettingError, WeightsError
+from ovvol_bench.nn.weights import save_state
 from ovvol_bench.registry import load_registry
-from ovvol_bench.slots.model import SlotAttentionGrouper
-from ovvol_bench.slots.training import reconstruction_loss
-from ovvol_bench.weights import save_state
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
+from ovvol_plugins.slot_attention.recipe import reconstruction_loss
 
 SMALL = {
     "num_slots": 4,

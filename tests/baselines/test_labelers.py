@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_clip import save_towers, small_towers
+
 from ovvol_baselines.labelers import METHODS, build_clip, build_oracle, build_prior, ovvol_labelers
 from ovvol_baselines.labelers.attention import Attention, nearness, proxy_weights
 from ovvol_baselines.labelers.crop_clip import CropClip, Crops
 from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip
-from small_clip import save_towers, small_towers
-
 from ovvol_bench import ClipInfo, DataError, Features, FrameTruth, SettingError
 from ovvol_bench.naming.prompts import TextBank, build_prompts
 from ovvol_bench.naming.scores import name_probabilities

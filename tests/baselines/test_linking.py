@@ -2,8 +2,9 @@ import itertools
 
 import numpy as np
 import torch
-from ovvol_baselines.groupers.linking import link, link_labels, unit
 from patch_scenes import build, scene, slots_of
+
+from ovvol_baselines.groupers.linking import link, link_labels, unit
 
 
 def test_slots_keep_their_number_when_their_order_changes():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from ovvol_baselines.groupers.found import head_weights
 from patch_scenes import build, slots_of
 
+from ovvol_baselines.groupers.found import head_weights
 from ovvol_bench import Features, SettingError
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
-from ovvol_plugins.pacl.model import PaclLabeler
-from ovvol_plugins.pacl.training import Contrast, PaclTraining, contrast
 
-from ovvol_bench.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.naming.scores import prompt_logits
 from ovvol_bench.naming.slots import pool
+from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
+from ovvol_plugins.pacl.model import PaclLabeler
+from ovvol_plugins.pacl.training import Contrast, PaclTraining, contrast
 
 
 def load(folder):

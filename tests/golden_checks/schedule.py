@@ -7,7 +7,7 @@ import torch
 from golden_vectors import load_case
 from torch import nn
 
-from ovvol_bench.slots.training import learning_rate_factor
+from ovvol_plugins.slot_attention.recipe import learning_rate_factor
 
 
 def schedule(folder):

@@ -6,11 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 
-from ovvol_bench.slots.model import SlotAttentionGrouper, SlotAttentionSettings
-from ovvol_bench.slots.recipe import ReconstructionLoss
-from ovvol_bench.slots.training import reconstruction_loss, slots_used
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.recipe import ReconstructionLoss, reconstruction_loss, slots_used
+from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 
 
 def load(folder):

@@ -3,7 +3,7 @@
 import torch
 from golden_vectors import load_case, load_tensors
 
-from ovvol_bench.clip.text import tokenize
+from ovvol_bench.nn.clip.text import tokenize
 
 
 def test_golden_tokens_of_all_prompts(golden):

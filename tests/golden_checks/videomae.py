@@ -2,6 +2,7 @@
 
 import torch
 from golden_vectors import assert_near, load_case, load_tensors
+
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 
 

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+
+from ovvol_bench import Dataset, SettingError
+from ovvol_bench.benchmark import TrainingImage, TrainingImages
+from ovvol_bench.nn.clip.text import embed_tokens, tokenize
+from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
+from ovvol_bench.nn.weights import read_state
+from ovvol_bench.training import Draws, TrainingTask
 from ovvol_plugins.pacl import build_pacl, clip_recipe
 from ovvol_plugins.pacl.captions import Captions, caption_number, match, truth
 from ovvol_plugins.pacl.clip_training import ClipTraining, Matching
 from ovvol_plugins.pacl.model import PaclLabeler
-
-from ovvol_bench import Dataset, SettingError
-from ovvol_bench.benchmark import TrainingImage, TrainingImages
-from ovvol_bench.clip.text import embed_tokens, tokenize
-from ovvol_bench.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.training import Draws, TrainingTask
-from ovvol_bench.weights import read_state
 
 SMALL = ClipNumbers(
     embed_dim=6, patch_size=4, image_size=8, width=16, layers=2, heads=2,

@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+
+from ovvol_bench import Dataset, SettingError
+from ovvol_bench.benchmark import TrainingImage, TrainingImages
+from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
+from ovvol_bench.nn.weights import read_metadata
+from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.loader import stack
 from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pacl_recipe
 from ovvol_plugins.pacl.captions import match
 from ovvol_plugins.pacl.model import Alignment, PaclLabeler
@@ -21,13 +28,6 @@ from ovvol_plugins.pacl.training import (
     tiled,
     untiled,
 )
-
-from ovvol_bench import Dataset, SettingError
-from ovvol_bench.benchmark import TrainingImage, TrainingImages
-from ovvol_bench.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.training import Draws, TrainingTask
-from ovvol_bench.training.loader import stack
-from ovvol_bench.weights import read_metadata
 
 SMALL = ClipNumbers(
     embed_dim=6, patch_size=4, image_size=8, width=16, layers=2, heads=2,

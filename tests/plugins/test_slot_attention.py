@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from ovvol_plugins.slot_attention import ovvol_groupers
 
 from ovvol_bench import Features, SettingError, WeightsError
-from ovvol_bench.slots import model as module
-from ovvol_bench.slots.model import SlotAttentionGrouper, SlotAttentionSettings
-from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss, slots_used
-from ovvol_bench.weights import save_state
+from ovvol_bench.nn.weights import save_state
+from ovvol_plugins.slot_attention import model as module
+from ovvol_plugins.slot_attention import ovvol_groupers
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.recipe import learning_rate_factor, reconstruction_loss, slots_used
 
 SMALL = {
     "num_slots": 3,

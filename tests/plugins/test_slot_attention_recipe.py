@@ -7,19 +7,18 @@ import logging
 import numpy as np
 import pytest
 import torch
-from ovvol_plugins.slot_attention import ovvol_groupers
 from torch import nn
 
 from ovvol_bench import Clip, ClipInfo, Dataset, Encoder, Features, FrameTruth, SettingError, Vocabulary
 from ovvol_bench.benchmark import TrainingVideos
-from ovvol_bench.grids import sincos_table
 from ovvol_bench.naming.vocabulary import ForegroundClass
+from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.registry.settings import read_settings
-from ovvol_bench.slots import slot_attention_recipe
-from ovvol_bench.slots.clips import Sampling, read_sizes
-from ovvol_bench.slots.training import slot_entropy
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.loop import Conduct, train
+from ovvol_plugins.slot_attention import ovvol_groupers, slot_attention_recipe
+from ovvol_plugins.slot_attention.clips import Sampling, read_sizes
+from ovvol_plugins.slot_attention.recipe import slot_entropy
 
 SIZE, DIM = (8, 12), 6
 GROUPER = {

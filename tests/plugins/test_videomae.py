@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from ovvol_bench import SettingError, WeightsError
+from ovvol_bench.nn.weights import save_state
 from ovvol_plugins.videomae import build_videomae, ovvol_encoders
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.positions import flat_table, sincos_table
 from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask
-from torch.utils.flop_counter import FlopCounterMode
-
-from ovvol_bench import SettingError, WeightsError
-from ovvol_bench.weights import save_state
 
 SMALL = {"patch_size": 4, "dim": 24, "depth": 2, "heads": 2, "position_frames": 4, "position_grid": 3}
 

@@ -9,19 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from ovvol_plugins.videomae import build_videomae, ovvol_encoders, videomae_recipe
-from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
-from ovvol_plugins.videomae.model import Block
-from ovvol_plugins.videomae.pictures import reconstruction
 from torch.utils.data import default_collate
 
 from ovvol_bench import DataError, SettingError, WeightsError
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.components import IMAGENET_MEAN, IMAGENET_STD
 from ovvol_bench.data.augment import SCALES
+from ovvol_bench.nn.weights import read_metadata
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 from ovvol_bench.training import Draws, TrainingTask
-from ovvol_bench.weights import read_metadata
+from ovvol_plugins.videomae import build_videomae, ovvol_encoders, videomae_recipe
+from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
+from ovvol_plugins.videomae.model import Block
+from ovvol_plugins.videomae.pictures import reconstruction
 
 ENCODER = {"patch_size": 4, "dim": 24, "depth": 2, "heads": 2, "position_frames": 4, "position_grid": 4}
 SMALL = {

@@ -27,9 +27,8 @@ def save_encoder(path: Path) -> None:
 
 
 def save_grouper(path: Path) -> None:
+    from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
     from ovvol_plugins.videomae.model import VideoMAE
-
-    from ovvol_bench.slots.model import SlotAttentionGrouper
 
     frozen = {f"model.{name}": value for name, value in VideoMAE().state_dict().items()}
     head = {"model.head.weight": torch.zeros(174, 768), "model.head.bias": torch.zeros(174)}
@@ -37,9 +36,8 @@ def save_grouper(path: Path) -> None:
 
 
 def save_labeler(pacl: Path, clip: Path) -> None:
+    from ovvol_bench.nn.clip.towers import build_towers, clip_config
     from ovvol_plugins.pacl.model import PaclLabeler
-
-    from ovvol_bench.clip.towers import build_towers, clip_config
 
     labeler = PaclLabeler(build_towers(clip_config("ViT-B-16-quickgelu", {})))
     trained = {f"module.{k}": v for k, v in labeler.state_dict().items() if not k.startswith("text.")}

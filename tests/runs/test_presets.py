@@ -4,12 +4,12 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
-from ovvol_plugins.pacl.recipes import pacl_recipe
 
 from ovvol_bench.errors import SettingError, UnknownNameError
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.presets import load_preset, preset_names
 from ovvol_bench.runs.selection import Choice, Selection, select
+from ovvol_plugins.pacl.recipes import pacl_recipe
 
 HERE = Path(__file__).parent
 

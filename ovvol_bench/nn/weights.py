@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from ovvol_bench.errors import WeightsError, nearest
 from ovvol_bench.files import replacing
-from ovvol_bench.model_folders import is_model_folder, weight_files
-from ovvol_bench.weight_files import absence, is_safetensors, read_content
+from ovvol_bench.nn.model_folders import is_model_folder, weight_files
+from ovvol_bench.nn.weight_files import absence, is_safetensors, read_content
 
 State = dict[str, Tensor]
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ovvol_bench.inference.attention import QUERY_SCALE, attend
-from ovvol_bench.inference.linear import Activation, PackedLinear
+from ovvol_bench.nn.attention import QUERY_SCALE, attend
+from ovvol_bench.nn.linear import Activation, PackedLinear
 
 _ACTIVATIONS: dict[str, tuple[float, Activation]] = {"gelu": (1.0, "gelu"), "quick_gelu": (1.702, "silu")}
 """Factor on what enters, and the activation that is then the same but for that factor."""

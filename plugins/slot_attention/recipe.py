@@ -12,21 +12,29 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ovvol_bench.components import Encoder
 from ovvol_bench.errors import SettingError
-from ovvol_bench.grids import sincos_table
-from ovvol_bench.slots.clips import CachedClips, NativeSize, Sampling, SlotDraws, VideoClips, VideoFixedClips
-from ovvol_bench.slots.model import SlotAttentionGrouper
-from ovvol_bench.slots.pictures import slot_picture
-from ovvol_bench.slots.training import learning_rate_factor, reconstruction_loss
+from ovvol_bench.nn.grids import sincos_table
+from ovvol_bench.nn.weights import save_state
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
 from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
-from ovvol_bench.weights import save_state
+
+from .clips import (
+    CachedClips,
+    NativeSize,
+    Sampling,
+    SlotDraws,
+    VideoClips,
+    VideoFixedClips,
+)
+from .model import SlotAttentionGrouper
+from .pictures import slot_picture
 
 _UNIFORM = 0.995  # of log K: entropy that counts as no grouping
 _PATIENCE = 100  # steps that it may last
@@ -250,3 +258,77 @@ def fitting_parts(task: TrainingTask) -> tuple[SlotAttentionGrouper, Encoder]:
             "or less."
         )
     return grouper, encoder
+
+
+def reconstruction_loss(
+    grouper: SlotAttentionGrouper, grid: Tensor, noise: Tensor, steps: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared error between decoded and encoder features, over all elements.
+
+    The target of Seitzer et al., ICLR 2023, on the features of a whole clip.
+
+    Args:
+        grouper: in training.
+        grid: (B, S, h, w, D) features of the frozen encoder.
+        noise: (B, K, slot_dim) standard normal draws; see `SlotAttentionGrouper.noise`.
+        steps: (s,) indices of the time steps to decode and compare; all if None. Slots are always found
+            from the whole clip, but decoding costs most: a random part gives the same gradient on
+            average for a fraction of the time.
+
+    Returns:
+        Scalar float32 loss, and numbers to log by name, means over clips that tell of slots collapsing:
+        `slots_used` and `slot_entropy`.
+    """
+    decoded = grouper.reconstruct(grid, noise, steps)
+    target = grid if steps is None else grid[:, steps]
+    loss = F.mse_loss(decoded.features.float(), target.float())
+    masks = decoded.masks.detach()
+    return loss, {"slots_used": slots_used(masks).float().mean(), "slot_entropy": slot_entropy(masks).mean()}
+
+
+def slots_used(masks: Tensor) -> Tensor:
+    """How many slots win at least one patch.
+
+    Args:
+        masks: (B, K, S, h, w).
+
+    Returns:
+        (B,) int64 in [1, K].
+    """
+    winners = F.one_hot(masks.argmax(dim=1).flatten(1), masks.shape[1])
+    return winners.any(dim=1).sum(dim=1)
+
+
+def slot_entropy(masks: Tensor) -> Tensor:
+    """How undecided the patches are between slots: mean over patches of the masks' entropy.
+
+    Args:
+        masks: (B, K, S, h, w), sums to 1 over K.
+
+    Returns:
+        (B,) float32 in nats: 0 where every patch belongs to one slot, log K where all slots share every
+        patch alike.
+    """
+    entropy: Tensor = torch.special.entr(masks.float()).sum(dim=1)
+    return entropy.flatten(1).mean(dim=1)
+
+
+def learning_rate_factor(
+    step: int, warmup_steps: int = 5000, decay_rate: float = 0.5, decay_steps: int = 50000
+) -> float:
+    """What to multiply the base learning rate with.
+
+    Linear warm-up times exponential decay, which already runs during the warm-up; the very first step
+    has factor 0, as in the reference.
+
+    Args:
+        step: optimizer steps done, from 0.
+        warmup_steps: steps until the warm-up ends.
+        decay_rate: factor gained every ``decay_steps`` steps.
+        decay_steps: see above.
+
+    Returns:
+        Factor in [0, 1].
+    """
+    warmup = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return warmup * math.pow(decay_rate, step / decay_steps)

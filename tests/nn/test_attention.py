@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ovvol_bench.inference import attention
-from ovvol_bench.inference.attention import QUERY_SCALE, attend
+from ovvol_bench.nn import attention
+from ovvol_bench.nn.attention import QUERY_SCALE, attend
 
 
 def some_heads(batch, heads, length, dim=16):

@@ -19,14 +19,16 @@ from torch import Generator, Tensor, nn
 
 from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
-from ovvol_bench.grids import GridCache
-from ovvol_bench.inference.linear import PackedLinear
+from ovvol_bench.nn.grids import GridCache
+from ovvol_bench.nn.linear import PackedLinear
+from ovvol_bench.nn.weights import load_strict, read_state
 from ovvol_bench.registry.limits import check_fits
 from ovvol_bench.types import Features, SlotMasks
 
 # Hidden values decoded at once at inference. Few on a CPU: they stay in the cache from layer to layer.
 # Elsewhere bounded for memory (float32: 1 GiB) where batches of long clips are decoded.
 _DECODED_ON_CPU, _DECODED_ELSEWHERE = 2**22, 2**28
+_ENCODER = ("model.*",)  # the frozen encoder in a checkpoint of the reference; ours is loaded on its own
 
 
 @dataclass(frozen=True)
@@ -322,10 +324,17 @@ class SlotAttentionGrouper(Grouper):
         self.decoder.prepare(precision)
 
     def load_weights(self, path: Path) -> None:
-        """Load a checkpoint of any layout that `checkpoint` reads."""
-        from ovvol_bench.slots.checkpoint import load_grouper
+        """Load a state dict of the reference's grouping model, or one saved by this project.
 
-        load_grouper(self, path)
+        Raises:
+            WeightsError: if the file can't be read, or names or shapes do not fit.
+        """
+        state = read_state(path)
+        table, wanted = state.get("decoder.pos_embed"), self.decoder.pos_embed
+        # Older files hold the positions of all time steps in one row: (1, S*h*w, D).
+        if table is not None and len(table) == 1 and table.numel() == wanted.numel():
+            state = {**state, "decoder.pos_embed": table.view(wanted.shape)}
+        load_strict(self, state, path, ignored=_ENCODER)
         self.has_weights = True
 
     def _check(self, grid: Tensor) -> None:

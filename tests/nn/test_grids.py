@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ovvol_bench.grids import GridCache, resize_grid
+from ovvol_bench.nn.grids import GridCache, resize_grid
 
 
 def test_own_size_is_the_table_itself():

@@ -11,7 +11,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, TextTransformer, VisionTransformer
 
 from ovvol_bench.errors import SettingError, nearest
-from ovvol_bench.inference.blocks import BlockParts, PackedBlock
+from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.registry.limits import check_fits
 
 CUSTOM = "custom"

@@ -10,12 +10,12 @@ import open_clip
 from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from ovvol_bench.clip.files import IMAGE, TEXT, check_stated, dense_tokens, holds_text, stored_numbers
-from ovvol_bench.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
-from ovvol_bench.clip.transformers import MARK, openai_names
 from ovvol_bench.errors import SettingError, WeightsError, nearest
-from ovvol_bench.hub import reachable
-from ovvol_bench.weights import State, load_strict, read_state, weights_file
+from ovvol_bench.nn.clip.files import IMAGE, TEXT, check_stated, dense_tokens, holds_text, stored_numbers
+from ovvol_bench.nn.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
+from ovvol_bench.nn.clip.transformers import MARK, openai_names
+from ovvol_bench.nn.hub import reachable
+from ovvol_bench.nn.weights import State, load_strict, read_state, weights_file
 
 # In files that hold both towers and of no use to either: the loss's scale, the numbers of the
 # architecture in OpenAI's own files.

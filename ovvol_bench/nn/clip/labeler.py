@@ -9,11 +9,11 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from ovvol_bench.clip.text import embed_sentences
-from ovvol_bench.clip.towers import ClipTowers, packed_block
 from ovvol_bench.components import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, AnyLabeler
 from ovvol_bench.errors import SettingError
-from ovvol_bench.grids import GridCache
+from ovvol_bench.nn.clip.text import embed_sentences
+from ovvol_bench.nn.clip.towers import ClipTowers, packed_block
+from ovvol_bench.nn.grids import GridCache
 
 PixelStatistics = Literal["clip", "imagenet"]
 

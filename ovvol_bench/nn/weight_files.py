@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.torchscript import is_script, read_script
+from ovvol_bench.nn.torchscript import is_script, read_script
 
 _FOREIGN = (
     (
