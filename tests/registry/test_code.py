@@ -23,6 +23,10 @@ def ovvol_groupers():
 @pytest.fixture(autouse=True)
 def _forget():
     """Digests are kept for the life of a process; tests change files in it."""
+    _forget_code()
+
+
+def _forget_code():
     for kept in (code.code_of_module, code.core_code):
         kept.cache_clear()
 
@@ -91,11 +95,21 @@ def test_built_in_components_of_different_packages_have_different_code():
     assert registry.find("encoder", "random").code != registry.find("encoder", "pixels").code
 
 
+def test_parts_that_one_of_our_plugins_takes_from_another_count_for_both(monkeypatch):
+    own = load_registry().find("grouper", "dinosaur").code
+    _forget_code()
+    kept = code.code_of_module
+    monkeypatch.setattr(
+        code, "code_of_module", lambda name: "changed" if name.endswith("slot_attention") else kept(name)
+    )
+    assert load_registry().find("grouper", "dinosaur").code != own
+
+
 def test_predictions_depend_on_nothing_that_is_left_out_of_the_core():
     root = Path(ovvol_bench.__file__).parent
-    folders = ("registry", "naming", "clip", "inference", "data")
+    folders = ("registry", "naming", "nn", "data")
     files = [file for folder in folders for file in (root / folder).rglob("*.py")]
-    files += [root / f"{name}.py" for name in ("pipeline", "components", "grids", "types", "masks")]
+    files += [root / f"{name}.py" for name in ("pipeline", "components", "types", "masks")]
     for file in files:
         imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         imported = {(node.module or "").removeprefix("ovvol_bench.").partition(".")[0] for node in imports}
