@@ -82,7 +82,7 @@ def code_of_plugin(module: str, distribution: Distribution | None) -> str:
 
 
 def _code_with_relatives(package: str) -> str:
-    """Digest of one of our own plugins and of those it imports from, as `dinosaur` does from slot attention."""
+    """Digest of one of our own plugins and of those it imports from (`dinosaur`: slot attention)."""
     spec = find_spec(package)
     folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
     sources = "\n".join(file.read_text("utf-8") for folder in folders for file in folder.rglob("*.py"))
