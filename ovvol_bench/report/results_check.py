@@ -91,10 +91,18 @@ def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
         The path of each, as it is written.
 
     Raises:
-        DataError: if a path holds no result, or a result is malformed.
+        DataError: if a path holds no finished result, or a result is malformed.
         OutputError: if a result's names lead out of the folder; nothing is written then.
     """
-    done = [(document, result) for document, result in result_documents(runs) if result["status"] == "done"]
+    done = []
+    for run in runs:
+        finished = [each for each in result_documents([run]) if each[1]["status"] == "done"]
+        if not finished:
+            raise DataError(
+                f"{run}: no result of a finished run there. Give run folders, or trees of them, that "
+                "`ovvol-bench run` has written to its end."
+            )
+        done += finished
     places = [folder / place_of(result) for _, result in done]
     for path, (document, _) in zip(places, done, strict=True):
         write_json(path, document)
