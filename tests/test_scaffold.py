@@ -45,3 +45,18 @@ def test_names_that_are_no_modules_are_refused(name, tmp_path):
     assert done.exit_code == 2
     assert "as in my_method" in done.output
     assert not Path(tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("os", "a module of Python itself"),
+        ("torch", "a module that is installed already"),
+        ("scikit_learn", "the installed package scikit-learn"),  # its module is called sklearn
+    ],
+)
+def test_names_of_what_is_installed_are_refused(name, taken, tmp_path):
+    done = CliRunner().invoke(main, ["new", "grouper", name, "--to", str(tmp_path / "new")])
+    assert done.exit_code == 2
+    assert f"'{name}' is {taken}" in done.output
+    assert not Path(tmp_path / "new").exists()

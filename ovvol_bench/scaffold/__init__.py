@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Mapping
-from importlib import resources
+from importlib import metadata, resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -26,9 +28,11 @@ def write_package(kind: str, name: str, folder: Path) -> list[Path]:
         The files.
 
     Raises:
-        SettingError: if the name can't be one of a Python module, or the folder has content.
+        SettingError: if the name can't be one of a Python module or is one of a module or package that is
+            there, or the folder has content.
     """
     _check_name(name)
+    _check_free(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingError(f"{folder} is there already; expected a new or empty folder. Choose one with --to")
     words = {
@@ -60,3 +64,19 @@ def _check_name(name: str) -> None:
             f"'{name}' can't be the name of a component and its module; expected lower-case letters, digits "
             "and underscores, beginning with a letter, as in my_method"
         )
+
+
+def _check_free(name: str) -> None:
+    """Refuse the name of a module or package that the new one would hide or replace once it is installed."""
+    package = name.replace("_", "-")
+    if name in sys.stdlib_module_names:
+        taken = "a module of Python itself"
+    elif find_spec(name) is not None:
+        taken = "a module that is installed already"
+    elif any(metadata.distributions(name=package)):
+        taken = f"the installed package {package}"
+    else:
+        return
+    raise SettingError(
+        f"'{name}' is {taken}, which the new one would hide or replace; choose another name, as in my_{name}"
+    )
