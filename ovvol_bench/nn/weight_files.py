@@ -7,6 +7,7 @@ except what training scripts commonly keep beside the weights, which is taken in
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import struct
 import warnings
@@ -157,18 +158,38 @@ def _read_pickle(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except (BadZipFile, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path}: {_refusal(str(error))}") from error
     except Exception as error:  # whatever a made-up pickle leads to: it is data, and never ran
-        raise WeightsError(f"{path}: {_refusal(str(error) or type(error).__name__)}") from error
+        known = isinstance(error, BadZipFile | EOFError | OSError | pickle.UnpicklingError)
+        reason = str(error) or ("" if known else type(error).__name__)
+        raise WeightsError(f"{path}: {_refusal(path, reason)}") from error
 
 
-def _refusal(reason: str) -> str:
+def _refusal(path: Path, reason: str) -> str:
     """Why a file can't be read and what to do, from what `torch.load` says."""
     if foreign := re.search(r"GLOBAL (\S+)", reason):
+        if _ends_within_pickle(path):  # and with it perhaps a name, which is then none of those allowed
+            return "is cut off or damaged: it ends in the middle of what it holds. Fetch it again."
         return (
             f"refused: it holds more than tensors and plain values ({foreign[1]}) and could run code. "
             f"If you trust it, save its state dict as safetensors and give that file."
         )
     detail = reason.partition("\n")[0].partition(". ")[0].rstrip(".")
     return f"truncated, or no PyTorch file of plain tensors ({detail or 'it is empty'}). Fetch it again."
+
+
+def _ends_within_pickle(path: Path) -> bool:
+    """Whether a file of pickles, one after the other, ends before the first one with a name is complete.
+
+    Files of PyTorch before 1.6 are four pickles, of which the last names the tensors, and then numbers.
+    Operations are read, and none is carried out.
+    """
+    with path.open("rb") as file:
+        named = False
+        while not named and file.peek(1):
+            try:
+                named = any("GLOBAL" in opcode.name for opcode, _, _ in list(pickletools.genops(file)))
+            except ValueError:
+                return not file.peek(1)
+            except MemoryError:  # a made-up length
+                return False
+    return False

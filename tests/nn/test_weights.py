@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import struct
 import sys
 from argparse import Namespace
@@ -106,6 +107,29 @@ def test_truncated_files_are_named(tmp_path, name, keep):
     path.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
     with pytest.raises(WeightsError, match=name):
         read_state(path)
+
+
+def test_an_old_file_that_is_cut_off_anywhere_is_said_to_be_damaged(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.randn(5), "b.c": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert read_state(path).keys() == {"a", "b.c"}
+    for length in range(1, len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(WeightsError, match=r"w\.pth: .*(cut off|truncated).*Fetch it again") as error:
+            read_state(path)
+        assert "run code" not in str(error.value)
+
+
+def test_an_old_file_that_would_run_code_is_refused_as_such(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"hook": RunsCode()}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match=r"w\.pth: refused.*mkdir"):
+        read_state(tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(RunsCode(), 2) + b"more")
+    with pytest.raises(WeightsError, match=r"w\.pth: refused.*mkdir"):
+        read_state(tmp_path / "w.pth")
+    assert not (tmp_path / "was_run").exists()
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 1, "a": torch.ones(1)}])
