@@ -32,8 +32,8 @@ def tube_mask(grid: tuple[int, int, int], ratio: float, draws: Generator, batch:
     hidden = int(ratio * patches)
     if not 0 < hidden < patches:
         raise SettingError(
-            f"videomae: mask ratio {ratio} hides {hidden} of {patches} patches of a frame; "
-            f"expected some, but not all."
+            f"recipe.mask_ratio={ratio:g} hides {hidden} of the {patches} patches of a frame; expected some, "
+            f"but not all. Set it to at least {1 / patches:.3g} and below 1."
         )
     order = torch.rand(batch, patches, generator=draws).argsort(dim=1)
     return (order < hidden).repeat(1, steps)
