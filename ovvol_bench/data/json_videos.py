@@ -110,7 +110,7 @@ def load_annotations(
         stat = path.stat()
     except OSError as error:
         raise DataError(
-            f"{path} can't be read ({error.strerror}). Set path to the annotation file."
+            f"{path} can't be read ({error.strerror}). Set dataset.path to the annotation file."
         ) from error
     source = repr((VERSION, form, os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns))
     key = f"json-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"

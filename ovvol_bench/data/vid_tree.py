@@ -238,7 +238,8 @@ def _read_lines(source: Path) -> list[Line]:
         text = read_text(source)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"List {source} can't be read ({error}). Set list to a text file, one video or frame a line."
+            f"List {source} can't be read ({error}). Set dataset.list to a text file, one "
+            "video or frame a line."
         ) from error
     lines = [tuple(line.split()) for line in text.replace("\\", "/").splitlines()]
     if not any(lines):

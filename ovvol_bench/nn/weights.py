@@ -218,7 +218,7 @@ def local_weights(weights: str) -> Path:
     path = weights_file(weights)
     if path is None:
         raise WeightsError(
-            f"weights={weights!r}: {absence(Path(weights))}, and no PACKAGE:NAME of weights in a package."
+            f"{weights!r}: {absence(Path(weights))}, and no PACKAGE:NAME of weights in a package."
         )
     return path
 
@@ -244,7 +244,7 @@ def _package_folder(package: str, weights: str) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
-            f"weights {weights!r}: no package {package!r} is installed. Expected a file, or PACKAGE:NAME."
+            f"{weights!r}: no package {package!r} is installed. Expected a file, or PACKAGE:NAME."
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -270,7 +270,7 @@ def resolve_weights(weights: str, bundled: Path) -> Path:
             return candidate
     names = sorted(file.stem for file in bundled.glob("*.safetensors"))
     raise WeightsError(
-        f"weights={weights!r}: {absence(Path(weights))}, and no weights of that name come with the plugin "
+        f"{weights!r}: {absence(Path(weights))}, and no weights of that name come with the plugin "
         f"(these do: {', '.join(names) or 'none'}).{nearest(weights, names)}"
     )
 

@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 import pluggy
 
 from ovvol_bench.errors import (
+    DataError,
+    DecodeError,
+    OvvolError,
     PluginError,
     SettingError,
     UnknownNameError,
+    WeightsError,
     calling,
     nearest,
     reason_of,
@@ -25,6 +29,7 @@ from ovvol_bench.errors import (
 from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
+from ovvol_bench.registry.roles import Located, Pretrained
 from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
 from ovvol_bench.registry.vetting import check_argument, listed_by, new_manager
 
@@ -170,11 +175,20 @@ class Registry:
         return self._settings_of(kind, name).json_values(self._with_argument(kind, name, options))
 
     def build(self, kind: str, name: str, options: Mapping[str, object]) -> Any:
-        """Build a component, with settings as for `resolve`."""
+        """Build a component, with settings as for `resolve`.
+
+        Raises:
+            SettingError: if a setting is unknown, missing or has a wrong value.
+            WeightsError, DataError: if weights or data can't be read or do not fit; names the setting that
+                says where they lie.
+        """
         values = self._settings_of(kind, name).values(self._with_argument(kind, name, options))
         found = self.find(kind, name)
-        with calling(f"{kind} '{name}' of {found.origin}"):
-            return found.entry.factory(**values)
+        try:
+            with calling(f"{kind} '{name}' of {found.origin}"):
+                return found.entry.factory(**values)
+        except (WeightsError, DataError) as error:
+            raise self._naming_setting(error, kind, name, values) from error
 
     def tell(self, event: str, **arguments: Any) -> None:
         """Call one of the hooks `EVENTS` of all plugins.
@@ -224,6 +238,26 @@ class Registry:
 
     def _settings_of(self, kind: str, name: str) -> SettingsOf:
         return SettingsOf(kind, name, self.settings(kind, name))
+
+    def _naming_setting(
+        self, error: WeightsError | DataError, kind: str, name: str, values: Mapping[str, Any]
+    ) -> OvvolError:
+        """An error about content that begins with the settings it is from: those whose values it shows."""
+        of_weights = isinstance(error, WeightsError)
+        role = Pretrained if of_weights else Located
+        sources = [each.name for each in self.settings(kind, name) if isinstance(each.role, role)]
+        given = [source for source in sources if values[source] not in (None, False)]
+        shown = [source for source in given if str(values[source]) in str(error)]
+        if of_weights:
+            shown = shown or given
+        if (
+            not shown
+            or isinstance(error, DecodeError)
+            or any(f"{kind}.{each}" in str(error) for each in shown)
+        ):
+            return error
+        message = f"{' or '.join(f'{kind}.{each}' for each in shown)}: {error}"
+        return WeightsError(message) if of_weights else DataError(message)
 
     def _unknown(self, kind: str, name: str) -> str:
         if kind not in (*KINDS, "command"):

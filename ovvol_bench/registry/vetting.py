@@ -107,6 +107,10 @@ def check_entry(kind: str, item: object) -> Entry:
             )
     if item.argument is not None and item.argument not in settings:
         raise PluginError(f"{kind} '{item.name}': its argument '{item.argument}' is none of its settings.")
+    if unknown := sorted(item.training.keys() - settings.keys()):
+        raise PluginError(
+            f"{kind} '{item.name}': training names '{unknown[0]}', which is none of its settings."
+        )
     _check_recipes(kind, item)
     return item
 

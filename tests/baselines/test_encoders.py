@@ -136,7 +136,7 @@ class TestTransformers:
             build("timm", **{**PLAIN, "depth": 1, "weights": str(tmp_path / "vit.safetensors")})
 
     def test_a_missing_file_is_named(self):
-        with pytest.raises(WeightsError, match=r"weights='nowhere\.pth': no such file"):
+        with pytest.raises(WeightsError, match=r"'nowhere\.pth': no such file"):
             build("timm", **{**PLAIN, "weights": "nowhere.pth"})
 
     def test_without_a_network_it_says_what_to_fetch(self, monkeypatch):

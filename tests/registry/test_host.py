@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ovvol_bench.errors import PluginError, SettingError, UnknownNameError
+from ovvol_bench.errors import DataError, PluginError, SettingError, UnknownNameError, WeightsError
 from ovvol_bench.registry import Broken, Registry, host, load_registry
 from ovvol_bench.registry.discovery import Source, from_file
 
@@ -272,3 +272,66 @@ def test_registries_share_nothing(tmp_path):
     assert first.names("grouper")
     assert not second.names("grouper")
     assert second.hook.ovvol_groupers.get_hookimpls() == []
+
+
+LOCATED = """
+from pathlib import Path
+from typing import Annotated
+from ovvol_bench.errors import DataError, WeightsError
+from ovvol_bench.registry import Entry, Located, Pretrained, Weights, hookimpl
+
+def build_grouper(
+    *,
+    weights: Annotated[str | None, Weights] = None,
+    pretrained: Annotated[str | None, Pretrained] = "towers",
+    says: str = "",
+):
+    raise WeightsError(says)
+
+def build_dataset(*, path: Annotated[Path, Located], says: str):
+    raise DataError(says)
+
+@hookimpl
+def ovvol_groupers():
+    yield Entry("mine", build_grouper, "fails")
+
+@hookimpl
+def ovvol_datasets():
+    yield Entry("mine", build_dataset, "fails")
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "says", "expected"),
+    [
+        ({"weights": "w.pth"}, "/folder/w.pth: is empty.", "grouper.weights: /folder/w.pth: is empty."),
+        ({"weights": "w.pth"}, "no towers here.", "grouper.pretrained: no towers here."),
+        ({"weights": "w.pth"}, "it fails.", "grouper.weights or grouper.pretrained: it fails."),
+        ({}, "it fails.", "grouper.pretrained: it fails."),
+        ({"pretrained": "none"}, "it fails.", "it fails."),
+        ({}, "set grouper.pretrained.", "set grouper.pretrained."),
+    ],
+)
+def test_errors_about_weights_name_the_setting(tmp_path, options, says, expected):
+    with pytest.raises(WeightsError) as caught:
+        loaded(tmp_path, LOCATED).build("grouper", "mine", {**options, "says": says})
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        ("data/a.json: is empty.", "dataset.path: data/a.json: is empty."),
+        ("it fails.", "it fails."),
+        ("data: set dataset.path.", "data: set dataset.path."),
+    ],
+)
+def test_errors_about_data_name_the_setting_whose_place_they_show(tmp_path, says, expected):
+    with pytest.raises(DataError) as caught:
+        loaded(tmp_path, LOCATED).build("dataset", "mine", {"path": "data", "says": says})
+    assert str(caught.value) == expected
+
+
+def test_training_settings_that_a_dataset_has_not_are_refused(tmp_path):
+    text = LOCATED.replace('build_dataset, "fails")', 'build_dataset, "fails", training={"splt": "train"})')
+    assert "training names 'splt', which is none of its settings" in refusal(tmp_path, text)
