@@ -62,8 +62,10 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
     """Score predictions against the truth of a dataset, without any model.
 
     RUN is a run folder: its result.json is written anew; metrics and protocols that are named are
-    added to it. FILE is a file or folder of predictions of any program: this project's own form, COCO
-    results, COCO-VID, YouTube-VIS results, the VID devkit's text or MOT text.
+    added to it. Where its dataset lies now can be set, as in -o dataset.path=ILSVRC2015.
+
+    FILE is a file or folder of predictions of any program: this project's own form, COCO results,
+    COCO-VID, YouTube-VIS results, the VID devkit's text or MOT text.
     """
     from ovvol_bench.runs.store import RunFolder
 
@@ -109,17 +111,19 @@ def _score_run(
     from ovvol_bench.runs.selection import Choice
     from ovvol_bench.runs.store import RunFolder
 
-    if options["truth"] or "dataset" in options["settings"]:
-        raise SettingError(f"{path} is a run and knows its dataset; drop --truth and -o dataset.*")
+    if options["truth"]:
+        raise SettingError(f"{path} is a run and knows its dataset; drop --truth")
     if options["input_format"]:
         raise SettingError(f"{path} is a run, whose predictions have one format; drop --input-format")
     if options["name"]:
         raise SettingError(f"{path} is a run, named by its parts; drop --name")
     folder, wanted = RunFolder(path), None
-    if any(options[name] for name in ("metrics", "protocol", "settings", "pictures")):
+    places = options["settings"].get("dataset")
+    others = options["settings"].keys() - {"dataset"}
+    if others or any(options[name] for name in ("metrics", "protocol", "pictures")):
         own = [Choice(metric.name, metric.options) for metric in folder.read_spec().metrics]
         wanted = Wanted(tuple(choose_metrics(registry, own, options)), _is_lenient(options))
-    result, left_out = rescore_run(folder, registry, wanted)
+    result, left_out = rescore_run(folder, registry, wanted, places)
     if not folder.complete:
         click.echo("The run was cut off: these are the clips so far, and no result was written.", err=True)
     return result, left_out

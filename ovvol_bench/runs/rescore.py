@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ovvol_bench.benchmark import Dataset
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.benchmark import build_dataset, clip_infos
+from ovvol_bench.runs.benchmark import build_dataset, clip_infos, located
 from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.fitting import Wanted, fitting, lacks_of_truth
 from ovvol_bench.runs.predictions import read_predictions
@@ -22,7 +22,10 @@ from ovvol_bench.runs.store import RunFolder
 
 
 def rescore_run(
-    folder: RunFolder, registry: Registry, wanted: Wanted | None = None
+    folder: RunFolder,
+    registry: Registry,
+    wanted: Wanted | None = None,
+    places: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Compute a run's metrics again; writes ``result.json`` anew if the run is complete.
 
@@ -31,6 +34,7 @@ def rescore_run(
         registry: builds the dataset and the metrics.
         wanted: what to compute, added to what the result has; None for all metrics of the run,
             which replace what the result has.
+        places: see `same_dataset`.
 
     Returns:
         The result, of a run that was cut off one over the clips so far; and the metrics that were left
@@ -41,14 +45,14 @@ def rescore_run(
         SettingError: if a metric doesn't fit and is not to be left out.
     """
     with folder.claimed() if folder.complete else nullcontext():
-        return _rescore(folder, registry, wanted)
+        return _rescore(folder, registry, wanted, places or {})
 
 
 def _rescore(
-    folder: RunFolder, registry: Registry, wanted: Wanted | None
+    folder: RunFolder, registry: Registry, wanted: Wanted | None, places: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
     spec = folder.read_spec()
-    dataset = same_dataset(registry, spec)
+    dataset = same_dataset(registry, spec, places)
     before = folder.read_result() or {}
     finished = before.get("status") == "done"
     scored = before.get("scoring") if finished and wanted else None
@@ -109,18 +113,37 @@ def _scoring(own: Sequence[Choice], wanted: Wanted | None, left_out: Collection[
     ]
 
 
-def same_dataset(registry: Registry, spec: RunSpec) -> Dataset:
+def same_dataset(registry: Registry, spec: RunSpec, places: Mapping[str, Any] | None = None) -> Dataset:
     """The dataset of a run.
 
+    Args:
+        registry: builds it.
+        spec: of the run.
+        places: settings that say where it lies now, by default those of the run.
+
     Raises:
-        DataError: if its content is no longer what the run saw.
+        SettingError: if another setting would be changed.
+        DataError: if its content is not what the run saw.
     """
-    found, dataset = build_dataset(registry, Choice(spec.dataset.name, spec.dataset.options))
+    places = places or {}
+    movable = located(registry, "dataset", spec.dataset.name)
+    if others := sorted(places.keys() - set(movable)):
+        known = ", ".join(f"dataset.{name}" for name in movable) or "nothing, for this dataset"
+        raise SettingError(
+            f"-o dataset.{others[0]}: a run knows its dataset; expected only where it lies: {known}"
+        )
+    found, dataset = build_dataset(registry, Choice(spec.dataset.name, {**spec.dataset.options, **places}))
     # Both hold truth and frames; frames may lie on another machine.
     parts = zip(str(found.digest).split("-"), str(spec.dataset.digest).split("-"), strict=False)
     if any(now != then for now, then in parts):
+        where = {
+            name: value for name, value in found.options.items() if name in movable and value is not None
+        }
+        at = "".join(f" (dataset.{name}={value})" for name, value in where.items())
+        what = "is not the one of the run" if places else "has changed since the run"
         raise DataError(
-            f"dataset '{spec.dataset.name}' has changed since the run: fingerprint {found.digest}, "
-            f"then {spec.dataset.digest}. Restore the data, or run again."
+            f"dataset '{spec.dataset.name}'{at} {what}: fingerprint {found.digest}, then "
+            f"{spec.dataset.digest}. Restore the data, say where they lie with -o dataset.SETTING=PLACE, or "
+            "run again."
         )
     return dataset

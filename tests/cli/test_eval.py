@@ -137,9 +137,18 @@ def test_changed_data_are_refused(folder, evaluate):
     run["spec"]["dataset"]["options"]["clips"] = 9
     spec_file.write_text(json.dumps(run))
     done = evaluate(folder)
+    elsewhere = evaluate(folder, "-o", "dataset.backwards=true")
     spec_file.write_text(before)
-    assert done.exit_code == 2
-    assert "dataset 'squares' has changed since the run" in done.stderr
+    assert done.exit_code == elsewhere.exit_code == 2
+    assert "dataset 'squares' (dataset.backwards=False) has changed since the run" in done.stderr
+    assert "dataset 'squares' (dataset.backwards=True) is not the one of the run" in elsewhere.stderr
+
+
+def test_where_the_data_of_a_run_lies_now_can_be_said(folder, evaluate):
+    before = stored(folder)
+    done = evaluate(folder, "-o", "dataset.backwards=true")
+    assert done.exit_code == 0, done.output
+    assert stored(folder)["metrics"] == before["metrics"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +158,7 @@ def test_changed_data_are_refused(folder, evaluate):
         (["predictions", "--truth", "squares", "-o", "encoder.dim=3"], "scoring runs no encoder"),
         (["predictions", "--truth", "squares", "-o", "dataset.clips=3"], "is not in the dataset"),
         ([".", "--truth", "squares"], "knows its dataset"),
+        ([".", "-o", "dataset.clips=3"], "-o dataset.clips: a run knows its dataset; expected only where"),
         ([".", "--metrics", "fg_ari"], "'fg_ari' needs true masks: dataset 'squares' has none. Leave it out"),
         ([".", "--input-format", "coco"], "drop --input-format"),
         ([".", "--metrics", "corlok"], "Did you mean 'corloc'?"),
