@@ -209,6 +209,7 @@ def annotations_of(
         frame_ids=np.array(image_ids, np.int64),
         category_ids=np.array(categories.ids, np.int64),
         category_names=np.array(categories.names),
+        bare=np.zeros(len(videos), np.int64),  # every annotation must have a box
         counts=np.array([len(objects.section) > 0, 0], np.int64),
     )
 

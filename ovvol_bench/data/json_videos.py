@@ -32,13 +32,14 @@ from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.ragged import spans
 from ovvol_bench.types import Ints
 
-VERSION = "3"
+VERSION = "4"
 """Of the columns and of how they are made; part of the cache's key."""
 
 MARGIN = 1.0
 """Pixels that a box may reach over the frame before it counts as out of it, as for detections."""
 
 NO_FRAMES = "videos without frames"
+BARE = "annotations without a box or mask in any frame"
 CROWD_CLASS = -1  # of objects that stand for a crowd, see RawAnnotations
 
 Row = tuple[float, ...]
@@ -57,6 +58,7 @@ class Annotations:
         frame_ids: (F,) numbers of the frames in the file; (0,) where frames have none.
         category_ids: (K,) numbers of the categories in the file.
         category_names: (K,) what they are called.
+        bare: (V,) annotations of each video that were left out, as they have neither box nor mask.
         counts: (2,) whether there is truth at all, and how many videos without frames were left out.
     """
 
@@ -67,6 +69,7 @@ class Annotations:
     frame_ids: Ints
     category_ids: Ints
     category_names: npt.NDArray[np.str_]
+    bare: Ints
     counts: Ints
 
     @property
@@ -85,6 +88,7 @@ class Annotations:
             files=self.files[frames],
             video_ids=self.video_ids[chosen],
             frame_ids=self.frame_ids[frames] if len(self.frame_ids) else self.frame_ids,
+            bare=self.bare[chosen],
         )
 
 
@@ -363,8 +367,8 @@ class JsonVideos(IndexedVideos):
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
         """See ``Dataset.skipped``."""
-        empty = int(self._annotations.counts[1])
-        return {**({NO_FRAMES: empty} if empty else {}), **super().skipped}
+        counts = {NO_FRAMES: int(self._annotations.counts[1]), BARE: int(self._annotations.bare.sum())}
+        return {**{reason: count for reason, count in counts.items() if count}, **super().skipped}
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
         """See ``IndexedVideos.frames``.

@@ -172,7 +172,7 @@ def parse_youtube_vis(file: JsonFile, masks: bool = True, out_of_frame: OutOfFra
     videos, categories = _Videos.of(file), Categories.of(file)
     lengths = np.array([len(names) for names in videos.files], np.int64)
     objects = Objects(file.section("annotations", optional=True))
-    _gather(objects, videos, categories, masks)
+    bare = _gather(objects, videos, categories, masks)
     index, crowds = index_of_objects(
         [VideoFrames(name, np.arange(n)) for name, n in zip(videos.names, lengths.tolist(), strict=True)],
         np.repeat(np.array(videos.sizes, np.int64).reshape(-1, 2), lengths, axis=0),
@@ -187,11 +187,14 @@ def parse_youtube_vis(file: JsonFile, masks: bool = True, out_of_frame: OutOfFra
         frame_ids=np.zeros(0, np.int64),
         category_ids=np.array(categories.ids, np.int64),
         category_names=np.array(categories.names),
+        bare=bare,
         counts=np.array([len(objects.section) > 0, 0], np.int64),
     )
 
 
-def _gather(objects: Objects, videos: _Videos, categories: Categories, masks: bool) -> None:
+def _gather(objects: Objects, videos: _Videos, categories: Categories, masks: bool) -> Ints:
+    """Add all objects; (V,) annotations of each video that have neither box nor mask in any frame."""
+    bare = np.zeros(len(videos.ids), np.int64)
     section = objects.section
     tracks = section.ids()
     video_rows = section.rows("video_id", videos.section, videos.row_of)
@@ -208,10 +211,13 @@ def _gather(objects: Objects, videos: _Videos, categories: Categories, masks: bo
             objects.mask(entry, each, size, f"segmentations[{t}]") for t, each in enumerate(segmentations)
         ]
         areas = _per_frame(section, entry, "areas", length)
-        for t, corners in enumerate(_corners(section, entry, boxes, runs, size)):
+        found = _corners(section, entry, boxes, runs, size)
+        bare[video] += all(corners is None for corners in found)
+        for t, corners in enumerate(found):
             if corners is not None:
                 row = (class_row + 1, *corners, tracks[entry], 0, 0)
                 objects.add(entry, starts[video] + t, row, runs[t], areas[t])
+    return bare
 
 
 def _per_frame(section: Section, entry: int, name: str, length: int) -> list[Any]:

@@ -10,6 +10,7 @@ import pytest
 from coco_scenes import YoutubeVisEval, tracked
 from pycocotools import mask as coco
 
+from ovvol_bench.data.json_videos import BARE
 from ovvol_bench.data.plugin import build_youtube_vis
 from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import CROWD, NO_AREA, UNKNOWN_CLASS, describe
@@ -113,6 +114,17 @@ def test_boxes_masks_tracks_and_classes_by_frame(tmp_path):
     assert [len(frame) for info in infos for frame in info.truth] == [2, 1, 0, 1, 1, 1, 0, 0, 0, 0]
     assert not first.generated.any() and not first.occluded.any()
     assert dataset.skipped == {}
+
+
+def test_annotations_without_box_and_mask_are_counted_in_the_videos_that_are_read(tmp_path):
+    data = content()
+    bare = track(30, 7, 2, [None] * 5)
+    data["annotations"] += [bare, {**bare, "id": 31, "bboxes": None, "segmentations": [[]] * 5}]
+    path = write(tmp_path, data)
+    assert build(path).skipped == {BARE: 2}
+    assert build(path, masks=False, frames_per_clip=3).skipped[BARE] == 2
+    (tmp_path / "b.txt").write_text("b\n")
+    assert build(path, split=str(tmp_path / "b.txt")).skipped == {}
 
 
 def test_motion_is_known_where_frames_follow_each_other(tmp_path):
