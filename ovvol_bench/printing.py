@@ -8,6 +8,7 @@ import re
 _UNPRINTABLE = re.compile(  # control characters, direction overrides, lone surrogates, the marks of tables
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ue000-\ue00f]"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FORMULA = ("=", "+", "-", "@")
 _MAX = 200  # characters of one cell; longer names would fill the screen
 
@@ -19,6 +20,17 @@ def printable(text: str) -> str:
     'a\\x1b[2J b'
     """
     return _UNPRINTABLE.sub(_escaped, text)
+
+
+def control_problem(text: str) -> str | None:
+    r"""What is wrong with a name that holds control characters or half a character, or None.
+
+    >>> control_problem("ca\x1bt")
+    "'ca\\x1bt' holds control characters; expected letters, digits, spaces and signs."
+    """
+    if _CONTROL.search(text) is None:
+        return None
+    return f"{ascii(text)[:_MAX]} holds control characters; expected letters, digits, spaces and signs."
 
 
 def shortened(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text
 from ovvol_bench.json_text import read_json
+from ovvol_bench.printing import control_problem
 
 Names = tuple[str, ...]
 """Of one class, the usual one first."""
@@ -71,4 +72,7 @@ def _checked(values: list[str], code: str, where: str) -> Names:
         raise DataError(
             f"{where}: '{code}' has no name. Expected the code and a name, such as '{code} tench'."
         )
+    for text in (code, *names):
+        if problem := control_problem(text):
+            raise DataError(f"{where}: {problem}")
     return names

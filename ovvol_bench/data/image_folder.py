@@ -134,15 +134,16 @@ def names_of_classes(
     return [by_key.get(name, (name,)) for name in classes]
 
 
-def vocabulary_of(classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
+def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
     """The classes of an image folder as a vocabulary; a name that several have is told apart by the folder.
 
     Args:
+        root: holds the folders, for messages.
         classes: names of their folders.
         names: of every class.
 
     Raises:
-        DataError: if two classes still have the same name.
+        DataError: if two classes still have the same name, or a name holds control characters.
     """
     times = Counter(spoken(own[0]).casefold() for own in names)
     foreground = (
@@ -151,4 +152,7 @@ def vocabulary_of(classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
         )
         for folder, own in zip(classes, names, strict=True)
     )
-    return Vocabulary("image-folder", tuple(foreground))
+    try:
+        return Vocabulary("image-folder", tuple(foreground))
+    except DataError as error:
+        raise DataError(f"{root}: its folders are no classes ({error})") from None

@@ -29,6 +29,7 @@ from ovvol_bench.errors import DataError
 from ovvol_bench.json_text import shown
 from ovvol_bench.masks import covered
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.printing import control_problem
 from ovvol_bench.ragged import spans
 from ovvol_bench.types import Ints
 
@@ -277,7 +278,8 @@ class Categories:
         """Read them.
 
         Raises:
-            DataError: if there is none, or a number or name occurs twice.
+            DataError: if there is none, a number or name occurs twice, or a name is blank or holds control
+                characters.
         """
         section = file.section("categories")
         names = section.column("name", (str,))
@@ -287,6 +289,8 @@ class Categories:
         for row, name in enumerate(names):
             if not name.strip():
                 section.refuse(row, "name is blank; expected what the category is called")
+            if problem := control_problem(name):
+                section.refuse(row, f"name {problem.rstrip('.')}")
         return cls(section, section.ids(), names)
 
     @property

@@ -37,6 +37,7 @@ from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
@@ -301,6 +302,9 @@ def _categories(path: Path) -> list[str | None] | None:
         return None
     if not isinstance(categories, list) or not all(name is None or type(name) is str for name in categories):
         raise DataError(f"{path}: category is no list of names; expected text or null for every instance.")
+    for position, name in enumerate(categories):
+        if problem := name and control_problem(name):
+            raise DataError(f"{path}: category[{position}]: {problem}")
     return categories
 
 

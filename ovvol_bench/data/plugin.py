@@ -142,7 +142,9 @@ def build_image_folder(
     images = load_images(path, cache_folder(cache))
     classes = images.classes.tolist()
     called = names_of_classes(classes, known, words)
-    return ImageFolder(path, images, called, words or vocabulary_of(classes, called), (short_side, multiple))
+    return ImageFolder(
+        path, images, called, words or vocabulary_of(path, classes, called), (short_side, multiple)
+    )
 
 
 def build_shapes(  # noqa: PLR0913 - settings

@@ -24,6 +24,7 @@ from typing import Literal
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import read_text
+from ovvol_bench.printing import control_problem
 from ovvol_bench.yaml_text import read_yaml
 
 BACKGROUND = "__background__"
@@ -60,8 +61,8 @@ class Vocabulary:
         dropped: what the loader left out, reason to count.
 
     Raises:
-        DataError: if there is no class, a name stands for two classes, a code is used twice, or a
-            template hasn't exactly one ``%s``.
+        DataError: if there is no class, a name stands for two classes, a code is used twice, a text holds
+            control characters, or a template hasn't exactly one ``%s``.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not self.classes:
             raise DataError("classes: expected at least one class, got none.")
+        _refuse_control_characters(self)
         _refuse_ambiguous(self.classes)
         if problem := template_problem(self.templates):
             raise DataError(f"templates: {problem}")
@@ -200,6 +202,19 @@ def _refuse_ambiguous(classes: Iterable[ForegroundClass]) -> None:
             owner[key] = item.name
         if item.code is not None and codes.setdefault(item.code, item.name) != item.name:
             raise DataError(f"classes[{i}]: code '{item.code}' is taken by '{codes[item.code]}'.")
+
+
+def _refuse_control_characters(vocabulary: Vocabulary) -> None:
+    """Check every text: no terminal, file or tokenizer is given what it would act on."""
+    texts: list[tuple[str, str]] = []
+    for i, item in enumerate(vocabulary.classes):
+        texts += [(f"classes[{i}].name", item.name), (f"classes[{i}].code", item.code or "")]
+        texts += [(f"classes[{i}].synonyms[{n}]", word) for n, word in enumerate(item.synonyms)]
+    texts += [(f"background[{i}]", word) for i, word in enumerate(vocabulary.background)]
+    texts += [(f"templates[{i}]", text) for i, text in enumerate(vocabulary.templates)]
+    for where, text in texts:
+        if problem := control_problem(text):
+            raise DataError(f"{where}: {problem}")
 
 
 def _foreground_class(content: object, where: str, dropped: Counter[str]) -> ForegroundClass:

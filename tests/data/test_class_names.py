@@ -55,6 +55,8 @@ def test_json_by_code_or_by_number(tmp_path, content):
         ("names.json", "[1]", r"names\.json: expected an object"),
         ("names.json", '{"a": 1}', r"names\.json, 'a': expected a name or a list of names"),
         ("names.json", '{"a": []}', r"names\.json: 'a' has no name"),
+        ("names.json", '{"a": "c\\u001bt"}', r"names\.json: 'c\\x1bt' holds control characters"),
+        ("names.txt", "a cat\nb d\0g\n", r"names\.txt, line 2: 'd\\x00g' holds control characters"),
     ],
 )
 def test_mistakes_are_named(tmp_path, name, text, message):

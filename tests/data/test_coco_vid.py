@@ -200,6 +200,7 @@ def test_windows_separators_other_track_fields_and_float_ids_are_read(tmp_path):
         (broken("annotations", 1, bbox=[1, 2, float("nan"), 4]), r"annotations\[1\].*finite"),
         (broken("categories", 1, name="z" * 2000), r"categories\[1\].*at most 1000"),
         (broken("categories", 1, name=" "), r"categories\[1\].*name is blank"),
+        (broken("categories", 1, name="c\x1bt"), r"categories\[1\].*name 'c\\x1bt' holds control characters"),
     ],
 )
 def test_numbers_and_names_beyond_reason_name_the_entry(tmp_path, data, message):

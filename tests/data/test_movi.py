@@ -150,6 +150,7 @@ def corrupt(file: Path, content: Any) -> None:
         ("segmentations/000001.png", "no image", r"000001\.png is not a readable image"),
         ("segmentations/000001.png", np.zeros((*SIZE, 3), np.uint8), r"000001\.png has pixels of uint8"),
         ("instances.json", '{"category": [1, 2]}', r"instances\.json: category is no list of names"),
+        ("instances.json", '{"category": ["a", "b\\n"]}', r"instances\.json: category\[1\]: 'b\\n' holds"),
         ("instances.json", '{"category": ', r"instances\.json: can.t be read as JSON"),
     ],
 )

@@ -114,6 +114,11 @@ def test_redundant_words_are_dropped_and_counted() -> None:
         ({"classes": ["a"], "background": [1]}, r"background\[0\]: expected text, got int 1"),
         ({"classes": ["a"], "background": "coco"}, "no word list 'coco' .* Built in: coco-stuff"),
         ({"classes": ["a"], "name": 2019}, "name: expected text, got int 2019"),
+        ({"classes": ["a", "b\0c"]}, r"classes\[1\]\.name: 'b\\x00c' holds control characters; expected"),
+        ({"classes": [{"name": "a", "synonyms": ["b", "c\x1b[2J"]}]}, r"classes\[0\]\.synonyms\[1\]: 'c"),
+        ({"classes": [{"name": "a", "code": "n\n1"}]}, r"classes\[0\]\.code: 'n\\n1' holds control"),
+        ({"classes": ["a"], "background": ["sky\ud800"]}, r"background\[0\]: 'sky\\ud800' holds control"),
+        ({"classes": ["a"], "templates": ["a\t%s"]}, r"templates\[0\]: 'a\\t%s' holds control"),
     ],
 )
 def test_bad_content_is_refused_with_its_field(content, message) -> None:
@@ -127,6 +132,9 @@ def test_errors_name_the_file(tmp_path) -> None:
         load_vocabulary(path)
     with pytest.raises(DataError, match=r"none\.yaml: can.t be read"):
         load_vocabulary(tmp_path / "none.yaml")
+    path.write_text('classes: ["ca\\0t"]')
+    with pytest.raises(DataError, match=r"farm\.yaml: classes\[0\]\.name: 'ca\\x00t' holds control"):
+        load_vocabulary(path)
     path.write_bytes(b"classes: [\xff\xfe]")
     with pytest.raises(DataError, match="not valid YAML"):
         load_vocabulary(path)
