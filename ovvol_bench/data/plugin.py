@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ovvol_bench.benchmark import Dataset
 
 _TRAIN = {"split": "train"}
+_BY_PATH = {"path": None}
+_BY_PATH_AND_SPLIT = {"path": None, "split": None}
 OutOfFrame = Literal["keep", "clip", "refuse"]
 
 
@@ -365,9 +367,17 @@ def build_movi(  # noqa: PLR0913 - settings
 @hookimpl
 def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
-    yield Entry("coco", build_coco, "images in COCO's format, each a video of one frame, with truth")
     yield Entry(
-        "coco-vid", build_coco_vid, "a JSON in COCO's format for videos, as of MMTracking, with truth"
+        "coco",
+        build_coco,
+        "images in COCO's format, each a video of one frame, with truth",
+        training=_BY_PATH_AND_SPLIT,
+    )
+    yield Entry(
+        "coco-vid",
+        build_coco_vid,
+        "a JSON in COCO's format for videos, as of MMTracking, with truth",
+        training=_BY_PATH_AND_SPLIT,
     )
     yield Entry(
         "imagenet-vid",
@@ -376,7 +386,10 @@ def ovvol_datasets() -> Iterator[Entry]:
         training=_TRAIN,
     )
     yield Entry(
-        "image-folder", build_image_folder, "images in a folder a class, such as ImageNet-1k, without truth"
+        "image-folder",
+        build_image_folder,
+        "images in a folder a class, such as ImageNet-1k, without truth",
+        training=_BY_PATH,
     )
     yield Entry(
         "movi",
@@ -390,5 +403,10 @@ def ovvol_datasets() -> Iterator[Entry]:
         "rendered videos of textured objects that move and hide each other",
         training=_TRAIN,
     )
-    yield Entry("videos", build_videos, "a video file or a folder of them, without truth")
-    yield Entry("youtube-vis", build_youtube_vis, "YouTube-VIS 2019 or 2021, with boxes, masks and tracks")
+    yield Entry("videos", build_videos, "a video file or a folder of them, without truth", training=_BY_PATH)
+    yield Entry(
+        "youtube-vis",
+        build_youtube_vis,
+        "YouTube-VIS 2019 or 2021, with boxes, masks and tracks",
+        training={"path": None, "split": "videosaur-train"},
+    )

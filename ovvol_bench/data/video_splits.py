@@ -39,7 +39,10 @@ def split_rows(split: str, names: Sequence[str], recipes: Mapping[str, Recipe], 
         )
     rows = known[split](len(names))
     if not rows:
-        raise DataError(f"{source}: split '{split}' is empty; the file has {len(names)} videos.")
+        raise DataError(
+            f"{source}: split '{split}' is empty; the file has {len(names)} videos. Set "
+            "dataset.split to all, or to a list of videos."
+        )
     return rows
 
 

@@ -28,7 +28,9 @@ class Entry:
         recipes: ways to train the component by name, the usual one first; for encoders, groupers and
             labelers. Each takes a ``TrainingTask`` as its only positional argument and returns a
             ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
-        training: for datasets: the settings that make it what is to be learned from, such as its split.
+        training: for datasets: the settings that say which part of the data it is, with the value for what
+            is to be learned from, such as a split's name; None where users say it, as for a path. Data with
+            the same values is the same, and is refused to trainings under a preset that scores it.
         argument: the setting that users may give with the name, as in ``timm:vit_small_patch16_224``; None
             if there is none.
         code: import names of packages that the component is made of beside those of its own distribution:

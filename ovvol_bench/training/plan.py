@@ -19,7 +19,7 @@ from ovvol_bench.errors import CheckpointError, ContractError, SettingError
 from ovvol_bench.files import write_text
 from ovvol_bench.nn.weights import noting_files
 from ovvol_bench.pipeline import best_precision
-from ovvol_bench.registry import ClipLength, FoundRecipe, Registry, Weights
+from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
 from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.learned import Learned, learned_by
@@ -193,7 +193,8 @@ def _training_preset(registry: Registry, request: TrainingRequest, found: FoundR
     changed: dict[str, Part] = {}
     if request.dataset and (preset is None or request.dataset != preset.dataset.name):
         declared = registry.find("dataset", request.dataset).entry.training
-        changed["dataset"] = Part(name=request.dataset, options=dict(declared))
+        options = {name: value for name, value in declared.items() if value is not None}
+        changed["dataset"] = Part(name=request.dataset, options=options)
     preset = preset or TrainingPreset(dataset=changed["dataset"])
     if request.validation and (preset.validation is None or request.validation != preset.validation.name):
         changed["validation"] = Part(name=request.validation)
@@ -215,11 +216,18 @@ def check_data(registry: Registry, request: TrainingRequest, part: Part) -> None
     scored = request.preset.dataset
     if part.name != scored.name:
         return
-    defaults = {each.name: each.default for each in registry.settings("dataset", part.name)}
-    telling = registry.find("dataset", part.name).entry.training or defaults
+    settings = registry.settings("dataset", part.name)
+    defaults = {each.name: each.default for each in settings}
+    declared = registry.find("dataset", part.name).entry.training
+    # A path that the preset leaves to users says nothing about what it scores.
+    open_to_users = {each.name for each in settings if each.required} - scored.options.keys()
+    telling = [name for name in declared if name not in open_to_users] if declared else list(defaults)
     typed = request.settings.get("dataset", {})
-    own = {**defaults, **part.options, **typed}
-    if any(str(own[name]) != str({**defaults, **scored.options}[name]) for name in telling):
+    own, other = {**defaults, **part.options, **typed}, {**defaults, **scored.options}
+    places = {each.name for each in settings if isinstance(each.role, Located)}
+    if not telling or any(
+        _comparable(own[name], name in places) != _comparable(other[name], name in places) for name in telling
+    ):
         return
     what = ", ".join(f"{name}={own[name]}" for name in telling) or "without settings"
     if not any(name in typed for name in telling):
@@ -231,6 +239,11 @@ def check_data(registry: Registry, request: TrainingRequest, part: Part) -> None
         "dataset '%s' with %s is what the preset scores: results of these weights on it will be marked.",
         *(part.name, what),
     )
+
+
+def _comparable(value: object, is_place: bool) -> str:
+    """A setting's value as text; a place as its path from the root, links followed."""
+    return os.path.realpath(str(value)) if is_place and value is not None else str(value)
 
 
 def _dataset(registry: Registry, request: TrainingRequest, role: str, part: Part) -> tuple[PartSpec, Dataset]:

@@ -24,6 +24,52 @@ def plan_of(tmp_path):
     return plan
 
 
+@pytest.mark.parametrize(
+    ("scored", "learned", "typed", "refused"),
+    [
+        (("videos", {"path": "a"}), {"path": "a/../a", "stride": 3}, {}, "path=a/../a"),
+        (("videos", {"path": "a"}), {"path": "b"}, {}, None),
+        (("videos", {}), {"path": "a"}, {}, None),
+        (("image-folder", {"path": "a"}), {"path": "a", "short_side": 32}, {}, "path=a"),
+        (("coco-vid", {"path": "a.json"}), {"path": "a.json", "masks": False}, {}, "path=a.json, split=all"),
+        (("coco-vid", {"path": "a.json"}), {"path": "b.json"}, {}, None),
+        (("coco-vid", {"path": "a.json", "split": "v.txt"}), {"path": "a.json", "split": "t.txt"}, {}, None),
+        (("coco", {"path": "a.json"}), {"path": "a.json"}, {"short_side": "32"}, "path=a.json, split=all"),
+        (("youtube-vis", {"path": "y"}), {"path": "y", "frames_per_clip": 4}, {}, "path=y, split=all"),
+        (("youtube-vis", {"split": "videosaur-val"}), {"path": "y", "split": "videosaur-val"}, {}, "split="),
+        (("youtube-vis", {"split": "videosaur-val"}), {"path": "y", "split": "videosaur-train"}, {}, None),
+    ],
+)  # fmt: skip
+def test_what_the_preset_scores_is_told_by_path_and_split(tmp_path, scored, learned, typed, refused):
+    name, options = scored
+    preset = load_preset("tiny").model_copy(update={"dataset": Part(name=name, options=options)})
+    request = TrainingRequest(
+        "encoder",
+        "videomae",
+        None,
+        preset,
+        {"dataset": typed},
+        None,
+        None,
+        None,
+        0,
+        "float32",
+        "cpu",
+        tmp_path,
+    )
+    part = Part(name=name, options=learned)
+    if refused is None:
+        check_data(load_registry(), request, part)
+        return
+    with pytest.raises(SettingError, match=f"{refused}.* is what the preset scores"):
+        check_data(load_registry(), request, part)
+
+
+def test_youtube_vis_is_learned_from_without_the_videos_that_methods_are_measured_on():
+    declared = load_registry().find("dataset", "youtube-vis").entry.training
+    assert declared["split"] == "videosaur-train"
+
+
 def without_training(name="shapes"):
     return load_preset(name).model_copy(update={"training": {}})
 
