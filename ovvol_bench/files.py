@@ -13,13 +13,13 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from ovvol_bench.errors import OutputError, SettingError
+from ovvol_bench.errors import DataError, OutputError, SettingError
 
 OTHER_FILES = 128  # libraries, the decoder's pipes, a prediction file that is written
 HEARTBEAT = 30.0  # seconds between signs of life of a lock file's holder
@@ -152,6 +152,23 @@ def in_utf8(name: str) -> str:
     except UnicodeEncodeError:  # half a character, which is no byte of a file's name
         content = name.encode(errors="backslashreplace")
     return content.decode(errors="backslashreplace")
+
+
+def require_utf8(names: Iterable[str], folder: Path) -> None:
+    """Refuse names of videos that results, digests and files of other programs can't hold.
+
+    Args:
+        names: of files or folders.
+        folder: that they lie in, for messages.
+
+    Raises:
+        DataError: says how many names are not UTF-8, and the first.
+    """
+    if odd := [name for name in names if in_utf8(name) != name]:
+        raise DataError(
+            f"{in_utf8(str(folder))}: {len(odd)} names there are not UTF-8, first: {in_utf8(odd[0])}. Rename "
+            "them; a video is called by its name in results."
+        )
 
 
 def is_utf8(path: Path) -> bool:

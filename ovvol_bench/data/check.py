@@ -34,7 +34,7 @@ from ovvol_bench.data.vid_tree import (
 )
 from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
-from ovvol_bench.files import read_text, require_file
+from ovvol_bench.files import in_utf8, read_text, require_file
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.progress import with_progress
 
@@ -126,6 +126,7 @@ def check_tree(
     ids = class_ids(vocabulary)
     jobs = [_VideoJob(tree, name, numbers.get(name, ()), ids, annotated, content) for name in sorted(there)]
     findings = Findings()
+    findings.add(Kind.NOT_UTF8, (name for name in sorted(there) if in_utf8(name) != name))
     findings.add(Kind.NOT_THERE, (name for name in numbers if name not in there))
     digest = _include_all(findings, _check_video, jobs, workers)
     return Checked("ILSVRC-VID tree", listed.source, findings, digest if content else None)
@@ -141,7 +142,7 @@ def _include_all(
     digest = hashlib.blake2b(digest_size=16)
     parts = with_progress(in_processes(work, jobs, workers), len(jobs), "checking", lambda _: 1)
     for name, content, part in sorted(parts, key=lambda named: named[0]):
-        digest.update(f"{name} {content}\n".encode())
+        digest.update(f"{name} {content}\n".encode(errors="surrogateescape"))
         findings.include(part)
     return digest.hexdigest()
 
@@ -263,6 +264,7 @@ def check_prepared(
     there = {name for name in names if (root / name).is_file()}
     files = {path.relative_to(root).as_posix() for path in (root / split).rglob("*.mp4")}
     findings.add(Kind.NOT_THERE, (name for name in names if name not in there))
+    findings.add(Kind.NOT_UTF8, (name for name in sorted(files) if in_utf8(name) != name))
     findings.add(Kind.NOT_LISTED, sorted(files - there))
     entry = read_report(root).get(split, {})
     _check_report(entry, split, findings)

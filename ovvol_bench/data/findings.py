@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ovvol_bench.files import in_utf8
+
 EXAMPLES = 5
 """Of a kind of problem that are kept; all are counted."""
 
@@ -14,6 +16,7 @@ EXAMPLES = 5
 class Kind(StrEnum):
     """Kinds of problems, in the order in which they are told."""
 
+    NOT_UTF8 = "videos whose name is not UTF-8"
     NOT_THERE = "listed, but not there"
     BAD_LINE = "list lines of an unknown layout"
     TWICE = "videos that a list names twice"
@@ -53,7 +56,7 @@ class Findings:
 
     def add(self, kind: Kind, examples: Iterable[str]) -> None:
         """Count a problem for every example."""
-        if there := list(examples):
+        if there := list(map(in_utf8, examples)):
             self.problems[kind] += len(there)
             self._keep(kind, there)
 

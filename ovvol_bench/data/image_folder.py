@@ -14,6 +14,7 @@ from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import in_utf8
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, spoken
 from ovvol_bench.types import Clip, ClipInfo
 
@@ -35,11 +36,11 @@ class FolderImages(TrainingImages):
 
     def name(self, index: int) -> str:
         """See ``TrainingImages.name``: the path below the root."""
-        return self._images.name(index)
+        return in_utf8(self._images.name(index))
 
     def image(self, index: int) -> TrainingImage:
         """See ``TrainingImages.image``."""
-        pixels = read_image(self._root / self.name(index))
+        pixels = read_image(self._root / self._images.name(index))
         return TrainingImage(pixels, self._captions[self._images.class_of(index)])
 
     def fingerprint(self) -> str:
@@ -102,7 +103,7 @@ class ImageFolder(Dataset):
         return FolderImages(self._root, self._images, captions)
 
     def _info(self, index: int, size: Size) -> ClipInfo:
-        name = self._images.name(index)
+        name = in_utf8(self._images.name(index))
         return ClipInfo(id=name, video=name, frame_indices=(0,), frame_size=size)
 
 
@@ -131,7 +132,7 @@ def names_of_classes(
         return [known[name] for name in classes]
     words = vocabulary.classes if vocabulary is not None else ()
     by_key = {key: (item.name, *item.synonyms) for item in words for key in (item.name, item.code)}
-    return [by_key.get(name, (name,)) for name in classes]
+    return [by_key.get(name, (in_utf8(name),)) for name in classes]
 
 
 def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
@@ -150,7 +151,7 @@ def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) ->
         ForegroundClass(
             own[0] if times[spoken(own[0]).casefold()] == 1 else f"{own[0]} ({folder})", code=folder
         )
-        for folder, own in zip(classes, names, strict=True)
+        for folder, own in zip(map(in_utf8, classes), names, strict=True)
     )
     try:
         return Vocabulary("image-folder", tuple(foreground))

@@ -68,7 +68,7 @@ class ImageColumns:
 
     def fingerprint(self, root: Path) -> str:
         """Hash of all names, and of the files below ``root`` as far as ``content_digest`` looks."""
-        digest = hashlib.sha256("\n".join(self.folders.tolist()).encode())
+        digest = hashlib.sha256("\n".join(self.folders.tolist()).encode(errors="surrogateescape"))
         for column in (self.image_folders, self.names, self.name_offsets):
             digest.update(np.ascontiguousarray(column).tobytes())
         digest.update(content_digest(len(self), lambda image: f"{root}/{self.name(image)}").encode())
@@ -87,7 +87,7 @@ def load_images(root: Path, cache: Path) -> ImageColumns:
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder: set dataset.path to a folder with a subfolder a class.")
-    key = f"images-{hashlib.blake2b(os.fspath(root.absolute()).encode(), digest_size=16).hexdigest()}"
+    key = f"images-{hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()}"
     columns = load_columns(cache, key)
     if columns is None or not _is_current(root, columns):
         columns = _scan(root)

@@ -19,6 +19,7 @@ from ovvol_bench.data.vid_frames import open_folder_videos
 from ovvol_bench.data.vid_index import find_frames, load_index
 from ovvol_bench.data.vid_tree import VideoList, VidTree, read_videos
 from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.files import require_utf8
 from ovvol_bench.naming.vocabulary import Vocabulary
 
 
@@ -60,8 +61,14 @@ class ImageNetVid(IndexedVideos):
 
     @cached_property
     def listed(self) -> VideoList:
-        """Videos and frames to read, from the list or from the folders."""
-        return read_videos(self._tree, self._source.list_file)
+        """Videos and frames to read, from the list or from the folders.
+
+        Raises:
+            DataError: if the list is malformed, or the name of a folder is not UTF-8.
+        """
+        found = read_videos(self._tree, self._source.list_file)
+        require_utf8((video.name for video in found.videos), self._tree.frames)
+        return found
 
     @cached_property
     def index(self) -> TruthIndex:  # type: ignore[override]  # read by others, set by nobody

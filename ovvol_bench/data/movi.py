@@ -35,6 +35,7 @@ from ovvol_bench.data.vid_masks import label_runs, read_labels
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.files import require_utf8
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
@@ -89,6 +90,7 @@ def open_movi(source: MoviSource, vocabulary: str | None, clips: ClipSettings) -
             "movi', and set dataset.path and dataset.split."
         )
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    require_utf8(names, root)
     split = "all" if source.list_file is None else str(source.list_file)
     rows = split_rows(split, names, {}, root)
     index, categories = load_movi(root, [names[row] for row in rows], source.cache)

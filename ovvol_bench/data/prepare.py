@@ -112,7 +112,7 @@ def _prepare(job: _Job) -> Outcome:
         kept = not job.redo and _is_finished(job, len(files))
         if not kept:
             _store(_encoded(files, job.encoding), job)
-    except DataError as error:
+    except (DataError, OutputError) as error:  # of frames that can't be read, and names that can't be written
         return Outcome(job.name, 0, problem=str(error))
     return Outcome(job.name, len(files), kept)
 

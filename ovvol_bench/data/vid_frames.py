@@ -13,6 +13,7 @@ from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.vid_tree import VidTree, read_names
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import require_utf8
 from ovvol_bench.progress import with_progress
 from ovvol_bench.types import Ints
 
@@ -31,9 +32,11 @@ def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> Fo
         cache: folder that keeps the frame numbers, for as long as the folders don't change.
 
     Raises:
-        DataError: if the list can't be read or is empty, or no video has a frame.
+        DataError: if the list can't be read or is empty, the name of a folder is not UTF-8, or no video has
+            a frame.
     """
     names = read_names(tree, list_file)
+    require_utf8(names, tree.frames)
     lengths, numbers = _frame_numbers(tree, names, cache)
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])]).astype(np.int64)
     empty = [name for name, length in zip(names, lengths.tolist(), strict=True) if length == 0]

@@ -31,7 +31,7 @@ def digest_of(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+        digest.update(f"{file.relative_to(root).as_posix()} {content}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

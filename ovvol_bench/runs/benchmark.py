@@ -8,6 +8,7 @@ from typing import Any
 
 from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.errors import ContractError, calling
+from ovvol_bench.files import in_utf8
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.registry import Filled, FromDataset, Located, Registry
@@ -98,7 +99,18 @@ def located(registry: Registry, kind: str, name: str) -> tuple[str, ...]:
 
 
 def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
-    """Of the first ``limit`` clips, or of all."""
+    """Of the first ``limit`` clips, or of all.
+
+    Raises:
+        ContractError: if the name of a clip or video is not UTF-8.
+    """
     with calling(f"dataset {type(dataset).__name__}"):
         count = len(dataset) if limit is None else min(limit, len(dataset))
-        return tuple(dataset.info(index) for index in range(count))
+        infos = tuple(dataset.info(index) for index in range(count))
+    for info in infos:
+        if in_utf8(info.id) != info.id or in_utf8(info.video) != info.video:
+            raise ContractError(
+                f"dataset {type(dataset).__name__}: the name {in_utf8(info.id)} of a clip is not UTF-8. "
+                "Rename the file, or let the dataset give names through ovvol_bench.files.in_utf8."
+            )
+    return infos

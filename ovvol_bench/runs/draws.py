@@ -25,4 +25,4 @@ def clip_generator(seed: int, clip_id: str, component: str) -> torch.Generator:
 
 def seed_from(key: str) -> int:
     """A seed in [0, 2^63) that follows from a text, the same in every process and version of Python."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:8], "big") >> 1

@@ -59,7 +59,7 @@ class Learned:
 
 def video_hash(dataset: str, name: str) -> str:
     """The same for a video wherever it lies."""
-    return hashlib.sha256(f"{dataset}\0{name}".encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(f"{dataset}\0{name}".encode(errors="surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def header_text(learned: Iterable[Learned]) -> str:

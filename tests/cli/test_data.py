@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -173,3 +174,19 @@ def test_frequencies_take_settings_of_the_dataset_alone():
     result = CliRunner().invoke(main, ["data", "frequencies", "shapes", "-o", "labeler.weights=none"])
     assert result.exit_code == 2
     assert "-o labeler: only settings of the dataset count here" in result.output
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_names_that_are_no_utf8_are_shown_as_bytes(shapes, tmp_path, style):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(shapes, root)
+    for part in ("Data", "Annotations", "Masks"):
+        folder = next((root / part / "VID/val").iterdir())
+        folder.rename(folder.with_name(os.fsdecode(b"b\xe9")))
+    result = CliRunner().invoke(main, ["data", "check", str(root), "--split", "val", "--format", style])
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit), result.output
+    assert "videos whose name is not UTF-8" in result.output
+    (root / "ImageSets/VID/val.txt").unlink()
+    for command in (["inspect", str(root)], ["prepare", "imagenet-vid", str(root), str(tmp_path / "out")]):
+        result = CliRunner().invoke(main, ["data", *command, "--split", "val"])
+        assert isinstance(result.exception, SystemExit | None), result.output

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -359,3 +360,14 @@ def test_content_is_decoded_and_hashed_on_request(root, out):
     before = check(out, content=True).content
     movie.write_bytes(movie.read_bytes() + b"x")
     assert before != check(out, content=True).content is not None
+
+
+def test_names_that_are_no_utf8_are_told(root, out):
+    for folder in (frame(root, 0).parent, xml(root, 0).parent):
+        folder.rename(folder.with_name(os.fsdecode(b"caf\xe9")))
+    found = check(root, content=True).findings
+    assert found.problems[Kind.NOT_UTF8] == 1
+    assert found.examples[Kind.NOT_UTF8] == ["val/caf\\xe9"]
+    movie = next((out / "val").glob("*.mp4"))
+    movie.rename(movie.with_name(os.fsdecode(b"caf\xe9.mp4")))
+    assert check(out).findings.examples[Kind.NOT_UTF8] == ["val/caf\\xe9.mp4"]

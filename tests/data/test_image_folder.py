@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -167,3 +168,22 @@ def test_a_folder_without_classes_or_images_is_an_error(tmp_path, files):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"nowhere is no folder: set dataset\.path"):
         build(tmp_path / "nowhere")
+
+
+def test_names_that_are_no_utf8_are_written_out(root):
+    (root / "n02").rename(root / os.fsdecode(b"n\xe9"))
+    moved = root / os.fsdecode(b"n\xe9")
+    (moved / "b.JPEG").rename(moved / os.fsdecode(b"b\xe9.JPEG"))
+    dataset = build(root)
+    assert dataset.info(2).id == "n\\xe9/b\\xe9.JPEG"
+    assert dataset.vocabulary.names[1:] == ("n01", "n\\xe9")
+    images = dataset.training_images()
+    assert images.name(2) == dataset.info(2).id
+    assert levels(images) == [40, 10, 20, 30]
+    assert len(dataset.fingerprint()) == len(images.fingerprint()) == 64
+
+
+def test_a_folder_whose_name_holds_control_characters_is_no_class(root):
+    (root / "n02").rename(root / "n\n2")
+    with pytest.raises(DataError, match=r"train: its folders are no classes .*'n\\n2' holds control"):
+        build(root)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -281,3 +282,22 @@ def test_motion_iou_can_be_imported(root):
     savemat(root / "motion.mat", {"motion_iou": cells})
     truth = build(root, motion_iou=str(root / "motion.mat")).info(1).truth
     assert [float(frame.motion_iou[0]) for frame in truth] == pytest.approx([0.2, 0.3])
+
+
+def test_names_that_are_no_utf8_are_refused_for_clips_and_for_training(root):
+    for part in ("Data", "Annotations"):
+        (root / part / "VID/val/b").rename(root / part / "VID/val" / os.fsdecode(b"caf\xe9"))
+    for use in (lambda: len(build(root)), lambda: build(root).training_videos()):
+        with pytest.raises(DataError, match=r"Data/VID: 1 names there are not UTF-8, first: val/caf\\xe9"):
+            use()
+
+
+def test_a_folder_above_whose_name_is_no_utf8_is_read(root, tmp_path):
+    moved = tmp_path / os.fsdecode(b"caf\xe9")
+    moved.mkdir()
+    for part in ("Data", "Annotations"):
+        (root / part).rename(moved / part)
+    dataset = build(moved)
+    assert dataset.clip(1).info.id == "val/a/000002"
+    assert len(dataset.fingerprint()) == 65
+    assert dataset.training_videos().frames(0, [0, 1]).shape == (2, *SIZE, 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,3 +242,9 @@ def test_without_tensorflow_datasets_the_command_says_what_to_install(tmp_path, 
     result = convert("somewhere", tmp_path)
     assert result.exit_code == 2
     assert "pip install tensorflow tensorflow-datasets" in result.output
+
+
+def test_names_that_are_no_utf8_are_refused(root):
+    (root / "validation/other").rename(root / "validation" / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(DataError, match=r"validation: 1 names there are not UTF-8, first: caf\\xe9\. Rename"):
+        build(root)

@@ -257,3 +257,12 @@ def test_work_that_was_cut_off_goes_on(tmp_path, sign, workers, code):
     assert sum(item.kept for item in outcomes.values()) == len(whole)
     assert [item.frames for item in outcomes.values()] == [3, 3, 150, 150, 150, 150]
     assert not (out / ".unfinished").exists()
+
+
+def test_a_name_that_is_no_utf8_is_a_problem_of_that_video(root, tmp_path):
+    folder = root / "Data/VID/train/set_1/b"
+    folder.rename(folder.with_name(os.fsdecode(b"caf\xe9")))
+    outcomes = list(run(root, tmp_path / "out").values())
+    assert [outcome.frames for outcome in outcomes] == [5, 0]
+    assert "is no name of a file there" in outcomes[1].problem
+    assert movies(tmp_path / "out") == ["train/set_0/a.mp4"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -325,6 +326,23 @@ def test_a_run_without_any_clip_fails(run):
     settings = {"dataset": {"clips": "1", "unreadable": "0"}}
     (finished,) = run(settings=settings, conduct={"on_error": "skip"})
     assert "none of 1 clips could be localized" in finished.result["error"]
+
+
+def test_a_clip_whose_name_is_no_utf8_is_refused_before_anything_runs(run, registry, monkeypatch, encoded):
+    original = registry.build
+
+    def build(kind, name, options):
+        built = original(kind, name, options)
+        if kind == "dataset":
+            monkeypatch.setattr(
+                built, "info", lambda index: replace(type(built).info(built, index), id="caf\udce9")
+            )
+        return built
+
+    monkeypatch.setattr(registry, "build", build)
+    with pytest.raises(ContractError, match=r"TinyClips: the name caf\\xe9 of a clip is not UTF-8"):
+        run()
+    assert not encoded
 
 
 def test_a_limit_is_another_run(run):
