@@ -1,7 +1,7 @@
 """ovvol-bench: unsupervised, open-vocabulary object localization in videos, measured.
 
-The public names below are all that a plugin needs. They load on first use, so that importing this
-package, as every plugin does at discovery, brings in neither torch nor any model library.
+Public names load on first use, so that importing this package, as every plugin does at discovery, brings in
+neither torch nor any model library.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     )
     from ovvol_bench.types import Clip, ClipInfo, Features, FrameTruth, Localization, SlotMasks
 
+__version__: str
+
 _HOME = {
     "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
     "ovvol_bench.components": ["Encoder", "Grouper", "GuidedLabeler", "Labeler", "SlotLabeler"],
@@ -51,6 +53,20 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
+PLUGIN_API = (
+    "ovvol_bench.benchmark",
+    "ovvol_bench.components",
+    "ovvol_bench.data",
+    "ovvol_bench.errors",
+    "ovvol_bench.naming",
+    "ovvol_bench.nn",
+    "ovvol_bench.registry",
+    "ovvol_bench.training",
+    "ovvol_bench.truth",
+    "ovvol_bench.types",
+)
+"""Modules that a plugin may import from, beside the public names of this package; all others may change."""
+
 __all__ = [  # noqa: RUF022 - grouped by role
     "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
     "Entry", "hookimpl",
@@ -59,10 +75,17 @@ __all__ = [  # noqa: RUF022 - grouped by role
     "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
     "open_videos",
     "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",
+    "PLUGIN_API",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ovvol-bench")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'ovvol_bench' has no attribute '{name}'")
     return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *__all__]

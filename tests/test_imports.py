@@ -43,20 +43,6 @@ LAYERS = (
 )
 """Parts of ovvol_bench from the bottom up: a part imports from its own layer and from lower ones."""
 
-PUBLIC = (
-    "benchmark",
-    "components",
-    "data",
-    "errors",
-    "naming",
-    "nn",
-    "registry",
-    "training",
-    "truth",
-    "types",
-)
-"""Modules that a plugin may import from, beside the names of ``ovvol_bench`` itself."""
-
 HEAVY = {
     "torch",
     "torchvision",
@@ -185,7 +171,7 @@ def test_the_core_imports_no_plugin(package):
 def test_plugins_import_what_a_stranger_may_import(package):
     import ovvol_bench
 
-    public = (*PUBLIC, *ovvol_bench.__all__)
+    public = (*map(core_part, ovvol_bench.PLUGIN_API), *ovvol_bench.__all__)
     wrong = [
         found
         for found in imports_of(package)
@@ -259,3 +245,19 @@ def test_a_run_loads_nothing_before_its_first_clip_that_only_scoring_or_reports_
     _, *loaded = result.stdout.splitlines()[-1].split()
     # timm and torchvision come with open_clip, OpenCV renders the default dataset.
     assert set(loaded) == TORCH | {"cv2"}
+
+
+def test_dir_shows_the_public_names_and_each_of_them_loads():
+    import ovvol_bench
+
+    assert dir(ovvol_bench) == sorted({"__version__", *ovvol_bench.__all__})
+    assert [name for name in dir(ovvol_bench) if getattr(ovvol_bench, name, None) is None] == []
+
+
+def test_type_checkers_see_the_public_names_where_they_are_loaded_from():
+    import ovvol_bench
+
+    for_types = {found.target for found in CORE if found.importer == "ovvol_bench" and found.for_types}
+    home = {f"{module}.{name}" for module, names in ovvol_bench._HOME.items() for name in names}
+    assert for_types - {"typing.Any"} == home
+    assert {target.rpartition(".")[2] for target in home} | {"PLUGIN_API"} == set(ovvol_bench.__all__)
