@@ -162,13 +162,17 @@ def _show_run(result: Mapping[str, Any], style: str) -> None:
 
 
 def _show_numbers(result: Mapping[str, Any], style: str) -> None:
+    from ovvol_bench.report.columns import is_share, number_text, with_unit
     from ovvol_bench.report.rows import TELLING_SPAN, tie_span
 
-    rows = [{"metric": k, "value": v["value"], "count": v["count"]} for k, v in result["metrics"].items()]
-    spans = [tie_span(score) or (0.0, 0.0) for score in result["metrics"].values()]
-    if any(high - low > TELLING_SPAN for low, high in spans):
-        for row, (low, high) in zip(rows, spans, strict=True):
-            row["ties"] = f"{low} to {high}" if high - low > TELLING_SPAN else ""
+    rows = []
+    for key, score in result["metrics"].items():
+        share = is_share(key, [score["value"]])
+        value, (low, high) = number_text(score["value"], share), tie_span(score) or (0.0, 0.0)
+        ties = f"{number_text(low, share)} to {number_text(high, share)}" if high - low > TELLING_SPAN else ""
+        rows.append({"metric": with_unit(key, share), "value": value, "count": score["count"], "ties": ties})
+    if not any(row["ties"] for row in rows):
+        rows = [{name: cell for name, cell in row.items() if name != "ties"} for row in rows]
     echo_table(rows, style)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0),
     default=1e-6,
     show_default=True,
-    help="How far a number may be from the result's.",
+    help="How far a number may be from the result's; of shares, printed in percent, 0.01 is a point.",
 )
 @quiet_option
 @plugin_option
@@ -53,25 +53,23 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     for line in changes(then, finished.result):
         click.echo(line)
     differing = [check for check in found if check.difference > tolerance]
-    equal = f"{len(found) - len(differing)} of {len(found)} numbers are equal within {tolerance:g}"
+    within = f"within {tolerance:g} ({100 * tolerance:g} points of a percentage)"
+    equal = f"{len(found) - len(differing)} of {len(found)} numbers are equal {within}"
     click.echo(f"{equal}: {finished.folder.path}")
     if differing:
         context.exit(1)
 
 
 def _print(found: Sequence[Check]) -> None:
-    echo_table(
-        [
-            {
-                "number": each.name,
-                "then": _text(each.then),
-                "now": _text(each.now),
-                "difference": f"{each.difference:.1e}",
-            }
-            for each in found
-        ]
-    )
+    """Print six decimals of each number, of shares in percent four, and their difference in points."""
+    from ovvol_bench.report.columns import is_share, number_text, with_unit
 
-
-def _text(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.6f}"
+    rows = []
+    for each in found:
+        share = is_share(each.name, (each.then, each.now))
+        then, now = (number_text(value, share, decimals=4 if share else 6) for value in (each.then, each.now))
+        difference = f"{100 * each.difference if share else each.difference:.1e}"
+        rows.append(
+            {"number": with_unit(each.name, share), "then": then, "now": now, "difference": difference}
+        )
+    echo_table(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ovvol_bench.report.charts import percent
-from ovvol_bench.report.columns import MISSING
+from ovvol_bench.report.columns import MISSING, is_share, number_text, with_unit
 from ovvol_bench.report.tables import Grid
 from ovvol_bench.throughput.files import AgreementRecord, MetricPair
 
@@ -48,7 +48,7 @@ def _cells(entry: AgreementRecord) -> tuple[str, ...]:
 def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
     """A line a combination and number."""
     cells = tuple(
-        (method_of(entry), "x".join(map(str, entry["size"])), name, *_pair(name, pair))
+        (method_of(entry), "x".join(map(str, entry["size"])), *_pair(name, pair))
         for entry in entries
         for name, pair in entry["metrics"].items()
     )
@@ -56,15 +56,8 @@ def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
     return Grid("Metrics of fast against reference", headers, (False,) * 3 + (True,) * 3, cells, ())
 
 
-def _pair(name: str, pair: MetricPair) -> tuple[str, str, str]:
-    """Both numbers and the difference; of shares in percent, and in points."""
-    scale = 1 if "_per_" in name else 100
-    reference, fast, difference = (
-        None if value is None else scale * value
-        for value in (pair["reference"], pair["fast"], pair["difference"])
-    )
-    return _text(reference, ""), _text(fast, ""), _text(difference, "+")
-
-
-def _text(value: float | None, sign: str) -> str:
-    return MISSING if value is None else f"{value:{sign}.2f}"
+def _pair(name: str, pair: MetricPair) -> tuple[str, ...]:
+    """The name, both numbers and the difference; of shares in percent, and in points."""
+    share = is_share(name, (pair["reference"], pair["fast"]))
+    both = (number_text(value, share, decimals=2) for value in (pair["reference"], pair["fast"]))
+    return with_unit(name, share), *both, number_text(pair["difference"], share, decimals=2, sign="+")

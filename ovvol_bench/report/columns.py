@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ovvol_bench.errors import SettingError, nearest
@@ -14,6 +15,9 @@ from ovvol_bench.report.statistics import Sample
 MISSING = "–"
 SPEED = "clips_per_s"
 DEFAULT_COLUMNS = (*COMPONENTS, "corloc_any", "corloc_top1", "detrate", "ap50", SPEED)
+
+_COUNTS = re.compile(r"_per_|^(active_slots|id_switches|over_segmentation|under_segmentation)")
+"""Names of metrics that count things, and are no shares even where their value is 0 or 1."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class NumberColumn:
         key: unique name, for files that programs read.
         header: as printed.
         read: the number of a row.
-        percent: whether a share in [0, 1] is printed as a percentage.
+        percent: whether it is a share, printed as a percentage.
         higher_is_better: direction, for ranking and bold print.
         sample: the number by video, None where a row doesn't have it so.
         span: what ties leave open of the number, None where that is next to nothing.
@@ -58,7 +62,7 @@ class NumberColumn:
         stat = self.read(row)
         if not stat.n:
             return MISSING
-        spread = "" if stat.std is None else f" ± {self._format(stat.std, like=stat.mean)}"
+        spread = "" if stat.std is None else f" ± {number_text(stat.std, self.percent, like=stat.mean)}"
         partial = f" (n={stat.n})" if stat.n != len(row.done) else ""
         return self.number(stat.mean) + spread + partial
 
@@ -69,20 +73,67 @@ class NumberColumn:
 
     def number(self, value: float) -> str:
         """One number: one decimal for percentages and from 10 on, two for small rates; 0 is ``0.0``."""
-        return self._format(value, like=value)
+        return number_text(value, self.percent)
 
     def difference(self, value: float) -> str:
         """A difference of two numbers, with its sign."""
-        return self._format(value, like=value, sign="+")
-
-    def _format(self, value: float, like: float, sign: str = "") -> str:
-        scale = 100 if self.percent else 1
-        decimals = 1 if self.percent or like == 0 or abs(like) >= 10 else 2
-        rounded = round(scale * value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
-        return f"{rounded:{sign}.{decimals}f}"
+        return number_text(value, self.percent, sign="+")
 
 
 Column = TextColumn | NumberColumn
+
+
+def is_share(key: str, values: Iterable[float | None]) -> bool:
+    """Tell a share, which people read as a percentage, from a count (by its name) and from larger numbers.
+
+    Tables, lists and pictures for people all ask here; in files for programs shares stay as they are.
+
+    Args:
+        key: ``NAME`` or ``NAME@PROTOCOL``.
+        values: all that are printed in one unit; None and NaN where undefined.
+
+    Returns:
+        True if the name is of no count and all values are within [-1, 1].
+
+    >>> is_share("ap50@coco", [0.397, None]), is_share("id_switches_video@mot-box", [1.0])
+    (True, False)
+    """
+    known = (value for value in values if value is not None and not math.isnan(value))
+    return not _COUNTS.search(key) and all(-1 <= value <= 1 for value in known)
+
+
+def with_unit(name: str, share: bool) -> str:
+    """The name of a number as people read it: with ``%`` behind that of a share."""
+    return f"{name} %" if share else name
+
+
+def number_text(
+    value: float | None,
+    share: bool,
+    *,
+    decimals: int | None = None,
+    like: float | None = None,
+    sign: str = "",
+) -> str:
+    """A number as people read it, shares in percent; a dash where it is undefined.
+
+    Args:
+        value: as stored.
+        share: see ``is_share``.
+        decimals: by default 1 for percentages, 0.0 and numbers from 10 on, and 2 for others.
+        like: the number that says how many decimals are usual, for a deviation; by default ``value``.
+        sign: ``+`` for differences.
+
+    >>> number_text(0.891, share=True), number_text(2.314, share=False), number_text(None, share=True)
+    ('89.1', '2.31', '–')
+    """
+    if value is None or math.isnan(value):
+        return MISSING
+    if decimals is None:
+        size = abs(value if like is None else like)
+        decimals = 1 if share or size == 0 or size >= 10 else 2
+    rounded = round(100 * value if share else value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:{sign}.{decimals}f}"
 
 
 def split_of(result: Result) -> str:
@@ -198,13 +249,12 @@ def _speed_column(key: str, header: str, machine: str) -> NumberColumn:
 
 
 def _metric_column(key: str, header: str, higher_is_better: bool, rows: Sequence[Row]) -> NumberColumn:
-    stats = [row.metric(key) for row in rows]
-    percent = "_per_" not in key and all(0 <= stat.mean <= 1 for stat in stats if stat.n)
+    share = is_share(key, (row.metric(key).mean for row in rows))
     return NumberColumn(
         key,
-        f"{header} %" if percent else header,
+        with_unit(header, share),
         lambda row: row.metric(key),
-        percent,
+        share,
         higher_is_better,
         lambda row: row.sample(key),
         lambda row: row.tie_span(key),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.report.columns import number_text
 from ovvol_bench.report.tables import Grid
 
 PARTS = ("patch grid", "encoder and grouper", "naming")
@@ -90,7 +91,8 @@ def ladder_grid(shares: Sequence[Shares]) -> Grid:
     """The shares as a table, percent."""
     headers = ("number", "reached %", *(f"{part} %" for part in PARTS))
     cells = tuple(
-        (each.name, *(f"{100 * value + 0.0:.1f}" for value in (each.reached, *each.lost))) for each in shares
+        (each.name, *(number_text(value, share=True) for value in (each.reached, *each.lost)))
+        for each in shares
     )
     notes = (
         "what a number lacks to 100%, by who loses it: the patch grid with everything else true; the others "

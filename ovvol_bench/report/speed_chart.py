@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import replacing
 from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
+from ovvol_bench.report.columns import is_share, with_unit
 from ovvol_bench.report.results_files import COMPONENTS, Result
 from ovvol_bench.report.rows import Stat
 from ovvol_bench.report.throughput_tables import by_machine, machine_of, method_of
@@ -129,7 +130,9 @@ def _settings(part: Any) -> dict[str, Any]:
 
 
 def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
-    speeds = [point.speed["median"] for points in panels.values() for point in points]
+    every = [point for points in panels.values() for point in points]
+    speeds = [point.speed["median"] for point in every]
+    share = is_share(key, (point.accuracy.mean for point in every))
     wide = max(speeds) > _WIDE * min(speeds)
     about = (
         f"{frames}; clips a second at the fastest batch size with quartiles, {key} with deviation over seeds"
@@ -140,9 +143,9 @@ def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
             panel.set_title(machine)
             panel.grid(linewidth=0.7)
             for point in points:
-                _draw(panel, point, 1 if "_per_" in key else 100)
+                _draw(panel, point, 100 if share else 1)
             panel.set_xlabel("clips/s")
-            panel.set_ylabel(key if "_per_" in key else f"{key} %")
+            panel.set_ylabel(with_unit(key, share))
             panel.margins(x=0.25, y=0.15)
             panel.set(xscale="log") if wide else panel.set_xlim(left=0)
         return figure

@@ -68,6 +68,9 @@ def test_named_metrics_and_protocols_are_added(folder, evaluate):
     assert after.keys() == before.keys() | added
     assert {key: after[key] for key in before} == before
     assert after["boxes_per_frame@vid-devkit"]["higher_is_better"] is stored_direction()
+    rows = [line.split()[:-1] for line in done.stdout.splitlines() if "@vid-devkit" in line]
+    assert ["corloc_any@vid-devkit", "%", f"{100 * after['corloc_any@vid-devkit']['value']:.1f}"] in rows
+    assert ["boxes_per_frame@vid-devkit", f"{after['boxes_per_frame@vid-devkit']['value']:.2f}"] in rows
 
 
 def stored_direction():

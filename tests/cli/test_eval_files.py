@@ -188,7 +188,9 @@ def test_what_ties_leave_open_is_printed(written, evaluate, perfect):
     assert done.exit_code == 0, done.output
     head, _, ap50, *_ = done.stdout.splitlines()
     assert head.split() == ["metric", "value", "count", "ties"]
-    assert " to " in ap50
+    stored = json.loads(evaluate(written("coco", moved), "--metrics", "vid_ap", "--format", "json").stdout)
+    low, high = stored["metrics"]["ap50@vid-reference"]["notes"]["tie_span"]
+    assert ap50.endswith(f"{100 * low:.1f} to {100 * high:.1f}")
 
 
 @pytest.fixture

@@ -47,8 +47,12 @@ def edit(path, change):
 def test_the_same_numbers_come_again(results, invoke):
     done = invoke("reproduce", results[0], *PLUGIN, "--output", "again")
     assert done.exit_code == 0, done.output
-    count = len(json.loads(results[0].read_text())["metrics"])
-    assert f"{count} of {count} numbers are equal within 1e-06: again/squares/" in done.output
+    values = json.loads(results[0].read_text())["metrics"]
+    equal = f"{len(values)} of {len(values)} numbers are equal within 1e-06 (0.0001 points of a percentage)"
+    assert f"{equal}: again/squares/" in done.output
+    lines = {line.split("  ")[0]: line.split()[-3:] for line in done.output.splitlines()}
+    share = f"{100 * values['detrate@vid-reference']['value']:.4f}"
+    assert lines["detrate@vid-reference %"] == [share, share, "0.0e+00"]
 
 
 def test_a_number_that_differs_gives_exit_code_1_and_says_what_changed(results, invoke):
@@ -59,7 +63,7 @@ def test_a_number_that_differs_gives_exit_code_1_and_says_what_changed(results, 
     edit(results[0], change)
     done = invoke("reproduce", results[0], *PLUGIN)
     assert done.exit_code == 1
-    assert "1.0e-02" in done.output
+    assert "1.0e+00" in done.output  # a point
     assert "torch: 1.0, now" in done.output
     assert invoke("reproduce", results[0], *PLUGIN, "--tolerance", "0.1").exit_code == 0
 

@@ -26,6 +26,18 @@ def test_shares_are_percentages_and_other_numbers_are_not(make_result):
     assert row == ["54.3", "2.31", "4.56"]
 
 
+def test_counts_are_no_percentages_though_they_be_0_or_1(make_result):
+    counts = ["boxes_per_frame", "id_switches_video", "active_slots", "over_segmentation_clip"]
+    result = make_result(scores=dict.fromkeys(counts, 1))
+    assert cells_of(render([result], counts, "markdown")) == (counts, [["1.00"] * 4])
+
+
+def test_shares_below_0_are_percentages_and_what_is_below_minus_1_is_none(make_result):
+    results = [make_result(grouper=f"{mota}", scores={"mota": mota, "ari": -0.125}) for mota in (0.5, -1.5)]
+    header, rows = cells_of(render(results, ["mota", "ari"], "markdown"))
+    assert (header, rows) == (["mota", "ari %"], [["0.50", "-12.5"], ["-1.50", "-12.5"]])
+
+
 def test_undefined_is_a_dash_and_zero_is_a_number(make_result):
     _, (row,) = cells_of(
         render([make_result(scores={"ap50": None, "detrate": 0.0})], ["ap50", "detrate"], "markdown")
