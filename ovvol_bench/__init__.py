@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FromEncoder,
         FromPredictions,
         FromSize,
+        Lazy,
         Located,
         Pretrained,
         Weights,
@@ -44,6 +45,7 @@ _HOME = {
         "FromEncoder",
         "FromPredictions",
         "FromSize",
+        "Lazy",
         "Located",
         "Pretrained",
         "Weights",
@@ -69,7 +71,7 @@ PLUGIN_API = (
 
 __all__ = [  # noqa: RUF022 - grouped by role
     "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
-    "Entry", "hookimpl",
+    "Entry", "Lazy", "hookimpl",
     "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",
     "ClipLength",
     "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",

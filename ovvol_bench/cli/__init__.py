@@ -150,7 +150,7 @@ class LazyGroup(click.Group):
             command: click.Command = import_module(f"{__name__}.{cmd_name}").command
             return command
         if cmd_name in self._plugin_commands(ctx):
-            found: click.Command = registry_from(ctx).find("command", cmd_name).entry.factory()
+            found: click.Command = registry_from(ctx).find("command", cmd_name).factory()
             return found
         return None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +18,7 @@ from ovvol_bench.cli.common import (
 )
 from ovvol_bench.cli.completion import complete_component
 from ovvol_bench.registry import KINDS, Found, FoundRecipe, Setting
+from ovvol_bench.registry.settings import read_documentation
 
 PRESET = "preset"
 
@@ -45,12 +44,14 @@ def command(context: click.Context, kind: str, name: str, preset: str, style: st
     values = load_preset(preset)
     chosen = values.options_for(kind, name)  # type: ignore[arg-type]  # click has checked it
     found, settings = registry.find(kind, name), registry.settings(kind, name)
-    recipes = [registry.recipe(kind, name, recipe) for recipe in found.entry.recipes]
+    recipes = [registry.recipe(kind, name, recipe) for recipe in found.recipes]
     if style == "json":
         echo_json(_described(found, settings, recipes))
         return
     click.echo(f"{kind} {name}: {found.entry.summary}\nFrom {found.origin}\n")
-    _echo_settings(found.entry.factory, settings, preset, chosen)
+    if found.entry.reference:
+        click.echo(f"{found.entry.reference}\n")
+    _echo_settings(found.factory, settings, preset, chosen)
     for recipe in recipes:
         click.echo(f"\nRecipe {recipe.name}: ovvol-bench train {kind} {name} --recipe {recipe.name}\n")
         trained = values.training.get(recipe.name)
@@ -78,7 +79,7 @@ def _echo_settings(
     chosen: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print a factory's documentation and settings, with the values of a preset that has some."""
-    if documentation := _documentation(factory):
+    if documentation := read_documentation(factory):
         click.echo(f"{documentation}\n")
     if settings:
         rows = [_row(setting) for setting in settings]
@@ -92,11 +93,6 @@ def _echo_settings(
         click.echo("It has no settings.")
 
 
-def _documentation(factory: Callable[..., Any]) -> str:
-    own = factory.func if isinstance(factory, partial) else factory
-    return inspect.cleandoc(own.__doc__ or "")  # its own, not a base class's
-
-
 def _described(found: Found, settings: Sequence[Setting], recipes: Sequence[FoundRecipe]) -> dict[str, Any]:
     return {
         "kind": found.kind,
@@ -104,11 +100,12 @@ def _described(found: Found, settings: Sequence[Setting], recipes: Sequence[Foun
         "summary": found.entry.summary,
         "origin": found.origin,
         "version": found.version,
-        "documentation": _documentation(found.entry.factory),
+        "reference": found.entry.reference,
+        "documentation": read_documentation(found.factory),
         "settings": _rows(settings),
         "recipes": {
             recipe.name: {
-                "documentation": _documentation(recipe.factory),
+                "documentation": read_documentation(recipe.factory),
                 "settings": _rows(list(recipe.settings.values())),
             }
             for recipe in recipes

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
 from ovvol_bench.registry.hookspecs import hookimpl
 from ovvol_bench.registry.host import Broken, Conflict, FoundRecipe, Registry, load_registry
+from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.roles import (
     ClipLength,
     Filled,
@@ -36,6 +37,7 @@ __all__ = [
     "FromEncoder",
     "FromPredictions",
     "FromSize",
+    "Lazy",
     "Located",
     "Pretrained",
     "Registry",

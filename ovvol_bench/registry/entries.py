@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ovvol_bench.registry.code import code_of_module, combined
+from ovvol_bench.registry.lazy import Lazy
 
 KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
 """The kinds of component; hook ``ovvol_<kind>s`` lists the entries of each."""
@@ -22,12 +24,15 @@ class Entry:
     Attributes:
         name: what users type. Letters, digits, ``_``, ``-`` and ``.``, starting with a letter or digit;
             one plugin only may take it within a kind.
-        factory: builds the component. Its parameters are keyword-only and annotated: they are the
-            component's settings. Heavy libraries are imported inside.
+        factory: the component's class, or a function that builds it. Its parameters are keyword-only and
+            annotated: they are the component's settings. Given as text, ``my_package.kmeans:KMeans``, it is
+            imported when the component is built, and its settings are read from the source; `Lazy` adds
+            other defaults. Heavy libraries are imported there, or inside the function.
         summary: one line for ``ovvol-bench plugins``.
         recipes: ways to train the component by name, the usual one first; for encoders, groupers and
             labelers. Each takes a ``TrainingTask`` as its only positional argument and returns a
-            ``Recipe``; its keyword-only, annotated parameters are the recipe's settings.
+            ``Recipe``; its keyword-only, annotated parameters are the recipe's settings. Text and `Lazy`
+            will do as for the factory.
         training: for datasets: the settings that say which part of the data it is, with the value for what
             is to be learned from, such as a split's name; None where users say it, as for a path. Data with
             the same values is the same, and is refused to trainings under a preset that scores it.
@@ -35,15 +40,17 @@ class Entry:
             if there is none.
         code: import names of packages that the component is made of beside those of its own distribution:
             their code counts for the identity of runs as well.
+        reference: paper that the component follows and what differs from it, for ``ovvol-bench show``.
     """
 
     name: str
-    factory: Callable[..., Any]
+    factory: Callable[..., Any] | str
     summary: str
-    recipes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    recipes: Mapping[str, Callable[..., Any] | str] = field(default_factory=dict)
     argument: str | None = None
     training: Mapping[str, object] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,21 @@ class Found:
     version: str
     plugin_code: Callable[[], str] = str
 
+    @cached_property
+    def factory(self) -> Callable[..., Any]:
+        """Builds the component; text became a `Lazy`."""
+        return _callable(self.entry.factory)
+
+    @cached_property
+    def recipes(self) -> dict[str, Callable[..., Any]]:
+        """Recipes of the entry by name; text became a `Lazy`."""
+        return {name: _callable(recipe) for name, recipe in self.entry.recipes.items()}
+
     @property
     def code(self) -> str:
         """SHA-256 of the code that the component is made of, 64 hex digits."""
         return combined([self.plugin_code(), *map(code_of_module, self.entry.code)])
+
+
+def _callable(given: Callable[..., Any] | str) -> Callable[..., Any]:
+    return Lazy(given) if isinstance(given, str) else given

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +30,14 @@ from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installe
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
 from ovvol_bench.registry.roles import Located, Pretrained
-from ovvol_bench.registry.settings import Setting, SettingsOf, read_settings
-from ovvol_bench.registry.vetting import check_argument, listed_by, new_manager
+from ovvol_bench.registry.settings import Setting, SettingsOf
+from ovvol_bench.registry.vetting import (
+    check_argument,
+    component_settings,
+    listed_by,
+    new_manager,
+    recipe_settings,
+)
 
 SECONDS = 30.0
 """That a plugin may take to import and to list what it has; those of the harness take milliseconds."""
@@ -61,13 +67,13 @@ class FoundRecipe(SettingsOf):
 
     Args:
         name: of the recipe.
-        factory: as the plugin registered it.
+        found: the component that it trains.
         see: the command that shows its settings.
     """
 
-    def __init__(self, name: str, factory: Callable[..., Any], see: str) -> None:
-        super().__init__("recipe", name, read_settings(factory, given=1), see)
-        self.factory = factory
+    def __init__(self, name: str, found: Found, see: str) -> None:
+        super().__init__("recipe", name, recipe_settings(found, name), see)
+        self.factory = found.recipes[name]
 
     def build(self, task: Any, options: Mapping[str, object]) -> Any:
         """Make the recipe for a ``TrainingTask``, with settings as for `Registry.resolve`."""
@@ -156,7 +162,7 @@ class Registry:
 
     def settings(self, kind: str, name: str) -> list[Setting]:
         """The settings of a component, in the order of its factory's signature."""
-        return read_settings(self.find(kind, name).entry.factory)
+        return component_settings(self.find(kind, name))
 
     def resolve(self, kind: str, name: str, options: Mapping[str, object]) -> dict[str, Any]:
         """Check settings and fill in defaults.
@@ -186,7 +192,7 @@ class Registry:
         found = self.find(kind, name)
         try:
             with calling(f"{kind} '{name}' of {found.origin}"):
-                return found.entry.factory(**values)
+                return found.factory(**values)
         except (WeightsError, DataError) as error:
             raise self._naming_setting(error, kind, name, values) from error
 
@@ -210,7 +216,8 @@ class Registry:
         Raises:
             UnknownNameError: if the component is not installed, or has no such recipe or none at all.
         """
-        recipes = self.find(kind, name).entry.recipes
+        found = self.find(kind, name)
+        recipes = found.recipes
         if not recipes:
             able = [other for other in self.names(kind) if self.find(kind, other).entry.recipes]
             raise UnknownNameError(
@@ -223,7 +230,7 @@ class Registry:
                 f"{kind} '{name}' has no recipe '{recipe}'.{nearest(recipe, recipes)} "
                 f"Recipes: {', '.join(recipes)}."
             )
-        return FoundRecipe(recipe, recipes[recipe], f"show {kind} {name}")
+        return FoundRecipe(recipe, found, f"show {kind} {name}")
 
     def _with_argument(self, kind: str, name: str, options: Mapping[str, object]) -> Mapping[str, object]:
         """Settings, with the one that NAME:VALUE gives."""

@@ -8,9 +8,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
+from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.roles import Role, role_of, without_roles
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
     Raises:
         PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
     """
+    factory = factory.declaration if isinstance(factory, Lazy) else factory
     if inspect.isclass(factory) and _takes_nothing(factory):
         return []
     everything = list(inspect.signature(factory).parameters.items())
@@ -60,6 +63,13 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
         _check_parameter(parameter)
     annotations = _resolved_annotations(factory, parameters)
     return [_setting(parameter, annotations[name]) for name, parameter in parameters.items()]
+
+
+def read_documentation(factory: Factory) -> str:
+    """Docstring of a factory, indentation removed: its own, not a base class's; empty without any."""
+    factory = factory.declaration if isinstance(factory, Lazy) else factory
+    own = factory.func if isinstance(factory, partial) else factory
+    return inspect.cleandoc(own.__doc__ or "")
 
 
 def _takes_nothing(factory: type) -> bool:

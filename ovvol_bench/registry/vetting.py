@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pluggy
@@ -13,8 +14,9 @@ from ovvol_bench.errors import PluginError, SettingError, nearest
 from ovvol_bench.registry import hookspecs
 from ovvol_bench.registry.discovery import Source
 from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
+from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.roles import FILLED, Filled
-from ovvol_bench.registry.settings import read_settings
+from ovvol_bench.registry.settings import Setting, read_settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -48,6 +50,9 @@ def listed_by(plugin: Any, source: Source) -> list[Found]:
         for entry in _entries(kind, implementation.function)
     ]
     _check_distinct(found)
+    for item in found:
+        if item.kind != "command":
+            _check_factories(item)
     return found
 
 
@@ -75,15 +80,10 @@ def _entries(kind: str, hook: Any) -> Iterator[Entry]:
     if not isinstance(listed, Iterable):
         raise PluginError(f"ovvol_{kind}s returned {listed!r}; it must yield its {kind}s.")
     for item in listed:  # a generator hook runs here, and not before
-        yield _command_entry(item) if kind == "command" else check_entry(kind, item)
+        yield _command_entry(item) if kind == "command" else _checked_entry(kind, item)
 
 
-def check_entry(kind: str, item: object) -> Entry:
-    """Refuse what is no valid entry of a kind.
-
-    Raises:
-        PluginError: says why.
-    """
+def _checked_entry(kind: str, item: object) -> Entry:
     if not isinstance(item, Entry):
         raise PluginError(
             f"ovvol_{kind}s yielded {item!r}; expected Entry(name, factory, summary) from ovvol_bench."
@@ -93,26 +93,70 @@ def check_entry(kind: str, item: object) -> Entry:
             f"ovvol_{kind}s yielded the name {item.name!r}; expected letters, digits, '_', '-' and '.' only, "
             "as names are typed and become folders."
         )
-    if not callable(item.factory):
-        raise PluginError(f"{kind} '{item.name}': the factory is {item.factory!r}; expected a function.")
-    try:
-        settings = {setting.name: setting for setting in read_settings(item.factory)}
-    except PluginError as error:
-        raise PluginError(f"{kind} '{item.name}': {error}") from error
-    for setting in settings.values():
-        if isinstance(setting.role, Filled) and not isinstance(setting.role, FILLED.get(kind, ())):
+    if item.recipes and kind not in TRAINABLE:
+        raise PluginError(f"{kind} '{item.name}' has recipes; only {', '.join(TRAINABLE)}s are trained.")
+    return item
+
+
+def _check_factories(found: Found) -> None:
+    """Refuse factories that can't be called, and the signatures of those that are no names."""
+    who = f"{found.kind} '{found.entry.name}'"
+    for name, factory in found.recipes.items():
+        if not _NAME.fullmatch(name) or not callable(factory):
+            raise PluginError(f"{who}: recipe {name!r}: expected a name and a function.")
+    if not callable(found.factory):
+        raise PluginError(
+            f"{who}: the factory is {found.factory!r}; expected a function, class or 'package.module:Name'."
+        )
+    for factory in (found.factory, *found.recipes.values()):
+        if isinstance(factory, Lazy) and not factory.is_valid:
+            raise PluginError(f"{who} names {factory!r}; expected 'package.module:Name'.")
+    if not isinstance(found.factory, Lazy):
+        component_settings(found)
+    for name, factory in found.recipes.items():
+        if not isinstance(factory, Lazy):
+            recipe_settings(found, name)
+
+
+def component_settings(found: Found) -> list[Setting]:
+    """Read the settings of a component, in the order of its factory's signature.
+
+    Raises:
+        PluginError: if the signature declares what no setting can be, or can't be had.
+    """
+    who = f"{found.kind} '{found.entry.name}'"
+    with _naming(who):
+        settings = read_settings(found.factory)
+    for setting in settings:
+        if isinstance(setting.role, Filled) and not isinstance(setting.role, FILLED.get(found.kind, ())):
             raise PluginError(
-                f"{kind} '{item.name}': setting '{setting.name}' {setting.role.text}, which no {kind} is"
+                f"{who}: setting '{setting.name}' {setting.role.text}, which no {found.kind} is"
                 " told. Give it a plain type."
             )
-    if item.argument is not None and item.argument not in settings:
-        raise PluginError(f"{kind} '{item.name}': its argument '{item.argument}' is none of its settings.")
-    if unknown := sorted(item.training.keys() - settings.keys()):
-        raise PluginError(
-            f"{kind} '{item.name}': training names '{unknown[0]}', which is none of its settings."
-        )
-    _check_recipes(kind, item)
-    return item
+    argument, names = found.entry.argument, [setting.name for setting in settings]
+    if argument is not None and argument not in names:
+        raise PluginError(f"{who}: its argument '{argument}' is none of its settings.")
+    if unknown := sorted(found.entry.training.keys() - names):
+        raise PluginError(f"{who}: training names '{unknown[0]}', which is none of its settings.")
+    return settings
+
+
+def recipe_settings(found: Found, name: str) -> list[Setting]:
+    """Read the settings of a recipe; its first parameter is what it is made for.
+
+    Raises:
+        PluginError: see `component_settings`.
+    """
+    with _naming(f"{found.kind} '{found.entry.name}': recipe '{name}'"):
+        return read_settings(found.recipes[name], given=1)
+
+
+@contextmanager
+def _naming(who: str) -> Iterator[None]:
+    try:
+        yield
+    except PluginError as error:
+        raise PluginError(f"{who}: {error}") from error
 
 
 def check_argument(kind: str, entry: Entry, value: str) -> None:
@@ -128,19 +172,6 @@ def check_argument(kind: str, entry: Entry, value: str) -> None:
             f"{kind} '{entry.name}:{value}': expected letters, digits, '_', '-' and '.' after the colon, as"
             f" names become folders. Set anything else with -o {kind}.{entry.argument}=VALUE."
         )
-
-
-def _check_recipes(kind: str, entry: Entry) -> None:
-    """A recipe takes what it is made for as its first parameter, then settings."""
-    if entry.recipes and kind not in TRAINABLE:
-        raise PluginError(f"{kind} '{entry.name}' has recipes; only {', '.join(TRAINABLE)}s are trained.")
-    for name, factory in entry.recipes.items():
-        if not _NAME.fullmatch(name) or not callable(factory):
-            raise PluginError(f"{kind} '{entry.name}': recipe {name!r}: expected a name and a function.")
-        try:
-            read_settings(factory, given=1)
-        except PluginError as error:
-            raise PluginError(f"{kind} '{entry.name}': recipe '{name}': {error}") from error
 
 
 def _command_entry(item: object) -> Entry:
