@@ -10,7 +10,6 @@ import torch
 
 from ovvol_bench.pipeline import autocast, best_precision
 from ovvol_bench.training import Optimization
-from ovvol_bench.training.attention import quick_attention
 from ovvol_bench.training.engine import make_optimizer
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
@@ -51,7 +50,7 @@ def test_a_step_of_pretraining(benchmark, model, part, ratio):
 
     def step():
         model.zero_grad()
-        with autocast(CPU, best_precision(CPU)), quick_attention(CPU):
+        with autocast(CPU, best_precision(CPU)):
             loss = LOSSES[part](model, video, mask)
         loss.backward()
         return loss

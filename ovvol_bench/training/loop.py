@@ -16,7 +16,6 @@ from torch import Tensor
 from ovvol_bench.errors import CheckpointError, ContractError, TrainingError, calling
 from ovvol_bench.runs.draws import seed_from
 from ovvol_bench.runs.learned import STEPS
-from ovvol_bench.training.attention import quick_attention
 from ovvol_bench.training.best import Best
 from ovvol_bench.training.board import Board, Row
 from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress, read_progress
@@ -206,8 +205,7 @@ class _Training:
             batch = self._prepared(next(batches))
             last = part == self.share.parts - 1
             with engine.exchange(last), calling(f"the module of {type(self.recipe).__name__}"):
-                with quick_attention(engine.device):
-                    losses = checked_losses(engine.losses(batch), self.recipe)
+                losses = checked_losses(engine.losses(batch), self.recipe)
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
@@ -227,10 +225,9 @@ class _Training:
             _LOG.warning("step %d: %s", step, remark)
 
     def _prepared(self, batch: Batch) -> Batch:
-        device = self.engine.device
-        moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        moved = {name: value.to(self.engine.device, non_blocking=True) for name, value in batch.items()}
         where = f"{type(self.recipe).__name__}.prepare"
-        with torch.no_grad(), self.engine.autocast(), quick_attention(device), calling(where):
+        with torch.no_grad(), self.engine.autocast(), calling(where):
             return named_values(self.recipe.prepare(moved), where)
 
     def _means(self, numbers: Losses) -> Row:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovvol_bench import SettingError
+from ovvol_bench.nn.attention import quicken_attention
 from ovvol_bench.nn.clip.text import embed_tokens, tokenize
 from ovvol_bench.training import Batch, Losses, LossScope, Optimization, Recipe, TrainingTask
 
@@ -63,6 +64,7 @@ class ClipTraining(nn.Module):
     def __init__(self, labeler: PaclLabeler, matching: Matching) -> None:
         super().__init__()
         self.image, self.text = labeler.model, labeler.text
+        quicken_attention(self)
         self.requires_grad_(True)
         self.matching, self._mean, self._std = matching, labeler.mean, labeler.std
         if matching.temperature is None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovvol_bench import SettingError
+from ovvol_bench.nn.attention import quicken_attention
 from ovvol_bench.nn.clip.text import embed_tokens
 from ovvol_bench.training import Batch, Examples, Losses, LossScope, Optimization, Recipe, TrainingTask
 
@@ -120,6 +121,7 @@ class PaclRecipe(Recipe):
     ) -> None:
         views, captions = examples
         self._labeler = checked_labeler(task)
+        quicken_attention(self._labeler)
         check_size(self._labeler, views.size)
         self.optimization = optimization
         self.examples = _examples(PictureExamples(task.dataset.training_images(), views), captions)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovvol_bench import Encoder, Features, SettingError
+from ovvol_bench.nn.attention import dot_product_attention
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.nn.grids import GridCache
 from ovvol_bench.nn.weights import read_state
@@ -104,7 +105,7 @@ class Attention(nn.Module):
         batch, length, dim = tokens.shape
         qkv = F.linear(tokens, self.qkv.weight, self.bias())
         query, key, value = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))  # type: ignore[no-any-return]
 
 

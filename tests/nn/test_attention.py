@@ -1,11 +1,14 @@
-"""Attention block by block, beside PyTorch's own in float32."""
+"""Attention block by block and by matrix products, beside PyTorch's own."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ovvol_bench.nn import attention
-from ovvol_bench.nn.attention import QUERY_SCALE, attend
+from ovvol_bench.nn.attention import QUERY_SCALE, attend, dot_product_attention, quicken_attention
+
+CAUSAL = torch.full((40, 40), float("-inf")).triu(1)
+MASKS = {"none": None, "float": CAUSAL, "bool": CAUSAL == 0}
 
 
 def some_heads(batch, heads, length, dim=16):
@@ -52,3 +55,93 @@ def test_strided_heads_are_taken_as_they_are():
     strided = packed.permute(2, 0, 3, 1, 4).unbind(0)
     straight = [part.contiguous() for part in strided]
     assert torch.allclose(attend(*strided).float(), attend(*straight).float(), atol=0.02)
+
+
+def with_gradients(function, inputs, mask=None):
+    """What a function mixes, and the gradients of the sum of its squares."""
+    own = [value.detach().clone().requires_grad_() for value in inputs]
+    answer = function(*own, mask)
+    answer.float().square().sum().backward()
+    return [answer, *(value.grad for value in own)]
+
+
+def near(found, wanted, share):
+    return (found.double() - wanted.double()).std() < share * wanted.double().std()
+
+
+@pytest.fixture
+def no_fused_kernel(monkeypatch):
+    """The fused kernel answers nothing."""
+    fused = F.scaled_dot_product_attention
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the fused kernel was asked")
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", refuse)
+    return fused
+
+
+class TestTraining:
+    @pytest.mark.parametrize("at_once", [1, 3000, 2**20])
+    @pytest.mark.parametrize("mask", MASKS)
+    def test_answers_and_gradients_are_right_in_parts_of_any_size(
+        self, monkeypatch, no_fused_kernel, mask, at_once
+    ):
+        monkeypatch.setattr(attention, "_WEIGHTS_AT_ONCE", at_once)
+        inputs = [part.bfloat16() for part in some_heads(5, 2, 40)]
+        found = with_gradients(dot_product_attention, inputs, MASKS[mask])
+        for one, other in zip(found, with_gradients(no_fused_kernel, inputs, MASKS[mask]), strict=True):
+            assert one.dtype == torch.bfloat16
+            assert near(one, other, 0.01)
+
+    @pytest.mark.parametrize("queries", [40, 9])
+    def test_answers_without_gradients_are_the_same(self, no_fused_kernel, queries):
+        query, key, value = (part.bfloat16() for part in some_heads(5, 2, 40))
+        query = query[:, :, :queries]
+        with torch.no_grad():
+            assert near(dot_product_attention(query, key, value), no_fused_kernel(query, key, value), 0.01)
+
+    def test_float32_is_left_to_the_fused_kernel(self):
+        inputs = some_heads(5, 2, 40)
+        assert torch.equal(
+            dot_product_attention(*inputs, CAUSAL), F.scaled_dot_product_attention(*inputs, CAUSAL)
+        )
+
+
+class TestLayersOfPytorch:
+    def pair(self):
+        """A plain layer, and one with the same parameters in a network whose attention is made quick."""
+        torch.manual_seed(0)
+        plain = torch.nn.MultiheadAttention(32, 2, batch_first=True)
+        network = torch.nn.ModuleDict({"attn": plain})
+        before = list(network.state_dict())
+        state = torch.get_rng_state()
+        quicken_attention(network)
+        assert list(network.state_dict()) == before
+        assert torch.equal(torch.get_rng_state(), state), "no draws are taken"
+        assert network["attn"].in_proj_weight is plain.in_proj_weight
+        return plain, network["attn"], torch.randn(3, 40, 32)
+
+    def test_they_use_products_in_bfloat16(self, no_fused_kernel):
+        plain, quick, tokens = self.pair()
+        with torch.autocast("cpu", torch.bfloat16):
+            answer, _ = quick(tokens, tokens, tokens, need_weights=False, attn_mask=CAUSAL)
+        expected, _ = plain(tokens, tokens, tokens, attn_mask=CAUSAL)
+        assert near(answer, expected, 0.02)
+
+    def test_their_parameters_learn_the_same(self):
+        plain, quick, tokens = self.pair()
+        gradients = []
+        for layer in (plain, quick):
+            layer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                layer(tokens, tokens, tokens, need_weights=False)[0].float().square().sum().backward()
+            gradients.append([value.grad.clone() for value in layer.parameters()])
+        assert all(near(one, other, 0.03) for one, other in zip(*gradients, strict=True))
+
+    def test_in_float32_they_are_as_they_were(self):
+        plain, quick, tokens = self.pair()
+        given = {"need_weights": False, "attn_mask": CAUSAL}
+        assert torch.equal(
+            quick(tokens, tokens, tokens, **given)[0], plain(tokens, tokens, tokens, **given)[0]
+        )
