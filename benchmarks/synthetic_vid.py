@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ovvol_bench.arrays import offsets_of
 from ovvol_bench.naming.vocabulary import imagenet_vid
 from ovvol_bench.predictions import Predictions
-from ovvol_bench.ragged import offsets_of
 from ovvol_bench.runs.predictions import PredictionWriter
 from ovvol_bench.types import ClipInfo, FrameTable, FrameTruth
 

@@ -56,6 +56,7 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 PLUGIN_API = (
+    "ovvol_bench.arrays",
     "ovvol_bench.benchmark",
     "ovvol_bench.components",
     "ovvol_bench.data",

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks, nearest_cells
 from ovvol_bench.predictions import ClipPrediction, Predictions, own_frames
-from ovvol_bench.types import Bools, ClipInfo, Floats, Ints
+from ovvol_bench.types import ClipInfo
 
-Doubles = npt.NDArray[np.float64]
 Labels = Literal["all", "top1"]
 
 ABSENT = (0, 0, -1, -1)

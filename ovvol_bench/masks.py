@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.ragged import offsets_of, spans
-from ovvol_bench.types import Bools, ClipInfo, Floats, Ints, Localization
+from ovvol_bench.types import ClipInfo, Localization
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Floats, Ints
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Bools, ClipInfo, Floats, FrameTruth, Ints
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 UNTRACKED = -1
 

@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ovvol_bench.masks import RleMasks
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_baselines": "baselines"}
 
 LAYERS = (
-    ("errors",),
+    ("arrays", "errors"),
     (
         "files",
         "progress",
@@ -27,7 +27,6 @@ LAYERS = (
         "naming.vocabulary",
     ),
     (
-        "ragged",
         "predictions",
         "detections",
         "benchmark",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import ClipInfo, Encoder, Features, SettingError
+from ovvol_bench.arrays import Floats
 from ovvol_bench.truth import patch_truth
-from ovvol_bench.types import Floats
 
 
 class Oracle(Encoder):

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ovvol_bench import SettingError
-from ovvol_bench.types import Floats, Ints
+from ovvol_bench.arrays import Floats, Ints
 
 from .linking import unit
 from .patches import Patches, PatchGrouper, Source, Span, check_counts

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
 
 from .patches import component_of, cosines
 
-Doubles = npt.NDArray[np.float64]
 WEAK = 1e-5
 """Weight of an edge between patches that are not alike: keeps the graph in one piece."""
 _SMALL = 64  # nodes up to which all eigenvectors are computed

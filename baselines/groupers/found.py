@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench import SettingError
-from ovvol_bench.types import Floats, Ints
+from ovvol_bench.arrays import Floats, Ints
 
 from .cuts import as_labels
 from .linking import unit

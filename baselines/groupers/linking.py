@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Floats, Ints
 
 
 def link(slots: Floats, present: Bools | None = None) -> Ints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ovvol_bench.types import Ints
+from ovvol_bench.arrays import Ints
 
 from .cuts import as_labels, connected
 from .patches import Patches, PatchGrouper, Source, Span, check_counts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Floats, Ints
 
 from .cuts import connected, fiedler_vector, opposite_side, salient_side
 from .patches import Patches, PatchGrouper, Source, Span, check_cosine, check_counts

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator
 
 from ovvol_bench import Features, Grouper, SettingError, SlotMasks
-from ovvol_bench.types import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Floats, Ints
 
 from .linking import link_labels, unit
 

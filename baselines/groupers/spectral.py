@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench import SettingError
-from ovvol_bench.types import Floats, Ints
+from ovvol_bench.arrays import Doubles, Floats, Ints
 
-from .cuts import WEAK, Doubles, spectrum
+from .cuts import WEAK, spectrum
 from .linking import unit
 from .patches import Patches, PatchGrouper, Source, Span, check_counts, cosines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ovvol_bench.types import Ints
+from ovvol_bench.arrays import Ints
 
 from .cuts import as_labels, connected, fiedler_vector, salient_side
 from .patches import Patches, PatchGrouper, Source, Span, check_cosine

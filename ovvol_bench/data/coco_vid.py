@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import OutOfFrame
 from ovvol_bench.data.json_files import FLAG, LIST, TEXT, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
@@ -27,7 +28,6 @@ from ovvol_bench.data.truth_rows import VideoFrames
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import choose_vocabulary
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Ints
 
 BoxEnds = Literal["auto", "exclusive", "inclusive"]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import Columns, load_columns, store_columns
 from ovvol_bench.data.content import content_digest
 from ovvol_bench.data.readers import IMAGE_SUFFIXES
 from ovvol_bench.errors import DataError
 from ovvol_bench.progress import with_progress
-from ovvol_bench.types import Ints
 
 NO_IMAGE = "files that are no images"
 EMPTY_CLASS = "class folders without images"

@@ -13,13 +13,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.content import content_digest
 from ovvol_bench.data.readers import FrameReader
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable, Ints
+from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable
 
 
 class IndexedVideos(Dataset):

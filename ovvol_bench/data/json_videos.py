@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints, spans
 from ovvol_bench.benchmark import FileIds, OutOfFrame
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.coco_masks import run_lengths
@@ -30,8 +31,6 @@ from ovvol_bench.json_text import shown
 from ovvol_bench.masks import covered
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
-from ovvol_bench.ragged import spans
-from ovvol_bench.types import Ints
 
 VERSION = "4"
 """Of the columns and of how they are made; part of the cache's key."""

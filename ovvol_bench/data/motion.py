@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Floats, Ints
 
 REACH = 10  # frames to either side
 

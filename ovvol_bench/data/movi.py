@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import read_json
@@ -40,7 +41,6 @@ from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
-from ovvol_bench.types import Ints
 
 VERSION = "1"
 """Of the columns and of how they are made; part of the cache's key."""

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Floats
 from ovvol_bench.data.jpeg import parse_header, read_header
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
-from ovvol_bench.types import Floats
 
 Image = npt.NDArray[np.uint8]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.data.content import content_digest, sample
 from ovvol_bench.data.readers import FrameFolder
@@ -21,7 +22,6 @@ from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.data.video import VideoFile
 from ovvol_bench.data.video_readers import Probe
 from ovvol_bench.data.workers import Worker
-from ovvol_bench.types import Ints
 
 _BLOCK, _BLOCKS = 1 << 14, 8  # bytes, and how many beside the first go into a fingerprint
 

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.errors import SettingError
-from ovvol_bench.types import Floats, Ints
 
 Size = tuple[int, int]
 Bytes = npt.NDArray[np.uint8]

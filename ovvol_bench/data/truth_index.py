@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.ragged import offsets_of, spans
-from ovvol_bench.types import Bools, Floats, FrameTable, Ints
+from ovvol_bench.types import FrameTable
 
 UNKNOWN_CLASS = "objects of classes outside the vocabulary"
 NO_AREA = "objects without area inside the frame"

@@ -9,11 +9,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Floats, Ints, offsets_of
 from ovvol_bench.data.motion import motion_iou
 from ovvol_bench.data.truth_index import TruthIndex, mask_columns
 from ovvol_bench.errors import DataError
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.vid_tree import VidTree, read_names
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import require_utf8
 from ovvol_bench.progress import with_progress
-from ovvol_bench.types import Ints
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.data.jpeg import parse_header
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.progress import with_progress
-from ovvol_bench.types import Ints
 
 MASK_SUFFIX = ".png"
 _ADVICE = "Make the masks again, or take their folder away."

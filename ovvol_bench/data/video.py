@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from ovvol_bench.arrays import Floats
 from ovvol_bench.data.pyav import require_video
 from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.transforms import Size
@@ -19,7 +20,6 @@ from ovvol_bench.data.video_readers import BACKENDS, Decoder, Probe
 from ovvol_bench.data.workers import Worker, WorkerError
 from ovvol_bench.errors import DecodeError, SettingError
 from ovvol_bench.printing import printable
-from ovvol_bench.types import Floats
 
 VideoBackend = Literal["auto", "decord", "pyav", "opencv"]
 Backend = Literal["auto", "decord", "pyav", "opencv", "frames"]

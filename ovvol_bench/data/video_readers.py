@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ovvol_bench.arrays import Floats
 from ovvol_bench.data.pyav import ShownFrames, require_video
 from ovvol_bench.data.readers import FrameReader, Image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import is_utf8
-from ovvol_bench.types import Floats
 
 _THREADS = min(4, os.cpu_count() or 1)
 _READS_A_READER = 32  # memory of decord grows while a reader lives

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import (
     ForegroundClass,
@@ -13,7 +14,6 @@ from ovvol_bench.naming.vocabulary import (
     builtin_vocabularies,
     load_vocabulary,
 )
-from ovvol_bench.types import Ints
 
 OBJECT = "object"
 """Name of the vocabulary of one class, for which every object is of that class."""

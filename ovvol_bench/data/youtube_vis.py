@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints, offsets_of
 from ovvol_bench.benchmark import OutOfFrame
 from ovvol_bench.data.json_files import FLAG, LIST, WHOLE, JsonFile, Section, box_problem
 from ovvol_bench.data.json_videos import (
@@ -28,8 +29,6 @@ from ovvol_bench.data.video_splits import Recipe, split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Ints
 
 CLASSLESS = "videocutler"
 HELD_OUT = 300  # videos at the end of the training file that VideoSAUR and SlotContrast validate on

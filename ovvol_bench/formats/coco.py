@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, written_boxes, written_mask
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import Entries, detections_from, known_classes, known_frames
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, load_list, write_list
-from ovvol_bench.types import Ints
 
 NAME = "coco"
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ovvol_bench.detections import Detections, Doubles
+from ovvol_bench.arrays import Doubles, Ints
+from ovvol_bench.detections import Detections
 from ovvol_bench.formats.entries import Segmentations, mask_boxes
 from ovvol_bench.formats.json_files import integers, numbers
 from ovvol_bench.formats.segmentations import read_segmentations, written
-from ovvol_bench.types import Ints
 
 EXPECTED = "an object with image_id, category_id, bbox [x, y, width, height] or segmentation, and score"
 

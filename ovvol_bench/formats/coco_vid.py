@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, written_boxes, written_mask
@@ -23,7 +24,6 @@ from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, integers, write_lists
 from ovvol_bench.json_text import read_json
 from ovvol_bench.naming.vocabulary import spoken
-from ovvol_bench.types import Bools, Ints
 
 NAME = "coco-vid"
 LISTS = ("videos", "images", "annotations")

@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import Dataset, FileIds, OutOfFrame
 from ovvol_bench.detections import Frames
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import ClipInfo, Ints
+from ovvol_bench.types import ClipInfo
 
 NO_CLASS = -1
 """The number of a detection without a class, in every format: no dataset has it for one of its classes."""

@@ -8,11 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from ovvol_bench.detections import Detections, Doubles
+from ovvol_bench.arrays import Bools, Doubles, Ints
+from ovvol_bench.detections import Detections
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, Content
 from ovvol_bench.formats.faults import Report, Rows
 from ovvol_bench.masks import RleMasks, covered
-from ovvol_bench.types import Bools, Ints
 
 MARGIN = 1.0
 """Pixels that a box may reach over the frame: programs differ by one in where a frame ends."""

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Bools, Ints
 
 OnError = Literal["fail", "skip"]
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import replacing
 from ovvol_bench.formats.faults import Faults
 from ovvol_bench.json_text import read_json, shown
-from ovvol_bench.types import Bools, Ints
 
 Columns = TypeVar("Columns")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import below
@@ -25,7 +26,6 @@ from ovvol_bench.formats.entries import (
 )
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_numbers
-from ovvol_bench.types import Ints
 
 NAME = "mot"
 LAYOUT = Layout(("frame", "id", "left", "top", "width", "height", "conf"), most=8, comma=True, more=True)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.detections import Doubles
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text, replacing, require_file
 from ovvol_bench.formats.faults import Faults, Rows
-from ovvol_bench.types import Ints
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ovvol_bench.detections import Detections, Doubles
+from ovvol_bench.arrays import Doubles, Ints
+from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import (
@@ -26,7 +27,6 @@ from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, integers, load_list, numbers, write_list
 from ovvol_bench.formats.segmentations import Segmentation, read_segmentation, written
 from ovvol_bench.masks import run_lengths_of
-from ovvol_bench.types import Ints
 
 NAME = "youtube-vis"
 EXPECTED = "an object with video_id, category_id, score and segmentations, a list of masks or null"

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Doubles, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics import kernels
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
 from ovvol_bench.metrics.protocols import SIZES, ObjectRange, Protocol
 from ovvol_bench.metrics.ranking import Area, Ties, class_order, precision_area
-from ovvol_bench.metrics.steps import Doubles, Steps
-from ovvol_bench.types import Bools, Ints
+from ovvol_bench.metrics.steps import Steps
 
 SWEEP = tuple(percent / 100 for percent in range(50, 100, 5))
 """IoU thresholds that COCO averages over."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.errors import DataError
-from ovvol_bench.types import Floats, Ints
 
 _AT_ONCE = 1 << 13
 """Pairs whose intermediate arrays stay in a processor's cache."""

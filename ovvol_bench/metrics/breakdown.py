@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import NAN, truth_hits
-from ovvol_bench.types import Bools
 
 SIZES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 """Where bins of size begin; an object's size is the root of the share of the frame that its box takes."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
@@ -25,9 +25,7 @@ from ovvol_bench.metrics.evaluation import evaluate, evaluate_detections, table_
 from ovvol_bench.metrics.protocols import Protocol, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
-from ovvol_bench.types import ClipInfo, Ints
-
-Doubles = npt.NDArray[np.float64]
+from ovvol_bench.types import ClipInfo
 
 
 @dataclass(frozen=True)

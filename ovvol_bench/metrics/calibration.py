@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import DataError
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import NAN, truth_hits
-from ovvol_bench.types import Bools, Ints
 
 
 def calibration_error(columns: Columns, iou_threshold: float = 0.5, bins: int = 15) -> MetricValue:

@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Doubles, Floats, Ints, all_pairs
 from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.boxes import box_areas, paired_iou
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.ragged import all_pairs
-from ovvol_bench.types import Bools, Floats, Ints
 
-Doubles = npt.NDArray[np.float64]
 Causes = npt.NDArray[np.int8]
 
 

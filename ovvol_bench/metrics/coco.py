@@ -15,16 +15,14 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Floats, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import check_installed
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.types import Floats, Ints
 
-Doubles = npt.NDArray[np.float64]
 Backend = Literal["auto", "pycocotools", "hotcoco"]
 IouType = Literal["box", "mask"]
 

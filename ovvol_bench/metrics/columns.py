@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError
@@ -22,8 +23,7 @@ from ovvol_bench.metrics.protocols import Protocol
 from ovvol_bench.metrics.scores import BoxScores, ScoreList, ScoreTable
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import Predictions
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Bools, ClipInfo, Floats, Ints
+from ovvol_bench.types import ClipInfo
 
 GRID = 1024
 """Predicted boxes in input pixels are rounded to this fraction of a pixel: mapping them to the

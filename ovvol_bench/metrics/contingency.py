@@ -15,11 +15,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.masks import bilinear_winners, nearest_cells
 from ovvol_bench.metrics.truth import check_shape, no_masks
 from ovvol_bench.predictions import ClipPrediction
-from ovvol_bench.types import Bools, ClipInfo, FrameTruth, Ints
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 Resolution = Literal["frame", "patch"]
 Groups = Literal["slots", "segments"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ovvol_bench.arrays import Doubles
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.average_precision import Ranking, Sought, outcomes_of
 from ovvol_bench.metrics.columns import Columns
@@ -13,7 +14,7 @@ from ovvol_bench.metrics.localization import NAN
 from ovvol_bench.metrics.matching import find_candidates, queue_up
 from ovvol_bench.metrics.naming import named
 from ovvol_bench.metrics.ranking import curve_area, precision_curve
-from ovvol_bench.metrics.steps import Doubles, Steps
+from ovvol_bench.metrics.steps import Steps
 
 RECALLS = np.linspace(0, 1, 101)
 """Recalls at which a stored curve says its precision."""

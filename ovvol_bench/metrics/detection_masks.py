@@ -7,12 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints, offsets_of
 from ovvol_bench.detections import Detections
 from ovvol_bench.metrics.contingency import DROPPED, ClipTable, Identity, Ignore, frames_table, true_frames
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import check_tracks, samples_of
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Ints
 
 Unit = Literal["image", "clip", "video"]
 

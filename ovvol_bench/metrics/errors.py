@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.average_precision import class_precision
 from ovvol_bench.metrics.causes import (
@@ -24,7 +25,6 @@ from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import NAN, corloc, detection_rate
 from ovvol_bench.metrics.mending import MENDED, mended
 from ovvol_bench.metrics.naming import named, naming_accuracy
-from ovvol_bench.types import Ints
 
 OF_SOUGHT = (*OF_PAIRS, Cause.MISSED)
 

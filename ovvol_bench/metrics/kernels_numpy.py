@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
 from ovvol_bench.metrics.boxes import paired_iou
-from ovvol_bench.ragged import offsets_of, spans
-from ovvol_bench.types import Bools, Floats, Ints
 
 NORMAL, IGNORED, UNMATCHABLE = 0, 1, 2
 """States of a true object: to be found; can be taken, without being sought; can't be taken."""

@@ -11,10 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.boxes import box_iou
-from ovvol_bench.types import ClipInfo, Ints
+from ovvol_bench.types import ClipInfo
 
 
 @dataclass(frozen=True)

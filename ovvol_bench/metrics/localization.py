@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.types import Bools, Ints
 
 NAN = float("nan")
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ovvol_bench.arrays import Doubles
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError, SettingError
@@ -27,7 +28,6 @@ from ovvol_bench.metrics.contingency import (
 from ovvol_bench.metrics.conventions import USUAL, Conventions
 from ovvol_bench.metrics.detection_masks import Unit, detection_tables
 from ovvol_bench.metrics.segmentation import (
-    Doubles,
     adjusted_rand_index,
     best_overlaps,
     matched_by_frame,

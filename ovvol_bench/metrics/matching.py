@@ -12,13 +12,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of
 from ovvol_bench.metrics import kernels
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.kernels_numpy import IGNORED, NORMAL, UNMATCHABLE
 from ovvol_bench.metrics.ranking import Ties, descending_in_lists
 from ovvol_bench.metrics.scores import Scores
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Bools, Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Floats, Ints
 from ovvol_bench.metrics.causes import OF_PAIRS, Cause, Explanation, best_of_objects
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.scores import BoxScores
-from ovvol_bench.types import Bools, Floats, Ints
 
 RENAMED = (Cause.WRONG_NAME, Cause.WRONG_BOTH)
 MENDED = (*OF_PAIRS[1:], Cause.DUPLICATE, Cause.BACKGROUND, Cause.EMPTY, Cause.MISSED)

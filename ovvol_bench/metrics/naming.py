@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.localization import NAN, truth_hits
-from ovvol_bench.types import Bools, Ints
 
 
 def naming_accuracy(

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats
 from ovvol_bench.errors import UnknownNameError, nearest
-from ovvol_bench.types import Bools, Floats
 
 
 @dataclass(frozen=True)

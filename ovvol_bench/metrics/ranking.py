@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Ints, offsets_of
 from ovvol_bench.metrics.scores import ClassScores, Scores
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Ints
 
 Ties = Literal["earlier", "reference", "group", "later"]
 """Equal scores.

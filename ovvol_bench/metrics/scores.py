@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.types import Bools, Ints
+from ovvol_bench.arrays import Bools, Ints
 
 Scores = npt.NDArray[np.floating]
 

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.metrics.contingency import BACKGROUND, DROPPED, Overlaps
-from ovvol_bench.types import Ints
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

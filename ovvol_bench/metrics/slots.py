@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles
 from ovvol_bench.metrics.contingency import Overlaps
-from ovvol_bench.metrics.segmentation import Doubles, ObjectScores, weighted_counts
+from ovvol_bench.metrics.segmentation import ObjectScores, weighted_counts
 
 
 @dataclass(frozen=True)

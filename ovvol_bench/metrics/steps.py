@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Ints, offsets_of
 from ovvol_bench.metrics import kernels
 from ovvol_bench.metrics.ranking import Area
 from ovvol_bench.metrics.scores import BoxScores, Scores
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Ints
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

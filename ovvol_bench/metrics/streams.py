@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import DataError
 from ovvol_bench.metrics.average_precision import (
@@ -26,8 +27,7 @@ from ovvol_bench.metrics.localization import FrameHits
 from ovvol_bench.metrics.matching import find_candidates, queue_up
 from ovvol_bench.metrics.protocols import ObjectRange, Protocol
 from ovvol_bench.metrics.ranking import Area, precision_area
-from ovvol_bench.metrics.steps import Doubles, Steps
-from ovvol_bench.types import Ints
+from ovvol_bench.metrics.steps import Steps
 
 Values = Mapping[str, MetricValue]
 

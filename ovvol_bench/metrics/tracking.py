@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Ints, offsets_of
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import check_installed
@@ -30,10 +30,7 @@ from ovvol_bench.metrics.tubes import (
     samples_of,
     true_items,
 )
-from ovvol_bench.ragged import offsets_of
-from ovvol_bench.types import Ints
 
-Doubles = npt.NDArray[np.float64]
 Average = Literal["detections", "classes"]
 Scores = Mapping[str, Mapping[str, Any]]
 """What trackeval's metrics, by name, say of some sequences: field to value."""

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.boxes import box_areas, checked
 from ovvol_bench.predictions import own_frames
-from ovvol_bench.ragged import offsets_of, spans
-from ovvol_bench.types import Bools, ClipInfo, Floats, FrameRows, FrameTable, FrameTruth, Ints
+from ovvol_bench.types import ClipInfo, FrameRows, FrameTable, FrameTruth
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
-from ovvol_bench.metrics.coco import Curves, Doubles, IouType, coco_set, curves_of, cut, in_groups
+from ovvol_bench.metrics.coco import Curves, IouType, coco_set, curves_of, cut, in_groups
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import (
@@ -24,7 +25,6 @@ from ovvol_bench.metrics.tubes import (
     tube_overlaps,
     with_tracks,
 )
-from ovvol_bench.types import Ints
 
 AREAS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))
 """YouTube-VIS's ranges of the mean area of a tube, in the order of ``coco.SIZES``."""

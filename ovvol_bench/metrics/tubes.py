@@ -10,18 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Floats, Ints, all_pairs, offsets_of
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.coco import IouType, corner_and_size
 from ovvol_bench.metrics.segmentation import weighted_counts
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.ragged import all_pairs, offsets_of
-from ovvol_bench.types import Floats, Ints
 
-Doubles = npt.NDArray[np.float64]
 Unit = Literal["clip", "video"]
 
 _AT_ONCE = 1 << 14

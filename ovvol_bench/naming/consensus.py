@@ -18,10 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.errors import SettingError
-from ovvol_bench.types import Ints
 
-Doubles = npt.NDArray[np.float64]
 ChooseGroups = Literal["eigengap", "loss"]
 _STARTS = 30
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.naming.scores import NORM_EPSILON
-from ovvol_bench.types import Floats, Ints
 
 Group = tuple[int, ...]
 

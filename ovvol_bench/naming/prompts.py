@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Floats, Ints
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import BACKGROUND, Vocabulary, spoken
-from ovvol_bench.types import Bools, Floats, Ints
 
 REFERENCE_FOREGROUND = 30
 """Highest class id that the published program's filter takes for an object, whatever the vocabulary."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles, Floats, Ints
 from ovvol_bench.naming.prompts import TextBank
-from ovvol_bench.types import Floats, Ints
 
-Doubles = npt.NDArray[np.float64]
 NORM_EPSILON = 1e-6
 
 

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
 from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence, Group, merge_alike, merge_overlapping
 from ovvol_bench.naming.prompts import TextBank
-from ovvol_bench.naming.scores import Doubles, best_names, prompt_logits
+from ovvol_bench.naming.scores import best_names, prompt_logits
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.types import Bools, Floats, Ints
 
 Offset = tuple[int, int, int]
 

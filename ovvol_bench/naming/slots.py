@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ovvol_bench.arrays import Bools, Doubles, Floats
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
 from ovvol_bench.naming.prompts import TextBank
-from ovvol_bench.naming.scores import Doubles, name_probabilities
+from ovvol_bench.naming.scores import name_probabilities
 from ovvol_bench.naming.segments import group_slots, segments_by_slot
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.types import Bools, Floats, Localization
+from ovvol_bench.types import Localization
 
 
 def name_clip(

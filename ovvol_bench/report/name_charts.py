@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles
 from ovvol_bench.report.charts import BLUE, LIGHT, WIDTH, Heading, chart, paint, percent, shortened
 from ovvol_bench.report.drawing import FAINT, INK
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Doubles = npt.NDArray[np.float64]
 
 MOST_NUMBERS = 20
 """A matrix of up to so many classes has room for numbers."""

@@ -15,10 +15,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Doubles
 from ovvol_bench.errors import DataError
 from ovvol_bench.metrics.by_video import Terms
-
-Doubles = npt.NDArray[np.float64]
 
 LEAST_VIDEOS = 10
 """Fewer videos give no interval: resampling them knows too little of other videos."""

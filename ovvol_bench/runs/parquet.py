@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ovvol_bench.arrays import offsets_of
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import replacing, require_file
 from ovvol_bench.predictions import FLAT_COLUMNS, Predictions
-from ovvol_bench.ragged import offsets_of
 
 STRINGS = {"clip": "clip_ids", "video": "videos"}
 COUNTS = {"frames": "frame_counts", "segments": "segment_counts", "slots": "slot_counts"}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.components import GuidedLabeler, Labeler
 from ovvol_bench.pipeline import autocast, embed, embed_guided, encode, stack
 from ovvol_bench.predictions import Predictions
@@ -26,7 +27,7 @@ from ovvol_bench.throughput.clips import plan_at
 from ovvol_bench.throughput.counting import SizedJob, names_of
 from ovvol_bench.throughput.measure import start
 from ovvol_bench.throughput.request import FIDELITIES, at_fidelity
-from ovvol_bench.types import Clip, Ints, Localization
+from ovvol_bench.types import Clip, Localization
 
 EMBEDDED_CLIPS = 8
 """Clips whose patch embeddings are compared; everything else is compared over all clips."""

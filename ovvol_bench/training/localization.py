@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
 from ovvol_bench.data.loading import prefetch
@@ -14,7 +15,7 @@ from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.naming.slots import segment_boxes, winning_slots
 from ovvol_bench.pipeline import encode, group, stack
 from ovvol_bench.runs.draws import clip_generator
-from ovvol_bench.types import Clip, Ints, Localization
+from ovvol_bench.types import Clip, Localization
 
 _PROTOCOL = "vid-reference"
 

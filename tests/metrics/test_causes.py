@@ -8,10 +8,10 @@ from column_scenes import BOTH, SEEDS, random_columns, scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovvol_bench.arrays import offsets_of
 from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.causes import OF_BOXES, OF_OBJECTS, Rules, explain
 from ovvol_bench.metrics.localization import detection_rate
-from ovvol_bench.ragged import offsets_of
 
 RULES = st.sampled_from([Rules(), Rules(0.75, 0.2, 0.4), Rules(0.3, 0.05, 0.9)])
 

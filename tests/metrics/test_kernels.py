@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovvol_bench.arrays import offsets_of
 from ovvol_bench.metrics import kernels, kernels_numpy
 from ovvol_bench.metrics.average_precision import precision_by_threshold
 from ovvol_bench.metrics.columns import Columns, TruthColumns
 from ovvol_bench.metrics.protocols import PROTOCOLS
 from ovvol_bench.metrics.scores import ScoreList, ScoreTable
-from ovvol_bench.ragged import offsets_of
 
 CLASSES = 2
 SCORES = np.array([0.0, 0.1, 0.10000001, 0.4, 0.9])

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ovvol_bench.arrays import Bools
 from ovvol_bench.data.motion import motion_iou
 from ovvol_bench.data.shapes.world import HEIGHT, WIDTH, Scene, SceneObject, Surface
-from ovvol_bench.types import Bools, FrameTruth
+from ovvol_bench.types import FrameTruth
 
 Array = npt.NDArray[np.float64]
 

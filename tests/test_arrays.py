@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovvol_bench.ragged import all_pairs, offsets_of, spans
+from ovvol_bench.arrays import all_pairs, offsets_of, spans
 
 lengths = st.lists(st.integers(0, 4), max_size=6)
 

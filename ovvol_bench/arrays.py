@@ -1,14 +1,18 @@
-"""Index arithmetic on ragged arrays: many short lists laid end to end, with their lengths beside.
+"""Aliases of numpy arrays, and index arithmetic on ragged ones.
 
-This is how the project keeps boxes of frames and frames of clips, so that nothing has to loop over
-them. Imports numpy only.
+A ragged array is many short lists laid end to end, with their lengths beside. Boxes of frames and frames of
+clips are kept in this way, so that nothing has to loop over them. Imports numpy only.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from ovvol_bench.types import Ints
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 def offsets_of(counts: Ints) -> Ints:
