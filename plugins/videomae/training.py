@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -33,7 +35,7 @@ def tube_mask(grid: tuple[int, int, int], ratio: float, draws: Generator, batch:
     if not 0 < hidden < patches:
         raise SettingError(
             f"recipe.mask_ratio={ratio:g} hides {hidden} of the {patches} patches of a frame; expected some, "
-            f"but not all. Set it to at least {1 / patches:.3g} and below 1."
+            f"but not all. Set it to at least {math.ceil(1000 / patches) / 1000:g} and below 1."
         )
     order = torch.rand(batch, patches, generator=draws).argsort(dim=1)
     return (order < hidden).repeat(1, steps)

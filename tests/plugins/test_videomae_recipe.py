@@ -202,7 +202,7 @@ class TestSettings:
             ({"frames": 5}, r"recipe\.frames=5.*position_frames=4"),
             ({"sampling_rate": 0}, r"recipe\.sampling_rate=0"),
             ({"sampling_rate": ()}, r"recipe\.sampling_rate=none"),
-            ({"mask_ratio": 1.0}, r"recipe\.mask_ratio=1 hides 12 of the 12 .*at least 0\.0833 and below 1"),
+            ({"mask_ratio": 1.0}, r"recipe\.mask_ratio=1 hides 12 of the 12 .*at least 0\.084 and below 1"),
             ({"decoded_share": 0.0}, r"recipe\.decoded_share=0"),
             ({"crop_scales": 1.5}, r"recipe\.crop_scales=1\.5"),
             ({"decoder_dim": 13}, r"recipe\.decoder_dim=13.*decoder_heads=2"),
