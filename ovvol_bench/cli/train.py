@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovvol_bench.cli.common import parse_settings, plugin_option, preset_option, quiet_option, registry_from
-from ovvol_bench.files import claimed
+from ovvol_bench.errors import OutputError
+from ovvol_bench.files import claimed, in_utf8
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
     _join_group()
     _show_reports()
+    if options["output"]:
+        _check_name(options["output"])
     plan = _plan(context, options)
     folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
     if options["evaluate"]:
@@ -124,6 +127,19 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
         with _progress() as progress:
             outcome = _train(plan, _conduct(options, plan, folder, progress))
         _say(_ending(outcome, options["kind"], folder))
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse a folder that TensorBoard can't write into.
+
+    Raises:
+        OutputError: if its name is not UTF-8.
+    """
+    if in_utf8(str(folder)) != str(folder):
+        raise OutputError(
+            f"--output {in_utf8(str(folder))}: its name is not UTF-8, and TensorBoard can't write there. "
+            "Choose another."
+        )
 
 
 def _join_group() -> None:

@@ -176,6 +176,11 @@ class TestRefusals:
         assert "is being written by another process" in result.output and "--output" in result.output
         assert not (tmp_path / "training.json").exists()
 
+    def test_a_folder_whose_name_is_no_utf8(self, tmp_path, train_toy):
+        result = train_toy(tmp_path / "caf\udce9")
+        assert result.exit_code == 2
+        assert "caf\\xe9: its name is not UTF-8" in result.output
+
     def test_another_training_in_the_folder(self, tmp_path, train_toy):
         train_toy(tmp_path)
         result = train_toy(tmp_path, "-o", "recipe.learning_rate=0.01")
