@@ -19,6 +19,7 @@ from ovvol_bench.cli.common import (
     quiet_option,
     registry_from,
     settings_option,
+    terminal_width,
 )
 from ovvol_bench.cli.run import part_options, typed_settings
 from ovvol_bench.errors import SettingError
@@ -160,7 +161,7 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
     else:
         from ovvol_bench.report.throughput_tables import render_throughput
 
-        click.echo(render_throughput(found, style))
+        click.echo(render_throughput(found, style, width=terminal_width()))
     if options["picture"]:
         from ovvol_bench.report.speed_chart import write_speed_chart
 

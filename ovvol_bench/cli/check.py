@@ -51,6 +51,6 @@ def command(
         echo_json({"component": report.component, "findings": [asdict(each) for each in report.findings]})
     else:
         click.echo(f"{report.component}\n")
-        echo_table([asdict(finding) for finding in report.findings])
+        echo_table([asdict(finding) for finding in report.findings], prose=("promise", "reason"))
     if report.broken:
         context.exit(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -189,17 +191,50 @@ def echo_json(value: Any) -> None:
     click.echo("\n".join(json_printable(line) for line in text.split("\n")))
 
 
-def echo_table(rows: Sequence[Mapping[str, object]], style: str = "text") -> None:
+def terminal_width() -> int | None:
+    """Characters of a line of the terminal that is printed to; None for files and pipes, which have no limit.
+
+    The variable ``COLUMNS`` counts before what the terminal says.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def echo_table(
+    rows: Sequence[Mapping[str, object]],
+    style: str = "text",
+    *,
+    expendable: Sequence[str] = (),
+    prose: Sequence[str] = (),
+) -> None:
     """Print rows as aligned columns, headed by the keys of the first row; nothing for no rows.
 
     Missing values (None) are shown as an empty cell.
+
+    Args:
+        rows: of the same keys.
+        style: ``text`` or ``markdown``.
+        expendable: columns that a narrow terminal may lack, least important first.
+        prose: columns of sentences, whose lines may be broken there.
     """
     from tabulate import tabulate
 
-    forms = {"text": "simple", "markdown": "github"}
-    if rows:
-        cells = [[_cell(value) for value in row.values()] for row in rows]
-        click.echo(tabulate(cells, headers=list(rows[0]), tablefmt=forms[style], disable_numparse=True))
+    from ovvol_bench.report.widths import TextColumn, fitted
+
+    if not rows:
+        return
+    headers = list(rows[0])
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    form = {"text": "simple", "markdown": "github"}[style]
+    table = tabulate(cells, headers=headers, tablefmt=form, disable_numparse=True)
+    if style == "text":
+        columns = [
+            TextColumn(header, each, prose=header in prose)
+            for header, each in zip(headers, zip(*cells, strict=True), strict=True)
+        ]
+        places = [headers.index(name) for name in expendable if name in headers]
+        table, left_out = fitted(table, columns, terminal_width(), places)
+        table += f"\n\n{left_out}" if left_out else ""
+    click.echo(table)
 
 
 def _cell(value: object) -> str:

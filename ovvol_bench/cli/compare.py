@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from ovvol_bench.cli.common import format_option, names_option
+from ovvol_bench.cli.common import format_option, names_option, terminal_width
 from ovvol_bench.cli.table import load, sorted_out
 
 
@@ -30,4 +30,4 @@ def command(
 
     paths, filters = sorted_out(what)
     results = filtered(load(paths).results, [parse_filter(text) for text in filters])
-    click.echo(compare(results, columns, style, sort_by, correct))
+    click.echo(compare(results, columns, style, sort_by, correct, width=terminal_width()))

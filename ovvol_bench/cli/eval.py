@@ -18,6 +18,7 @@ from ovvol_bench.cli.common import (
     quiet_option,
     registry_from,
     settings_option,
+    terminal_width,
 )
 from ovvol_bench.errors import SettingError
 
@@ -157,7 +158,8 @@ def _show_run(result: Mapping[str, Any], style: str) -> None:
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
-    click.echo(render([parse_result(result, "result.json")], None, style, spans=True) + "\n")
+    checked = [parse_result(result, "result.json")]
+    click.echo(render(checked, None, style, spans=True, width=terminal_width()) + "\n")
     _show_numbers(result, style)
 
 
@@ -173,7 +175,7 @@ def _show_numbers(result: Mapping[str, Any], style: str) -> None:
         rows.append({"metric": with_unit(key, share), "value": value, "count": score["count"], "ties": ties})
     if not any(row["ties"] for row in rows):
         rows = [{name: cell for name, cell in row.items() if name != "ties"} for row in rows]
-    echo_table(rows, style)
+    echo_table(rows, style, expendable=("count",))
 
 
 def _show_file(result: Mapping[str, Any], style: str) -> None:

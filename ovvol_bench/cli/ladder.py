@@ -15,6 +15,7 @@ from ovvol_bench.cli.common import (
     quiet_option,
     registry_from,
     settings_option,
+    terminal_width,
 )
 from ovvol_bench.cli.run import seeds_option
 from ovvol_bench.cli.running import run_selection, running_options
@@ -56,7 +57,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
         echo_json([each.record for each in shares])
     else:
         _echo_runs(finished, style)
-        click.echo("\n" + render_grid(ladder_grid(shares), style))
+        click.echo("\n" + render_grid(ladder_grid(shares), style, width=terminal_width()))
     if picture is not None:
         from ovvol_bench.report.ladder_chart import write_ladder
 
@@ -101,4 +102,5 @@ def _echo_runs(finished: Sequence[Finished], style: str) -> None:
     from ovvol_bench.report.results_files import parse_result
     from ovvol_bench.report.tables import render
 
-    click.echo(render([parse_result(each.result, "this run") for each in finished], None, style, spans=True))
+    results = [parse_result(each.result, "this run") for each in finished]
+    click.echo(render(results, None, style, spans=True, width=terminal_width()))

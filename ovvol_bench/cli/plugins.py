@@ -29,7 +29,7 @@ def command(context: click.Context, kind: str | None, style: str) -> None:
     if style == "json":
         echo_json({"components": components, "broken": broken, "conflicts": conflicts})
         return
-    echo_table(components)
+    echo_table(components, expendable=("version", "origin"), prose=("summary",))
     _echo_problems("Broken, and not used:", [item["reason"] for item in broken])
     _echo_problems("Taken more than once, and not usable by that name:", conflicts)
 

@@ -21,6 +21,7 @@ from ovvol_bench.cli.common import (
     quiet_option,
     registry_from,
     settings_option,
+    terminal_width,
 )
 from ovvol_bench.cli.completion import complete_names
 from ovvol_bench.cli.running import run_selection, running_options
@@ -246,7 +247,7 @@ def _report(finished: Sequence[Finished], style: str, asked: bool) -> None:
     checked = [parse_result(result, "this run") for result in results]
     numbers = dict.fromkeys(key.partition("@")[0] for result in checked for key in result["metrics"])
     columns = [*COMPONENTS, *numbers, SPEED] if asked else None
-    click.echo(render(checked, columns, style, spans=True) + "\n")
+    click.echo(render(checked, columns, style, spans=True, width=terminal_width()) + "\n")
     for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
         click.echo(text)
     for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):

@@ -88,7 +88,7 @@ def _echo_settings(
         if chosen:
             values = {name: _text(value) for name, value in chosen.items()}
             rows = [row | {f"preset {preset}": values.get(row["setting"], "")} for row in rows]
-        echo_table(rows)
+        echo_table(rows, expendable=("role",), prose=("type", "default", "role"))
     else:
         click.echo("It has no settings.")
 

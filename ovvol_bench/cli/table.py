@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovvol_bench.cli.common import format_option, names_option
+from ovvol_bench.cli.common import format_option, names_option, terminal_width
 from ovvol_bench.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     if references is not None and not references.is_dir():
         raise DataError(f"--references {references}: no such folder. Give one of published numbers.")
     results = filtered(load(paths).results, [parse_filter(text) for text in filters])
-    click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True))
+    width = terminal_width()
+    click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True, width=width))
     if references is not None:
         _print_references(references, {result["dataset"]["name"] for result in results}, style)
 
@@ -103,7 +104,7 @@ def _print_references(folder: Path, datasets: set[str], style: str) -> None:
         raise SettingError(f"--references has no {style} form; expected text, markdown, latex or html")
     found = [each for each in load_references(folder) if each["dataset"] in datasets]
     if found:
-        click.echo("\n" + render_references(found, style))
+        click.echo("\n" + render_references(found, style, width=terminal_width()))
     else:
         click.echo(f"no published numbers in {folder} for {', '.join(sorted(datasets))}", err=True)
 

@@ -23,7 +23,9 @@ def agreement_grids(entries: Sequence[AgreementRecord]) -> Iterator[Grid]:
     if compared:
         cells = tuple(_cells(entry) for entry in compared)
         numeric = (False,) * 3 + (True,) * 5
-        yield Grid("Fast against reference, same clips and draws", _HEADERS, numeric, cells, _NOTES + failed)
+        title = "Fast against reference, same clips and draws"
+        counts = (_HEADERS.index("clips"), _HEADERS.index("cosine"))
+        yield Grid(title, _HEADERS, numeric, cells, _NOTES + failed, expendable=counts, prose=(0,))
         yield _metrics(compared)
 
 
@@ -53,7 +55,11 @@ def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
         for name, pair in entry["metrics"].items()
     )
     headers = ("method", "size", "metric", "reference", "fast", "difference")
-    return Grid("Metrics of fast against reference", headers, (False,) * 3 + (True,) * 3, cells, ())
+    numeric = (False,) * 3 + (True,) * 3
+    difference = (headers.index("difference"),)
+    return Grid(
+        "Metrics of fast against reference", headers, numeric, cells, (), expendable=difference, prose=(0,)
+    )
 
 
 def _pair(name: str, pair: MetricPair) -> tuple[str, ...]:

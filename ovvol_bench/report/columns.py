@@ -11,6 +11,7 @@ from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.report.results_files import COMPONENTS, Result
 from ovvol_bench.report.rows import Row, Stat, seeds_of
 from ovvol_bench.report.statistics import Sample
+from ovvol_bench.report.widths import expendable_places
 
 MISSING = "–"
 SPEED = "clips_per_s"
@@ -259,6 +260,47 @@ def _metric_column(key: str, header: str, higher_is_better: bool, rows: Sequence
         lambda row: row.sample(key),
         lambda row: row.tie_span(key),
     )
+
+
+_IMPORTANCE = (
+    *("date", "machine", SPEED, "seeds", "id", "precision"),
+    *("dataset.frames_per_clip", "dataset.short_side", "grouper.num_slots"),
+    *("other metrics", "corloc_top1", "detrate", "ap50", "corloc_any"),
+)
+"""Columns that a narrow terminal may lack, least important first."""
+
+_PROSE = ("settings", "coverage", "seen", "id", "machine")
+
+
+def expendable_columns(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[int, ...]:
+    """The places of columns that a narrow terminal may lack, least important first.
+
+    Never those of the parts, the first metric, words that tell rows apart, nor what the numbers would mislead
+    without, such as coverage. Of what matters alike the rightmost goes first.
+    """
+    numbers = [place for place, column in enumerate(columns) if isinstance(column, NumberColumn)]
+    first = min(numbers, key=lambda place: (columns[place].key.startswith(SPEED), place), default=None)
+    ranks = {place: _importance(column) for place, column in enumerate(columns) if place != first}
+    ranked = sorted((place for place in ranks if ranks[place] >= 0), key=lambda place: (ranks[place], -place))
+    words = {
+        place: [each.read(row) for row in rows]
+        for place, each in enumerate(columns)
+        if isinstance(each, TextColumn)
+    }
+    return expendable_places(ranked, words)
+
+
+def _importance(column: Column) -> int:
+    """The place in ``_IMPORTANCE``; -1 for columns that no table may lack."""
+    name = re.split(r"@| \[", column.key)[0]
+    if name in _IMPORTANCE:
+        return _IMPORTANCE.index(name)
+    return _IMPORTANCE.index("other metrics") if isinstance(column, NumberColumn) else -1
+
+
+def is_prose(column: Column) -> bool:
+    """Tell a column of lists or sentences, whose lines may be broken, from others."""
+    return column.key in _PROSE
 
 
 def seed_text(result: Result) -> str:

@@ -23,6 +23,8 @@ def compare(
     style: str = "text",
     sort_by: str | None = None,
     correct: bool = False,
+    *,
+    width: int | None = None,
 ) -> str:
     """One row a run, best first, and what the first is ahead of each other by.
 
@@ -34,6 +36,7 @@ def compare(
         style: as for ``tables.render``; ``csv`` and ``json`` hold the differences alone.
         sort_by: column that orders the rows.
         correct: adjust the p-values for the number of comparisons (Holm).
+        width: as for ``tables.render_grid``.
 
     Raises:
         OvvolError: if there are fewer than two runs, or they ran on different data or protocols.
@@ -45,7 +48,8 @@ def compare(
     found = compared(block, correct)
     if style in ("csv", "json"):
         return _for_programs(found, style)
-    return "\n\n".join([render_blocks([block], style), render_grid(_differences_grid(found, correct), style)])
+    differences = render_grid(_differences_grid(found, correct), style, width=width)
+    return "\n\n".join([render_blocks([block], style, width=width), differences])
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,9 @@ def _differences_grid(found: Sequence[Compared], correct: bool) -> Grid:
             f"no intervals: they need numbers by video, and at least {LEAST_VIDEOS} videos; "
             "see ovvol-bench eval"
         ]
-    return Grid(
-        title, (*headers[:2], *headers[2:]), (False, False, True, True, True, True), cells, tuple(notes)
-    )
+    numeric = (False, False, True, True, True, True)
+    probabilities = (headers.index("P(first higher)"), len(headers) - 1)
+    return Grid(title, headers, numeric, cells, tuple(notes), expendable=probabilities, prose=(0,))
 
 
 def _cells(each: Compared) -> tuple[str, ...]:

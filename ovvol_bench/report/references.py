@@ -74,14 +74,15 @@ def load_references(folder: Path) -> list[References]:
     return sorted(found, key=lambda each: (each["dataset"], each["protocol"]))
 
 
-def render_references(references: Sequence[References], style: str) -> str:
+def render_references(references: Sequence[References], style: str, *, width: int | None = None) -> str:
     """Lay published numbers out, a table a dataset and protocol.
 
     Args:
         references: from ``load_references``.
         style: ``text``, ``markdown``, ``latex`` or ``html``.
+        width: see ``tables.render_grid``.
     """
-    return "\n\n".join(render_grid(reference_grid(each), style) for each in references)
+    return "\n\n".join(render_grid(reference_grid(each), style, width=width) for each in references)
 
 
 def reference_grid(references: References) -> Grid:
@@ -106,7 +107,16 @@ def reference_grid(references: References) -> Grid:
     title = " · ".join([*where, "published, not ranked"])
     headers = ("method", *(f"{name} %" for name in metrics), "kind", *details, "status", "source")
     numeric = tuple(header.endswith(" %") for header in headers)
-    return Grid(title, headers, numeric, tuple(cells), tuple(dict.fromkeys(notes)))
+    words = [headers.index(name) for name in (*reversed(details), "kind")]
+    return Grid(
+        title,
+        headers,
+        numeric,
+        tuple(cells),
+        tuple(dict.fromkeys(notes)),
+        expendable=(*words, *range(len(metrics), 1, -1)),
+        prose=(0, headers.index("source")),
+    )
 
 
 def _text(value: PublishedValue | None) -> str:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ovvol_bench.errors import SettingError
 from ovvol_bench.printing import for_csv, for_markdown, printable, shortened
 from ovvol_bench.report.blocks import Block, Query, make_blocks
-from ovvol_bench.report.columns import Column, NumberColumn
+from ovvol_bench.report.columns import Column, NumberColumn, expendable_columns, is_prose
 from ovvol_bench.report.honours import Honour, honours
 from ovvol_bench.report.results_files import Result
 from ovvol_bench.report.rows import Row
+from ovvol_bench.report.widths import TextColumn, fitted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -58,6 +59,8 @@ class Grid:
         cells: rows of words.
         notes: below the table.
         honours: of every cell, where some are best or second.
+        expendable: places of columns that a narrow terminal may lack, least important first.
+        prose: places of columns that hold sentences or lists, whose lines may be broken.
     """
 
     title: str
@@ -66,9 +69,11 @@ class Grid:
     cells: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
     honours: tuple[tuple[Honour, ...], ...] = ()
+    expendable: tuple[int, ...] = ()
+    prose: tuple[int, ...] = ()
 
 
-def render(
+def render(  # noqa: PLR0913 - what `ovvol-bench table` offers
     results: Sequence[Result],
     columns: Sequence[str] | None = None,
     style: str = "text",
@@ -76,6 +81,7 @@ def render(
     sort_by: str | None = None,
     by: str = "dataset",
     spans: bool = False,
+    width: int | None = None,
 ) -> str:
     """Lay results out as tables, one a dataset and protocol.
 
@@ -92,15 +98,24 @@ def render(
         sort_by: column that orders the rows, best first; None for the first one with numbers.
         by: ``dataset``, or a kind of component to give every component a block of its own.
         spans: whether what ties leave open of a number stands behind it, in the styles for people.
+        width: see ``render_grid``.
 
     Raises:
         SettingError: if a column, the style or ``by`` is unknown.
     """
-    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style, spans)
+    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style, spans, width=width)
 
 
-def render_blocks(blocks: Sequence[Block], style: str, spans: bool = False) -> str:
+def render_blocks(
+    blocks: Sequence[Block], style: str, spans: bool = False, *, width: int | None = None
+) -> str:
     """Lay blocks out in one of ``STYLES``.
+
+    Args:
+        blocks: from ``make_blocks``.
+        style: one of ``STYLES``.
+        spans: see ``render``.
+        width: see ``render_grid``.
 
     Raises:
         SettingError: if the style is unknown.
@@ -111,7 +126,8 @@ def render_blocks(blocks: Sequence[Block], style: str, spans: bool = False) -> s
         return csv_text(block_records_of(blocks))
     if style == "json":
         return json.dumps(block_records_of(blocks), indent=2)
-    return "\n\n".join(render_grid(block_grid(block, style, spans), style) for block in blocks)
+    grids = (block_grid(block, style, spans) for block in blocks)
+    return "\n\n".join(render_grid(grid, style, width=width) for grid in grids)
 
 
 def block_grid(block: Block, style: str, spans: bool = False) -> Grid:
@@ -125,15 +141,20 @@ def block_grid(block: Block, style: str, spans: bool = False) -> Grid:
         cells=tuple(zip(*columns, strict=True)),
         notes=block.notes,
         honours=tuple(zip(*marked, strict=True)),
+        expendable=expendable_columns(block.columns, block.rows),
+        prose=tuple(place for place, column in enumerate(block.columns) if is_prose(column)),
     )
 
 
-def render_grid(grid: Grid, style: str) -> str:
+def render_grid(grid: Grid, style: str, *, width: int | None = None) -> str:
     """Lay one grid out, with its title above and its notes below.
 
     Args:
         grid: the words.
         style: ``text``, ``markdown``, ``latex`` or ``html``.
+        width: characters of a line of the terminal that text is for: headers and prose are broken and
+            expendable columns left out, if they must, and a note says so. A table that doesn't fit even then
+            stays as it is.
     """
     from tabulate import tabulate
 
@@ -152,7 +173,15 @@ def render_grid(grid: Grid, style: str) -> str:
     for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
         table = table.replace(mark, printed)
     table = table.replace("\ue004", "$_{").replace("\ue005", "}$")
-    return _FRAMES[style](printable(grid.title), table, [printable(note) for note in grid.notes])
+    notes = [printable(note) for note in grid.notes]
+    if style == "text":
+        columns = [
+            TextColumn(header, tuple(column), grid.numeric[place], place in grid.prose)
+            for place, (header, *column) in enumerate(zip(headers, *cells, strict=True))
+        ]
+        table, left_out = fitted(table, columns, width, grid.expendable)
+        notes = [*filter(None, [left_out]), *notes]
+    return _FRAMES[style](printable(grid.title), table, notes)
 
 
 def _paper_header(header: str) -> str:

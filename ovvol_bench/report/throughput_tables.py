@@ -11,6 +11,7 @@ from ovvol_bench.report.agreement_tables import agreement_grids
 from ovvol_bench.report.columns import MISSING
 from ovvol_bench.report.results_files import COMPONENTS, machine_text
 from ovvol_bench.report.tables import Grid, render_grid
+from ovvol_bench.report.widths import expendable_places
 from ovvol_bench.throughput.files import RowRecord, SpreadRecord, Throughput
 
 IN_A_PASS = ("wait", "encode", "group", "label", "name", "store")
@@ -93,6 +94,13 @@ _PARTS: tuple[Column, ...] = (
     ),
 )
 
+_LEAST_IMPORTANT = (
+    *("matrix peak GFLOP/s", "frames/s", "precision", "cores", "quartiles"),
+    *("metrics", "boxes", "transform", "decode", "store", "wait", "name"),
+)
+"""Columns that a narrow terminal may lack first; then numbers from the right."""
+_NEVER_LEFT_OUT = ("clips/s", "whole", "whole GFLOP")
+
 _STAGE_NOTES = (
     "medians; whole is a pass: waiting for frames, the stages and what lies between them",
     "right of it each alone: reading in one thread, the transform, boxes (a part of name), metrics over all"
@@ -104,15 +112,16 @@ _PART_NOTES = (
 )
 
 
-def render_throughput(results: Sequence[Throughput], style: str = "text") -> str:
+def render_throughput(results: Sequence[Throughput], style: str = "text", *, width: int | None = None) -> str:
     """Lay throughput results out as tables; every machine has tables of its own, as speeds don't compare.
 
     Args:
         results: as ``load_throughput`` returns them.
         style: ``text``, ``markdown``, ``latex`` or ``html``.
+        width: see ``tables.render_grid``.
     """
     grids = [grid for same in by_machine(results) for grid in _grids(same)]
-    return "\n\n".join(render_grid(grid, style) for grid in grids)
+    return "\n\n".join(render_grid(grid, style, width=width) for grid in grids)
 
 
 def by_machine(results: Iterable[Throughput]) -> list[list[Throughput]]:
@@ -204,8 +213,20 @@ def _grid(
 def _laid_out(title: str, words: Sequence[Cells], numbers: Sequence[Cells], notes: Sequence[str]) -> Grid:
     columns = [*words, *numbers]
     numeric = [False] * len(words) + [True] * len(numbers)
+    headers = tuple(header for header, _ in columns)
     cells = zip(*(cells for _, cells in columns), strict=True)
-    return Grid(title, tuple(header for header, _ in columns), tuple(numeric), tuple(cells), tuple(notes))
+    places = [place for place, header in enumerate(headers) if header not in _NEVER_LEFT_OUT]
+    ranked = [headers.index(header) for header in _LEAST_IMPORTANT if header in headers]
+    ranked += [place for place in reversed(places) if place >= len(words) and place not in ranked]
+    return Grid(
+        title,
+        headers,
+        tuple(numeric),
+        tuple(cells),
+        tuple(notes),
+        expendable=expendable_places(ranked, {place: each for place, (_, each) in enumerate(words)}),
+        prose=tuple(place for place, header in enumerate(headers) if header == "method"),
+    )
 
 
 def _notes(results: Sequence[Throughput]) -> list[str]:

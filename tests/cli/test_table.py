@@ -1,6 +1,11 @@
 """`ovvol-bench table` and `compare` on files."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+import termios
 from dataclasses import replace
 
 import pytest
@@ -53,6 +58,48 @@ def test_columns_order_and_format_can_be_chosen(files):
         ("kmeans", 0.5),
         ("slot_attention", 0.25),
     ]
+
+
+def at_a_terminal(width, *arguments):
+    """What a command prints to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, width))
+    command = [sys.executable, "-c", "from ovvol_bench.cli import main; main()", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        printed = b""
+        while part := read(ours):
+            printed += part
+    os.close(ours)
+    assert process.returncode == 0
+    return printed.decode().replace("\r\n", "\n")
+
+
+def read(terminal):
+    """The next bytes, none at the end, which Linux reports as an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
+def test_tables_fit_the_terminal_and_pipes_have_no_limit(files):
+    columns = ("table", *files, "--columns", "encoder,grouper,labeler,ap50,clips_per_s,coverage,date,id")
+    printed = at_a_terminal(70, *columns)
+    table = printed.split("\n\n")[1].split("\n")
+    assert max(map(len, table)) <= 70
+    assert "left out to fit the terminal: clips_per_s, date. To see every column" in printed
+    piped = invoke(*columns).output
+    assert max(map(len, piped.splitlines())) > 70
+    assert "left out" not in piped
+
+
+def test_long_summaries_are_broken_at_a_terminal(files):
+    table, left_out = at_a_terminal(80, "plugins", "--kind", "metric").split("\n\n")
+    assert max(map(len, table.split("\n"))) <= 80
+    assert "COCO's average precision and recall of boxes or masks" in table
+    assert left_out.startswith("left out to fit the terminal: origin, version.")
 
 
 def test_passed_over_files_are_counted_on_stderr_alone(files, tmp_path):
