@@ -23,9 +23,9 @@ from ovvol_bench.components import Encoder, Grouper, Labeler
 from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
 from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.metrics.evaluation import held_out_ids
+from ovvol_bench.naming.localize import name_pooled, pool_slots, winning_slots
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.naming.slots import name_slots, winning_slots
 from ovvol_bench.pipeline import autocast, best_precision, embed, encode, group, stack
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.draws import clip_generator
@@ -97,8 +97,12 @@ class Limits:
         slots, patches = self.slots(clip, tracks), self.patches(clip, classes)
         size = clip.info.frame_size
         named = {
-            (a, b): name_slots(
-                slots[a], int(slots[a].max()) + 1, patches[b], self.text[b], self.settings, size
+            (a, b): name_pooled(
+                slots[a],
+                pool_slots(slots[a], int(slots[a].max()) + 1, patches[b]),
+                self.text[b],
+                self.settings,
+                size,
             )
             for a, b in product(slots, patches)
         }

@@ -6,19 +6,12 @@ pytest benchmarks/test_naming_speed.py --benchmark-enable
 import numpy as np
 import pytest
 from clip_scenes import CLASSES, GRIDS, REGIONS, masks_of, patches_of, regions_of, text_of
+from naming_steps import name_clip
 
 from ovvol_bench.naming.consensus import consensus
-from ovvol_bench.naming.merging import merge_alike, merge_overlapping
-from ovvol_bench.naming.segments import merge_same_name, touching
+from ovvol_bench.naming.localize import gather_evidence, name_pooled, pool_slots, segment_boxes, winning_slots
+from ovvol_bench.naming.rule import merge_alike, merge_overlapping, merge_same_name, touching
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.naming.slots import (
-    gather_evidence,
-    name_clip,
-    name_pooled,
-    pool_slots,
-    segment_boxes,
-    winning_slots,
-)
 
 GRID, SLOTS, EMBEDDING = GRIDS["paper"], 15, 512
 FRAME = (16 * GRID[1], 16 * GRID[2])

@@ -27,37 +27,11 @@ _STARTS = 30
 
 @dataclass(frozen=True)
 class _Patterns:
-    """U distinct rows of labels: labels (U, R), how many patches have each, and (P,) which each has."""
+    """U distinct rows of labels (U, R), the patches that have each (U,), and the row of every patch (P,)."""
 
     labels: Ints
     counts: Ints
     of_patch: Ints
-
-
-def adjacency(slot_maps: npt.NDArray[np.integer[Any]]) -> Doubles:
-    """Share of seeds in which two patches are in the same slot.
-
-    Args:
-        slot_maps: (R, ...) slot of every patch under R seeds, P patches each.
-
-    Returns:
-        (P, P) float64 in [0, 1], symmetric, the diagonal 1.
-    """
-    return _agreement(slot_maps.reshape(len(slot_maps), -1).T)
-
-
-def laplacian_eigenvalues(affinity: Doubles) -> Doubles:
-    """Eigenvalues of the normalised Laplacian 1 - D^-1/2 A D^-1/2, self-loops counted.
-
-    Args:
-        affinity: (P, P) symmetric, non-negative, the diagonal above 0.
-
-    Returns:
-        (P,) float64, ascending, in [0, 2].
-    """
-    scale = 1 / np.sqrt(affinity.sum(axis=1))
-    laplacian = np.eye(len(affinity)) - affinity * np.outer(scale, scale)
-    return np.linalg.eigvalsh(laplacian).astype(np.float64)
 
 
 def consensus(
@@ -67,7 +41,7 @@ def consensus(
     seed: int,
     choose: ChooseGroups = "eigengap",
 ) -> Ints:
-    """One grouping that agrees best with several.
+    """Find the grouping that agrees best with several.
 
     There are never more groups than distinct patterns.
 
@@ -109,8 +83,8 @@ def _patterns(slot_maps: npt.NDArray[np.integer[Any]]) -> _Patterns:
     return _Patterns(labels, counts, of_patch.reshape(-1))
 
 
-def _agreement(labels: npt.NDArray[np.integer[Any]]) -> Doubles:
-    """(U, U) share of columns in which two rows of (U, R) labels agree, by one matrix product."""
+def agreement(labels: npt.NDArray[np.integer[Any]]) -> Doubles:
+    """Return the share of columns in which two rows of labels (U, R) agree, (U, U) in [0, 1]."""
     seeds = labels.shape[1]
     one_hot = (labels[:, :, None] == np.arange(labels.max() + 1)).reshape(len(labels), -1)
     one_hot = one_hot.astype(np.float32)
@@ -119,7 +93,7 @@ def _agreement(labels: npt.NDArray[np.integer[Any]]) -> Doubles:
 
 
 def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
-    """Smallest Laplacian eigenvalues of the full graph of patches, with embeddings of the patterns.
+    """Return the smallest eigenvalues of the full graph's Laplacian, and embeddings of the patterns.
 
     Returns:
         (count,) eigenvalues, those beyond the patterns filled up with 1, which is what they are; and
@@ -127,7 +101,7 @@ def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
     """
     from scipy.linalg import eigh
 
-    affinity, counts = _agreement(patterns.labels), patterns.counts
+    affinity, counts = agreement(patterns.labels), patterns.counts
     degrees = affinity @ counts
     scale = np.sqrt(counts / degrees)
     walk = affinity * np.outer(scale, scale)
@@ -139,13 +113,13 @@ def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
 
 
 def _number_of_groups(values: Doubles, low: int, high: int) -> int:
-    """The k in [low, high] with the largest values[k] - values[k - 1], the smallest of equals."""
+    """Return the k in [low, high] with the largest values[k] - values[k - 1], the smallest of equals."""
     gaps = np.diff(values)[low - 1 : high]
     return low + int(gaps.argmax())
 
 
 def _weighted_kmeans(points: Doubles, counts: Ints, groups: int, seed: int) -> tuple[Ints, float]:
-    """(U,) cluster of every point, and the loss; a point counts as often as patches have it."""
+    """Return the cluster of every point, (U,), and the loss; a point counts as often as patches have it."""
     from sklearn.cluster import KMeans
 
     model = KMeans(groups, n_init=_STARTS, random_state=seed % 2**32)

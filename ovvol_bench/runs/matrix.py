@@ -13,8 +13,8 @@ from torch import Tensor
 from ovvol_bench.components import GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.consensus import consensus
-from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
-from ovvol_bench.naming.slots import gather_evidence, name_pooled, pool_slots, shares, winning_slots
+from ovvol_bench.naming.localize import gather_evidence, name_pooled, pool_slots, shares, winning_slots
+from ovvol_bench.naming.rule import NO_EVIDENCE, Evidence
 from ovvol_bench.pipeline import (
     NotFiniteError,
     autocast,

@@ -14,7 +14,7 @@ import torch
 from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
-from ovvol_bench.naming.slots import segment_boxes
+from ovvol_bench.naming.localize import segment_boxes
 from ovvol_bench.pipeline import stack
 from ovvol_bench.predictions import ClipPrediction, Predictions
 from ovvol_bench.registry import Registry, load_registry

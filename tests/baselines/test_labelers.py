@@ -15,7 +15,7 @@ from ovvol_baselines.labelers.crop_clip import CropClip, Crops
 from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip
 from ovvol_bench import ClipInfo, DataError, Features, FrameTruth, SettingError
 from ovvol_bench.naming.prompts import TextBank, build_prompts
-from ovvol_bench.naming.scores import name_probabilities
+from ovvol_bench.naming.rule import name_probabilities
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.pipeline import embed_prompts

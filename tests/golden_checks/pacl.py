@@ -5,9 +5,9 @@ import pytest
 import torch
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
 
+from ovvol_bench.naming.localize import pool
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.naming.scores import prompt_logits
-from ovvol_bench.naming.slots import pool
+from ovvol_bench.naming.rule import prompt_logits
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
 from ovvol_plugins.pacl.model import PaclLabeler
 from ovvol_plugins.pacl.training import Contrast, PaclTraining, contrast

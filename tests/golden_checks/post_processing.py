@@ -9,14 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from golden_vectors import load_case
+from naming_steps import name_clip
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from ovvol_bench.naming.localize import pool, pool_segments, winning_slots
 from ovvol_bench.naming.prompts import REFERENCE_FOREGROUND, Prompts, TextBank
-from ovvol_bench.naming.scores import name_probabilities, prompt_logits
-from ovvol_bench.naming.segments import group_slots, judge_slots, segments_by_slot, touching
+from ovvol_bench.naming.rule import (
+    group_slots,
+    judge_slots,
+    name_probabilities,
+    prompt_logits,
+    segments_by_slot,
+    touching,
+)
 from ovvol_bench.naming.settings import REFERENCE, NamingSettings
-from ovvol_bench.naming.slots import name_clip, pool, pool_segments, winning_slots
 
 
 @dataclass(frozen=True)

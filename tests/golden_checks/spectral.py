@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from golden_vectors import load_case, load_tensors
+from patch_graph import adjacency, laplacian_eigenvalues
 
-from ovvol_bench.naming.consensus import adjacency, consensus, laplacian_eigenvalues
-from ovvol_bench.naming.slots import winning_slots
+from ovvol_bench.naming.consensus import consensus
+from ovvol_bench.naming.localize import winning_slots
 
 
 def _first_occurrence(labels: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from golden_vectors import load_case, load_tensors
 
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
-from ovvol_bench.naming.scores import class_logits, class_probabilities
+from ovvol_bench.naming.rule import class_logits, class_probabilities
 from ovvol_bench.naming.settings import REFERENCE
 from ovvol_bench.naming.vocabulary import Vocabulary, imagenet_vid, parse_vocabulary
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from patch_graph import adjacency, laplacian_eigenvalues
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.manifold import spectral_embedding
 from sklearn.metrics import adjusted_rand_score
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.naming.consensus import adjacency, consensus, laplacian_eigenvalues
+from ovvol_bench.naming.consensus import consensus
 
 
 def noisy_seeds(

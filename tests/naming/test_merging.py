@@ -7,14 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naming_steps import name_clip
 from sklearn.cluster import AgglomerativeClustering
 
 from ovvol_bench import SettingError
-from ovvol_bench.naming.merging import Evidence, merge_alike, merge_overlapping
+from ovvol_bench.naming.localize import gather_evidence
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.naming.segments import group_slots
+from ovvol_bench.naming.rule import Evidence, group_slots, merge_alike, merge_overlapping
 from ovvol_bench.naming.settings import NamingSettings, naming_settings
-from ovvol_bench.naming.slots import gather_evidence, name_clip
 
 TEXT = TextBank.of(Prompts(("a", "b"), np.array([1, 2]), ("bg", "a", "b"), 2), np.eye(2))
 KEEP_ALL = NamingSettings(filter_background=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.naming.scores import (
+from ovvol_bench.naming.rule import (
     best_names,
     class_logits,
     class_probabilities,

@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.naming.scores import best_names
-from ovvol_bench.naming.segments import group_slots, judge_slots, merge_same_name, segments_by_slot, touching
+from ovvol_bench.naming.rule import (
+    best_names,
+    group_slots,
+    judge_slots,
+    merge_same_name,
+    segments_by_slot,
+    touching,
+)
 from ovvol_bench.naming.settings import NamingSettings
 
 DEFAULT = NamingSettings()

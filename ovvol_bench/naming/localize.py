@@ -1,8 +1,6 @@
-"""Naming of one clip: soft masks and patch embeddings in, a localization out."""
+"""Localize one clip: soft masks and patch embeddings in, named boxes out."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,59 +10,10 @@ from torch import Tensor
 
 from ovvol_bench.arrays import Bools, Doubles, Floats
 from ovvol_bench.errors import ContractError
-from ovvol_bench.naming.merging import NO_EVIDENCE, Evidence
 from ovvol_bench.naming.prompts import TextBank
-from ovvol_bench.naming.scores import name_probabilities
-from ovvol_bench.naming.segments import group_slots, segments_by_slot
+from ovvol_bench.naming.rule import NO_EVIDENCE, Evidence, group_slots, name_probabilities, segments_by_slot
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.types import Localization
-
-
-def name_clip(
-    masks: Tensor, patches: Tensor, text: TextBank, settings: NamingSettings, frame_size: tuple[int, int]
-) -> Localization:
-    """Localize and name the objects of a clip.
-
-    Args:
-        masks: (K, S, h, w) soft assignment of patches to slots, on any device.
-        patches: (T, h', w', E) patch embeddings, not normalised, same device; T a multiple of S.
-            Another grid than the masks' is resized to theirs, bilinearly.
-        text: prompts of the vocabulary.
-        settings: conventions.
-        frame_size: (height, width) of the original frames in pixels; the grid covers all of it.
-
-    Raises:
-        ContractError: if masks or patches are not finite, or their frames don't fit.
-        SettingError: if slots are to be united by the encoder's features, which are not known here.
-    """
-    slots = winning_slots(masks, frames=len(patches))
-    pooled = pool_slots(slots, len(masks), patches)
-    return name_pooled(slots, pooled, text, settings, frame_size, gather_evidence(settings, slots, masks))
-
-
-def name_slots(
-    slots: Tensor,
-    num_slots: int,
-    patches: Tensor,
-    text: TextBank,
-    settings: NamingSettings,
-    frame_size: tuple[int, int],
-) -> Localization:
-    """Localize and name the objects of a clip whose patches are grouped already.
-
-    Args:
-        slots: (T, h, w) int64 slot of every patch, in [0, num_slots); for example a consensus.
-        num_slots: K.
-        patches: (T, h', w', E) as in ``name_clip``.
-        text: prompts of the vocabulary.
-        settings: conventions.
-        frame_size: (height, width) of the original frames in pixels.
-
-    Raises:
-        ContractError: if patches are not finite, or their frames don't fit.
-        SettingError: if slots are to be united by what is not known here.
-    """
-    return name_pooled(slots, pool_slots(slots, num_slots, patches), text, settings, frame_size)
 
 
 def name_pooled(
@@ -104,10 +53,7 @@ def name_pooled(
 def gather_evidence(
     settings: NamingSettings, slots: Tensor, masks: Tensor | None = None, features: Tensor | None = None
 ) -> Evidence:
-    """What the merger in use looks at, as far as it is known.
-
-    A slot is active on a patch if it has more than an even share of it, 1 / K: several slots can then be
-    active on one patch. Masks that are all or nothing never overlap.
+    """Gather what the merger in use looks at, as far as it is there.
 
     Args:
         settings: says which merger.
@@ -116,6 +62,7 @@ def gather_evidence(
         features: (S, h, w, D) of the encoder.
     """
     if settings.merge == "overlap" and masks is not None:
+        # Active: more than an even share of a patch, so that several slots can be; hard masks never overlap.
         active = (masks.float() > 1 / len(masks)).flatten(1).float()
         both = active @ active.T
         sizes = active.sum(dim=1)
@@ -127,7 +74,7 @@ def gather_evidence(
 
 
 def pool_slots(slots: Tensor, num_slots: int, patches: Tensor) -> Tensor:
-    """Sums of patch embeddings over the patches that each slot wins; see `pool`.
+    """Sum patch embeddings over the patches that each slot wins; see `pool`.
 
     Args:
         slots: (..., T, h, w) int64 slot of every patch, in [0, K).
@@ -142,7 +89,7 @@ def pool_slots(slots: Tensor, num_slots: int, patches: Tensor) -> Tensor:
 
 
 def winning_slots(masks: Tensor, frames: int) -> Tensor:
-    """The slot with the largest weight at every patch, the first of equals.
+    """Return the slot with the largest weight at every patch, the first of equals.
 
     Args:
         masks: (..., K, S, h, w) soft assignment.
@@ -164,10 +111,9 @@ def winning_slots(masks: Tensor, frames: int) -> Tensor:
 
 
 def shares(masks: Tensor, frames: int) -> npt.NDArray[np.uint8]:
-    """Soft assignment as predictions keep it, the least share of a clip as 0 and the largest as 255.
+    """Quantize a soft assignment as predictions keep it: the least share of a clip is 0, the largest 255.
 
-    Which slot wins a pixel once shares are enlarged doesn't depend on such a scale, and shares that are all
-    nearly 1 / K keep their order.
+    The scale changes no argmax of enlarged shares, and keeps the order of shares that are all nearly 1 / K.
 
     Args:
         masks: (K, S, h, w), finite.
@@ -182,7 +128,7 @@ def shares(masks: Tensor, frames: int) -> npt.NDArray[np.uint8]:
 
 
 def pool(weights: Tensor, patches: Tensor) -> Tensor:
-    """Weighted sums of patch embeddings, one matrix product in float32 even under autocast.
+    """Return weighted sums of patch embeddings: one matrix product, in float32 even under autocast.
 
     Args:
         weights: (..., K, T, h, w) of every patch in every slot.
@@ -200,16 +146,12 @@ def pool(weights: Tensor, patches: Tensor) -> Tensor:
             f"The labeler returned patches of {patches.shape[-4]} frames, the grouper slots of {frames}."
         )
     with torch.autocast(patches.device.type, enabled=False):
-        return weights.flatten(-3).float() @ _resized(patches.float(), grid).flatten(-4, -2)
-
-
-def _resized(patches: Tensor, grid: Sequence[int]) -> Tensor:
-    """(..., h', w', E) patches on another grid of (rows, columns)."""
-    if list(patches.shape[-3:-1]) == list(grid):
-        return patches
-    channels_first = patches.flatten(0, -4).permute(0, 3, 1, 2)
-    resized = F.interpolate(channels_first, size=list(grid), mode="bilinear", align_corners=False)
-    return resized.permute(0, 2, 3, 1).reshape(*patches.shape[:-3], *grid, -1)
+        values = patches.float()
+        if list(patches.shape[-3:-1]) != grid:
+            channels_first = values.flatten(0, -4).permute(0, 3, 1, 2)
+            resized = F.interpolate(channels_first, size=grid, mode="bilinear", align_corners=False)
+            values = resized.permute(0, 2, 3, 1).reshape(*patches.shape[:-3], *grid, -1)
+        return weights.flatten(-3).float() @ values.flatten(-4, -2)
 
 
 def pool_segments(pooled: Floats, segment_of_slot: npt.NDArray[np.int16], num_segments: int) -> Doubles:
@@ -232,7 +174,7 @@ def pool_segments(pooled: Floats, segment_of_slot: npt.NDArray[np.int16], num_se
 def segment_boxes(
     segment_map: npt.NDArray[np.int16], num_segments: int, frame_size: tuple[int, int]
 ) -> tuple[Floats, Bools]:
-    """Tight boxes around the patches of every segment in every frame.
+    """Return tight boxes around the patches of every segment in every frame.
 
     Args:
         segment_map: (T, h, w) segment of every patch, in [0, N), or -1.
@@ -252,7 +194,7 @@ def segment_boxes(
 
 
 def _extent(occupied: Bools, pixels: int) -> tuple[Doubles, Doubles]:
-    """First and last pixel, inclusive, of the occupied cells along the last axis."""
+    """Return the first and last pixel, inclusive, of the occupied cells along the last axis."""
     cells = occupied.shape[-1]
     first = occupied.argmax(axis=-1)
     end = cells - occupied[..., ::-1].argmax(axis=-1)

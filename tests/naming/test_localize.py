@@ -9,19 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naming_steps import name_clip
 
 from ovvol_bench.errors import ContractError
+from ovvol_bench.naming.localize import pool, pool_segments, segment_boxes, shares, winning_slots
 from ovvol_bench.naming.prompts import TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.naming.slots import (
-    name_clip,
-    name_slots,
-    pool,
-    pool_segments,
-    segment_boxes,
-    shares,
-    winning_slots,
-)
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 
 DEFAULT = NamingSettings()
@@ -120,14 +113,6 @@ def test_an_absent_segment_has_a_zero_box() -> None:
     boxes, present = segment_boxes(np.array([[[0, -1]], [[-1, -1]]]), 1, (16, 32))
     assert boxes.tolist() == [[[0, 0, 15, 15]], [[0, 0, 0, 0]]]
     assert present.tolist() == [[True], [False]]
-
-
-def test_name_slots_takes_a_map_made_elsewhere() -> None:
-    masks, patches = scene([[0, 1], [1, 2]])
-    direct = name_clip(masks, patches, TEXT, DEFAULT, (20, 20))
-    again = name_slots(winning_slots(masks, 1), 3, patches, TEXT, DEFAULT, (20, 20))
-    np.testing.assert_array_equal(direct.boxes, again.boxes)
-    np.testing.assert_array_equal(direct.probabilities, again.probabilities)
 
 
 @settings(max_examples=50, deadline=None)
