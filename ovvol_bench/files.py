@@ -1,33 +1,39 @@
-"""Files that appear in full or not at all, and folders that one process holds at a time."""
+"""Read and write files: atomically, by safe names, as text, JSON or YAML.
+
+Damaged and hostile files are refused in one line. Locks are in ``locks``.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import gc
 import hashlib
+import json
+import math
 import os
 import re
-import resource
 import shutil
 import socket
 import stat
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import NamedTemporaryFile, mkdtemp
+from typing import Any
 
-from ovvol_bench.errors import DataError, OutputError, SettingError
+from ovvol_bench.errors import DataError, OutputError
 
-OTHER_FILES = 128  # libraries, the decoder's pipes, a prediction file that is written
 HEARTBEAT = 30.0  # seconds between signs of life of a lock file's holder
 SILENCE = 10 * HEARTBEAT  # after which a holder on another machine counts as gone: clocks differ by less
 _LONGEST = 240  # bytes of a part of a path, with room for an ending: file systems take 255
 _LEFTOVER = ".unfinished-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
-_NO_FLOCK = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_NUMBERS = re.compile(r"\[\s+-?\d[-+\d.eE,\s]*\]")  # lists of them in indented JSON
+_ESCAPED = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")  # may be half a character, or NUL
+_MOST_VALUES = 1_000_000  # of a YAML file
 
 
 @contextmanager
@@ -51,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def unwritable(path: Path, error: OSError) -> str:
-    """The message of an output that can't be written."""
+    """Return the message of an output that can't be written."""
     advice = {
         errno.ENOSPC: "Free some space there, or choose another folder.",
         errno.EDQUOT: "Free some of your quota, or choose another folder.",
@@ -64,10 +70,10 @@ def unwritable(path: Path, error: OSError) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes the place of ``path`` at the end.
+    """Yield a temporary path whose file replaces ``path`` at the end.
 
-    It has the same name, from which encoders tell the format, in a folder of its own. If the body
-    raises, ``path`` stays as it was. What a killed process left unfinished beside ``path`` is removed.
+    It has the same name, from which encoders tell the format, in a folder of its own. If the body raises,
+    ``path`` stays as it was. Leftovers of killed processes beside ``path`` are removed.
 
     Raises:
         OutputError: if it can't be written: the disk is full, the folder read-only or a file.
@@ -88,20 +94,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @cache  # a folder is searched once a process: shards are added to it by the thousand
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed left unfinished in a folder."""
+    """Remove unfinished files that killed processes left in a folder."""
     for found in folder.glob(f"{_LEFTOVER}*"):
         made = re.fullmatch(rf"{re.escape(_LEFTOVER)}(.+)-(\d+)-\w+", found.name)
-        if made and not _is_alive(made[1], int(made[2]), found):  # else it is somebody else's
+        if made and not is_alive(made[1], int(made[2]), found):  # else it is somebody else's
             shutil.rmtree(found, ignore_errors=True)
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a path lies in what was not finished: nothing there is a result of anything."""
+    """Return whether a path lies in an unfinished folder, where nothing is a result."""
     return any(part.startswith(_LEFTOVER) for part in path.parts)
 
 
-def _is_alive(host: str, pid: int, trace: Path) -> bool:
-    """Whether a process lives; on another machine, whether its trace was touched lately."""
+def is_alive(host: str, pid: int, trace: Path) -> bool:
+    """Return whether a process lives; on another machine, whether its trace was touched lately."""
     if host == socket.gethostname():
         try:
             os.kill(pid, 0)  # asks, and sends nothing
@@ -116,7 +122,7 @@ def _is_alive(host: str, pid: int, trace: Path) -> bool:
 
 
 def require_file(path: Path) -> Path:
-    """The same path, if it is a regular file: reading a pipe or a device may never end.
+    """Return the path if it is a regular file: reading a pipe or a device may never end.
 
     Raises:
         OSError: if there is nothing, or something else than a file.
@@ -130,7 +136,7 @@ def require_file(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8 text of a file, without the byte order mark that some programs begin it with.
+    """Read UTF-8 text, without the byte order mark that some programs begin it with.
 
     Raises:
         OSError: if it can't be read, or is no regular file.
@@ -172,7 +178,7 @@ def require_utf8(names: Iterable[str], folder: Path) -> None:
 
 
 def is_utf8(path: Path) -> bool:
-    """Whether libraries in C can be given a path; OpenCV ends the process over one that is no UTF-8."""
+    """Return whether C libraries can take a path: OpenCV ends the process over one that is no UTF-8."""
     try:
         os.fspath(path.absolute()).encode()
     except UnicodeEncodeError:
@@ -193,7 +199,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def below(root: Path, *names: str) -> Path:
-    """Where a file belongs below a folder whose name comes from data, as the name of a video does.
+    """Join a folder and names that come from data, as the names of videos do.
 
     Args:
         root: the folder, chosen by the user.
@@ -216,7 +222,7 @@ def below(root: Path, *names: str) -> Path:
 
 
 def file_stem(name: str) -> str:
-    """A name from data as one part of a path: what isn't a letter, digit, ".", "-", "@" or "_" becomes "_".
+    """Make one part of a path from a name; all but letters, digits, ".", "-", "@" and "_" become "_".
 
     >>> file_stem("../a b")
     '.._a_b'
@@ -237,93 +243,192 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def make_room_for(files: int) -> None:
-    """Let this process hold so many files open beside what else it needs, as far as the system allows.
+def ensure_writable(folder: Path) -> None:
+    """Make the folder and try it, before hours of work end in a file that can't be written.
 
     Raises:
-        SettingError: if the system's limit is lower.
+        OutputError: if it can't be made or written to.
     """
-    needed = files + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise SettingError(
-            f"{files} runs at once hold {files} lock files open, and this process may open {hard} files. "
-            "Raise the limit (ulimit -Hn), or run a part of the matrix at a time."
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"can't write to the output folder {folder}: {error.strerror or error}. "
+            "Choose another one with --output."
+        ) from error
 
 
-@contextmanager
-def claimed(lock: Path, advice: str) -> Iterator[None]:
-    """Hold a file for this process; it is let go even if the process is killed.
+def json_ready(value: Any) -> Any:
+    """Replace values that JSON can't hold, at any depth: NaN and infinity by None, bytes of names by escapes.
 
-    The system's lock where the file system has one. Elsewhere, as on some Lustre, NFS and GPFS mounts, a
-    second file ``LOCK.held`` with host and process id, made only if it is not there, whose holder touches
-    it every 30 seconds: it counts as left behind if that process is gone, or silent for five minutes.
+    Digests are made of the result, so that they are of what a reader finds in the file.
+
+    >>> json_ready({"ap": float("nan"), "per_class": [0.5, float("inf")]})
+    {'ap': None, 'per_class': [0.5, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return in_utf8(value)
+    if isinstance(value, Mapping):
+        return {json_ready(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, indented; a list of numbers stands in one line.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    text = json.dumps(json_ready(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
+
+
+def read_json(path: Path, strict: bool = False) -> Any:
+    """Read a JSON file in UTF-8, with or without a byte order mark.
 
     Args:
-        lock: an empty file of its own; it and its folder are made if missing.
-        advice: what to do while another process holds it, after "Wait for it, or".
+        path: of the file.
+        strict: refuse byte order marks, NaN and infinity, which this program never writes. Elsewhere a number
+            that isn't finite is refused where its field is read, by its entry.
 
     Raises:
-        SettingError: if another process holds it.
-        OutputError: if the file can't be made.
+        DataError: if it can't be read, is cut off, nested too deeply, holds a key twice in one object, half
+            a character (a lone surrogate) or NUL.
     """
-    with writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("ab+", buffering=0)  # nothing is left to be written when it is closed
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise _taken(lock, file.read().decode(), advice) from error
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise OutputError(unwritable(lock, error)) from error
-            with _held(lock, advice):
-                yield
-            return
-        with writing(lock):
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n".encode())
-        yield
-
-
-def _taken(lock: Path, holder: str, advice: str) -> SettingError:
-    return SettingError(
-        f"{lock.parent} is being written by another process (pid {holder.strip()}). Wait for it, or {advice}."
-    )
-
-
-@contextmanager
-def _held(lock: Path, advice: str) -> Iterator[None]:
-    """Hold a lock by a file that only one process can make."""
-    held = lock.with_name(f"{lock.name}.held")
-    mine = f"{os.getpid()} on {socket.gethostname()}"
-    for last in (False, True):
-        try:
-            with held.open("x") as file:
-                file.write(mine)
-            break
-        except FileExistsError:
-            holder = held.read_text() if held.exists() else ""
-            pid, _, host = holder.partition(" on ")
-            if last or not pid.isdigit() or _is_alive(host, int(pid), held):
-                raise _taken(lock, holder, advice) from None
-            held.unlink(missing_ok=True)
-    released = threading.Event()
-
-    def beat() -> None:
-        while not released.wait(HEARTBEAT):
-            with suppress(OSError):
-                os.utime(held)
-
-    threading.Thread(target=beat, daemon=True).start()
+    collecting = gc.isenabled()
+    gc.disable()  # it would look again and again at millions of objects that are all in use
     try:
-        yield
+        text = require_file(path).read_bytes().decode("utf-8" if strict else "utf-8-sig")
+        numbers: dict[str, Any] = dict.fromkeys(("parse_float", "parse_constant"), _finite) if strict else {}
+        content = json.loads(text, object_pairs_hook=_unique, **numbers)
+        if _ESCAPED.search(text):
+            _check_characters(content)
+    except RecursionError:
+        raise DataError(f"{path}: can't be read as JSON (it is nested too deeply). Write it again.") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error}). Is it the right path?") from None
+    except ValueError as error:
+        raise DataError(
+            f"{path}: can't be read as JSON ({str(error)[:300]}). Was it cut off? Write it again."
+        ) from None
     finally:
-        released.set()
-        held.unlink(missing_ok=True)
+        if collecting:
+            gc.enable()
+    return content
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object that this program wrote.
+
+    Raises:
+        DataError: if the file is missing, malformed or holds something other than an object.
+    """
+    value = read_json(path, strict=True)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object, found a {type(value).__name__}")
+    return value
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """Return a value of a file for a message, as JSON and cut to some characters."""
+    try:
+        text = "nothing" if value is None else json.dumps(value, default=repr)
+    except (RecursionError, ValueError):
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shown(twice)} is there twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _check_characters(content: Any) -> None:
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+            raise ValueError(f"the text {shown(value)} has half a character (a lone surrogate) or NUL")
+
+
+def read_yaml(path: Path | Traversable) -> Any:
+    """Read a YAML file of mappings, lists, text and numbers; a tag that would make anything else is refused.
+
+    Raises:
+        DataError: if it can't be read, isn't YAML in UTF-8, holds a key twice in one mapping, is nested too
+            deeply, or aliases make it refer to itself or grow beyond a million values.
+    """
+    import yaml
+
+    try:
+        text = read_text(path) if isinstance(path, Path) else path.read_text(encoding="utf-8-sig")
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_keys(node, set())
+        content = None if node is None else loader.construct_document(node)
+        _count(content, {})
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise DataError(f"{path}: not valid YAML ({error.problem}{place}).") from None
+    except RecursionError:
+        raise DataError(f"{path}: not valid YAML (nested too deeply).") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror or error}).") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not valid YAML ({reason}).") from None
+    return content
+
+
+def _check_keys(node: Any, known: set[int]) -> None:
+    # YAML's readers take the last of two equal keys in silence.
+    from yaml import MappingNode, SequenceNode
+    from yaml.constructor import ConstructorError
+
+    if not isinstance(node, (MappingNode, SequenceNode)) or id(node) in known:
+        return
+    known.add(id(node))
+    keys: set[tuple[str, str]] = set()
+    for item in node.value:
+        key, value = item if isinstance(node, MappingNode) else (None, item)
+        _check_keys(value, known)
+        if key is None or not isinstance(key.value, str):
+            continue
+        if (key.tag, key.value) in keys:
+            problem = f"the key '{key.value}' is there twice in one mapping"
+            raise ConstructorError(None, None, problem, key.start_mark)
+        keys.add((key.tag, key.value))
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Count the values of a document, every alias written out; ``known`` holds counts by identity."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = _MOST_VALUES + 1  # until it is counted: one that holds itself is refused
+        children = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(child, known) for child in children)
+    if known[id(value)] > _MOST_VALUES:
+        raise ValueError(f"over {_MOST_VALUES} values, aliases written out")
+    return known[id(value)]

@@ -1,30 +1,29 @@
-"""Writing files and holding folders, on file systems that are full, read-only or without locks."""
+"""Writing files where they can't be written, names from data, and damaged or hostile JSON and YAML."""
 
 import ast
 import errno
-import fcntl
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ovvol_bench.data.shapes.export import write_split
-from ovvol_bench.errors import DataError, OutputError, OvvolError, SettingError
+from ovvol_bench.errors import DataError, OutputError, OvvolError
 from ovvol_bench.files import (
-    SILENCE,
     below,
-    claimed,
     file_stem,
     is_leftover,
+    read_json,
+    read_yaml,
     remove_leftovers,
     replacing,
+    shown,
     write_text,
     writing,
 )
@@ -88,41 +87,6 @@ def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not
     assert not gone.exists() and alive.exists()
 
 
-@pytest.fixture
-def no_flock(monkeypatch):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-
-
-def test_a_folder_is_held_where_the_file_system_has_no_locks(tmp_path, no_flock):
-    lock = tmp_path / "run" / "lock"
-    refused = pytest.raises(SettingError, match=rf"pid {os.getpid()} on .*choose another")
-    with claimed(lock, "choose another"), refused, claimed(lock, "choose another"):
-        pass
-    with claimed(lock, "choose another"):
-        pass
-    assert [each.name for each in lock.parent.iterdir()] == ["lock"]
-
-
-@pytest.mark.parametrize("host", [None, "another-machine"])
-def test_a_holder_that_is_gone_is_not_waited_for(tmp_path, no_flock, host):
-    held = tmp_path / "lock.held"
-    held.write_text(f"{_dead_process()} on {host or socket.gethostname()}")
-    silent = time.time() - 2 * SILENCE
-    os.utime(held, (silent, silent))
-    with claimed(tmp_path / "lock", "choose another"):
-        assert str(os.getpid()) in held.read_text()
-
-
-def test_a_holder_on_another_machine_that_shows_life_is_waited_for(tmp_path, no_flock):
-    (tmp_path / "lock.held").write_text("4 on another-machine")
-    refused = pytest.raises(SettingError, match="pid 4 on another-machine")
-    with refused, claimed(tmp_path / "lock", "choose another"):
-        pass
-
-
 @pytest.mark.parametrize(
     "name", ["../x", "/x", "a/../../x", "", ".", "a//b", "a\0b", "a\nb", "L" * 300, "a\u202eb"]
 )
@@ -154,7 +118,8 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
     "ovvol_bench/data/shapes/rendered.py": {"folder.with_name(f'.{world.key}-partial')"},
     "ovvol_bench/data/vid_tree.py": {"tree.lists / f'{tree.split}.txt'"},
     "ovvol_bench/data/video_lists.py": {"root / f'{split}.csv'"},
-    "ovvol_bench/files.py": {"root.joinpath(*parts)", "lock.with_name(f'{lock.name}.held')"},
+    "ovvol_bench/files.py": {"root.joinpath(*parts)"},
+    "ovvol_bench/locks.py": {"lock.with_name(f'{lock.name}.held')"},
     "ovvol_bench/naming/vocabulary.py": {"_FOLDER / f'{source}.yaml'", "_FOLDER / f'{content}.txt'"},
     "ovvol_bench/report/drawing.py": {"Path(matplotlib.get_data_path(), 'fonts', 'ttf', name)"},
     "ovvol_bench/runs/predictions.py": {
@@ -223,3 +188,115 @@ def test_opencv_is_not_given_a_path_that_is_no_utf8(tmp_path):
         list(write_split(folder, "val", 1))
     with pytest.raises(OvvolError, match="no UTF-8"):
         write_video(folder / "a.mp4", [np.zeros((4, 4, 3), np.uint8)], 10)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (DEEP.encode(), "nested too deeply"),
+        (b'{"a": 1, "a": 2}', 'key "a" is there twice'),
+        (b'{"a": "\\ud800"}', "lone surrogate"),
+        (b'{"a\\u0000": 1}', "NUL"),
+        (b'["\xed\xa0\x80"]', "can't decode"),
+        (b"9" * 5000, "limit"),
+        ('{"a": 1}'.encode("utf-16"), "can't decode"),
+        (b"[1, 2", "Was it cut off"),
+        (b"", "Was it cut off"),
+    ],
+)
+def test_damaged_and_hostile_json_files_are_refused_in_one_line(tmp_path, text, reason):
+    path = tmp_path / "file.json"
+    path.write_bytes(text)
+    with pytest.raises(DataError, match=reason) as raised:
+        read_json(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_own_files_hold_finite_numbers_only(tmp_path, number):
+    path = tmp_path / "file.json"
+    path.write_text(f'{{"a": {number}}}')
+    with pytest.raises(DataError, match=f"{number} is no finite number"):
+        read_json(path, strict=True)
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text('{"name": "Zoë \\ud83d\\ude00"}', encoding="utf-8-sig")
+    assert read_json(path) == {"name": "Zoë \U0001f600"}
+    with pytest.raises(DataError, match="BOM"):
+        read_json(path, strict=True)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "", "missing"):
+        with pytest.raises(DataError, match="can't be read"):
+            read_json(tmp_path / name)
+
+
+def test_values_in_messages_are_cut_and_never_too_deep():
+    assert shown("a" * 1000) == '"' + "a" * 56 + "..."
+    deep: list = []
+    for _ in range(5000):
+        deep = [deep]
+    assert shown(deep) == "a deeply nested list"
+    assert shown({"id": 1}) == json.dumps({"id": 1})
+
+
+def yaml_of(tmp_path, content):
+    (tmp_path / "file.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_yaml(tmp_path / "file.yaml")
+
+
+def test_plain_yaml_values_with_a_mark_and_an_alias(tmp_path):
+    assert yaml_of(tmp_path, "\ufeffa: &x [1, 2.5, no]\nb: *x\n") == {
+        "a": [1, 2.5, False],
+        "b": [1, 2.5, False],
+    }
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("!!python/object/apply:os.mkdir [was_run]", "python/object/apply:os.mkdir"),
+        ("a: [", "line"),
+        ("b: 1\nc: [{a: 1, b: 2, a: 3}]", "the key 'a' is there twice in one mapping, line 2"),
+        (BOMB, "over 1000000 values"),
+        ("&a [*a]", "over 1000000 values"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: 2020-99-99", "month"),
+        (b"a: \xff", "utf-8"),
+        (b"a: \x00", "not valid YAML"),
+    ],
+    ids=["tag", "cut off", "twice", "bomb", "itself", "deep", "date", "bytes", "NUL"],
+)
+def test_what_is_no_yaml_is_said_in_one_line(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=words) as error:
+        yaml_of(tmp_path, content)
+    assert str(error.value).startswith(str(tmp_path / "file.yaml"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_a_missing_yaml_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.yaml: can't be read \(No such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_yaml_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "file.yaml")
+    with pytest.raises(DataError, match="Not a regular file"):
+        read_yaml(tmp_path / "file.yaml")

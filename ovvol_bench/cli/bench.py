@@ -186,8 +186,8 @@ def _load(paths: Sequence[Path]) -> list[Throughput]:
 
 
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
+    from ovvol_bench.files import ensure_writable
     from ovvol_bench.progress import progress_bars
-    from ovvol_bench.runs.files import ensure_writable
     from ovvol_bench.throughput.files import FOLDER, default_name, parse_throughput, write_throughput
     from ovvol_bench.throughput.session import bench
 

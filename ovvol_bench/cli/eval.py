@@ -92,7 +92,7 @@ def write_outputs(result: Mapping[str, Any], output: Path | None, pictures: Path
     """
     written = []
     if output:
-        from ovvol_bench.runs.files import write_json
+        from ovvol_bench.files import write_json
 
         write_json(output, result)
         written.append(output)
@@ -133,7 +133,7 @@ def _score_run(
 def _score_file(
     registry: Registry, path: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
-    from ovvol_bench.runs.files import json_ready
+    from ovvol_bench.files import json_ready
     from ovvol_bench.runs.fitting import Wanted
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.runs.score_files import Source, score_file

@@ -15,7 +15,8 @@ import click
 
 from ovvol_bench.cli.common import parse_settings, plugin_option, preset_option, quiet_option, registry_from
 from ovvol_bench.errors import OutputError
-from ovvol_bench.files import claimed, in_utf8
+from ovvol_bench.files import in_utf8
+from ovvol_bench.locks import claimed
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import read_text
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import read_json, read_text
 from ovvol_bench.printing import control_problem
 
 Names = tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ovvol_bench.json_text import shown
+from ovvol_bench.files import shown
 from ovvol_bench.masks import run_lengths_of, run_lengths_of_polygons
 
 _FIRST, _LAST, _MORE = 48, 111, 32  # characters of 6 bits each; the highest says that the number goes on

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ovvol_bench import json_text
 from ovvol_bench.errors import DataError
-from ovvol_bench.json_text import shown
+from ovvol_bench.files import read_json as parsed_json
+from ovvol_bench.files import shown
 from ovvol_bench.masks import check_size
 
 _MISSING = object()
@@ -197,7 +197,7 @@ def read_json(path: Path) -> JsonFile:
     Raises:
         DataError: if it is missing, cut off or no JSON, or its top level is no mapping.
     """
-    content = json_text.read_json(path)
+    content = parsed_json(path)
     if not isinstance(content, dict):
         raise DataError(
             f"{path}: the top level is {shown(content)}; expected fields with names, 'videos' among them. "

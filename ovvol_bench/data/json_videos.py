@@ -27,7 +27,7 @@ from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
 from ovvol_bench.errors import DataError
-from ovvol_bench.json_text import shown
+from ovvol_bench.files import shown
 from ovvol_bench.masks import covered
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem

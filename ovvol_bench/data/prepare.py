@@ -28,8 +28,8 @@ from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
-from ovvol_bench.files import below, claimed, write_text
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import below, read_json, write_text
+from ovvol_bench.locks import claimed
 
 REPORT = "report.json"
 _UNFINISHED = ".unfinished"

@@ -12,6 +12,7 @@ import numpy as np
 from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import read_json
 from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, written_boxes, written_mask
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content, looked_up
 from ovvol_bench.formats.entries import (
@@ -22,7 +23,6 @@ from ovvol_bench.formats.entries import (
 )
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, integers, write_lists
-from ovvol_bench.json_text import read_json
 from ovvol_bench.naming.vocabulary import spoken
 
 NAME = "coco-vid"

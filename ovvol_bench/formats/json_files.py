@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import read_json, replacing, shown
 from ovvol_bench.formats.faults import Faults
-from ovvol_bench.json_text import read_json, shown
 
 Columns = TypeVar("Columns")
 

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
-from ovvol_bench.files import read_text
+from ovvol_bench.files import read_text, read_yaml
 from ovvol_bench.printing import control_problem
-from ovvol_bench.yaml_text import read_yaml
 
 BACKGROUND = "__background__"
 DEFAULT_TEMPLATES = ("a photo of a %s",)

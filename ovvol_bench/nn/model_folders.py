@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, WeightsError
-from ovvol_bench.json_text import read_json, shown
+from ovvol_bench.files import read_json, shown
 
 CONFIG = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")

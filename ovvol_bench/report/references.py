@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import read_json
 from ovvol_bench.report.tables import Grid, render_grid
 
 REFERENCE_FOLDER = "reference"

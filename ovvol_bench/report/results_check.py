@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ovvol_bench.errors import DataError, OutputError
-from ovvol_bench.files import below, is_leftover
+from ovvol_bench.files import below, is_leftover, write_json
 from ovvol_bench.report.readme import readme_is_stale
 from ovvol_bench.report.references import REFERENCE_FOLDER, load_references
 from ovvol_bench.report.results_files import Result, read_result, result_documents
 from ovvol_bench.report.rows import names_of
-from ovvol_bench.runs.files import write_json
 from ovvol_bench.throughput.files import FOLDER, load_throughput
 
 

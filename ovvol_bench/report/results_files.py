@@ -11,8 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import is_leftover
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import is_leftover, read_json
 from ovvol_bench.runs.spec import sealed
 from ovvol_bench.throughput.files import is_throughput
 

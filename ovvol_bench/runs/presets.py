@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ovvol_bench.errors import DataError, SettingError, UnknownNameError, nearest
-from ovvol_bench.yaml_text import read_yaml
+from ovvol_bench.files import read_yaml
 
 Document = TypeVar("Document", bound=BaseModel)
 Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]

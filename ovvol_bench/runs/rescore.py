@@ -9,9 +9,9 @@ from typing import Any
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import json_ready
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, clip_infos, located
-from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.fitting import Wanted, fitting, lacks_of_truth
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Outcome, Truth, build_result

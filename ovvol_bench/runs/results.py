@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.runs.files import json_ready
+from ovvol_bench.files import json_ready
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec, canonical_digest, sealed
 from ovvol_bench.types import ClipInfo

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ovvol_bench.files import write_json
 from ovvol_bench.predictions import ClipPrediction
 from ovvol_bench.runs.clock import Stage
-from ovvol_bench.runs.files import write_json
 from ovvol_bench.runs.predictions import PredictionWriter
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder

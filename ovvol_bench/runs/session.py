@@ -13,12 +13,12 @@ import torch
 
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError, SettingError
-from ovvol_bench.files import make_room_for
+from ovvol_bench.files import ensure_writable
+from ovvol_bench.locks import make_room_for
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.batching import FittingBatches, Shape, batches
 from ovvol_bench.runs.benchmark import build_metrics
 from ovvol_bench.runs.clock import Clock
-from ovvol_bench.runs.files import ensure_writable
 from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.files import claimed, make_folder, remove_leftovers
-from ovvol_bench.runs.files import json_ready, read_json, write_json
+from ovvol_bench.files import json_ready, make_folder, read_json_object, remove_leftovers, write_json
+from ovvol_bench.locks import claimed
 from ovvol_bench.runs.spec import SCHEMA, RunSpec, sealed
 
 
@@ -83,7 +83,7 @@ class RunFolder:
     @property
     def complete(self) -> bool:
         """Whether the run came to its end: there is a result and it is not of a failure."""
-        return self.result_file.exists() and read_json(self.result_file).get("status") == "done"
+        return self.result_file.exists() and read_json_object(self.result_file).get("status") == "done"
 
     def read_spec(self) -> RunSpec:
         """The spec in ``run.json``.
@@ -104,11 +104,11 @@ class RunFolder:
         Raises:
             DataError: if it is missing or malformed.
         """
-        return read_json(self.spec_file)
+        return read_json_object(self.spec_file)
 
     def read_result(self) -> dict[str, Any] | None:
         """The result, or None before there is one."""
-        return read_json(self.result_file) if self.result_file.exists() else None
+        return read_json_object(self.result_file) if self.result_file.exists() else None
 
     def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write ``result.json`` atomically.

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.runs.files import read_json, write_json
+from ovvol_bench.files import read_json_object, write_json
 from ovvol_bench.runs.spec import sealed
 
 SCHEMA = 1
@@ -187,7 +187,7 @@ def load_throughput(paths: Iterable[Path]) -> list[Throughput]:
         DataError: if a path is missing, holds none, or a file is malformed.
     """
     files = [file for path in paths for file in (sorted(path.rglob("*.json")) if path.is_dir() else [path])]
-    found = [parse_throughput(read_json(file), str(file)) for file in files]
+    found = [parse_throughput(read_json_object(file), str(file)) for file in files]
     if not found:
         raise DataError("no throughput results there. Make some with: ovvol-bench bench")
     return found

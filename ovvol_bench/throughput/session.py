@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ovvol_bench.data.transforms import Size
+from ovvol_bench.files import json_ready
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset
-from ovvol_bench.runs.files import json_ready
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import PartSpec, canonical_digest, sealed
 from ovvol_bench.throughput.agreement import agree

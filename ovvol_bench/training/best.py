@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovvol_bench.errors import CheckpointError, DataError, SettingError
-from ovvol_bench.files import write_text
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import read_json, write_text
 
 BEST = "best.json"
 

@@ -14,8 +14,7 @@ from pickle import UnpicklingError
 from safetensors import SafetensorError
 
 from ovvol_bench.errors import CheckpointError, OutputError, OvvolError
-from ovvol_bench.files import write_text
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import read_json, write_text
 from ovvol_bench.nn.weights import sha256_of
 from ovvol_bench.runs.spec import sealed
 

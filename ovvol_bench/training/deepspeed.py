@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.json_text import read_json
+from ovvol_bench.files import read_json
 from ovvol_bench.training.engine import (
     Engine,
     Precision,

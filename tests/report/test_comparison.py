@@ -120,7 +120,7 @@ def test_filters_leave_what_is_to_be_compared(make_result, tmp_path):
     from click.testing import CliRunner
 
     from ovvol_bench.cli import main
-    from ovvol_bench.runs.files import write_json
+    from ovvol_bench.files import write_json
 
     for number, (grouper, fingerprint) in enumerate([("kmeans", "a"), ("grid", "a"), ("kmeans", "b")]):
         result = make_result(grouper=grouper, fingerprint=fingerprint * 64, options={"n": fingerprint})

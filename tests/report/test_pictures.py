@@ -9,12 +9,12 @@ from column_scenes import random_columns, scene
 from PIL import Image
 
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import json_ready
 from ovvol_bench.metrics.error_accumulators import Confusion, DetectionRateBy, Errors, PrecisionCurves
 from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart
 from ovvol_bench.report.name_charts import confusion_chart, curves_chart
 from ovvol_bench.report.pictures import subject, write_pictures
 from ovvol_bench.report.rate_charts import rates_chart
-from ovvol_bench.runs.files import json_ready
 
 A, B, FAR = (10, 10, 29, 29), (30, 10, 49, 29), (100, 10, 119, 29)
 NAMES = ("ant", "bee", "cat")

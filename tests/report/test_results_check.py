@@ -3,8 +3,8 @@
 import pytest
 
 from ovvol_bench.errors import DataError, OutputError
+from ovvol_bench.files import write_json
 from ovvol_bench.report.results_check import add_results, problems
-from ovvol_bench.runs.files import write_json
 from ovvol_bench.runs.spec import sealed
 
 

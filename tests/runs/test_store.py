@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.runs.files import ensure_writable, read_json, write_json
+from ovvol_bench.files import ensure_writable, read_json_object, write_json
 from ovvol_bench.runs.spec import PartSpec, RunSpec, sealed
 from ovvol_bench.runs.store import Overwrite, RunFolder
 
@@ -90,11 +90,11 @@ def test_two_processes_do_not_write_one_folder(folder):
 def test_json_has_null_for_nan_and_no_half_file(tmp_path):
     path = tmp_path / "result.json"
     write_json(path, {"ap": float("nan"), "list": (1.5, float("-inf"))})
-    assert read_json(path) == {"ap": None, "list": [1.5, None]}
+    assert read_json_object(path) == {"ap": None, "list": [1.5, None]}
     with pytest.raises(TypeError):
         write_json(path, {"ap": object()})
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
-    assert read_json(path)["list"] == [1.5, None]
+    assert read_json_object(path)["list"] == [1.5, None]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]"])
@@ -102,7 +102,7 @@ def test_malformed_json_is_named(tmp_path, content):
     path = tmp_path / "run.json"
     path.write_text(content)
     with pytest.raises(DataError, match=r"run\.json"):
-        read_json(path)
+        read_json_object(path)
 
 
 def test_an_output_folder_below_a_file_is_refused(tmp_path):
@@ -114,6 +114,6 @@ def test_an_output_folder_below_a_file_is_refused(tmp_path):
 def test_a_result_with_names_that_are_no_utf8_keeps_its_digest(tmp_path):
     folder = RunFolder(tmp_path)
     written = folder.write_result({"caf\udce9": "x\udcff", "half": "\ud800", "status": "done"})
-    read = read_json(folder.result_file)
+    read = read_json_object(folder.result_file)
     assert read == written and sealed(read) == read
     assert read["caf\\xe9"] == "x\\xff"

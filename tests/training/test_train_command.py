@@ -15,7 +15,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ovvol_bench.files import claimed
+from ovvol_bench.locks import claimed
 from ovvol_bench.runs.spec import sealed
 
 
