@@ -177,7 +177,7 @@ class TestPretraining:
 
     @pytest.mark.parametrize("ratio", [0.0, 0.01, 1.0])
     def test_a_mask_hides_some_and_not_all(self, ratio):
-        with pytest.raises(SettingError, match="mask ratio"):
+        with pytest.raises(SettingError, match="mask_ratio"):
             tube_mask((2, 3, 3), ratio, torch.Generator())
 
     def test_the_decoder_needs_normalised_tokens(self):
