@@ -14,215 +14,6 @@ if TYPE_CHECKING:
     from ovvol_bench import Grouper
 
 
-def build_grid(*, rows: Slots = 3, columns: Slots = 5) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        rows: cells from top to bottom.
-        columns: cells from left to right.
-
-    Raises:
-        SettingError: if a number is below 1.
-    """
-    from .grid import Grid
-
-    return Grid(rows, columns)
-
-
-def build_kmeans(
-    *, num_slots: Slots = 15, normalize: bool = True, restarts: Rounds = 3, iterations: Rounds = 20
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        num_slots: clusters K of a clip.
-        normalize: give all features length 1, so that directions are compared.
-        restarts: runs from other first centres; the one with the least total distance counts.
-        iterations: rounds at most.
-
-    Raises:
-        SettingError: if a number is below 1.
-    """
-    from .kmeans import KMeans
-
-    return KMeans(num_slots, normalize, restarts, iterations)
-
-
-def build_oracle(*, num_slots: Slots = 64) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        num_slots: slots K: the background and one an object; of more objects the smallest are left out.
-
-    Raises:
-        SettingError: if it is below 2.
-    """
-    from .oracle import Oracle
-
-    return Oracle(num_slots)
-
-
-def build_voronoi(*, num_slots: Slots = 15) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        num_slots: random points and so cells K.
-
-    Raises:
-        SettingError: if it is below 1.
-    """
-    from .voronoi import Voronoi
-
-    return Voronoi(num_slots)
-
-
-def build_whole() -> Grouper:
-    """Build the grouper."""
-    from .whole import Whole
-
-    return Whole()
-
-
-def build_spectral(
-    *,
-    num_slots: Slots = 15,
-    fewest: int | None = None,
-    threshold: float = 0.0,
-    restarts: Rounds = 10,
-    span: Literal["clip", "frame"] = "clip",
-    source: Literal["tokens", "keys"] = "tokens",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        num_slots: groups K, or the most of them.
-        fewest: choose K from so many on, by the largest gap between eigenvalues; none: always ``num_slots``.
-        threshold: cosines of patches up to it count as no edge.
-        restarts: of k-means.
-        span: group a ``clip`` at once, or every ``frame`` and link the groups.
-        source: features to group by: the encoder's ``tokens`` or its ``keys``.
-
-    Raises:
-        SettingError: if a number is out of range.
-    """
-    from .spectral import Spectral
-
-    return Spectral(num_slots, fewest, threshold, restarts, span, source)
-
-
-def build_tokencut(
-    *,
-    threshold: float = 0.2,
-    span: Literal["clip", "frame"] = "clip",
-    source: Literal["tokens", "keys"] = "keys",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        threshold: patches with a larger cosine are joined.
-        span: cut a ``clip`` at once, or every ``frame``.
-        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
-
-    Raises:
-        SettingError: if the threshold is no cosine.
-    """
-    from .tokencut import TokenCut
-
-    return TokenCut(threshold, span, source)
-
-
-def build_maskcut(
-    *,
-    objects: Slots = 3,
-    threshold: float = 0.15,
-    span: Literal["clip", "frame"] = "clip",
-    source: Literal["tokens", "keys"] = "keys",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        objects: rounds of cutting; each finds at most one object.
-        threshold: patches with a larger cosine are joined.
-        span: cut a ``clip`` at once, or every ``frame`` and link the objects.
-        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
-
-    Raises:
-        SettingError: if there are no rounds, or the threshold is no cosine.
-    """
-    from .maskcut import MaskCut
-
-    return MaskCut(objects, threshold, span, source)
-
-
-def build_lost(
-    *,
-    neighbours: Rounds = 100,
-    span: Literal["clip", "frame"] = "frame",
-    source: Literal["tokens", "keys"] = "keys",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        neighbours: patches of smallest degree that may join the seed, for each frame.
-        span: look at every ``frame``, as published, or at a ``clip`` at once.
-        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
-
-    Raises:
-        SettingError: if there are no neighbours.
-    """
-    from .lost import Lost
-
-    return Lost(neighbours, span, source)
-
-
-def build_found(
-    *,
-    threshold: float = 0.3,
-    span: Literal["clip", "frame"] = "frame",
-    source: Literal["tokens", "keys"] = "keys",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        threshold: cosine with the seed above which a patch is background.
-        span: look at every ``frame``, as published, or at a ``clip`` at once.
-        source: features to compare: the encoder's ``keys``, as published, or its ``tokens``.
-
-    Raises:
-        SettingError: if the threshold is no cosine.
-    """
-    from .found import Found
-
-    return Found(threshold, span, source)
-
-
-def build_agglomerative(
-    *,
-    num_slots: Slots = 15,
-    threshold: float = 0.12,
-    start: Literal["clusters", "patches"] = "clusters",
-    restarts: Rounds = 3,
-    span: Literal["clip", "frame"] = "clip",
-    source: Literal["tokens", "keys"] = "tokens",
-) -> Grouper:
-    """Build the grouper.
-
-    Args:
-        num_slots: clusters to start from; from ``patches`` the most that are left.
-        threshold: cosine distance up to which groups are merged.
-        start: merge ``clusters`` of k-means, or single ``patches``.
-        restarts: of k-means.
-        span: group a ``clip`` at once, or every ``frame`` and link the groups.
-        source: features to group by: the encoder's ``tokens`` or its ``keys``.
-
-    Raises:
-        SettingError: if a number is out of range.
-    """
-    from .agglomerative import Agglomerative
-
-    return Agglomerative(num_slots, threshold, start, restarts, span, source)
-
-
 def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
     *,
     weights: Annotated[str | None, Weights] = None,
@@ -294,24 +85,35 @@ dinosaur_recipe = partial(
 @hookimpl
 def ovvol_groupers() -> Iterator[Entry]:
     """Register the groupers."""
-    yield Entry("agglomerative", build_agglomerative, "clusters merged while all members are alike (SOLV)")
+    here = "ovvol_baselines.groupers"
+    yield Entry(
+        "agglomerative",
+        f"{here}.agglomerative:Agglomerative",
+        "clusters merged while all members are alike (SOLV)",
+    )
     yield Entry(
         "dinosaur",
         build_dinosaur,
         "slot attention of every frame, the slots linked (DINOSAUR)",
         recipes={"dinosaur": dinosaur_recipe},
     )
-    yield Entry("found", build_found, "what is unlike the patch with the least attention (FOUND)")
-    yield Entry("grid", build_grid, "equal cells, the same in every frame: no look at the video")
-    yield Entry("kmeans", build_kmeans, "k-means over the features of all frames of a clip")
-    yield Entry("lost", build_lost, "what hangs together with the patch that is like the fewest (LOST)")
-    yield Entry("maskcut", build_maskcut, "several objects by repeated normalised cuts (MaskCut)")
+    yield Entry("found", f"{here}.found:Found", "what is unlike the patch with the least attention (FOUND)")
+    yield Entry("grid", f"{here}.grid:Grid", "equal cells, the same in every frame: no look at the video")
+    yield Entry("kmeans", f"{here}.kmeans:KMeans", "k-means over the features of all frames of a clip")
     yield Entry(
-        "oracle", build_oracle, "the truth's masks on the patch grid: shows what the grid allows, no method"
+        "lost", f"{here}.lost:Lost", "what hangs together with the patch that is like the fewest (LOST)"
     )
-    yield Entry("spectral", build_spectral, "normalised cut into K groups, K fixed or chosen")
-    yield Entry("tokencut", build_tokencut, "one object by a normalised cut (TokenCut)")
+    yield Entry("maskcut", f"{here}.maskcut:MaskCut", "several objects by repeated normalised cuts (MaskCut)")
     yield Entry(
-        "voronoi", build_voronoi, "cells of random points, the same in every frame: no look at the video"
+        "oracle",
+        f"{here}.oracle:Oracle",
+        "the truth's masks on the patch grid: shows what the grid allows, no method",
     )
-    yield Entry("whole", build_whole, "one slot for everything: naming without grouping")
+    yield Entry("spectral", f"{here}.spectral:Spectral", "normalised cut into K groups, K fixed or chosen")
+    yield Entry("tokencut", f"{here}.tokencut:TokenCut", "one object by a normalised cut (TokenCut)")
+    yield Entry(
+        "voronoi",
+        f"{here}.voronoi:Voronoi",
+        "cells of random points, the same in every frame: no look at the video",
+    )
+    yield Entry("whole", f"{here}.whole:Whole", "one slot for everything: naming without grouping")

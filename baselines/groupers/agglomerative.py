@@ -7,49 +7,49 @@ or every patch starts as a group of its own.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from ovvol_bench import SettingError
 from ovvol_bench.arrays import Floats, Ints
+from ovvol_bench.registry.limits import Rounds, Slots
 
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span, check_counts
+from .patches import Patches, PatchGrouper, Source, Span
 
-Start = Literal["clusters", "patches"]
 FEWEST = 3
 """Merging that leaves fewer clusters is undone, as published."""
 
 
 class Agglomerative(PatchGrouper):
-    """Complete linkage of cosine distances.
+    """Merge groups by complete linkage of cosine distances.
 
     Args:
-        num_slots: clusters to start from, or from ``patches`` the most that are left: beyond the threshold
+        num_slots: clusters to start from; from ``patches`` the most that are left, as beyond the threshold
             the closest are merged until there are so few.
         threshold: groups are merged while no two members are further apart (cosine distance).
-        start: ``clusters``, merged by their means and left alone if fewer than three would remain, or
-            ``patches``.
+        start: merge ``clusters`` of k-means by their means, left alone if fewer than three would remain, or
+            single ``patches``.
         restarts: of k-means.
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`.
-
-    Raises:
-        SettingError: if a number is out of range.
+        span: group a ``clip`` at once, or every ``frame`` and link the groups.
+        source: features to group by: the encoder's ``tokens`` or its ``keys``.
     """
 
     def __init__(
-        self, num_slots: int, threshold: float, start: Start, restarts: int, span: Span, source: Source
+        self,
+        *,
+        num_slots: Slots = 15,
+        threshold: Annotated[float, Ge(0), Le(2)] = 0.12,
+        start: Literal["clusters", "patches"] = "clusters",
+        restarts: Rounds = 3,
+        span: Span = "clip",
+        source: Source = "tokens",
     ) -> None:
-        check_counts("agglomerative", num_slots=num_slots, restarts=restarts)
-        if not 0 <= threshold <= 2:
-            raise SettingError(f"agglomerative: threshold={threshold:g}; expected 0 to 2.")
         super().__init__(num_slots, span, source)
         self.threshold, self.start, self.restarts = threshold, start, restarts
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`."""
         directions = unit(patches.tokens)
         if self.start == "patches":
             return merged(directions, self.threshold, self.num_slots).reshape(patches.shape)

@@ -13,11 +13,11 @@ from ovvol_bench.arrays import Floats, Ints
 
 from .cuts import as_labels
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span, check_cosine
+from .patches import Cosine, Patches, PatchGrouper, Source, Span
 
 
 class Found(PatchGrouper):
-    """Slot 1 is the foreground, slot 0 the background.
+    """Find the background, slot 0; slot 1 is the rest.
 
     A head of the last attention layer weighs the more, the fewer patches get more of the class token's
     attention than the mean: log(all such shares / its own). The patch with the least weighted attention is
@@ -25,25 +25,17 @@ class Found(PatchGrouper):
 
     Args:
         threshold: cosine with the seed above which a patch is background (tau).
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`; its channels are the heads' one after another.
-
-    Raises:
-        SettingError: if the threshold is no cosine.
+        span: look at every ``frame``, as published, or at a ``clip`` at once.
+        source: features to compare: the encoder's ``keys``, as published, or its ``tokens``; their channels
+            are the heads' one after another.
     """
 
-    def __init__(self, threshold: float, span: Span, source: Source) -> None:
-        check_cosine("found", threshold)
+    def __init__(self, *, threshold: Cosine = 0.3, span: Span = "frame", source: Source = "keys") -> None:
         super().__init__(2, span, source, fixed=1)
         self.threshold = threshold
         self.needs = self.needs | {"attention"}
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`; draws nothing.
-
-        Raises:
-            SettingError: if there is no attention, or the channels don't divide into its heads.
-        """
         if patches.attention is None:
             raise SettingError("found: needs the encoder's attention maps. Choose another encoder.")
         attention = patches.attention.swapaxes(0, 1).reshape(patches.attention.shape[1], -1)

@@ -13,36 +13,35 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench import Features, Grouper, SlotMasks
+from ovvol_bench.registry.limits import Rounds, Slots
 
 
 class KMeans(Grouper):
-    """Clusters of a clip's patches, over space and time at once.
+    """Cluster all patches of a clip with k-means, over space and time at once.
 
     Args:
-        num_slots: clusters K; a clip with fewer patches has fewer.
-        normalize: give all features length 1.
-        restarts: runs from other first centres, which are patches drawn without replacement.
+        num_slots: clusters K of a clip; one with fewer patches has fewer.
+        normalize: give all features length 1, so that directions are compared.
+        restarts: runs from other first centres, patches drawn without replacement; the run with the least
+            total distance counts.
         iterations: rounds at most.
-
-    Raises:
-        SettingError: if a number is below 1.
     """
 
     def __init__(
-        self, num_slots: int = 15, normalize: bool = True, restarts: int = 3, iterations: int = 20
+        self,
+        *,
+        num_slots: Slots = 15,
+        normalize: bool = True,
+        restarts: Rounds = 3,
+        iterations: Rounds = 20,
     ) -> None:
         super().__init__()
-        numbers = {"num_slots": num_slots, "restarts": restarts, "iterations": iterations}
-        for name, value in numbers.items():
-            if value < 1:
-                raise SettingError(f"kmeans: {name}={value}; expected at least 1.")
         self.num_slots, self.normalize = num_slots, normalize
         self.restarts, self.iterations = restarts, iterations
         self.max_objects = num_slots
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        """See `Grouper.group`."""
         tokens = features.grid.flatten(1, 3).float()
         if self.normalize:
             tokens = F.normalize(tokens, dim=-1)

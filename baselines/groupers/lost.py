@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench.arrays import Ints
+from ovvol_bench.registry.limits import Rounds
 
 from .cuts import as_labels, connected
-from .patches import Patches, PatchGrouper, Source, Span, check_counts
+from .patches import Patches, PatchGrouper, Source, Span
 
 
 class Lost(PatchGrouper):
-    """Slot 1 is the object, slot 0 everything else.
+    """Grow one object, slot 1, from the patch that is like the fewest others.
 
     A patch's degree is how many patches its features have a positive product with. The seed is the patch of
     smallest degree; of the patches of smallest degrees those that are like the seed join it; the object is
@@ -23,21 +24,16 @@ class Lost(PatchGrouper):
     around it, which is what the harness makes of the slot.
 
     Args:
-        neighbours: patches of smallest degree, for each frame (k).
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`.
-
-    Raises:
-        SettingError: if there are none.
+        neighbours: patches of smallest degree that may join the seed, for each frame (k).
+        span: look at every ``frame``, as published, or at a ``clip`` at once.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
     """
 
-    def __init__(self, neighbours: int, span: Span, source: Source) -> None:
-        check_counts("lost", neighbours=neighbours)
+    def __init__(self, *, neighbours: Rounds = 100, span: Span = "frame", source: Source = "keys") -> None:
         super().__init__(2, span, source, fixed=1)
         self.neighbours = neighbours
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`; draws nothing."""
         products = patches.tokens @ patches.tokens.T
         order = np.argsort((products > 0).sum(axis=1), kind="stable")
         seed, lowest = int(order[0]), order[: self.neighbours * len(patches.grid)]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench.arrays import Bools, Floats, Ints
+from ovvol_bench.registry.limits import Slots
 
 from .cuts import connected, fiedler_vector, opposite_side, salient_side
-from .patches import Patches, PatchGrouper, Source, Span, check_cosine, check_counts
+from .patches import Cosine, Patches, PatchGrouper, Source, Span
 
 CORNERS_OF_BACKGROUND = 0.75
 """A side that holds this share of the frames' corners is the background."""
@@ -20,30 +21,26 @@ SMALLEST_SHARE = 0.01
 
 
 class MaskCut(PatchGrouper):
-    """Slots 1 to ``objects`` are the masks in the order found, slot 0 what none of them took.
+    """Cut one object after another out of a clip: slots 1 to ``objects``, slot 0 what none of them took.
 
     In each round a cut as in TokenCut; a side with three of four corners of the frames is turned round; the
     features of what was found count as zero from then on. A mask that covers more than half of what it and
     the one before cover together, or at most 1 % of the patches, is left out and ends the search.
 
     Args:
-        objects: rounds N.
+        objects: rounds of cutting N; each finds at most one object.
         threshold: patches with a larger cosine are joined (tau).
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`.
-
-    Raises:
-        SettingError: if there are no rounds, or the threshold is no cosine.
+        span: cut a ``clip`` at once, or every ``frame`` and link the objects.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
     """
 
-    def __init__(self, objects: int, threshold: float, span: Span, source: Source) -> None:
-        check_counts("maskcut", objects=objects)
-        check_cosine("maskcut", threshold)
+    def __init__(
+        self, *, objects: Slots = 3, threshold: Cosine = 0.15, span: Span = "clip", source: Source = "keys"
+    ) -> None:
         super().__init__(1 + objects, span, source, fixed=1)
         self.threshold = threshold
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`; draws nothing."""
         slots = np.zeros(patches.shape, np.int64)
         taken, before = np.zeros(patches.shape, bool), np.zeros(patches.shape, bool)
         for number in range(1, self.num_slots):

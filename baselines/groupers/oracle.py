@@ -7,48 +7,37 @@ border patches can fit a box better than the patches that an object has most of.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Generator, Tensor
 
-from ovvol_bench import ClipInfo, Features, Grouper, SettingError, SlotMasks
+from ovvol_bench import ClipInfo, Features, Grouper, SlotMasks
+from ovvol_bench.registry.limits import Slots
 from ovvol_bench.truth import patch_truth
 
 
 class Oracle(Grouper):
-    """Slot 0 is the background, every further one an object; a patch belongs to what covers most of it.
+    """Give every object a slot, slot 0 to the background; a patch belongs to what covers most of it.
 
     Args:
-        num_slots: K. Of more objects those that cover least fall to the background.
-
-    Raises:
-        SettingError: if there are fewer than two slots.
+        num_slots: slots K: the background and one an object; of more objects those that cover least fall to
+            the background.
     """
 
     needs_truth = True
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, *, num_slots: Annotated[Slots, Ge(2)] = 64) -> None:
         super().__init__()
-        if num_slots < 2:
-            raise SettingError(f"oracle: num_slots={num_slots}; expected at least 2, one is the background.")
         self.num_slots = num_slots
         self.max_objects = num_slots - 1
 
     def group(
         self, features: Features, draws: Sequence[Generator], truth: Sequence[ClipInfo] = ()
     ) -> SlotMasks:
-        """See `Grouper.group`.
-
-        Args:
-            features: of which only the grid's size counts.
-            draws: not used.
-            truth: of every clip.
-
-        Raises:
-            DataError: if a clip has no truth.
-        """
         steps, *grid = features.grid.shape[1:4]
         slots = torch.stack([self._slots(info, steps, (grid[0], grid[1])) for info in truth])
         masks = F.one_hot(slots, self.num_slots).movedim(-1, 1).float()

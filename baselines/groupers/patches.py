@@ -5,20 +5,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Lt
 from torch import Generator
 
-from ovvol_bench import Features, Grouper, SettingError, SlotMasks
+from ovvol_bench import Features, Grouper, SlotMasks
 from ovvol_bench.arrays import Bools, Floats, Ints
 
 from .linking import link_labels, unit
 
 Span = Literal["clip", "frame"]
 Source = Literal["tokens", "keys"]
+Cosine = Annotated[float, Ge(-1), Lt(1)]
+"""Threshold that two patches can be on both sides of."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,6 @@ class PatchGrouper(Grouper):
         """(S, h, w) slot of every patch in [0, num_slots), of a clip or of a frame (S = 1)."""
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        """See `Grouper.group`."""
         clips = patches_of(features, self.source)
         slots = [self._slots(clip, numpy_draws(draw)) for clip, draw in zip(clips, draws, strict=True)]
         masks = F.one_hot(torch.from_numpy(np.stack(slots)), self.num_slots).movedim(-1, 1).float()
@@ -119,24 +121,3 @@ def component_of(mask: Bools, seed: int) -> Bools:
     parts, _ = label(mask)
     connected: Bools = parts == parts.reshape(-1)[seed]
     return connected
-
-
-def check_counts(grouper: str, **numbers: int) -> None:
-    """Refuse numbers below 1.
-
-    Raises:
-        SettingError: names the first.
-    """
-    for name, value in numbers.items():
-        if value < 1:
-            raise SettingError(f"{grouper}: {name}={value}; expected at least 1.")
-
-
-def check_cosine(grouper: str, threshold: float) -> None:
-    """Refuse a threshold that no two patches could fall on both sides of.
-
-    Raises:
-        SettingError: if it isn't a cosine.
-    """
-    if not -1 <= threshold < 1:
-        raise SettingError(f"{grouper}: threshold={threshold:g}; expected a cosine, -1 to below 1.")

@@ -8,45 +8,52 @@ loss of k-means, which falls with every further group; here the largest step bet
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge, Lt
 
 from ovvol_bench import SettingError
 from ovvol_bench.arrays import Doubles, Floats, Ints
+from ovvol_bench.registry.limits import Rounds, Slots
 
 from .cuts import WEAK, spectrum
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span, check_counts, cosines
+from .patches import Patches, PatchGrouper, Source, Span, cosines
 
 
 class Spectral(PatchGrouper):
-    """k-means on the first eigenvectors of a graph whose edges are the cosines of patches.
+    """Run k-means on the first eigenvectors of a graph whose edges are the cosines of patches.
 
     Args:
-        num_slots: groups K, or the most that are tried.
-        fewest: choose K from so many on, by the largest gap between eigenvalues; None: K is ``num_slots``.
-        threshold: cosines up to it count as no edge.
+        num_slots: groups K, or the most of them.
+        fewest: choose K from so many on, by the largest gap between eigenvalues; none: always ``num_slots``.
+        threshold: cosines of patches up to it count as no edge.
         restarts: of k-means.
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`.
+        span: group a ``clip`` at once, or every ``frame`` and link the groups.
+        source: features to group by: the encoder's ``tokens`` or its ``keys``.
 
     Raises:
-        SettingError: if a number is out of range.
+        SettingError: if ``fewest`` is above ``num_slots``.
     """
 
     def __init__(
-        self, num_slots: int, fewest: int | None, threshold: float, restarts: int, span: Span, source: Source
+        self,
+        *,
+        num_slots: Slots = 15,
+        fewest: int | None = None,
+        threshold: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        restarts: Rounds = 10,
+        span: Span = "clip",
+        source: Source = "tokens",
     ) -> None:
         super().__init__(num_slots, span, source)
-        check_counts("spectral", num_slots=num_slots, restarts=restarts)
         if fewest is not None and not 1 <= fewest <= num_slots:
             raise SettingError(f"spectral: fewest={fewest}; expected 1 to num_slots={num_slots}, or none.")
-        if not 0 <= threshold < 1:
-            raise SettingError(f"spectral: threshold={threshold:g}; expected at least 0 and below 1.")
         self.fewest = num_slots if fewest is None else fewest
         self.threshold, self.restarts = threshold, restarts
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`."""
         values, vectors = spectrum(self._graph(patches.tokens), self.num_slots + 1)
         groups = number_of_groups(values, self.fewest, self.num_slots)
         rows = unit(vectors[:, :groups])

@@ -12,30 +12,25 @@ import numpy as np
 from ovvol_bench.arrays import Ints
 
 from .cuts import as_labels, connected, fiedler_vector, salient_side
-from .patches import Patches, PatchGrouper, Source, Span, check_cosine
+from .patches import Cosine, Patches, PatchGrouper, Source, Span
 
 
 class TokenCut(PatchGrouper):
-    """Slot 1 is the object, slot 0 everything else.
+    """Cut a clip into one object, slot 1, and everything else.
 
     The object is the side with the largest absolute value of the second eigenvector, split at its mean, of
     which the part that hangs together with that value's patch is kept.
 
     Args:
         threshold: patches with a larger cosine are joined (tau).
-        span: see `PatchGrouper`.
-        source: see `PatchGrouper`.
-
-    Raises:
-        SettingError: if the threshold is no cosine.
+        span: cut a ``clip`` at once, or every ``frame``.
+        source: features to group by: the encoder's ``keys``, as published, or its ``tokens``.
     """
 
-    def __init__(self, threshold: float, span: Span, source: Source) -> None:
-        check_cosine("tokencut", threshold)
+    def __init__(self, *, threshold: Cosine = 0.2, span: Span = "clip", source: Source = "keys") -> None:
         super().__init__(2, span, source, fixed=1)
         self.threshold = threshold
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """See `PatchGrouper.segment`; draws nothing."""
         side, seed = salient_side(fiedler_vector(patches.tokens, self.threshold))
         return as_labels(connected(side, seed, patches.shape))

@@ -13,28 +13,22 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ovvol_bench import Features, Grouper, SlotMasks
-
-from .patches import check_counts
+from ovvol_bench.registry.limits import Slots
 
 
 class Voronoi(Grouper):
-    """Cells of random points, the same in every frame of a clip; the video is not looked at.
+    """Give every patch to the nearest of some random points, the same in all frames of a clip.
 
     Args:
-        num_slots: points and so cells K; two points near each other may leave one without a patch.
-
-    Raises:
-        SettingError: if it is below 1.
+        num_slots: random points and so cells K; two points near each other may leave one without a patch.
     """
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, *, num_slots: Slots = 15) -> None:
         super().__init__()
-        check_counts("voronoi", num_slots=num_slots)
         self.num_slots = num_slots
         self.max_objects = num_slots
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        """See `Grouper.group`."""
         steps, height, width = features.grid.shape[1:4]
         cells = torch.stack(
             [cells_of(points_in(self.num_slots, height, width, draw), height, width) for draw in draws]

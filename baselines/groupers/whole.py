@@ -11,11 +11,10 @@ from ovvol_bench import Features, Grouper, SlotMasks
 
 
 class Whole(Grouper):
-    """Slot 0 is everything."""
+    """Put all patches into one slot."""
 
     max_objects = 1
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        """See `Grouper.group`."""
         batch, *grid = features.grid.shape[:4]
         return SlotMasks(torch.ones(batch, 1, *grid, device=features.grid.device))

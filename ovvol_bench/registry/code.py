@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import Distribution
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 CODE = (".py", *EXTENSION_SUFFIXES)
 CORE = "ovvol_bench"
+PLUGINS = ("ovvol_plugins", "ovvol_baselines")
 _OWN_PLUGIN = re.compile(r"^\s*from (ovvol_(?:plugins|baselines)\.\w+)", re.MULTILINE)
 OUTSIDE = ("cli", "metrics", "presets", "report", "scaffold", "testing", "throughput", "training")
 """Folders of the core that no prediction depends on: they ask for runs, read what runs left, or train."""
@@ -57,15 +58,36 @@ def code_of_module(name: str) -> str:
     return digest_of([file], file.parent) if file.is_file() else ""
 
 
-def code_of_plugin(module: str, distribution: Distribution | None) -> str:
+@cache
+def code_of_imports(module: str, packages: tuple[str, ...]) -> str:
+    """Digest of a module and of all that it imports from some packages, directly or not; nothing is imported.
+
+    Args:
+        module: import name.
+        packages: import names; imports from elsewhere don't count.
+    """
+    files: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = None if name in files else _file_of(name)
+        if file is not None:
+            files[name] = file
+            imported = _imported_by(file, name)
+            waiting += [each for each in imported if each.startswith(tuple(f"{top}." for top in packages))]
+    return combined(f"{name} {digest_of([file], file.parent)}" for name, file in sorted(files.items()))
+
+
+def code_of_plugin(module: str, distribution: Distribution | None, component: str | None = None) -> str:
     """Digest of an installed plugin: of everything that its distribution lets import.
 
-    The harness's own plugins live in one distribution; of these it is the package of the plugin alone, as the
-    core counts by itself.
+    The harness's own plugins live in one distribution, whose core counts by itself. Of these it is the module
+    of the component with what that imports, or the package of the plugin.
 
     Args:
         module: that the entry point names.
         distribution: that it belongs to; where it is installed to be edited, its files are found by import.
+        component: module that an entry names by text, or None.
     """
     top = module.partition(".")[0]
     if distribution is None:
@@ -74,7 +96,10 @@ def code_of_plugin(module: str, distribution: Distribution | None) -> str:
     if CORE in listed:
         own = find_spec(module)
         is_package = own is not None and own.submodule_search_locations
-        return _code_with_relatives(module if is_package else module.rpartition(".")[0])
+        package = module if is_package else module.rpartition(".")[0]
+        if component is not None:
+            return code_of_imports(component, (*PLUGINS, package))
+        return _code_with_relatives(package)
     files = {file.parts[0] for file in distribution.files or () if file.suffix == ".py"}
     names = {name.removesuffix(".py") for name in files if not name.startswith("__editable__")}
     importable = sorted(name for name in {top, *listed, *names} if name.isidentifier())
@@ -101,6 +126,27 @@ def code_of_file(path: Path) -> str:
     """
     path = path.resolve()
     return digest_of(set(_named_by(path)), path.parent)
+
+
+def _file_of(module: str) -> Path | None:
+    """Source of a module; None for a name in a module, and what is no Python."""
+    top, *inner = module.split(".")
+    spec = find_spec(top)  # of the top alone: else the packages above it would be imported
+    folders = (spec and spec.submodule_search_locations) or ()
+    places = [Path(folder, *inner) for folder in folders]
+    files = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
+    return next((file for file in files if file.is_file()), None)
+
+
+def _imported_by(file: Path, module: str) -> Iterator[str]:
+    """Modules that a module imports anywhere, and names in modules, which may be modules as well."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (origin, *(f"{origin}.{alias.name}" for alias in node.names))
 
 
 def combined(digests: Iterable[str]) -> str:

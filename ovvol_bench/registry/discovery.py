@@ -32,13 +32,13 @@ class Source:
         origin: as in `Found.origin`.
         version: as in `Found.version`.
         load: imports the plugin; may raise anything.
-        code: digest of its code.
+        code: digest of its code, or of a part of it: what the module of a component, as text, needs.
     """
 
     origin: str
     version: str
     load: Callable[[], Any]
-    code: Callable[[], str]
+    code: Callable[[str | None], str]
 
 
 def restriction() -> list[str] | None:
@@ -81,7 +81,7 @@ def from_file(path: Path) -> Source:
     digest = hashlib.sha256(content).hexdigest()[:12]
     module = f"ovvol_bench_file_{path.stem}_{digest}"
     return Source(
-        f"file {path}", f"sha256:{digest}", lambda: _import_file(path, module), partial(code_of_file, path)
+        f"file {path}", f"sha256:{digest}", lambda: _import_file(path, module), lambda _: code_of_file(path)
     )
 
 

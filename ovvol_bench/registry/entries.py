@@ -63,14 +63,14 @@ class Found:
         origin: the plugin, for people: ``my-package 1.2 (my_package.plugin)`` or ``file my.py``.
         version: the distribution's version; for a file ``sha256:`` and the first 12 hex digits of its
             content, so that an edited file is another version.
-        plugin_code: digest of the plugin's code.
+        plugin_code: digest of the plugin's code, of what a module needs of it or of all.
     """
 
     kind: str
     entry: Entry
     origin: str
     version: str
-    plugin_code: Callable[[], str] = str
+    plugin_code: Callable[[str | None], str] = str
 
     @cached_property
     def factory(self) -> Callable[..., Any]:
@@ -85,7 +85,8 @@ class Found:
     @property
     def code(self) -> str:
         """SHA-256 of the code that the component is made of, 64 hex digits."""
-        return combined([self.plugin_code(), *map(code_of_module, self.entry.code)])
+        module = self.factory.module if isinstance(self.factory, Lazy) else None
+        return combined([self.plugin_code(module), *map(code_of_module, self.entry.code)])
 
 
 def _callable(given: Callable[..., Any] | str) -> Callable[..., Any]:

@@ -1,36 +1,36 @@
-"""Most that numbers in settings may be: beyond, a typing mistake takes all memory before anything is said."""
+"""Ranges of numbers in settings: beyond, a typing mistake takes all memory before anything is said."""
 
 from __future__ import annotations
 
 import os
 from typing import Annotated
 
-from annotated_types import Le
+from annotated_types import Ge, Le
 
 from ovvol_bench.errors import SettingError
 
 MOST_SLOTS = 4096
 """Of a clip: naming compares every two, and a clip of 8 frames at 224 x 400 has 2,800 patches."""
 
-Slots = Annotated[int, Le(MOST_SLOTS)]
+Slots = Annotated[int, Ge(1), Le(MOST_SLOTS)]
 """Slots of a clip, or what makes so many."""
 
-Rounds = Annotated[int, Le(100_000)]
+Rounds = Annotated[int, Ge(1), Le(100_000)]
 """Repetitions of a method."""
 
-Side = Annotated[int, Le(4096)]
+Side = Annotated[int, Ge(1), Le(4096)]
 """Pixels, of a patch or of the square images that a network is made for."""
 
-Cells = Annotated[int, Le(1024)]
+Cells = Annotated[int, Ge(1), Le(1024)]
 """Side of a grid of patches, or frames of a clip, for which a network has positions."""
 
-Width = Annotated[int, Le(65_536)]
+Width = Annotated[int, Ge(1), Le(65_536)]
 """Channels of a network."""
 
-Layers = Annotated[int, Le(1024)]
+Layers = Annotated[int, Ge(1), Le(1024)]
 """Layers of a network, or heads of a layer."""
 
-BatchSize = Annotated[int, Le(2**20)]
+BatchSize = Annotated[int, Ge(1), Le(2**20)]
 """Examples of an optimizer step."""
 
 

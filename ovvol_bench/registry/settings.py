@@ -116,10 +116,21 @@ def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
 
 
 def _type_text(annotation: Any) -> str:
-    """An annotation in words: without its role, limits as ``int<=8``."""
+    """An annotation in words: without its role, limits as ``1 <= int <= 8``."""
     text = inspect.formatannotation(without_roles(annotation))
     text = re.sub(r"^(?:typing\.)?Optional\[(.+)\]$", r"\1 | None", text)
-    return re.sub(r"(?:typing\.)?Annotated\[(int|float), Le\(le=([\d.]+)\)\]", r"\1<=\2", text)
+    limited = r"(?:typing\.)?Annotated\[(int|float)((?:, (?:Ge|Gt|Le|Lt)\(\w+=[-+.\w]+\))+)\]"
+    return re.sub(limited, _with_limits, text)
+
+
+def _with_limits(found: re.Match[str]) -> str:
+    """The largest lower and the smallest upper limit of a number, before and after its type."""
+    limits = [(sign, float(value)) for sign, value in re.findall(r"(\w+)=([^)]+)", found[2])]
+    lower = max(((value, sign) for sign, value in limits if sign in ("ge", "gt")), default=None)
+    upper = min(((value, sign) for sign, value in limits if sign in ("le", "lt")), default=None)
+    before = f"{lower[0]:.10g} {'<=' if lower[1] == 'ge' else '<'} " if lower else ""
+    after = f" {'<=' if upper[1] == 'le' else '<'} {upper[0]:.10g}" if upper else ""
+    return f"{before}{found[1]}{after}"
 
 
 class SettingsOf:

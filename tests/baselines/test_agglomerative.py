@@ -50,5 +50,5 @@ def test_merging_to_two_is_undone():
 @pytest.mark.parametrize("options", [{"num_slots": 0}, {"threshold": 2.5}, {"restarts": 0}])
 def test_wrong_numbers_are_refused(options):
     ((name, value),) = options.items()
-    with pytest.raises(SettingError, match=f"{name}={value}"):
+    with pytest.raises(SettingError, match=f"'{name}' can't be {value}"):
         build("agglomerative", **options)

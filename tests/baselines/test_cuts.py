@@ -95,7 +95,7 @@ class TestMaskCut:
 
     def test_rounds_bound_the_objects(self):
         assert build("maskcut", objects=2).max_objects == 2
-        with pytest.raises(SettingError, match="objects=0"):
+        with pytest.raises(SettingError, match="'objects' can't be 0"):
             build("maskcut", objects=0)
 
 
@@ -127,9 +127,9 @@ class TestSpectral:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"num_slots": 0}, "num_slots=0"),
+            ({"num_slots": 0}, "'num_slots' can't be 0"),
             ({"num_slots": 3, "fewest": 4}, "fewest=4; expected 1 to num_slots=3"),
-            ({"threshold": 1.0}, "threshold=1"),
+            ({"threshold": 1.0}, "'threshold' can't be 1.0.* Expected 0 <= float < 1"),
         ],
     )
     def test_wrong_numbers_are_refused(self, options, message):

@@ -43,7 +43,7 @@ class TestLost:
         assert slots_of(build("lost", span="clip", neighbours=1), grid).tolist() == [[[0, 0, 1]]] * 2
 
     def test_no_neighbours_are_refused(self):
-        with pytest.raises(SettingError, match="neighbours=0"):
+        with pytest.raises(SettingError, match="'neighbours' can't be 0"):
             build("lost", neighbours=0)
 
 

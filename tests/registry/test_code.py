@@ -7,7 +7,7 @@ import pytest
 
 import ovvol_bench
 from ovvol_bench.registry import code, load_registry
-from ovvol_bench.registry.code import OUTSIDE, code_of_file, core_code
+from ovvol_bench.registry.code import OUTSIDE, code_of_file, combined, core_code
 
 HOOK = """
 from ovvol_bench import Entry, hookimpl
@@ -27,7 +27,7 @@ def _forget():
 
 
 def _forget_code():
-    for kept in (code.code_of_module, code.core_code):
+    for kept in (code.code_of_module, code.code_of_imports, code.core_code):
         kept.cache_clear()
 
 
@@ -103,6 +103,41 @@ def test_parts_that_one_of_our_plugins_takes_from_another_count_for_both(monkeyp
         code, "code_of_module", lambda name: "changed" if name.endswith("slot_attention") else kept(name)
     )
     assert load_registry().find("grouper", "dinosaur").code != own
+
+
+def test_a_module_counts_with_what_it_imports_of_the_packages_and_nothing_else(tmp_path, monkeypatch):
+    package = tmp_path / "own_parts"
+    package.mkdir()
+    texts = {
+        "__init__": "",
+        "model": "import torch\nfrom own_parts.near import NAME\nfrom . import beside\n",
+        "near": "def late():\n    from .far import FAR\nNAME = 1\n",
+        "far": "import own_parts.model\nFAR = 1\n",
+        "beside": "",
+        "other": "",
+    }
+    for name, text in texts.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest():
+        code.code_of_imports.cache_clear()
+        return code.code_of_imports("own_parts.model", ("own_parts",))
+
+    seen = [digest()]
+    for name in ("model", "near", "far", "beside"):
+        (package / f"{name}.py").write_text(texts[name] + "# changed\n")
+        seen.append(digest())
+    assert len(set(seen)) == 5
+    (package / "other.py").write_text("# changed\n")
+    assert digest() == seen[-1]
+
+
+def test_a_built_in_component_is_the_code_that_its_module_imports():
+    registry = load_registry()
+    parts = code.code_of_imports("ovvol_baselines.groupers.kmeans", code.PLUGINS)
+    assert registry.find("grouper", "kmeans").code == combined([parts])
+    assert registry.find("grouper", "grid").code != registry.find("grouper", "kmeans").code
 
 
 def test_predictions_depend_on_nothing_that_is_left_out_of_the_core():
