@@ -52,6 +52,18 @@ def progress_bars(unit: str) -> Iterator[Update]:
             yield update
 
 
+@contextmanager
+def quiet(wanted: bool = True) -> Iterator[None]:
+    """Show no progress meanwhile, if that is wanted."""
+    before = LOGGER.level
+    if wanted:
+        LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(before)
+
+
 def _lines(unit: str) -> Update:
     begin: dict[str, tuple[float, int]] = {}
     printed: dict[str, float] = {}

@@ -68,6 +68,8 @@ def _one_message(context: click.Context) -> Iterator[None]:
     except OvvolError as error:
         if os.environ.get("OVVOL_DEBUG") or context.meta.get(_TRACEBACK):
             raise
+        for note in getattr(error, "__notes__", ()):  # what ended the other runs of a matrix
+            click.echo(printable_lines(note), err=True)
         raise Failure(printable_lines(str(error))) from error
     except BrokenPipeError:  # click's: whoever read our output has seen enough
         raise

@@ -12,17 +12,15 @@ from typing import Any, TypeVar
 
 import click
 
+from ovvol_bench.api.run import SETTING_KINDS, kind_and_setting
 from ovvol_bench.cli.completion import complete_presets, complete_setting
-from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.errors import SettingError
 from ovvol_bench.printing import json_printable, shortened
 from ovvol_bench.progress import LOGGER
-from ovvol_bench.registry import KINDS, Registry, load_registry
+from ovvol_bench.registry import Registry, load_registry
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Settings = dict[str, dict[str, str]]
-
-SETTING_KINDS = (*KINDS, "naming")
-"""What ``-o KIND.SETTING=VALUE`` can address: the components, and the harness's own naming."""
 
 _FILES = "ovvol_bench.plugin_files"
 _REGISTRY = "ovvol_bench.registry"
@@ -144,33 +142,22 @@ def parse_settings(texts: Sequence[str], kinds: Sequence[str] = SETTING_KINDS) -
     >>> parse_settings(["grouper.num_slots=8", "grouper.weights=none"])
     {'grouper': {'num_slots': '8', 'weights': 'none'}}
     """
+    form = "Expected KIND.SETTING=VALUE, as in -o grouper.num_slots=8."
     settings: Settings = {}
     for text in texts:
-        kind, setting, value = _split_setting(text, kinds)
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SettingError(f"-o '{text}' has no '='. {form}")
+        kind, setting = kind_and_setting(key, kinds)
+        if not value:
+            raise SettingError(
+                f"-o {key}= gives no value. {form} 'none' stands for no value, where one may lack."
+            )
         known = settings.setdefault(kind, {})
         if setting in known:
             raise SettingError(f"-o {kind}.{setting} is given twice: '{known[setting]}' and '{value}'.")
         known[setting] = value
     return settings
-
-
-def _split_setting(text: str, kinds: Sequence[str]) -> tuple[str, str, str]:
-    form = "Expected KIND.SETTING=VALUE, as in -o grouper.num_slots=8."
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise SettingError(f"-o '{text}' has no '='. {form}")
-    kind, _, setting = key.partition(".")
-    if kind not in kinds:
-        raise SettingError(
-            f"-o '{text}': unknown kind '{kind}'.{nearest(kind, kinds)} Kinds: {', '.join(kinds)}."
-        )
-    if not setting:
-        raise SettingError(f"-o '{text}' names no setting of the {kind}. {form}")
-    if not value:
-        raise SettingError(
-            f"-o {key}= gives no value. {form} 'none' stands for no value, where one may lack."
-        )
-    return kind, setting, value
 
 
 def format_option(*styles: str) -> Callable[[Decorated], Decorated]:

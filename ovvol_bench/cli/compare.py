@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from ovvol_bench.cli.common import format_option, names_option, terminal_width
-from ovvol_bench.cli.table import load, sorted_out
+from ovvol_bench.cli.table import load
 
 
 @click.command()
@@ -25,9 +25,7 @@ def command(
     protocols; FILTERS are those of `ovvol-bench table`, as grouper=kmeans,slot_attention dataset.videos=300.
     Seeds of a combination are averaged.
     """
-    from ovvol_bench.report.comparison import compare
-    from ovvol_bench.report.filters import filtered, parse_filter
+    from ovvol_bench.api.results import compare
 
-    paths, filters = sorted_out(what)
-    results = filtered(load(paths).results, [parse_filter(text) for text in filters])
-    click.echo(compare(results, columns, style, sort_by, correct, width=terminal_width()))
+    found = compare(load(what), columns=columns, best_first=True, sort_by=sort_by, correct=correct)
+    click.echo(found.table(style, width=terminal_width()))

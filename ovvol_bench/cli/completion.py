@@ -72,7 +72,8 @@ def complete_component(context: click.Context, parameter: click.Parameter, typed
 
 def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
     """Complete KIND.SETTING= for the components that were named before, or else the preset's."""
-    from ovvol_bench.cli.common import SETTING_KINDS, registry_from
+    from ovvol_bench.api.run import SETTING_KINDS
+    from ovvol_bench.cli.common import registry_from
     from ovvol_bench.runs.presets import load_preset
 
     kind, dot, _ = typed.partition(".")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovvol_bench.api.run import run_selection
 from ovvol_bench.cli.common import (
     echo_json,
     format_option,
@@ -18,12 +18,12 @@ from ovvol_bench.cli.common import (
     terminal_width,
 )
 from ovvol_bench.cli.run import seeds_option
-from ovvol_bench.cli.running import run_selection, running_options
+from ovvol_bench.cli.running import RUNNING, running_options
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
+    from ovvol_bench.api.results import Results
     from ovvol_bench.runs.selection import Selection
-    from ovvol_bench.runs.session import Finished
 
 ORACLE = "oracle"
 
@@ -51,17 +51,21 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
     from ovvol_bench.report.ladder import ladder, ladder_grid
     from ovvol_bench.report.tables import render_grid
 
-    finished = _run(context, _selection(context, options), options)
-    shares = ladder(_steps(finished))
+    selection = _selection(context, options)
+    results = run_selection(registry_from(context), selection, **{name: options[name] for name in RUNNING})
+    for each in results:
+        if each.error:
+            raise each.error
+    shares = ladder(_steps(results))
     if style == "json":
         echo_json([each.record for each in shares])
     else:
-        _echo_runs(finished, style)
+        click.echo(results.table(style=style, width=terminal_width()))
         click.echo("\n" + render_grid(ladder_grid(shares), style, width=terminal_width()))
     if picture is not None:
         from ovvol_bench.report.ladder_chart import write_ladder
 
-        click.echo(write_ladder(shares, finished[0].result, picture), err=style == "json")
+        click.echo(write_ladder(shares, dict(results[0].record), picture), err=style == "json")
 
 
 def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
@@ -80,27 +84,10 @@ def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
     return select(preset, registry_from(context), names, options["settings"], **fields)  # type: ignore[arg-type]
 
 
-def _run(context: click.Context, selection: Selection, options: dict[str, Any]) -> list[Finished]:
-    finished = run_selection(registry_from(context), selection, options)
-    for each in finished:
-        if each.error:
-            raise each.error
-    return finished
-
-
-def _steps(finished: Sequence[Finished]) -> dict[tuple[bool, bool], list[dict[str, Any]]]:
+def _steps(results: Results) -> dict[tuple[bool, bool], list[dict[str, Any]]]:
     """Results by whether groups and names are true."""
     steps: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
-    for each in finished:
-        result = each.result
-        key = (result["grouper"]["name"] == ORACLE, result["labeler"]["name"] == ORACLE)
-        steps.setdefault(key, []).append(result)
+    for each in results:
+        key = (each.record["grouper"]["name"] == ORACLE, each.record["labeler"]["name"] == ORACLE)
+        steps.setdefault(key, []).append(dict(each.record))
     return steps
-
-
-def _echo_runs(finished: Sequence[Finished], style: str) -> None:
-    from ovvol_bench.report.results_files import parse_result
-    from ovvol_bench.report.tables import render
-
-    results = [parse_result(each.result, "this run") for each in finished]
-    click.echo(render(results, None, style, spans=True, width=terminal_width()))

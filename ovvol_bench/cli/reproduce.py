@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovvol_bench.api.run import run_selection
 from ovvol_bench.cli.common import echo_table, plugin_option, quiet_option, registry_from, settings_option
-from ovvol_bench.cli.running import run_selection, running_options
+from ovvol_bench.cli.running import RUNNING, running_options
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
@@ -45,17 +46,17 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     then = read_result(result)
     registry = registry_from(context)
     selection = selection_of(registry, then, options["settings"])
-    (finished,) = run_selection(registry, selection, options)
-    if finished.error:
-        raise finished.error
-    found = checks(then, finished.result)
+    (again,) = run_selection(registry, selection, **{name: options[name] for name in RUNNING})
+    if again.error:
+        raise again.error
+    found = checks(then, again.record)
     _print(found)
-    for line in changes(then, finished.result):
+    for line in changes(then, again.record):
         click.echo(line)
     differing = [check for check in found if check.difference > tolerance]
     within = f"within {tolerance:g} ({100 * tolerance:g} points of a percentage)"
     equal = f"{len(found) - len(differing)} of {len(found)} numbers are equal {within}"
-    click.echo(f"{equal}: {finished.folder.path}")
+    click.echo(f"{equal}: {again.path}")
     if differing:
         context.exit(1)
 

@@ -6,10 +6,20 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os.path import commonpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from ovvol_bench.api.run import (
+    Fidelity,
+    OnError,
+    Overwrite,
+    Precision,
+    make_selection,
+    raise_if_none_is_done,
+    run_selection,
+    with_weights,
+)
 from ovvol_bench.cli.common import (
     Decorated,
     Settings,
@@ -24,13 +34,11 @@ from ovvol_bench.cli.common import (
     terminal_width,
 )
 from ovvol_bench.cli.completion import complete_names
-from ovvol_bench.cli.running import run_selection, running_options
-from ovvol_bench.errors import UnknownNameError
+from ovvol_bench.cli.running import RUNNING, running_options
 
 if TYPE_CHECKING:
+    from ovvol_bench.api.results import Results
     from ovvol_bench.registry import Registry
-    from ovvol_bench.runs.selection import Selection
-    from ovvol_bench.runs.session import Finished
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")
 MOST_LISTED = 10  # run folders named one by one
@@ -93,7 +101,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @running_options
 @click.option(
     "--overwrite",
-    type=click.Choice(["never", "missing", "always"]),
+    type=click.Choice(get_args(Overwrite)),
     default="missing",
     show_default=True,
     help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
@@ -113,19 +121,19 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(get_args(Precision)),
     default="auto",
     show_default=True,
     help="auto: bfloat16 for --fidelity fast where the hardware has it.",
 )
 @click.option(
     "--fidelity",
-    type=click.Choice(["fast", "reference"]),
+    type=click.Choice(get_args(Fidelity)),
     help="reference: float32 and no shortcuts; by default the preset's.",
 )
 @click.option(
     "--on-error",
-    type=click.Choice(["fail", "skip"]),
+    type=click.Choice(get_args(OnError)),
     default="fail",
     show_default=True,
     help="A clip that can't be read or gives NaN: stop, or leave it out and count it.",
@@ -147,134 +155,79 @@ def command(context: click.Context, /, style: str, overlays: bool, **options: An
     A run that was cut off is continued when the same command is given again.
     """
     registry = registry_from(context)
-    finished = _run(registry, _select(registry, options), options)
-    _raise_if_none_is_done(finished)
+    typed = {kind: options[kind] for kind in PARTS if options[kind]}
+    if options["metrics"]:
+        typed["metric"] = options["metrics"]
+    asked = ("preset", "matrix", "seeds", "consensus", "fidelity", "precision", "limit")
+    selection = make_selection(
+        registry, typed, typed_settings(options), **{name: options[name] for name in asked}
+    )
+    how = (*RUNNING, "overwrite", "on_error", "soft_masks")
+    results = run_selection(registry, selection, **{name: options[name] for name in how})
+    raise_if_none_is_done(results)
     if overlays:
-        _draw(registry, finished)
-    _report(finished, style, asked=bool(options["metrics"]))
-    if any(each.error for each in finished):
+        _draw(registry, results)
+    _report(results, style, asked=bool(options["metrics"]))
+    if any(each.error for each in results):
         context.exit(1)
 
 
-def _select(registry: Registry, options: dict[str, Any]) -> Selection:
-    from ovvol_bench.runs.matrix_file import load_matrix
-    from ovvol_bench.runs.presets import load_preset
-    from ovvol_bench.runs.selection import PARTS, select
-
-    typed = {kind: options[kind] for kind in PARTS if options[kind]}
-    fields = ("seeds", "consensus", "fidelity", "precision", "limit")
-    chosen = {field: options[field] for field in fields}
-    preset, names = load_preset(options["preset"]), {}
-    files = dict.fromkeys(PARTS, options["preset"])
-    if options["matrix"]:
-        matrix = load_matrix(options["matrix"])
-        preset, names = matrix.over(preset), matrix.names()
-        files |= dict.fromkeys(names, options["matrix"])
-    for kind in (kind for kind in PARTS if kind not in typed):
-        for name in names.get(kind, [getattr(preset, kind).name]):
-            _check_installed(registry, kind, name, files[kind])
-    if options["metrics"]:
-        typed["metric"] = options["metrics"]
-    return select(preset, registry, names | typed, typed_settings(options), **chosen)
-
-
-def _check_installed(registry: Registry, kind: str, name: str, file: Path | str) -> None:
-    from ovvol_bench.runs.selection import ALL
-
-    try:
-        if name != ALL:
-            registry.find(kind, name)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{file}: {error}") from error
-
-
 def typed_settings(options: Mapping[str, Any]) -> Settings:
-    """What ``--weights-from`` and ``-o`` set; the latter counts where both do."""
-    settings: Settings = dict(options["settings"])
-    if options["weights_from"]:
-        from ovvol_bench.runs.weights import weights_from
-
-        for kind, files in weights_from(options["weights_from"]).items():
-            settings[kind] = files | settings.get(kind, {})
-    return settings
+    """Join what ``-o`` and ``--weights-from`` set; the former counts where both do."""
+    settings: Settings = options["settings"]
+    return with_weights(settings, options["weights_from"]) if options["weights_from"] else settings
 
 
-def _run(registry: Registry, selection: Selection, options: dict[str, Any]) -> list[Finished]:
-    from ovvol_bench.runs.store import Overwrite
-
-    others = {"overwrite": Overwrite(options["overwrite"])}
-    others |= {name: options[name] for name in ("on_error", "soft_masks")}
-    return run_selection(registry, selection, options, **others)
-
-
-def _raise_if_none_is_done(finished: Sequence[Finished]) -> None:
-    """If nothing can be shown: the first error as it came, the others before it."""
-    errors = [each.error for each in finished if each.error]
-    if len(errors) < len(finished):
-        return
-    for text in dict.fromkeys(str(error) for error in errors[1:] if str(error) != str(errors[0])):
-        click.echo(text, err=True)
-    raise errors[0]
-
-
-def _draw(registry: Registry, finished: Sequence[Finished]) -> None:
+def _draw(registry: Registry, results: Results) -> None:
     from ovvol_bench.report.overlays import write_overlays
     from ovvol_bench.runs.predictions import read_predictions
     from ovvol_bench.runs.rescore import same_dataset
+    from ovvol_bench.runs.store import RunFolder
 
-    for each in finished:
-        if not each.error:
-            folder = each.folder
+    for each in results:
+        if not each.error and each.path:
+            folder = RunFolder(each.path)
             dataset = same_dataset(registry, folder.read_spec())
             write_overlays(folder.path, dataset, read_predictions(folder.predictions), folder.overlays)
 
 
-def _report(finished: Sequence[Finished], style: str, asked: bool) -> None:
+def _report(results: Results, style: str, asked: bool) -> None:
     """Print the runs; every number has a column if its metric was ``asked`` for on the command line."""
     from ovvol_bench.report.columns import SPEED
-    from ovvol_bench.report.results_files import COMPONENTS, parse_result
-    from ovvol_bench.report.tables import render
+    from ovvol_bench.report.results_files import COMPONENTS
 
-    results = [each.result for each in finished]
     if style == "json":
-        echo_json(
-            [
-                result | {"folder": str(each.folder.path)}
-                for result, each in zip(results, finished, strict=True)
-            ]
-        )
+        echo_json([{**each.record, "folder": str(each.path)} for each in results])
         return
-    checked = [parse_result(result, "this run") for result in results]
-    numbers = dict.fromkeys(key.partition("@")[0] for result in checked for key in result["metrics"])
+    numbers = dict.fromkeys(key.partition("@")[0] for each in results for key in each.record["metrics"])
     columns = [*COMPONENTS, *numbers, SPEED] if asked else None
-    click.echo(render(checked, columns, style, spans=True, width=terminal_width()) + "\n")
-    for text in dict.fromkeys(coverage_text(result) for result in results if result["status"] == "done"):
-        click.echo(text)
-    for text in dict.fromkeys(reading_text(result) for result in results if _was_read(result)):
-        click.echo(text)
-    for line in _remark_lines(finished):
+    click.echo(results.table(columns, style, width=terminal_width()) + "\n")
+    records: list[Mapping[str, Any]] = list(results.records)
+    coverage = [coverage_text(record) for record in records if record["status"] == "done"]
+    reading = [reading_text(record) for record in records if _was_read(record)]
+    for line in (*dict.fromkeys(coverage), *dict.fromkeys(reading), *_note_lines(results)):
         click.echo(line)
-    for line in _folder_lines(finished):
+    for line in _folder_lines(results):
         click.echo(line)
 
 
-def _remark_lines(finished: Sequence[Finished]) -> Iterator[str]:
-    """Remarks on the runs, each with the runs that it is true of, if not of all."""
+def _note_lines(results: Results) -> Iterator[str]:
+    """Notes on the runs, each with the runs that it is true of, if not of all."""
     runs_of: dict[str, list[str]] = {}
-    for each in finished:
-        for remark in each.remarks:
-            runs_of.setdefault(remark, []).append(each.folder.path.parent.name)
-    for remark, runs in list(runs_of.items())[:MOST_LISTED]:
+    for each in results:
+        for note in each.notes:
+            runs_of.setdefault(note, []).append(each.name)
+    for note, runs in list(runs_of.items())[:MOST_LISTED]:
         names = list(dict.fromkeys(runs))
-        yield remark if len(runs) == len(finished) else f"{', '.join(names[:3])}: {remark}"
+        yield note if len(runs) == len(results) else f"{', '.join(names[:3])}: {note}"
     if len(runs_of) > MOST_LISTED:
         yield f"{len(runs_of) - MOST_LISTED} more remarks; run fewer combinations at a time to see them"
 
 
-def _folder_lines(finished: Sequence[Finished]) -> Iterator[str]:
+def _folder_lines(results: Results) -> Iterator[str]:
     """Where the runs are: a line a run, for many one for all that ended alike."""
-    for status in dict.fromkeys(each.result["status"] for each in finished):
-        folders = [each.folder.path for each in finished if each.result["status"] == status]
+    for status in dict.fromkeys(each.record["status"] for each in results):
+        folders = [each.path for each in results if each.record["status"] == status and each.path]
         if len(folders) > MOST_LISTED:
             yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
         else:

@@ -1,17 +1,17 @@
-"""What commands that run combinations share: where and how, and a bar of progress."""
+"""Options of the commands that run combinations: where and how."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
-if TYPE_CHECKING:
-    from ovvol_bench.registry import Registry
-    from ovvol_bench.runs.selection import Selection
-    from ovvol_bench.runs.session import Finished
+from ovvol_bench.api.run import Device
+
+RUNNING = ("output", "device", "batch_size", "workers")
+"""Keywords of ``api.run.run_selection`` that ``running_options`` are for."""
 
 
 def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,9 +24,7 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Where run folders go.",
         ),
-        click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-        ),
+        click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
         click.option(
             "--batch-size", type=click.IntRange(1, 4096), help="Clips at a time; by default as many as fit."
         ),
@@ -40,31 +38,3 @@ def running_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def run_selection(
-    registry: Registry, selection: Selection, options: dict[str, Any], **others: Any
-) -> list[Finished]:
-    """Run a selection under the options of ``running_options``.
-
-    Args:
-        registry: builds the components.
-        selection: what to run.
-        options: of the command line.
-        others: further fields of ``Conduct``.
-    """
-    from ovvol_bench.data.memory import keep_freed_memory
-    from ovvol_bench.progress import progress_bars
-    from ovvol_bench.runs.devices import pick_device
-    from ovvol_bench.runs.session import Conduct, run_all
-
-    keep_freed_memory()
-    same = ("output", "batch_size", "workers")
-    with progress_bars("clips") as progress:
-        conduct = Conduct(
-            device=pick_device(options["device"]),
-            progress=progress,
-            **{name: options[name] for name in same},
-            **others,
-        )
-        return run_all(selection, registry, conduct)

@@ -12,7 +12,7 @@ from ovvol_bench.cli.common import format_option, names_option, terminal_width
 from ovvol_bench.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from ovvol_bench.report.results_files import LoadedResults
+    from ovvol_bench.api.results import Results
 
 
 @click.command()
@@ -61,16 +61,12 @@ def command(  # noqa: PLR0913 - one parameter an option
             raise SettingError(f"--readme shows all results of its folder; drop the filter {filters[0]}")
         _readme(readme, paths, check)
         return
-    from ovvol_bench.report.filters import filtered, parse_filter
-    from ovvol_bench.report.tables import render
-
     if references is not None and not references.is_dir():
         raise DataError(f"--references {references}: no such folder. Give one of published numbers.")
-    results = filtered(load(paths).results, [parse_filter(text) for text in filters])
-    width = terminal_width()
-    click.echo(render(results, columns, style, sort_by=sort_by, by=by, spans=True, width=width))
+    results = load(what)
+    click.echo(results.table(columns, style, sort_by=sort_by, by=by, width=terminal_width()))
     if references is not None:
-        _print_references(references, {result["dataset"]["name"] for result in results}, style)
+        _print_references(references, {record["dataset"]["name"] for record in results.records}, style)
 
 
 def sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -79,22 +75,19 @@ def sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:
     return [Path(text) for text in what if text not in filters], filters
 
 
-def load(paths: Sequence[Path]) -> LoadedResults:
-    """The results in some places; what was passed over is said.
+def load(what: Sequence[str]) -> Results:
+    """Load the results of places that meet filters; what was passed over is said.
 
     Raises:
         DataError: if there are none.
     """
-    from ovvol_bench.report.results_files import load_results
+    from ovvol_bench.api.results import load_results
 
-    places = paths or [folder for folder in (Path("results"), Path("runs")) if folder.is_dir()]
-    found = load_results(places)
-    if not found.results:
-        where = ", ".join(str(place) for place in places) or "results/ and runs/ (neither is here)"
-        raise DataError(f"no results in {where}. Make some with: ovvol-bench run")
-    if found.skipped:
-        click.echo(f"{found.skipped} JSON files that hold no result were passed over", err=True)
-    return found
+    paths, filters = sorted_out(what)
+    results = load_results(*paths, where=filters)
+    if results.skipped:
+        click.echo(f"{results.skipped} JSON files that hold no result were passed over", err=True)
+    return results
 
 
 def _print_references(folder: Path, datasets: set[str], style: str) -> None:

@@ -9,47 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.report.blocks import Block, Query, Shared, make_blocks, shared_by
-from ovvol_bench.report.columns import DEFAULT_COLUMNS, MISSING, NumberColumn, seed_text
+from ovvol_bench.report.blocks import Block, Shared, shared_by
+from ovvol_bench.report.columns import MISSING, NumberColumn, seed_text
 from ovvol_bench.report.results_files import Result
-from ovvol_bench.report.rows import Row, group_rows, telling_settings
+from ovvol_bench.report.rows import Row, telling_settings
 from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
 from ovvol_bench.report.tables import Grid, csv_text, render_blocks, render_grid
-
-
-def compare(
-    results: Sequence[Result],
-    columns: Sequence[str] | None = None,
-    style: str = "text",
-    sort_by: str | None = None,
-    correct: bool = False,
-    *,
-    width: int | None = None,
-) -> str:
-    """One row a run, best first, and what the first is ahead of each other by.
-
-    Seeds of a combination are one row, unless there is only one combination: then each is a row.
-
-    Args:
-        results: at least two, of one dataset and the same protocols.
-        columns: as for ``tables.render``, after the run's id.
-        style: as for ``tables.render``; ``csv`` and ``json`` hold the differences alone.
-        sort_by: column that orders the rows.
-        correct: adjust the p-values for the number of comparisons (Holm).
-        width: as for ``tables.render_grid``.
-
-    Raises:
-        OvvolError: if there are fewer than two runs, or they ran on different data or protocols.
-        SettingError: if a column or the style is unknown.
-    """
-    check_comparable(results)
-    names = ["id", *(columns or DEFAULT_COLUMNS)]
-    (block,) = make_blocks(results, Query(names, sort_by, merge_seeds=len(group_rows(results)) > 1))
-    found = compared(block, correct)
-    if style in ("csv", "json"):
-        return _for_programs(found, style)
-    differences = render_grid(_differences_grid(found, correct), style, width=width)
-    return "\n\n".join([render_blocks([block], style, width=width), differences])
 
 
 @dataclass(frozen=True)
@@ -70,9 +35,26 @@ class Compared:
     paired: Difference | None
     p_value: float | None
 
+    @property
+    def number(self) -> str:
+        """Name of the number, without its protocol where the rows have only one."""
+        return self.column.header.removesuffix(" %")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Bounds of the 95% interval, NaN without ``paired``."""
+        if self.paired is None:
+            return math.nan, math.nan
+        return self.paired.interval.low, self.paired.interval.high
+
 
 def compared(block: Block, correct: bool) -> list[Compared]:
-    """The first row of a block against each other, in every column of numbers."""
+    """Compare the first row of a block with each other, in every column of numbers.
+
+    Args:
+        block: of at least two rows.
+        correct: adjust the p-values for the number of comparisons (Holm).
+    """
     first, others = block.rows[0], block.rows[1:]
     numbers = [each for each in block.columns if isinstance(each, NumberColumn)]
     samples = [column.sample(first) for column in numbers]
@@ -146,31 +128,53 @@ def _cells(each: Compared) -> tuple[str, ...]:
     return (" − ".join(each.pair), column.header, value, bounds, f"{paired.first_higher:.3f}", p_value)
 
 
-def _for_programs(found: Sequence[Compared], style: str) -> str:
-    records = [_record(each) for each in found]
+def comparison_text(
+    block: Block, found: Sequence[Compared], style: str, correct: bool, *, width: int | None = None
+) -> str:
+    """Lay out a block and the differences of its rows; ``csv`` and ``json`` hold the differences alone.
+
+    Args:
+        block: that was compared.
+        found: by ``compared``.
+        style: as for ``tables.render``.
+        correct: whether p-values are adjusted.
+        width: as for ``tables.render_grid``.
+
+    Raises:
+        SettingError: if the style is unknown.
+    """
     if style == "json":
-        return json.dumps(records, indent=2)
-    return csv_text(records)
+        return json.dumps([_with_none(record) for record in records_of(found)], indent=2)
+    if style == "csv":
+        return csv_text([_with_none(record) for record in records_of(found)])
+    differences = render_grid(_differences_grid(found, correct), style, width=width)
+    return "\n\n".join([render_blocks([block], style, width=width), differences])
 
 
-def _record(each: Compared) -> dict[str, Any]:
-    paired = each.paired
-    numbers = {
-        "difference": each.value,
-        "low": paired.interval.low if paired else math.nan,
-        "high": paired.interval.high if paired else math.nan,
-        "first_higher": paired.first_higher if paired else math.nan,
-        "p_value": math.nan if each.p_value is None else each.p_value,
-    }
-    shown = {name: None if math.isnan(value) else value for name, value in numbers.items()}
-    videos = paired.interval.videos if paired else None
-    return {
-        "first": each.pair[0],
-        "other": each.pair[1],
-        "number": each.column.key,
-        **shown,
-        "videos": videos,
-    }
+def records_of(found: Sequence[Compared]) -> list[dict[str, Any]]:
+    """Return one dictionary a difference; numbers are NaN where they are undefined."""
+    records = []
+    for each in found:
+        low, high = each.interval
+        records.append(
+            {
+                "first": each.pair[0],
+                "other": each.pair[1],
+                "number": each.column.key,
+                "difference": each.value,
+                "low": low,
+                "high": high,
+                "first_higher": each.paired.first_higher if each.paired else math.nan,
+                "p_value": math.nan if each.p_value is None else each.p_value,
+                "videos": each.paired.interval.videos if each.paired else None,
+            }
+        )
+    return records
+
+
+def _with_none(record: dict[str, Any]) -> dict[str, Any]:
+    undefined = {name for name, value in record.items() if isinstance(value, float) and math.isnan(value)}
+    return {name: None if name in undefined else value for name, value in record.items()}
 
 
 def check_comparable(results: Sequence[Result]) -> None:

@@ -135,10 +135,12 @@ class LoadedResults:
 
     Attributes:
         results: checked results, each id on each machine once (the newest).
+        paths: of their files.
         skipped: JSON files in searched folders that hold something other than a result.
     """
 
     results: list[Result]
+    paths: list[Path]
     skipped: int
 
 
@@ -153,15 +155,20 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
         DataError: if a path is missing, or a result is malformed or of a newer schema; names the
             file and the field.
     """
-    results: list[Result] = []
+    newest: dict[tuple[str, str], tuple[Result, Path]] = {}
     skipped = 0
     for path, named in _json_files(paths):
         document = read_json(path, strict=True)
         if named or claims_to_be_result(document):
-            results.append(parse_result(document, str(path)))
+            result = parse_result(document, str(path))
+            # Copies have the same id and machine, as when runs/ and results/ are both read.
+            known, _ = newest.setdefault((result["id"], machine_label(result)), (result, path))
+            if (result.get("date") or "") > (known.get("date") or ""):
+                newest[result["id"], machine_label(result)] = (result, path)
         elif not is_reference(document) and not is_throughput(document):
             skipped += 1
-    return LoadedResults(_newest_only(results), skipped)
+    kept = list(newest.values())
+    return LoadedResults([result for result, _ in kept], [path for _, path in kept], skipped)
 
 
 def result_documents(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], Result]]:
@@ -258,17 +265,6 @@ def is_reference(document: object) -> bool:
 def claims_to_be_result(document: object) -> bool:
     """Whether a decoded JSON document looks like a result, be it a broken one."""
     return isinstance(document, dict) and {"schema", "status"} <= document.keys()
-
-
-def _newest_only(results: Iterable[Result]) -> list[Result]:
-    """Drop copies: the same id from the same machine, as when runs/ and results/ are both read."""
-    newest: dict[tuple[str, str], Result] = {}
-    for result in results:
-        key = (result["id"], machine_label(result))
-        known = newest.get(key)
-        if known is None or (result.get("date") or "") > (known.get("date") or ""):
-            newest[key] = result
-    return list(newest.values())
 
 
 def machine_label(result: Result) -> str:

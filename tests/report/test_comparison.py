@@ -6,9 +6,15 @@ import re
 
 import pytest
 
+from ovvol_bench import api
+from ovvol_bench.api.results import Result
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.report.comparison import compare
 from ovvol_bench.report.statistics import holm
+
+
+def compare(records, columns=None, style="text", correct=False):
+    results = map(Result, records)
+    return api.results.compare(*results, columns=columns, best_first=True, correct=correct).table(style)
 
 
 def differences(text):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from throughput_results import row, throughput
 
-from ovvol_bench.report.comparison import compare
+from ovvol_bench.api.results import Result, compare
 from ovvol_bench.report.references import load_references, render_references
 from ovvol_bench.report.tables import Grid, render, render_grid
 from ovvol_bench.report.throughput_tables import render_throughput
@@ -141,7 +141,7 @@ def test_all_other_tables_fit_as_well(make_result, width):
     for text in (
         render_throughput([throughput(rows, agreement=[agreement])], width=width),
         render_references(load_references(REFERENCES), "text", width=width),
-        compare(runs, width=width),
+        compare(*map(Result, runs), best_first=True).table(width=width),
     ):
         blocks = [block.split("\n") for block in text.split("\n\n")]
         tables = [block for block in blocks if any(line.startswith("---") for line in block)]

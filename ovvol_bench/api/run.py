@@ -1,0 +1,358 @@
+"""``run``: localize with one combination of components, or with a matrix of them, and score the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, get_args, overload
+
+from ovvol_bench.errors import SettingError, UnknownNameError, nearest
+from ovvol_bench.progress import quiet
+from ovvol_bench.registry import KINDS, Registry, load_registry
+
+if TYPE_CHECKING:
+    from ovvol_bench.api.results import Record, Result, Results
+    from ovvol_bench.runs.selection import Selection
+
+Names = str | Sequence[str] | None
+"""Components by name; None for those of the preset."""
+Places = str | Path | Sequence[str | Path]
+Settings = dict[str, dict[str, Any]]
+"""Values by kind of component, then by setting."""
+
+Overwrite = Literal["never", "missing", "always"]
+OnError = Literal["fail", "skip"]
+Fidelity = Literal["fast", "reference"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+
+SETTING_KINDS = (*KINDS, "naming")
+"""What ``KIND.SETTING`` can address: the components, and the harness's own naming."""
+
+
+class RunOptions(TypedDict, total=False):
+    """Further keywords of ``run``, for type checkers."""
+
+    options: Mapping[str, Any] | None
+    preset: str | Path
+    matrix: str | Path | None
+    weights_from: str | Path | None
+    metrics: Names
+    limit: int | None
+    consensus: tuple[int, int] | None
+    fidelity: Fidelity | None
+    precision: Precision
+    output: str | Path
+    overwrite: Overwrite
+    on_error: OnError
+    soft_masks: bool
+    device: Device
+    batch_size: int | None
+    workers: int | None
+    plugins: Places
+    progress: bool
+
+
+@overload
+def run(
+    *,
+    encoder: str | None = None,
+    grouper: str | None = None,
+    labeler: str | None = None,
+    dataset: str | None = None,
+    seeds: int | None = None,
+    **others: Unpack[RunOptions],
+) -> Result: ...
+@overload
+def run(
+    *,
+    encoder: Names = None,
+    grouper: Names = None,
+    labeler: Names = None,
+    dataset: Names = None,
+    seeds: int | Sequence[int] | None = None,
+    **others: Unpack[RunOptions],
+) -> Results: ...
+def run(  # noqa: PLR0913 - a keyword an option of the command
+    *,
+    encoder: Names = None,
+    grouper: Names = None,
+    labeler: Names = None,
+    dataset: Names = None,
+    seeds: int | Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    preset: str | Path = "shapes",
+    matrix: str | Path | None = None,
+    weights_from: str | Path | None = None,
+    metrics: Names = None,
+    limit: int | None = None,
+    consensus: tuple[int, int] | None = None,
+    fidelity: Fidelity | None = None,
+    precision: Precision = "auto",
+    output: str | Path = "runs",
+    overwrite: Overwrite = "missing",
+    on_error: OnError = "fail",
+    soft_masks: bool = False,
+    device: Device = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    plugins: Places = (),
+    progress: bool = True,
+) -> Result | Results:
+    """Localize and name objects in the videos of a dataset, and score the result.
+
+    Lists of components or seeds make a matrix, which takes one pass over the data. Run folders are those of
+    ``ovvol-bench run``: a run that was cut off goes on when it is asked for again; a complete one is read.
+
+    Args:
+        encoder: video to features, by name; a list, or ``all``, for several.
+        grouper: features to slots, as ``encoder``.
+        labeler: patches and text to embeddings, as ``encoder``.
+        dataset: what to run on, by name; a list for several.
+        seeds: a run for each.
+        options: settings by component and name, as in ``{"grouper.num_slots": 8}``.
+        preset: that says what is left out here, by name or as a YAML file.
+        matrix: YAML file that lists components, seeds and settings.
+        weights_from: folder of official checkpoints.
+        metrics: what to score with; ``+NAME`` adds to the preset's.
+        limit: only the first so many clips.
+        consensus: lowest and highest number of groups to merge the seeds into.
+        fidelity: ``reference`` for float32 and no shortcuts; None for the preset's.
+        precision: of the arithmetic; ``auto``: bfloat16 for ``fast`` where the hardware has it.
+        output: folder of the run folders, made if it is missing.
+        overwrite: if the run is there: refuse it if complete, compute what is missing, or start anew.
+        on_error: a clip that can't be read or gives NaN ends the run, or is left out and counted.
+        soft_masks: keep soft masks with the predictions.
+        device: ``auto`` is CUDA where there is a device.
+        batch_size: clips at a time; None for as many as fit.
+        workers: threads that read frames ahead; None for one a processor, up to 16.
+        plugins: Python files to load plugins from.
+        progress: show on standard error how far it is.
+
+    Returns:
+        The result; for lists, or several seeds, all results in order, failed ones too.
+
+    Raises:
+        UnknownNameError, SettingError: if a component isn't installed or a setting is wrong.
+        DataError: if the data can't be read.
+        Exception: what ended the run, if none of its combinations came to an end.
+
+    >>> result = run(grouper="kmeans", options={"grouper.num_slots": 6}, limit=2, progress=False)
+    >>> result.name, result.coverage["done"], 0 <= result.metrics["corloc_any"] <= 1
+    ('videomae+kmeans+pacl', 2, True)
+    """
+    registry = registry_of(plugins)
+    parts = {"encoder": encoder, "grouper": grouper, "labeler": labeler, "dataset": dataset}
+    selection = make_selection(
+        registry,
+        {kind: listed(names) for kind, names in {**parts, "metric": metrics}.items() if names},
+        settings_of(options, weights_from),
+        preset=preset,
+        matrix=matrix,
+        seeds=None if seeds is None else (seeds,) if isinstance(seeds, int) else tuple(seeds),
+        consensus=consensus,
+        fidelity=fidelity,
+        precision=precision,
+        limit=limit,
+    )
+    results = run_selection(
+        registry,
+        selection,
+        output=output,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+        on_error=on_error,
+        soft_masks=soft_masks,
+        progress=progress,
+    )
+    raise_if_none_is_done(results)
+    is_matrix = not all(asked is None or isinstance(asked, str | int) for asked in (*parts.values(), seeds))
+    return results if is_matrix or len(results) > 1 else results[0]
+
+
+def make_selection(
+    registry: Registry,
+    names: Mapping[str, Sequence[str]],
+    settings: Settings,
+    *,
+    preset: str | Path = "shapes",
+    matrix: str | Path | None = None,
+    **fields: Any,
+) -> Selection:
+    """Change a preset by a matrix file and by what was asked for, which counts before both.
+
+    Args:
+        registry: knows the components.
+        names: by kind, where any were asked for.
+        settings: that were asked for.
+        preset: by name, or a YAML file.
+        matrix: YAML file, see ``runs.matrix_file``.
+        fields: further fields of the selection; None leaves the preset's.
+
+    Raises:
+        UnknownNameError: if a component isn't installed; names the file that asks for it.
+        SettingError: if a setting is wrong.
+    """
+    from ovvol_bench.runs.matrix_file import load_matrix
+    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import ALL, PARTS, select
+
+    _check_choices(fields)
+    base, listed_names = load_preset(str(preset)), {}
+    files: dict[str, str | Path] = dict.fromkeys(PARTS, preset)
+    if matrix:
+        file = load_matrix(Path(matrix))
+        base, listed_names = file.over(base), file.names()
+        files |= dict.fromkeys(listed_names, matrix)
+    for kind in (kind for kind in PARTS if kind not in names):
+        for name in listed_names.get(kind, [getattr(base, kind).name]):
+            try:
+                if name != ALL:
+                    registry.find(kind, name)
+            except UnknownNameError as error:
+                raise UnknownNameError(f"{files[kind]}: {error}") from error
+    return select(base, registry, {**listed_names, **names}, settings, **fields)  # type: ignore[dict-item]
+
+
+def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
+    registry: Registry,
+    selection: Selection,
+    *,
+    output: str | Path = "runs",
+    device: Device = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    overwrite: Overwrite = "missing",
+    on_error: OnError = "fail",
+    soft_masks: bool = False,
+    progress: bool = True,
+) -> Results:
+    """Run a selection; keywords are those of ``run``.
+
+    Returns:
+        One result a combination, failed ones too.
+    """
+    from ovvol_bench.api.results import Result, Results
+    from ovvol_bench.data.memory import keep_freed_memory
+    from ovvol_bench.progress import progress_bars
+    from ovvol_bench.runs import store
+    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.session import Conduct, run_all
+
+    _check_choices({"device": device, "overwrite": overwrite, "on_error": on_error})
+    _check_numbers({"batch_size": batch_size, "workers": workers})
+    keep_freed_memory()
+    with quiet(not progress), progress_bars("clips") as bars:
+        conduct = Conduct(
+            Path(output),
+            pick_device(device),
+            batch_size,
+            workers,
+            store.Overwrite(overwrite),
+            on_error,
+            bars,
+            soft_masks,
+        )
+        finished = run_all(selection, registry, conduct)
+    return Results(
+        Result(cast("Record", each.result), each.folder.path, each.remarks, each.error) for each in finished
+    )
+
+
+def raise_if_none_is_done(results: Results) -> None:
+    """Raise what ended the first run if all failed; notes of the error tell what ended the others."""
+    errors = [each.error for each in results if each.error]
+    if not errors or len(errors) < len(results):
+        return
+    for text in dict.fromkeys(str(error) for error in errors[1:] if str(error) != str(errors[0])):
+        errors[0].add_note(text)
+    raise errors[0]
+
+
+def registry_of(plugins: Places) -> Registry:
+    """Load the installed plugins and some files."""
+    files = [plugins] if isinstance(plugins, str | Path) else plugins
+    return load_registry([Path(file) for file in files])
+
+
+def listed(names: Names) -> list[str]:
+    """One name, or several, as a list."""
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def settings_of(options: Mapping[str, Any] | None, weights_from: str | Path | None = None) -> Settings:
+    """Sort options by kind of component.
+
+    Args:
+        options: ``{"KIND.SETTING": value}``; they count before the weights.
+        weights_from: folder of official checkpoints, None for no such weights.
+
+    Raises:
+        SettingError: if a key names no kind or no setting.
+        WeightsError: if a checkpoint is missing.
+
+    >>> settings_of({"grouper.num_slots": 8, "naming.merge": "none"})
+    {'grouper': {'num_slots': 8}, 'naming': {'merge': 'none'}}
+    """
+    settings: Settings = {}
+    for key, value in (options or {}).items():
+        kind, setting = kind_and_setting(key)
+        settings.setdefault(kind, {})[setting] = value
+    return settings if weights_from is None else with_weights(settings, Path(weights_from))
+
+
+def with_weights(settings: Settings, folder: Path) -> Settings:
+    """Add the official checkpoints of a folder to settings, which count before them.
+
+    Raises:
+        WeightsError: if a checkpoint is missing.
+    """
+    from ovvol_bench.runs.weights import weights_from
+
+    files = weights_from(folder)
+    return {**settings, **{kind: {**files[kind], **settings.get(kind, {})} for kind in files}}
+
+
+def kind_and_setting(key: str, kinds: Iterable[str] = SETTING_KINDS) -> tuple[str, str]:
+    """Split ``KIND.SETTING``.
+
+    Raises:
+        SettingError: if it names an unknown kind, or no setting.
+    """
+    kind, _, setting = key.partition(".")
+    if kind not in kinds:
+        raise SettingError(
+            f"'{key}': unknown kind '{kind}'.{nearest(kind, kinds)} Kinds: {', '.join(kinds)}."
+        )
+    if not setting:
+        raise SettingError(
+            f"'{key}' names no setting of the {kind}. Expected KIND.SETTING, as in grouper.num_slots."
+        )
+    return kind, setting
+
+
+def _check_choices(values: Mapping[str, Any]) -> None:
+    """Refuse a value that is none of those that an option has; None stands for the preset's."""
+    choices = {
+        "overwrite": Overwrite,
+        "on_error": OnError,
+        "fidelity": Fidelity,
+        "precision": Precision,
+        "device": Device,
+    }
+    for name in choices.keys() & values.keys():
+        known = get_args(choices[name])
+        if values[name] is not None and values[name] not in known:
+            hint = nearest(str(values[name]), known)
+            raise SettingError(f"{name} is {values[name]!r}; expected one of {', '.join(known)}.{hint}")
+    for seed in values.get("seeds") or ():
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise SettingError(f"seeds has {seed!r}; expected whole numbers from 0")
+
+
+def _check_numbers(values: Mapping[str, int | None]) -> None:
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise SettingError(f"{name} is {value!r}; expected a whole number from 1")
