@@ -110,6 +110,19 @@ def test_the_event_hooks_are_called(files, capsys):
     assert capsys.readouterr().out == "0123: 3 segments in 2 clips\n4567: 1 segments in 1 clips\n"
 
 
+def test_the_hooks_of_training_are_called(files, capsys):
+    hook = load_registry([files["follow_training.py"]]).hook
+    hook.ovvol_training_started(spec={"id": "0123", "recipe": "mine"}, folder="runs/0123", step=0, steps=9)
+    hook.ovvol_training_measured(training_id="0123", step=5, numbers={"loss": 2.0}, pictures={})
+    hook.ovvol_training_measured(training_id="0123", step=9, numbers={"validation_loss": 1.5}, pictures={})
+    hook.ovvol_training_finished(result={"id": "0123", "status": "done", "step": 9, "weights": "w"})
+    assert capsys.readouterr().out.splitlines() == [
+        "mine 0123: from step 0 to 9 in runs/0123",
+        "0123: 1.500 after 9 steps, 0 pictures",
+        "0123: done after 9 steps, w",
+    ]
+
+
 def test_the_dataset_of_the_guide_has_videos_and_boxes(files, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -149,7 +162,7 @@ def test_truth_that_does_not_fit_together_is_refused(arguments, message):
 
 def test_every_hook_is_explained():
     hooks = [name for name in dir(hookspecs) if name.startswith("ovvol_")]
-    assert len(hooks) == 9
+    assert len(hooks) == 12
     assert [name for name in hooks if name not in GUIDE] == []
 
 

@@ -20,6 +20,7 @@ from ovvol_bench.locks import claimed
 from ovvol_bench.registry import TRAINABLE
 
 if TYPE_CHECKING:
+    from ovvol_bench.registry import Registry
     from ovvol_bench.training.loop import Conduct, Outcome
     from ovvol_bench.training.plan import TrainingPlan
 
@@ -117,16 +118,18 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     _show_reports()
     if options["output"]:
         _check_name(options["output"])
-    plan = _plan(context, options)
+    registry = registry_from(context)
+    plan = _plan(registry, options)
     folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
     if options["evaluate"]:
-        _evaluate(plan, _conduct(options, plan, folder, lambda done, total, row: None), options["evaluate"])
+        _evaluate(plan, _conduct(options, plan, folder), options["evaluate"])
         return
     with _claimed(folder):
         plan.claim(folder)
         _say(_summary(plan, folder))
         with _progress() as progress:
-            outcome = _train(plan, _conduct(options, plan, folder, progress))
+            conduct = _conduct(options, plan, folder, progress=progress, tell=registry.tell)
+            outcome = _train(plan, conduct)
         _say(_ending(outcome, options["kind"], folder))
 
 
@@ -156,7 +159,7 @@ def _claimed(folder: Path) -> AbstractContextManager[None]:
     return claimed(folder / "lock", "give this training another folder with --output")
 
 
-def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
+def _plan(registry: Registry, options: Mapping[str, Any]) -> TrainingPlan:
     from ovvol_bench.data.cache import cache_folder
     from ovvol_bench.runs.presets import load_preset
     from ovvol_bench.training.plan import TrainingRequest, make_plan
@@ -177,7 +180,7 @@ def _plan(context: click.Context, options: Mapping[str, Any]) -> TrainingPlan:
         cache=cache_folder(str(cache) if cache else None),
         workers=_readers(options),
     )
-    return make_plan(registry_from(context), request)
+    return make_plan(registry, request)
 
 
 def _readers(options: Mapping[str, Any]) -> int:
@@ -187,7 +190,7 @@ def _readers(options: Mapping[str, Any]) -> int:
     return reading_processes() if asked is None else asked
 
 
-def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progress: Any) -> Conduct:
+def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, **callbacks: Any) -> Conduct:
     from ovvol_bench.runs.learned import HEADER, header_text
     from ovvol_bench.training.best import Best
     from ovvol_bench.training.loop import Conduct
@@ -206,10 +209,11 @@ def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, progr
         folder=folder,
         about=about,
         precision=plan.spec.precision,
-        progress=progress,
+        spec={"id": plan.spec.id, **plan.spec.identity},
         workers=_readers(options),
         best=Best.of(options["keep_best"]) if options["keep_best"] else None,
         **{name: options[name] for name in same},
+        **callbacks,
     )
 
 

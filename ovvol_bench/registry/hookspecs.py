@@ -13,16 +13,26 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import Any
 
     import click
+    import numpy as np
+    import numpy.typing as npt
 
     from ovvol_bench.registry.entries import Entry
     from ovvol_bench.types import ClipInfo, Localization
 
 PROJECT = "ovvol_bench"
 
-EVENTS = ("ovvol_run_started", "ovvol_clip_localized", "ovvol_run_finished")
+EVENTS = (
+    "ovvol_run_started",
+    "ovvol_clip_localized",
+    "ovvol_run_finished",
+    "ovvol_training_started",
+    "ovvol_training_measured",
+    "ovvol_training_finished",
+)
 """Hooks that the harness calls while it runs; the others are asked once, when a plugin loads."""
 
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -150,4 +160,57 @@ def ovvol_run_finished(result: Mapping[str, Any]) -> None:
         @hookimpl
         def ovvol_run_finished(result):
             tracker.log(result["metrics"])
+    """
+
+
+@_hookspec
+def ovvol_training_started(spec: Mapping[str, Any], folder: Path, step: int, steps: int) -> None:
+    """Called once before the first step of a training, in the first of its processes.
+
+    Args:
+        spec: what is trained on what, as written to ``training.json``, and its ``id``.
+        folder: of the training.
+        step: steps that were done before; more than 0 where an earlier training goes on.
+        steps: that it will have done when it ends.
+
+    Example:
+        @hookimpl
+        def ovvol_training_started(spec, step):
+            tracker.init(id=spec["id"], config=spec, resume=step > 0)
+    """
+
+
+@_hookspec
+def ovvol_training_measured(
+    training_id: str, step: int, numbers: Mapping[str, float], pictures: Mapping[str, npt.NDArray[np.uint8]]
+) -> None:
+    """Called for every row of ``log.jsonl``, in the first process: some steps, and every validation.
+
+    Args:
+        training_id: of the training, the ``id`` of its spec.
+        step: steps done.
+        numbers: by name. Of a step the losses, ``learning_rate``, ``gradient_norm``, ``seconds`` and
+            ``examples_per_s``; of a validation ``validation_loss`` and whatever else the recipe measures.
+        pictures: (H, W, 3) uint8 by name, of a validation; else empty.
+
+    Example:
+        @hookimpl
+        def ovvol_training_measured(training_id, step, numbers):
+            tracker.log(numbers, step=step)
+    """
+
+
+@_hookspec
+def ovvol_training_finished(result: Mapping[str, Any]) -> None:
+    """Called once at the end of a training, of one that failed too, in the first process.
+
+    Args:
+        result: ``id`` of the training; ``status``: ``done``, ``stopped`` before its last step, or ``failed``;
+            ``step`` and ``steps``, done and in all; ``weights``, path of the file or None; ``error``, the
+            message or None.
+
+    Example:
+        @hookimpl
+        def ovvol_training_finished(result):
+            tracker.finish(failed=result["status"] == "failed")
     """

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ovvol_bench.files import replacing, write_text
-from ovvol_bench.training.measure import Measures
 
 Row = dict[str, Any]
 """Numbers of one step by name, ``step`` among them."""
+
+Pictures = Mapping[str, npt.NDArray[np.uint8]]
+"""(H, W, 3) uint8 by name."""
 
 LOG = "log.jsonl"
 
@@ -33,21 +39,15 @@ class Board:
         self._log = (folder / LOG).open("a", encoding="utf-8")
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def add(self, row: Row) -> None:
-        """Note the numbers of a step."""
-        row = {name: _rounded(value) for name, value in row.items() if name != "stop"}
-        self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
-        self._scalars(row["step"], {name: value for name, value in row.items() if name != "step"})
-
-    def add_measures(self, step: int, measures: Measures) -> None:
-        """Note what validation found, and keep its pictures."""
-        if measures.numbers:
-            row = {"step": step, **{name: _rounded(value) for name, value in measures.numbers.items()}}
-            self._log.write(json.dumps(row) + "\n")
+    def add(self, step: int, numbers: Mapping[str, float], pictures: Pictures = MappingProxyType({})) -> None:
+        """Note the numbers of a step or a validation, and keep its pictures."""
+        if numbers:
+            numbers = {name: _rounded(value) for name, value in numbers.items()}
+            self._log.write(json.dumps({"step": step, **numbers}) + "\n")
             self._log.flush()
-            self._scalars(step, measures.numbers)
-        for name, picture in measures.pictures.items():
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+        for name, picture in pictures.items():
             self._writer.add_image(name, picture, step, dataformats="HWC")
             _write_picture(self._folder / "pictures" / f"{name}.png", picture)
 
@@ -56,10 +56,6 @@ class Board:
         self._log.close()
         self._writer.close()
         draw_curve(self._folder)
-
-    def _scalars(self, step: int, numbers: Mapping[str, float]) -> None:
-        for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
 
 
 def read_log(folder: Path) -> Iterator[Row]:

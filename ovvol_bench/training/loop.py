@@ -7,8 +7,10 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from ovvol_bench.errors import CheckpointError, ContractError, TrainingError, ca
 from ovvol_bench.runs.draws import seed_from
 from ovvol_bench.runs.learned import STEPS
 from ovvol_bench.training.best import Best
-from ovvol_bench.training.board import Board, Row
+from ovvol_bench.training.board import Board, Pictures, Row
 from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress, read_progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
 from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
@@ -29,6 +31,7 @@ from ovvol_bench.training.stopping import StopRequest
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 8  # examples that an error lists
+_NONE: Pictures = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Conduct:
         measured_examples: validation examples whose loss is taken.
         best: which validation's weights are kept in ``best.safetensors``; None: no such file.
         progress: called with the steps done, steps in all and the last numbers.
+        spec: what is trained, with its ``id``, for plugins that follow the training.
+        tell: calls a hook of all plugins, as `Registry.tell`; by the first process alone.
     """
 
     folder: Path
@@ -70,6 +75,8 @@ class Conduct:
     measured_examples: int = 64
     best: Best | None = None
     progress: Callable[[int, int, Row], None] = lambda done, total, row: None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    tell: Callable[..., None] = lambda event, **payload: None
 
 
 @dataclass(frozen=True)
@@ -143,35 +150,65 @@ class _Training:
         self.engine = _engine(recipe, conduct, self.share)
         self.checkpoints = Checkpoints(conduct.folder / "checkpoints", conduct.keep)
         self.weights = conduct.folder / "weights.safetensors"
+        self.board: Board | None = None
+        self.done = 0
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop."""
-        first = self._resume()
+        self.done = first = self._resume()
         last = min(self.total, self.conduct.steps or self.total)
-        board = Board(self.conduct.folder, first) if self.engine.is_main else None
-        done = first
+        self.board = Board(self.conduct.folder, first) if self.engine.is_main else None
         try:
-            for done, row in self._steps(first, last):
-                if board and (done % self.conduct.log_every == 0 or done == last):
-                    board.add(row)
-                self.conduct.progress(done, last, row)
-                if self.engine.is_main:
-                    self._remark(done, row)
-                if row["stop"] or done == last:
-                    break
-                if done % self.conduct.save_every == 0:
-                    self._save(done)
-                if done % self.conduct.measure_every == 0:
-                    self._measure(done, board)
-            if done > first:
-                self._end(done)
-            if first < done == last:  # after saving, so that what goes wrong here loses nothing
-                self._measure(done, board)
+            self._tell("started", spec=self.conduct.spec, folder=self.conduct.folder, step=first, steps=last)
+            self._train(first, last)
+        except Exception as error:
+            self._tell_end("failed", last, str(error))
+            raise
         finally:
-            if board:
-                board.close()
+            if self.board:
+                self.board.close()
             self.engine.close()
-        return Outcome(done, last, self.weights, first)
+        self._tell_end("done" if self.done >= last else "stopped", last)
+        return Outcome(self.done, last, self.weights, first)
+
+    def _train(self, first: int, last: int) -> None:
+        for done, row in self._steps(first, last):
+            self.done = done
+            stop = row.pop("stop")
+            if done % self.conduct.log_every == 0 or done == last:
+                self._note(done, row)
+            self.conduct.progress(done, last, row)
+            if self.engine.is_main:
+                self._remark(done, row)
+            if stop or done == last:
+                break
+            if done % self.conduct.save_every == 0:
+                self._save(done)
+            if done % self.conduct.measure_every == 0:
+                self._measure(done)
+        if self.done > first:
+            self._end(self.done)
+        if first < self.done == last:  # after saving, so that what goes wrong here loses nothing
+            self._measure(self.done)
+
+    def _note(self, step: int, numbers: Mapping[str, float], pictures: Pictures = _NONE) -> None:
+        """Write a row of the log, and let plugins know."""
+        if self.board is None:
+            return
+        numbers = {name: value for name, value in numbers.items() if name != "step"}
+        self.board.add(step, numbers, pictures)
+        if numbers or pictures:
+            of = self.conduct.spec.get("id", "")
+            self._tell("measured", training_id=of, step=step, numbers=numbers, pictures=pictures)
+
+    def _tell(self, event: str, **payload: Any) -> None:
+        if self.engine.is_main:
+            self.conduct.tell(f"ovvol_training_{event}", **payload)
+
+    def _tell_end(self, status: str, steps: int, error: str | None = None) -> None:
+        result = {"id": self.conduct.spec.get("id", ""), "status": status, "step": self.done, "steps": steps}
+        weights = str(self.weights) if self.weights.is_file() else None
+        self._tell("finished", result={**result, "weights": weights, "error": error})
 
     def evaluate(self, checkpoint: Path) -> Mapping[str, float]:
         """Measure a checkpoint."""
@@ -252,14 +289,13 @@ class _Training:
             + ". Try a smaller recipe.learning_rate, recipe.clip_gradients, or --precision float32."
         )
 
-    def _measure(self, step: int, board: Board | None) -> None:
+    def _measure(self, step: int) -> None:
         """On validation data; every process does the same, for modules that are spread over them."""
         with self.engine.measuring(self.recipe.module):
             measures = measure(
                 self.recipe, self._prepared, self.conduct.measured_examples, self.share.micro_batch
             )
-        if board:
-            board.add_measures(step, measures)
+        self._note(step, measures.numbers, measures.pictures)
         best = self.conduct.best
         if best is None:
             return
@@ -268,7 +304,7 @@ class _Training:
         if improves:
             with calling(f"{type(self.recipe).__name__}.save_weights"):
                 self._write_weights(step, self.conduct.folder / "best.safetensors")
-            if board:
+            if self.engine.is_main:
                 best.note(self.conduct.folder, step, measures.numbers)
 
     def _save(self, step: int) -> None:

@@ -1,5 +1,6 @@
 """``ovvol-bench train`` with a recipe of a plugin file: what every recipe can rely on."""
 
+import ast
 import json
 import os
 import random
@@ -100,6 +101,59 @@ def test_the_folder_follows_from_what_is_trained(tmp_path, train_toy, toy_argume
     for more in ([], ["-o", "recipe.epochs=2"]):
         assert CliRunner().invoke(main, [*toy_arguments, *more]).exit_code == 0
     assert len(list((tmp_path / "runs/train/toy").iterdir())) == 2
+
+
+LISTENER = """
+from ovvol_bench import hookimpl
+
+heard = []
+
+@hookimpl
+def ovvol_training_started(spec, folder, step, steps):
+    heard.append(("started", spec["recipe"], spec["id"], folder.name, step, steps))
+
+@hookimpl
+def ovvol_training_measured(training_id, step, numbers, pictures):
+    heard.append((training_id, step, sorted(numbers)))
+
+@hookimpl
+def ovvol_training_finished(result):
+    heard.append(result)
+    print(heard)
+"""
+
+
+class TestListeners:
+    @pytest.fixture
+    def follow(self, tmp_path, train_toy):
+        """Trains with a plugin that listens; gives what it heard."""
+        (tmp_path / "listener.py").write_text(LISTENER)
+
+        def train(*more):
+            result = train_toy(tmp_path / "run", "--plugin", tmp_path / "listener.py", *more)
+            line = next(line for line in result.output.splitlines() if line.startswith("[("))
+            return ast.literal_eval(line)
+
+        return train
+
+    def test_they_hear_of_start_rows_and_end(self, tmp_path, follow):
+        (_, recipe, training, folder, *steps), *rows, end = follow("--log-every", 5, "--measure-every", 10)
+        assert (recipe, folder, steps) == ("toy", "run", [0, 15])
+        assert {row[0] for row in rows} == {training}
+        logged = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+        assert [row[1:] for row in rows] == [(row.pop("step"), sorted(row)) for row in logged]
+        assert [row[1] for row in rows if "validation_loss" in row[2]] == [10, 15]
+        weights = str(tmp_path / "run/weights.safetensors")
+        end_of_all = {"status": "done", "step": 15, "steps": 15, "weights": weights, "error": None}
+        assert end == {"id": training, **end_of_all}
+
+    def test_they_hear_where_a_training_goes_on(self, follow):
+        follow("--steps", 4)
+        assert follow()[0][4:] == (4, 15)
+
+    def test_they_hear_of_failures(self, follow):
+        end = follow("-o", "recipe.broken_at=7")[-1]
+        assert end["status"] == "failed" and "the loss is nan" in end["error"] and end["step"] < 15
 
 
 def killed_at_a_random_step(arguments, folder, number):
