@@ -83,7 +83,7 @@ def calling(what: str) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What happened in foreign code, on one line: kind and text of an error, file and line."""
+    """Tell on one line what happened in foreign code: kind and text of an error, file and line."""
     try:
         text = " ".join(str(error).split())
     except Exception:
@@ -94,7 +94,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where foreign code failed, as `` (FILE, line N)``: the last line of its own, not of what it called.
+    """Locate where foreign code failed, as `` (FILE, line N)``: its own last line, not one that it called.
 
     Its own are the files of the folder of the first that is neither ours nor calls plugins for us.
     """
@@ -115,6 +115,11 @@ def place_of(error: BaseException) -> str:
     folder = str(Path(foreign[0].filename).parent)
     last = [each for each in foreign if each.filename.startswith(folder)][-1]
     return f" ({last.filename}, line {last.lineno})"
+
+
+def error_text(error: BaseException) -> str:
+    """Return one line for a result: the message of an error made for users, else type and message."""
+    return str(error) if isinstance(error, OvvolError) else f"{type(error).__name__}: {error}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ LAYERS = (
         "locks",
         "printing",
         "masks",
+        "parallel",
         "types",
         "registry",
         "naming.vocabulary",

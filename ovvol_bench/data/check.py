@@ -18,7 +18,6 @@ from ovvol_bench.data.findings import Findings, Kind
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
-from ovvol_bench.data.processes import in_processes
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
@@ -36,6 +35,7 @@ from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8, read_text, require_file
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.parallel import in_processes
 from ovvol_bench.progress import with_progress
 
 BY_HAND = "objects drawn by hand"

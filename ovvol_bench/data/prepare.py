@@ -23,13 +23,13 @@ from typing import Any
 
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
-from ovvol_bench.data.processes import in_processes
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
 from ovvol_bench.files import below, read_json, write_text
 from ovvol_bench.locks import claimed
+from ovvol_bench.parallel import in_processes
 
 REPORT = "report.json"
 _UNFINISHED = ".unfinished"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ovvol_bench.errors import OvvolError
 from ovvol_bench.files import json_ready
 from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec, canonical_digest, sealed
@@ -169,11 +168,6 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
     }
     plain: dict[str, Any] = json_ready(result)
     return plain
-
-
-def error_text(error: BaseException) -> str:
-    """One line for a result: the message of an error made for users, else type and message."""
-    return str(error) if isinstance(error, OvvolError) else f"{type(error).__name__}: {error}"
 
 
 def part_record(part: PartSpec) -> dict[str, Any]:

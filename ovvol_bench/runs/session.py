@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ovvol_bench.data.loading import prefetch
-from ovvol_bench.errors import DataError, DecodeError, SettingError
+from ovvol_bench.errors import DataError, DecodeError, SettingError, error_text
 from ovvol_bench.files import ensure_writable
 from ovvol_bench.locks import make_room_for
 from ovvol_bench.registry import Registry
@@ -23,7 +23,7 @@ from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.remarks import remarks, strangers
-from ovvol_bench.runs.results import Outcome, Timing, build_result, error_text
+from ovvol_bench.runs.results import Outcome, Timing, build_result
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Selection

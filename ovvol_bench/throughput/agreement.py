@@ -1,4 +1,4 @@
-"""How far ``fast`` is from ``reference``: both over the same clips, with the same draws."""
+"""Agreement of ``fast`` with ``reference``, over the same clips with the same draws."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from torch.nn import functional as F
 
 from ovvol_bench.arrays import Ints
 from ovvol_bench.components import GuidedLabeler, Labeler
+from ovvol_bench.errors import error_text
+from ovvol_bench.parallel import Report
 from ovvol_bench.pipeline import autocast, embed, embed_guided, encode, stack
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.results import error_text
 from ovvol_bench.runs.session import Conduct, Finished, arithmetic, run_plan
 from ovvol_bench.runs.spec import RunSpec
-from ovvol_bench.throughput.children import Tell
-from ovvol_bench.throughput.clips import plan_at
-from ovvol_bench.throughput.counting import SizedJob, names_of
-from ovvol_bench.throughput.measure import start
+from ovvol_bench.throughput.arithmetic import SizedJob, names_of
+from ovvol_bench.throughput.clips import plan_at, start
 from ovvol_bench.throughput.request import FIDELITIES, at_fidelity
 from ovvol_bench.types import Clip, Localization
 
@@ -37,35 +36,35 @@ _NO_SLOT = -2
 
 @dataclass(frozen=True)
 class Side:
-    """One fidelity: its plan, and what came of each combination."""
+    """Plan of one fidelity, and the finished runs."""
 
     plan: Plan
     finished: Sequence[Finished]
 
 
-def agree(job: SizedJob, tell: Tell) -> list[dict[str, Any]]:
+def agree(job: SizedJob, report: Report) -> list[dict[str, Any]]:
     """Compare the fidelities on the dataset's clips, at one size.
 
     Args:
         job: the combinations.
-        tell: told how far it is.
+        report: told how far it is.
 
     Returns:
         One entry a combination, see ``docs/throughput.md``; with an ``error`` where a fidelity failed.
     """
     with TemporaryDirectory(prefix="ovvol-bench-") as folder:
-        sides = [_side(job, Path(folder, fidelity), fidelity, tell) for fidelity in FIDELITIES["both"]]
+        sides = [_side(job, Path(folder, fidelity), fidelity, report) for fidelity in FIDELITIES["both"]]
         dataset = sides[0].plan.dataset
         clips = [dataset.clip(index) for index in range(min(EMBEDDED_CLIPS, len(dataset)))]
         return [_compared(place, sides, clips) for place in range(len(sides[0].finished))]
 
 
-def _side(job: SizedJob, folder: Path, fidelity: str, tell: Tell) -> Side:
+def _side(job: SizedJob, folder: Path, fidelity: str, report: Report) -> Side:
     registry, device = start(job.request)
     selection = at_fidelity(job.request.selection, fidelity)
 
     def progress(name: str, done: int, total: int) -> None:
-        tell(f"clip {done} of {total}")
+        report(f"clip {done} of {total}")
 
     with arithmetic(fidelity):
         plan = plan_at(selection, registry, device, job.size, selection.limit)
@@ -76,7 +75,7 @@ def _side(job: SizedJob, folder: Path, fidelity: str, tell: Tell) -> Side:
 
 
 def _compared(place: int, sides: Sequence[Side], clips: Sequence[Clip]) -> dict[str, Any]:
-    """What became of one combination."""
+    """Compare both fidelities of one combination."""
     spec, _ = sides[0].plan.combinations[place]
     entry: dict[str, Any] = dict(zip(("encoder", "grouper", "labeler"), names_of(spec), strict=True))
     entry |= {
@@ -98,44 +97,39 @@ def _compared(place: int, sides: Sequence[Side], clips: Sequence[Clip]) -> dict[
 
 
 def patches_same(reference: Predictions, fast: Predictions) -> float:
-    """Share of the patches of all clips that the same slot wins."""
+    """Return the share of the patches of all clips that the same slot wins."""
     return float(np.mean(reference.slot_map == fast.slot_map))
 
 
 def names_same(reference: Predictions, fast: Predictions) -> float:
-    """Share of the slots that win a patch whose name is the same, or that are dropped by both."""
-    same = [
-        _same_names(one.localization, other.localization) for one, other in zip(reference, fast, strict=True)
-    ]
+    """Return the share of slots (of those that win a patch) of one name, or dropped by both."""
+    same = []
+    for one, other in zip(reference, fast, strict=True):
+        pair = one.localization, other.localization
+        slots = np.union1d(pair[0].slot_map, pair[1].slot_map)
+        names = [_slot_names(each, int(slots.max()) + 1)[slots] for each in pair]
+        same.append(names[0] == names[1])
     return float(np.mean(np.concatenate(same)))
 
 
-def _same_names(reference: Localization, fast: Localization) -> Any:
-    slots = np.union1d(reference.slot_map, fast.slot_map)
-    one, other = (_slot_names(each, int(slots.max()) + 1)[slots] for each in (reference, fast))
-    return one == other
-
-
 def _slot_names(found: Localization, count: int) -> Ints:
-    """Class of each of so many slots, -1 for one that is dropped and -2 for one that is not there."""
+    """Return the class of so many slots, -1 for one that is dropped and -2 for one that is not there."""
     classes = np.append(found.probabilities.argmax(axis=1), -1)[found.segment_of_slot]
     return np.append(classes, np.full(max(0, count - len(classes)), _NO_SLOT)).astype(np.int64)
 
 
 def metrics_of(reference: Mapping[str, Any], fast: Mapping[str, Any]) -> dict[str, Any]:
-    """Every number of both, and the difference; None where a number is undefined."""
-    return {
-        key: _numbers(score["value"], fast[key]["value"]) for key, score in reference.items() if key in fast
-    }
-
-
-def _numbers(reference: float | None, fast: float | None) -> dict[str, float | None]:
-    difference = None if reference is None or fast is None else fast - reference
-    return {"reference": reference, "fast": fast, "difference": difference}
+    """Return every number of both, and the difference; None where a number is undefined."""
+    numbers = {}
+    for key in (key for key in reference if key in fast):
+        one, other = reference[key]["value"], fast[key]["value"]
+        difference = None if one is None or other is None else other - one
+        numbers[key] = {"reference": one, "fast": other, "difference": difference}
+    return numbers
 
 
 def _cosine(spec: RunSpec, plans: Sequence[Plan], clips: Sequence[Clip]) -> dict[str, float] | None:
-    """Cosine of the patch embeddings, mean and least; None for a labeler that embeds slots."""
+    """Return mean and least cosine of the patch embeddings; None for a labeler that embeds slots."""
     cosines = []
     for clip in clips:
         one, other = (_embedded(plan, spec, clip) for plan in plans)
@@ -147,7 +141,7 @@ def _cosine(spec: RunSpec, plans: Sequence[Plan], clips: Sequence[Clip]) -> dict
 
 
 def _embedded(plan: Plan, spec: RunSpec, clip: Clip) -> Tensor | None:
-    """(1, T, h, w, E) what the labeler makes of the patches of a clip."""
+    """Embed the patches of a clip, (1, T, h, w, E)."""
     encoder, _, name = names_of(spec)
     labeler, told = plan.labelers[name].value.labeler, [clip.info]
     with torch.inference_mode(), arithmetic(plan.selection.fidelity), autocast(plan.device, plan.precision):

@@ -1,15 +1,26 @@
-"""Arithmetic: what models need, and what the machine can do."""
+"""Arithmetic and parameters of models, and the products a second that the machine can do."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ovvol_bench.data.transforms import Size
+from ovvol_bench.parallel import Report
 from ovvol_bench.runs.clock import Clock, Stage
+from ovvol_bench.runs.plan import Plan
+from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
+from ovvol_bench.runs.spec import RunSpec
+from ovvol_bench.throughput.clips import plan_at, start
+from ovvol_bench.throughput.request import Request, at_fidelity
 
 SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices whose product is timed."""
@@ -17,18 +28,16 @@ _PRODUCTS = 8
 
 
 def matrix_peak(device: torch.device, precision: torch.dtype) -> float:
-    """FLOP/s of the fastest of some products of square matrices: the most that is to be had here and now."""
-    with torch.inference_mode():
-        return max(_fastest(side, device, precision) for side in SIDES[device.type])
-
-
-def _fastest(side: int, device: torch.device, precision: torch.dtype) -> float:
-    first, second = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
-    clock = Clock(device)
-    for turn in range(_PRODUCTS):
-        with clock.measure((str(turn),)):
-            first @ second
-    return float(2 * side**3 / min(clock.seconds.values()))
+    """Return the FLOP/s of the fastest product of square matrices, the machine's peak at this moment."""
+    peak = 0.0
+    for side in SIDES[device.type]:
+        first, second = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
+        clock = Clock(device)
+        for turn in range(_PRODUCTS):
+            with torch.inference_mode(), clock.measure((str(turn),)):
+                first @ second
+        peak = max(peak, 2 * side**3 / min(clock.seconds.values()))
+    return peak
 
 
 class FlopClock(Clock):
@@ -53,16 +62,90 @@ class FlopClock(Clock):
         self.flops[stage] += counter.get_total_flops()
 
     def of(self, stages: Mapping[str, tuple[Stage, ...]]) -> dict[str, int]:
-        """The operations of some stages, summed under each name."""
+        """Sum the operations of some stages under each name."""
         return {name: sum(self.flops.get(stage, 0) for stage in each) for name, each in stages.items()}
 
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Without the one operator that stands for a whole attention layer: it hides what is in it."""
+    """Keep out the one operator that stands for a whole attention layer: it hides its products."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+Names = tuple[str, str, str]
+"""Of encoder, grouper and labeler."""
+
+
+@dataclass(frozen=True)
+class SizedJob:
+    """All combinations of a request at one size."""
+
+    request: Request
+    size: Size | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Arithmetic and parameters of a combination.
+
+    Attributes:
+        flops: operations of a clip by stage, a multiplication and an addition counted as two.
+        parameters: by kind.
+    """
+
+    flops: Mapping[str, int]
+    parameters: Mapping[str, int]
+
+
+def count(job: SizedJob, report: Report) -> dict[Names, Counted]:
+    """Count on one clip through every combination, as ``reference`` computes it.
+
+    There the components do their arithmetic in plain float32 operators, which PyTorch's counter sees; the
+    kernels and packed weights of ``fast`` would hide from it.
+
+    Args:
+        job: the combinations.
+        report: told what is done.
+
+    Returns:
+        By combination; those that fail are missing.
+    """
+    registry, device = start(job.request)
+    report("counting operations")
+    selection = at_fidelity(job.request.selection, "reference")
+    with arithmetic("reference"), TemporaryDirectory(prefix="ovvol-bench-") as folder:
+        plan, clock = plan_at(selection, registry, device, job.size, 1), FlopClock(device)
+        finished = run_plan(plan, registry, Conduct(Path(folder), device, 1), clock)
+    specs = (spec for (spec, _), each in zip(plan.combinations, finished, strict=True) if not each.error)
+    return {names_of(spec): Counted(clock.of(_stages(spec)), _parameters(plan, spec)) for spec in specs}
+
+
+def names_of(spec: RunSpec) -> Names:
+    """Return the names of encoder, grouper and labeler."""
+    return spec.encoder.name, spec.grouper.name, spec.labeler.name
+
+
+def _stages(spec: RunSpec) -> dict[str, tuple[Stage, ...]]:
+    """Name the stages of a combination by their first word; a labeler has one of three."""
+    encoder, grouper, labeler = names_of(spec)
+    label = ("label", labeler)
+    return {
+        "encode": (("encode", encoder),),
+        "group": (("group", encoder, grouper, str(spec.seeds[0])),),
+        "label": (label, (*label, encoder), (*label, spec.id, "slots")),
+    }
+
+
+def _parameters(plan: Plan, spec: RunSpec) -> dict[str, int]:
+    encoder, grouper, labeler = names_of(spec)
+    built: dict[str, nn.Module] = {
+        "encoder": plan.encoders[encoder].value,
+        "grouper": plan.groupers[encoder, grouper].value,
+        "labeler": plan.labelers[labeler].value.labeler,
+    }
+    return {kind: sum(each.numel() for each in part.parameters()) for kind, part in built.items()}

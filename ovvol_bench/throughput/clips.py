@@ -1,4 +1,4 @@
-"""The frames that are measured on: a dataset's own, resized where asked, as many as are needed."""
+"""Frames to measure on: a dataset's own, resized where asked, as many as are needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 import torch
 
 from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError
-from ovvol_bench.registry import Filled, FromSize, Registry
+from ovvol_bench.registry import Filled, FromSize, Registry, load_registry
 from ovvol_bench.runs.benchmark import clip_infos, fit
+from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.selection import Choice, Selection
 from ovvol_bench.runs.spec import canonical_digest
+from ovvol_bench.throughput.request import Request
 from ovvol_bench.types import Clip, ClipInfo
 
 PATCH = 16
@@ -43,11 +46,9 @@ class MeasuredClips(Dataset):
         return self._count
 
     def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``."""
         return self._named(self._dataset.info(index % len(self._dataset)), index)
 
     def clip(self, index: int) -> Clip:
-        """See ``Dataset.clip``."""
         clip = self._dataset.clip(index % len(self._dataset))
         frames = clip.frames
         if self._size not in (None, frames.shape[1:3]):
@@ -61,7 +62,6 @@ class MeasuredClips(Dataset):
         return Clip(self._named(clip.info, index), frames)
 
     def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``."""
         return canonical_digest([self._dataset.fingerprint(), self._size, self._count])
 
     def _named(self, info: ClipInfo, index: int) -> ClipInfo:
@@ -71,13 +71,13 @@ class MeasuredClips(Dataset):
 
 
 def as_stored(clip: Clip) -> Image:
-    """(T, H, W, 3) uint8: a clip's frames as a decoder gives them."""
+    """Return a clip's frames as a decoder gives them, (T, H, W, 3) uint8."""
     stored: Image = np.rint(clip.frames * np.float32(255)).astype(np.uint8)
     return stored
 
 
 def sized(registry: Registry, dataset: Choice, size: Size | None) -> Choice:
-    """The dataset, told to resize as it reads, where it can be and nothing else was chosen."""
+    """Let the dataset resize as it reads, where it can and nothing else was chosen."""
     if size is None:
         return dataset
     follows: dict[Filled, int] = {
@@ -90,9 +90,17 @@ def sized(registry: Registry, dataset: Choice, size: Size | None) -> Choice:
 def plan_at(
     selection: Selection, registry: Registry, device: torch.device, size: Size | None, count: int | None
 ) -> Plan:
-    """The plan of a selection on so many clips at one size, or on all of the dataset's (None)."""
+    """Plan a selection on so many clips at one size, or on all of the dataset's (None)."""
     dataset = sized(registry, selection.datasets[0], size)
     plan = make_plan(replace(selection, limit=count), dataset, registry, device)
     clips = MeasuredClips(plan.dataset, size, count or len(plan.infos))
     spec = replace(plan.dataset_spec, digest=clips.fingerprint())
     return replace(plan, dataset=clips, dataset_spec=spec, infos=clip_infos(clips, None))
+
+
+def start(request: Request) -> tuple[Registry, torch.device]:
+    """Set up a measuring process: memory as in ``run``, threads, plugins, device."""
+    keep_freed_memory()
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    return load_registry(request.plugins), pick_device(request.device)

@@ -1,37 +1,40 @@
-"""One configuration, measured in the process that this is called in."""
+"""Speed and memory of one configuration, measured in the process that this is called in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 
-from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.naming.localize import segment_boxes
+from ovvol_bench.parallel import Report
 from ovvol_bench.pipeline import stack
 from ovvol_bench.predictions import ClipPrediction, Predictions
-from ovvol_bench.registry import Registry, load_registry
+from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics
-from ovvol_bench.runs.clock import Clock
-from ovvol_bench.runs.devices import pick_device
+from ovvol_bench.runs.clock import Clock, Stage
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import part_record
 from ovvol_bench.runs.scoring import score
 from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
 from ovvol_bench.throughput.arithmetic import matrix_peak
-from ovvol_bench.throughput.children import Tell
-from ovvol_bench.throughput.clips import as_stored, plan_at, sized
-from ovvol_bench.throughput.memory import host_memory
+from ovvol_bench.throughput.clips import as_stored, plan_at, sized, start
 from ovvol_bench.throughput.request import Configuration, Request
-from ovvol_bench.throughput.samples import WHOLE, Laps, Spread, repeated
 from ovvol_bench.types import Clip, ClipInfo
 
 LEAST_READ = 8
@@ -46,7 +49,7 @@ class Job:
     configuration: Configuration
 
 
-def measure(job: Job, tell: Tell) -> dict[str, Any]:
+def measure(job: Job, report: Report) -> dict[str, Any]:
     """Measure a configuration.
 
     The passes are those of ``run``, into a folder that is thrown away. What they hide or leave to the end
@@ -54,7 +57,7 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
 
     Args:
         job: what to measure.
-        tell: told how far it is.
+        report: told how far it is.
 
     Returns:
         A row of the result, without what is counted once for all configurations (see ``session``).
@@ -68,12 +71,12 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
         count = (request.repeats + request.warmup) * asked.batch_size
         plan = plan_at(asked.of(request.selection), registry, device, asked.size, count)
         loaded, clock = host_memory()[0], Clock(device)
-        laps = Laps(clock, asked.batch_size, tell)
+        laps = Laps(clock, asked.batch_size, report)
         conduct = Conduct(Path(folder), device, asked.batch_size, request.workers, progress=laps)
         (finished,) = run_plan(plan, registry, conduct, clock)
         if finished.error:
             raise finished.error
-        tell("decoding, boxes, metrics")
+        report("decoding, boxes, metrics")
         found = read_predictions(finished.folder.predictions)
         spreads = (
             _passes(laps, request.warmup) | _frames(job, registry, plan) | _ends(job, registry, plan, found)
@@ -87,22 +90,14 @@ def measure(job: Job, tell: Tell) -> dict[str, Any]:
         }
 
 
-def start(request: Request) -> tuple[Registry, torch.device]:
-    """What every measuring process begins with: memory as in ``run``, threads, plugins, device."""
-    keep_freed_memory()
-    if request.threads:
-        torch.set_num_threads(request.threads)
-    return load_registry(request.plugins), pick_device(request.device)
-
-
 def _passes(laps: Laps, warmup: int) -> dict[str, Spread]:
-    """Stages of the pass; the time waited for frames, which results call ``decode``, is called so."""
+    # Results call the time waited for frames ``decode``; here that is the reading itself.
     spreads = laps.spreads(warmup)
     return {"wait" if stage == "decode" else stage: spread for stage, spread in spreads.items()}
 
 
 def _frames(job: Job, registry: Registry, plan: Plan) -> dict[str, Spread]:
-    """Reading clips in one thread, and making of them what models take; each alone."""
+    """Time reading clips in one thread, and the transform for models; each alone."""
     request, size = job.request, job.configuration.size
     # A dataset of its own: it has decoded nothing yet.
     _, dataset = build_dataset(registry, sized(registry, request.selection.datasets[0], size))
@@ -124,7 +119,7 @@ def _resized(info: ClipInfo, stored: Image, size: Size | None) -> Clip:
 
 
 def _ends(job: Job, registry: Registry, plan: Plan, found: Predictions) -> dict[str, Spread]:
-    """What comes last: boxes, which is a part of naming, and metrics over all clips; each alone."""
+    """Time what comes last: boxes, a part of naming, and metrics over all clips; each alone."""
     localized, repeats = list(found), job.request.repeats
     return {
         "boxes": repeated(partial(_boxes, localized), repeats, len(localized)),
@@ -144,7 +139,7 @@ def _score(registry: Registry, plan: Plan, found: Predictions) -> None:
 
 
 def _row(plan: Plan, asked: Configuration, spreads: Mapping[str, Spread]) -> dict[str, Any]:
-    """What a configuration is, and its times."""
+    """Describe a configuration and its times."""
     ((spec, _),) = plan.combinations
     whole, frames = spreads[WHOLE].to_json(), len(plan.infos[0].frame_indices)
     seconds = {"median": whole["median"], "low": whole["high"], "high": whole["low"]}
@@ -160,3 +155,107 @@ def _row(plan: Plan, asked: Configuration, spreads: Mapping[str, Spread]) -> dic
         "frames_per_s": {name: frames / each for name, each in seconds.items()},
         "seconds": {stage: spread.to_json() for stage, spread in spreads.items()},
     }
+
+
+WHOLE = "whole"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Seconds a clip.
+
+    Attributes:
+        samples: one a batch, in the order measured.
+    """
+
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median of the samples."""
+        return float(np.median(self.samples))
+
+    def to_json(self) -> dict[str, Any]:
+        """Median and quartiles, and the samples that they are of."""
+        low, high = np.percentile(self.samples, (25, 75)).tolist()
+        return {"median": self.median, "low": low, "high": high, "samples": list(self.samples)}
+
+
+class Laps:
+    """Reads a clock after every batch; can be given to ``Conduct`` as its progress.
+
+    Args:
+        clock: that measures the stages.
+        batch_size: clips of every batch.
+        report: told how far it is.
+
+    Attributes:
+        memory: peaks after the last batch, see ``peak_memory``.
+    """
+
+    def __init__(self, clock: Clock, batch_size: int, report: Report = lambda text: None) -> None:
+        self._clock, self._batch_size, self._report = clock, batch_size, report
+        self._marks: list[tuple[float, Mapping[Stage, float]]] = []
+        self._processor: list[float] = []
+        self.memory: Mapping[str, int | None] = {}
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """A batch is finished, or at 0 none yet."""
+        self._marks.append((time.perf_counter(), self._clock.seconds))
+        self._processor.append(time.process_time())
+        self._report(f"clip {done} of {total}")
+        if done == total:
+            self.memory = peak_memory(self._clock.device)
+
+    def spreads(self, warmup: int) -> dict[str, Spread]:
+        """Return seconds a clip by stage, and of a whole batch, over the batches after ``warmup``."""
+        samples: defaultdict[str, list[float]] = defaultdict(list)
+        for (begin, before), (end, after) in pairwise(self._marks[warmup:]):
+            for stage, seconds in {**_by_name(before, after), WHOLE: end - begin}.items():
+                samples[stage].append(seconds / self._batch_size)
+        return {stage: Spread(tuple(values)) for stage, values in samples.items()}
+
+    def cores(self, warmup: int) -> float:
+        """Return the busy cores of this process, on average over the batches after ``warmup``."""
+        busy = self._processor[-1] - self._processor[warmup]
+        return busy / (self._marks[-1][0] - self._marks[warmup][0])
+
+
+def _by_name(before: Mapping[Stage, float], after: Mapping[Stage, float]) -> Mapping[str, float]:
+    """Sum the seconds between two readings by the first word of a stage."""
+    passed: defaultdict[str, float] = defaultdict(float)
+    for stage, seconds in after.items():
+        passed[stage[0]] += seconds - before.get(stage, 0.0)
+    return passed
+
+
+def repeated(work: Callable[[], object], repeats: int, clips: int) -> Spread:
+    """Time some work over so many clips, in seconds a clip, ``repeats`` times after a warm-up."""
+    work()
+    samples = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        samples.append((time.perf_counter() - start) / clips)
+    return Spread(tuple(samples))
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def host_memory() -> tuple[int, int]:
+    """Return the resident bytes of this process, now and at their peak."""
+    # getrusage also counts the process that this one was forked from, but it is there on every system.
+    if _STATUS.exists():
+        text = _STATUS.read_text(encoding="ascii", errors="replace")
+        now, peak = (int(re.search(rf"{field}:\s+(\d+) kB", text)[1]) for field in ("VmRSS", "VmHWM"))  # type: ignore[index]
+        return 1024 * now, 1024 * peak
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak, peak
+
+
+def peak_memory(device: torch.device) -> Mapping[str, int | None]:
+    """Return peak bytes: ``host``, and ``device`` as PyTorch allocated them, None on a CPU."""
+    cuda = device.type == "cuda"
+    return {"host": host_memory()[1], "device": torch.cuda.max_memory_allocated(device) if cuda else None}

@@ -1,4 +1,4 @@
-"""What to measure, and the configurations that follow from it."""
+"""Request of ``bench``, and the configurations that follow from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIDELITIES: Mapping[str, tuple[str, ...]] = {
     "reference": ("reference",),
     "both": ("reference", "fast"),
 }
-"""What ``--fidelity`` stands for."""
+"""Fidelities that a value of ``--fidelity`` stands for."""
 
 STAND_IN = "shapes"
 """The dataset that lends frames where the one that is named can't be read; also the preset that sets it."""
@@ -30,7 +30,7 @@ STAND_IN_SIZES: tuple[Size, ...] = ((224, 400), (224, 224))
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure: every combination of the selection at every size, batch size and fidelity.
+    """Everything to measure: every combination of the selection at every size, batch size and fidelity.
 
     Attributes:
         selection: encoders, groupers and labelers, one dataset, one seed.
@@ -78,7 +78,7 @@ class Request:
 
     @property
     def method(self) -> str:
-        """The combination by its names, or how many there are."""
+        """Name the combination, or count them."""
         chosen = self.selection
         parts = (chosen.encoders, chosen.groupers, chosen.labelers)
         combinations = list(product(*parts))
@@ -100,23 +100,23 @@ class Configuration:
 
     @property
     def title(self) -> str:
-        """In words, for progress and errors."""
+        """Title for progress and errors."""
         names = f"{self.encoder.name}+{self.grouper.name}+{self.labeler.name}"
         return f"{names} {size_text(self.size)} batch {self.batch_size} {self.fidelity}"
 
     def of(self, selection: Selection) -> Selection:
-        """The selection with this combination alone."""
+        """Narrow a selection to this combination."""
         one = replace(selection, encoders=(self.encoder,), groupers=(self.grouper,), labelers=(self.labeler,))
         return at_fidelity(one, self.fidelity)
 
 
 def size_text(size: Size | None) -> str:
-    """A size in words, as ``--sizes`` takes it."""
+    """Format a size as ``--sizes`` takes it."""
     return "own size" if size is None else f"{size[0]}x{size[1]}"
 
 
 def configurations(request: Request) -> Iterator[Configuration]:
-    """Everything to measure, in order: sizes, combinations, batch sizes, ``reference`` first."""
+    """Yield what to measure, in order: sizes, combinations, batch sizes, ``reference`` first."""
     chosen = request.selection
     combinations = list(product(chosen.encoders, chosen.groupers, chosen.labelers))
     for size, parts in product(request.sizes, combinations):
@@ -127,16 +127,13 @@ def configurations(request: Request) -> Iterator[Configuration]:
 
 
 def at_fidelity(selection: Selection, fidelity: str) -> Selection:
-    """The selection at a fidelity; bfloat16, where asked for, is for ``fast`` alone."""
+    """Set the fidelity of a selection; bfloat16, where asked for, is for ``fast`` alone."""
     wrong = fidelity == "reference" and selection.precision == "bfloat16"
     return replace(selection, fidelity=fidelity, precision="auto" if wrong else selection.precision)
 
 
 def with_frames(selection: Selection, registry: Registry) -> Selection:
-    """The selection, with frames of ``shapes`` if its dataset lacks a setting that it must have.
-
-    So that the speed of a preset can be measured without its data.
-    """
+    """Take frames of ``shapes`` if the dataset lacks a required setting, so that a preset needs no data."""
     (dataset,) = selection.datasets
     settings = registry.settings("dataset", dataset.name)
     if all(setting.name in dataset.options for setting in settings if setting.required):
@@ -145,7 +142,7 @@ def with_frames(selection: Selection, registry: Registry) -> Selection:
 
 
 def with_random_weights(selection: Selection, registry: Registry) -> Selection:
-    """The selection with weights drawn from a fixed seed in every network: speed doesn't depend on them."""
+    """Draw the weights of every network from a fixed seed: speed doesn't depend on them."""
     changed: dict[str, Any] = {
         f"{kind}s": _random(registry, kind, getattr(selection, f"{kind}s"))
         for kind in ("encoder", "grouper", "labeler")
@@ -154,7 +151,7 @@ def with_random_weights(selection: Selection, registry: Registry) -> Selection:
 
 
 def _random(registry: Registry, kind: str, choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The choices with the settings that weights come from set to none; a flag among them to false."""
+    """Set the settings that weights come from to none, a flag among them to false."""
 
     def without(choice: Choice) -> Choice:
         sources = [each for each in registry.settings(kind, choice.name) if isinstance(each.role, Pretrained)]

@@ -13,11 +13,9 @@ from ovvol_bench.runs.presets import load_preset
 from ovvol_bench.runs.selection import select
 from ovvol_bench.throughput import measure as measure_module
 from ovvol_bench.throughput.agreement import agree, metrics_of, names_same, patches_same
-from ovvol_bench.throughput.arithmetic import FlopClock, matrix_peak
-from ovvol_bench.throughput.counting import SizedJob, count
-from ovvol_bench.throughput.measure import Job, measure
+from ovvol_bench.throughput.arithmetic import FlopClock, SizedJob, count, matrix_peak
+from ovvol_bench.throughput.measure import Job, Laps, Spread, measure
 from ovvol_bench.throughput.request import Request, configurations, with_frames, with_random_weights
-from ovvol_bench.throughput.samples import Laps, Spread
 from ovvol_bench.types import ClipInfo, Localization
 
 NAMES = ("tiny", "randomcut", "colours")

@@ -4,7 +4,7 @@ from multiprocessing import active_children
 import child_work
 import pytest
 
-from ovvol_bench.throughput.children import ChildError, in_fresh_process
+from ovvol_bench.parallel import ChildError, in_fresh_process
 
 
 def test_the_work_is_done_elsewhere_and_tells_of_it():

@@ -7,8 +7,8 @@ from multiprocessing import active_children
 
 import pytest
 
-from ovvol_bench.data.processes import in_processes
 from ovvol_bench.errors import DataError
+from ovvol_bench.parallel import in_processes
 
 # Work is taken from the standard library: processes import it by name, and tests are no package.
 
