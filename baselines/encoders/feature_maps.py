@@ -27,7 +27,7 @@ class FeatureMaps(Encoder):
         name: of it.
         stride: pixels between neighbouring features, which tells the map; None: the last one.
 
-    The channels of a map may change in a last norm or neck: ``dim`` is what timm states until `build_model`
+    The channels of a map may change in a last norm or neck: ``dim`` is what timm states until `build_timm`
     has looked.
 
     Raises:

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovvol_bench import ClipInfo, Encoder, Features, SettingError
+from ovvol_bench import ClipInfo, Encoder, Features
 from ovvol_bench.arrays import Floats
+from ovvol_bench.registry.limits import Side, Width
 from ovvol_bench.truth import patch_truth
 
 
 class Oracle(Encoder):
-    """A random direction for every object, the same in all clips of its video, and one for the background.
+    """Give every object a random direction, the same in all clips of its video, and the background another.
 
     A patch has the mean of the directions of what it shows, weighted by the area that each covers: patches at
     borders are mixed, as the patch grid makes them. The map ``keys`` is the same.
@@ -23,32 +24,17 @@ class Oracle(Encoder):
     Args:
         patch_size: side of a patch, pixels.
         dim: channels; directions are the closer to orthogonal, the more there are.
-
-    Raises:
-        SettingError: if a number is below 1.
     """
 
     needs_truth = True
     tubelet_size = 1
     maps = frozenset({"keys"})
 
-    def __init__(self, patch_size: int, dim: int) -> None:
+    def __init__(self, *, patch_size: Side = 16, dim: Width = 64) -> None:
         super().__init__()
-        for name, value in (("patch_size", patch_size), ("dim", dim)):
-            if value < 1:
-                raise SettingError(f"oracle: {name}={value}; expected at least 1.")
         self.patch_size, self.dim = patch_size, dim
 
     def encode(self, video: Tensor, truth: Sequence[ClipInfo] = ()) -> Features:
-        """See `Encoder.encode`.
-
-        Args:
-            video: of which only the size counts.
-            truth: of every clip.
-
-        Raises:
-            DataError: if a clip has no truth.
-        """
         size = (video.shape[3] // self.patch_size, video.shape[4] // self.patch_size)
         clips = np.stack([self._clip(info, size) for info in truth])
         grid = torch.from_numpy(clips).to(video.device)

@@ -6,37 +6,33 @@ The space in which Achanta et al., "SLIC superpixels compared to state-of-the-ar
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
 
-from ovvol_bench import Encoder, Features, SettingError
+from ovvol_bench import Encoder, Features
+from ovvol_bench.registry.limits import Side
 
 
 class Pixels(Encoder):
-    """Mean red, green and blue of a patch, then the row and column of its middle, all in [-1, 1].
+    """Describe a patch by its mean red, green and blue, and row and column of its middle, all in [-1, 1].
 
     Args:
         patch_size: side of a patch, pixels.
-        position_weight: factor of row and column; 0 leaves colour alone.
-
-    Raises:
-        SettingError: if a number is out of range.
+        position_weight: factor of row and column beside colour; 0 leaves colour alone.
     """
 
     tubelet_size, dim = 1, 5
     mean = std = (0.5, 0.5, 0.5)
 
-    def __init__(self, patch_size: int, position_weight: float) -> None:
+    def __init__(self, *, patch_size: Side = 16, position_weight: Annotated[float, Ge(0)] = 1.0) -> None:
         super().__init__()
-        if patch_size < 1:
-            raise SettingError(f"pixels: patch_size={patch_size}; expected at least 1.")
-        if position_weight < 0:
-            raise SettingError(f"pixels: position_weight={position_weight:g}; expected at least 0.")
         self.patch_size, self.position_weight = patch_size, position_weight
 
     def encode(self, video: Tensor) -> Features:
-        """See `Encoder.encode`."""
         colours = F.avg_pool2d(video.flatten(0, 1).float(), self.patch_size).movedim(1, -1)
         frames, height, width, _ = colours.shape
         places = torch.meshgrid(_middles(height), _middles(width), indexing="ij")

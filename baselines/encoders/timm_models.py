@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from ovvol_bench import SettingError, WeightsError
+from ovvol_bench import Pretrained, SettingError, Weights, WeightsError
 from ovvol_bench.errors import nearest
 from ovvol_bench.nn.hub import hub_file
+from ovvol_bench.nn.weights import local_weights
+from ovvol_bench.registry.limits import Layers, Side, Width
 
 from .feature_maps import FeatureMaps
 from .vit import FrameTransformer
@@ -20,38 +22,62 @@ from .vit import FrameTransformer
 _HUB_FILE = "model.safetensors"
 
 
-def build_model(
-    name: str,
-    sizes: Mapping[str, int | None],
+def build_timm(
+    *,
+    model: str,
+    weights: Annotated[str | None, Weights] = None,
+    pretrained: Annotated[bool, Pretrained] = True,
+    patch_size: Side | None = None,
+    dim: Width | None = None,
+    depth: Layers | None = None,
+    heads: Layers | None = None,
     positions: Literal["official", "timm"] = "official",
     stride: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> FrameTransformer | FeatureMaps:
-    """A model of timm with random weights.
+    """Build a model of timm as an encoder.
 
     Args:
-        name: in timm, with or without the tag of its weights.
-        sizes: ``patch_size``, ``embed_dim``, ``depth``, ``num_heads`` that differ from the model's own; None
-            leaves the model's.
-        positions: of a plain transformer, see `FrameTransformer`.
-        stride: of a model with feature maps, see `FeatureMaps`.
-        image_size: height and width of frames, for models that are made for one size.
+        model: a model of timm, with or without the tag of its weights: a plain vision transformer, or a
+            network with feature maps (EVA-02, DINOv3, BEiT, Swin, Hiera, SAM, convolutional networks).
+        weights: path of a file, .safetensors or PyTorch's, or of a folder from the Hugging Face hub, with
+            timm's names or those of DINO, DINOv2, MAE or CLIP as published, or of ViT, ViT-MAE or DINOv2 in
+            transformers; None: see ``pretrained``.
+        pretrained: without ``weights``: take timm's published weights from the hub's cache or the network;
+            false: random weights.
+        patch_size: side of a patch, pixels; none: the model's own. Weights of another size are resampled.
+        dim: width of the transformer; none: the model's own.
+        depth: number of blocks; none: the model's own.
+        heads: attention heads; none: the model's own.
+        positions: of a plain transformer, resized to the frames as by the ``official`` program where it is
+            known (DINO, DINOv2, MAE), or as by ``timm``.
+        stride: of a network with feature maps, pixels between the features, which tells the map; none: the
+            last.
+        image_size: one number or height,width of the frames, for networks that are made for one size; none:
+            any size, or the network's own.
 
     Raises:
-        SettingError: if timm has no such model, it can't be used, or the sizes don't fit.
+        SettingError: if timm has no such model, or it gives no features of patches.
+        WeightsError: if the weights can't be had, read, or do not fit.
     """
-    architecture = name.partition(".")[0]
+    architecture = model.partition(".")[0]
     if not timm.is_model(architecture):
         raise SettingError(
-            f"timm has no model '{name}'.{nearest(architecture, timm.list_models())} "
+            f"timm has no model '{model}'.{nearest(architecture, timm.list_models())} "
             "See: timm.list_models('vit*')"
         )
+    sizes = {"patch_size": patch_size, "embed_dim": dim, "depth": depth, "num_heads": heads}
     changed = {key: value for key, value in sizes.items() if value is not None}
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
     # First without memory or numbers: what can't be used is refused before anything is built.
     with torch.device("meta"):
-        channels = _channels(_wrapped(_created(name, changed, image_size), name, positions, stride))
-    encoder = _wrapped(_created(name, changed, image_size), name, positions, stride)
+        channels = _channels(_wrapped(_created(model, changed, size), model, positions, stride))
+    encoder = _wrapped(_created(model, changed, size), model, positions, stride)
     encoder.dim = channels
+    if weights is not None:
+        encoder.load_weights(local_weights(weights))
+    elif pretrained:
+        encoder.load_weights(published_file(encoder))
     return encoder
 
 

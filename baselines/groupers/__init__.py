@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ovvol_bench import Grouper
 
 
-def build_dinosaur(  # noqa: PLR0913 - keywords are the settings
+def build_dinosaur(
     *,
     weights: Annotated[str | None, Weights] = None,
     num_slots: Slots = 7,

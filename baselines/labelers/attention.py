@@ -39,7 +39,7 @@ class Attention:
         proxy_scale: ``proxy``: factor on the others.
 
     Raises:
-        SettingError: if a number is out of range, or ``proxy`` is asked for more than it has.
+        SettingError: if ``proxy`` is asked for more than it has.
     """
 
     kind: Kind = "vanilla"
@@ -52,11 +52,6 @@ class Attention:
     proxy_scale: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.last_blocks < 1:
-            raise SettingError(f"labeler.last_blocks={self.last_blocks}: expected at least 1.")
-        for name in ("gauss_std", "proxy_scale"):
-            if not getattr(self, name) > 0:
-                raise SettingError(f"labeler.{name}={getattr(self, name)}: expected a number above 0.")
         kept = self.residual or self.feed_forward or self.dual_path
         if self.kind == "proxy" and (kept or self.last_blocks > 1):
             raise SettingError(

@@ -3,62 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor
 from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
-from ovvol_bench import SettingError, SlotLabeler
+from ovvol_bench import Pretrained, SlotLabeler
 from ovvol_bench.nn.clip.labeler import ClipLabeler
-from ovvol_bench.nn.clip.towers import ClipTowers
+from ovvol_bench.nn.clip.pretrained import load_clip
 
 _AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class Crops:
-    """What is cut out.
+class CropClip(ClipLabeler, SlotLabeler):
+    """Embed a slot's box in every frame as a picture of its own, and add up the frames.
 
-    Attributes:
+    A box is cut out and stretched to the square that CLIP was trained on; its class token counts with length
+    1. No paper's: the obvious way, at one CLIP a box.
+
+    Args:
+        model: name of a CLIP in open_clip, or ``custom`` for the one that ``pretrained`` holds and states.
+        pretrained: where its weights come from: a tag of open_clip's (``openai``), a file, PACKAGE:NAME for
+            one that comes with a plugin, or None for random ones.
         context: share of a box's sides that is added to them, half on either side, within the frame.
-        outside: ``keep`` shows all that the box shows, ``mean`` paints the patches of other slots over with
-            the mean colour.
+        outside: ``keep`` what the box shows of other slots, or paint it over with the ``mean`` colour.
         frames: so many frames of a clip at most, evenly spread; None for all.
 
     Raises:
-        SettingError: if a number is out of range.
+        SettingError: if the model is unknown.
+        WeightsError: if weights can't be had or do not fit.
     """
 
-    context: float = 0.0
-    outside: Literal["keep", "mean"] = "keep"
-    frames: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.context < 0:
-            raise SettingError(f"labeler.context={self.context}: expected 0 or more.")
-        if self.frames is not None and self.frames < 1:
-            raise SettingError(f"labeler.frames={self.frames}: expected at least 1, or none for all.")
-
-
-class CropClip(ClipLabeler, SlotLabeler):
-    """The class token of every crop; a slot has the sum over its frames, each of length 1.
-
-    A box is stretched to the square that CLIP was trained on.
-
-    Args:
-        towers: of the CLIP.
-        crops: what is cut out.
-    """
-
-    def __init__(self, towers: ClipTowers, crops: Crops) -> None:
-        super().__init__(towers)
-        self.crops = crops
+    def __init__(
+        self,
+        *,
+        model: str = "ViT-B-16-quickgelu",
+        pretrained: Annotated[str | None, Pretrained] = "openai",
+        context: Annotated[float, Ge(0)] = 0.0,
+        outside: Literal["keep", "mean"] = "keep",
+        frames: Annotated[int, Ge(1)] | None = None,
+    ) -> None:
+        super().__init__(load_clip(model, pretrained))
+        self.context, self.outside, self.frames = context, outside, frames
 
     def embed_slots(self, video: Tensor, slots: Tensor, num_slots: int) -> Tensor:
-        """See `SlotLabeler.embed_slots`."""
         numbers = torch.arange(num_slots, device=slots.device)[:, None, None]
         found = video.new_zeros(len(video), num_slots, self.dim, dtype=torch.float32)
         for clip, (frames, grid) in enumerate(zip(video, slots, strict=True)):
@@ -73,7 +64,7 @@ class CropClip(ClipLabeler, SlotLabeler):
 
     def _chosen(self, frames: int, device: torch.device) -> Tensor:
         """(F,) int64 frames that are looked at."""
-        count = min(frames, self.crops.frames or frames)
+        count = min(frames, self.frames or frames)
         return ((2 * torch.arange(count, device=device) + 1) * frames) // (2 * count)
 
     def _cut(self, frames: Tensor, members: Tensor, wanted: Tensor) -> Tensor:
@@ -90,9 +81,9 @@ class CropClip(ClipLabeler, SlotLabeler):
         masks = members[wanted[:, 0], wanted[:, 1]]
         size = self.numbers.image_size
         pictures = frames[wanted[:, 0]]
-        if self.crops.outside == "mean":  # the mean colour is 0 in normalised pixels
+        if self.outside == "mean":  # the mean colour is 0 in normalised pixels
             pictures = pictures * F.interpolate(masks[:, None].to(pictures), size=pictures.shape[-2:])
-        boxes = _boxes(masks, (pictures.shape[-2], pictures.shape[-1]), self.crops.context)
+        boxes = _boxes(masks, (pictures.shape[-2], pictures.shape[-1]), self.context)
         cut: Tensor = roi_align(pictures, list(boxes[:, None]), (size, size), aligned=True)
         return cut
 

@@ -3,53 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovvol_bench import ClipInfo, Labeler, SettingError
+from ovvol_bench import ClipInfo, FromDataset, Labeler, SettingError
+from ovvol_bench.registry.limits import Side, Width
 from ovvol_bench.truth import patch_truth
 
 
 class Oracle(Labeler):
-    """A patch is what covers most of it, each class and the background an axis of its own.
+    """Name every patch after what covers most of it; each class and the background have an axis of their own.
 
     Args:
-        num_classes: C, foreground classes of the vocabulary.
+        num_classes: foreground classes C; follows from the dataset.
         patch_size: side of a patch, pixels.
-
-    Raises:
-        SettingError: if a number is below 1.
     """
 
     needs_truth = True
 
-    def __init__(self, num_classes: int, patch_size: int) -> None:
+    def __init__(
+        self, *, num_classes: Annotated[Width, FromDataset("num_classes")] = 30, patch_size: Side = 8
+    ) -> None:
         super().__init__()
-        for name, value in (("num_classes", num_classes), ("patch_size", patch_size)):
-            if value < 1:
-                raise SettingError(f"oracle: {name}={value}; expected at least 1.")
         self.patch_size, self.dim = patch_size, num_classes + 1
 
     def embed_patches(self, video: Tensor, truth: Sequence[ClipInfo] = ()) -> Tensor:
-        """See `Labeler.embed_patches`.
-
-        Args:
-            video: of which only the size counts.
-            truth: of every clip.
-
-        Raises:
-            DataError: if a clip has no truth.
-            SettingError: if there are more classes than axes.
-        """
         grid = (video.shape[-2] // self.patch_size, video.shape[-1] // self.patch_size)
         classes = np.stack([patch_truth(info, grid).classes for info in truth])
         return self._axes(torch.from_numpy(classes).to(video.device))
 
     def embed_text(self, prompts: Sequence[str], truth: Sequence[int] = ()) -> Tensor:
-        """See `Labeler.embed_text`; ``truth`` is the class of every sentence, 0 for background words."""
+        # The truth is the class of every sentence, 0 for background words.
         return self._axes(torch.as_tensor(np.asarray(truth, dtype=np.int64)))
 
     def _axes(self, classes: Tensor) -> Tensor:

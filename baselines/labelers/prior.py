@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Gt
 from torch import Tensor
 
-from ovvol_bench import DataError, Labeler, SettingError
+from ovvol_bench import DataError, Labeler, Located, SettingError
 from ovvol_bench.naming.vocabulary import spoken
 
 _LEAST = -0.99
@@ -41,44 +43,43 @@ def read_frequencies(path: Path) -> dict[str, float]:
 
 
 class Prior(Labeler):
-    """All patches are alike; the cosine between them and a class grows with the class's frequency.
+    """Name everything by how frequent classes are: the cosine of a class grows with its frequency.
 
     At the ``temperature`` that naming uses, probabilities are the frequencies. Background words come last.
 
     Args:
-        frequencies: counts by class name, a class that isn't there has none; None: all classes alike.
-        temperature: of naming.
+        frequencies: JSON file of counts by class name, {"dog": 12, ...}, a class that isn't there has none;
+            None: all classes alike, and the first one is the name of everything.
+        temperature: of naming; probabilities are then the frequencies.
 
     Raises:
-        SettingError: if the temperature isn't above 0.
+        DataError: if the file holds anything else.
     """
 
     patch_size = 16
     dim = 2
     needs_classes = True
 
-    def __init__(self, frequencies: Mapping[str, float] | None = None, temperature: float = 100.0) -> None:
+    def __init__(
+        self,
+        *,
+        frequencies: Annotated[Path | None, Located] = None,
+        temperature: Annotated[float, Gt(0)] = 100.0,
+    ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise SettingError(f"labeler.temperature={temperature}: expected a number above 0.")
-        self._counts = frequencies and {_key(name): count for name, count in frequencies.items()}
+        counts = None if frequencies is None else read_frequencies(frequencies)
+        self._counts = counts and {_key(name): count for name, count in counts.items()}
         self._temperature = temperature
         listed = json.dumps(self._counts, sort_keys=True).encode()
         # As a buffer, what the file says counts towards a run's identity.
         self.register_buffer("frequencies", torch.tensor(list(listed), dtype=torch.uint8))
 
     def embed_patches(self, video: Tensor) -> Tensor:
-        """See `Labeler.embed_patches`."""
         height, width = (side // self.patch_size for side in video.shape[-2:])
         patch = video.new_tensor([1.0, 0.0])
         return patch.expand(*video.shape[:2], height, width, 2).clone()
 
     def embed_text(self, prompts: Sequence[str], classes: Sequence[str | None] = ()) -> Tensor:
-        """See `Labeler.embed_text`; ``classes`` as `AnyLabeler.needs_classes` has it.
-
-        Raises:
-            SettingError: if the frequencies are of none of the classes.
-        """
         shares = [self._count(name) for name in classes]
         largest = max(shares, default=0.0)
         if not largest > 0:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "weights"
 
 
-def build_pacl(  # noqa: PLR0913 - keywords are the settings
+def build_pacl(
     *,
     weights: Annotated[str | None, Weights] = None,
     model: str = "ViT-B-16-quickgelu",

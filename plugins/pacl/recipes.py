@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ovvol_bench.training import Recipe, TrainingTask
 
 
-def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
+def pacl_recipe(
     task: TrainingTask,
     *,
     optimizer: Literal["sgd", "adamw"] = "sgd",
@@ -101,7 +101,7 @@ def pacl_recipe(  # noqa: PLR0913 - keywords are the settings
     return PaclRecipe(task, examples, Contrast(mosaic, gather_negatives, temperature), optimization)
 
 
-def clip_recipe(  # noqa: PLR0913 - keywords are the settings
+def clip_recipe(
     task: TrainingTask,
     *,
     batch_size: BatchSize = 32768,

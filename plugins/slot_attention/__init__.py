@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "weights"
 
 
-def build_slot_attention(  # noqa: PLR0913 - keywords are the settings
+def build_slot_attention(
     *,
     weights: Annotated[str | None, Weights] = None,
     num_slots: Slots = 15,
@@ -70,7 +70,7 @@ def build_slot_attention(  # noqa: PLR0913 - keywords are the settings
     return grouper
 
 
-def slot_attention_recipe(  # noqa: PLR0913 - keywords are the settings
+def slot_attention_recipe(
     task: TrainingTask,
     *,
     sizes: tuple[str, ...] = ("224x224", "224x304", "224x400"),

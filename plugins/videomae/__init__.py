@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).parent / "weights"
 
 
-def build_videomae(  # noqa: PLR0913 - keywords are the settings
+def build_videomae(
     *,
     weights: Annotated[str | None, Weights] = None,
     patch_size: Side | None = None,
@@ -80,7 +80,7 @@ def build_videomae(  # noqa: PLR0913 - keywords are the settings
     return encoder
 
 
-def videomae_recipe(  # noqa: PLR0913 - keywords are the settings
+def videomae_recipe(
     task: TrainingTask,
     *,
     mask_ratio: float = 0.9,

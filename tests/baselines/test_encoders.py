@@ -383,7 +383,7 @@ class TestPixels:
         assert not features[..., 3:].any()
 
     def test_negative_weights_are_refused(self):
-        with pytest.raises(SettingError, match="position_weight=-1"):
+        with pytest.raises(SettingError, match="'position_weight' can't be -1"):
             build("pixels", position_weight=-1)
 
 

@@ -9,19 +9,23 @@ import torch
 import torch.nn.functional as F
 from small_clip import save_towers, small_towers
 
-from ovvol_baselines.labelers import METHODS, build_clip, build_oracle, build_prior, ovvol_labelers
+from ovvol_baselines.labelers import crop_clip, ovvol_labelers
 from ovvol_baselines.labelers.attention import Attention, nearness, proxy_weights
-from ovvol_baselines.labelers.crop_clip import CropClip, Crops
-from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip
+from ovvol_baselines.labelers.crop_clip import CropClip
+from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip, build_clip
+from ovvol_baselines.labelers.oracle import Oracle
+from ovvol_baselines.labelers.prior import Prior
 from ovvol_bench import ClipInfo, DataError, Features, FrameTruth, SettingError
 from ovvol_bench.naming.prompts import TextBank, build_prompts
 from ovvol_bench.naming.rule import name_probabilities
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.pipeline import embed_prompts
+from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.presets import load_preset
 
 PATCH, HEADS = 4, 2
+ENTRIES = {entry.name: entry for entry in ovvol_labelers()}
 NAMED = {"vanilla", "maskclip", "sclip", "naclip", "clearclip", "clip_surgery", "proxyclip"}
 
 
@@ -40,7 +44,7 @@ def some_video(clips=1, frames=2, height=8, width=20):
 
 def named(name, seed=0, layers=2, **others):
     settings = {"last_blocks": 2} if name == "clip_surgery" else {}
-    defaults = {"kind" if k == "attention" else k: v for k, v in METHODS[name].defaults.items()}
+    defaults = {"kind" if k == "attention" else k: v for k, v in ENTRIES[name].factory.defaults.items()}
     attention = Attention(**{**defaults, **settings})
     kind = ProxyClip if name == "proxyclip" else DenseClip
     return kind(towers(seed, layers=layers), attention, **others).eval()
@@ -246,20 +250,17 @@ class TestEveryNamedMethod:
 
     def test_its_entry_builds_it_and_says_where_it_comes_from(self, name, tmp_path):
         save_towers(towers(), tmp_path / "clip.safetensors")
-        (entry,) = [entry for entry in ovvol_labelers() if entry.name == name]
+        entry = ENTRIES[name]
         blocks = {"last_blocks": 2} if name == "clip_surgery" else {}
         built = entry.factory(model="custom", pretrained=str(tmp_path / "clip.safetensors"), **blocks)
         assert isinstance(built, ProxyClip if name == "proxyclip" else DenseClip)
         assert built.attention == named(name).attention
-        assert "20" in entry.factory.__doc__
-        assert "last_blocks: how many" in entry.factory.__doc__
+        assert "20" in entry.reference
 
 
 @pytest.mark.parametrize("name", [*sorted(NAMED), "crop_clip"])
 def test_the_preset_shapes_gives_it_the_small_clip(name):
-    options = load_preset("shapes").options_for("labeler", name)
-    (entry,) = [entry for entry in ovvol_labelers() if entry.name == name]
-    labeler = entry.factory(**options)
+    labeler = load_registry().build("labeler", name, load_preset("shapes").options_for("labeler", name))
     assert (labeler.patch_size, labeler.dim) == (8, 64)
     assert labeler.embed_text(["a photo of a striped circle"]).shape == (1, 64)
 
@@ -276,10 +277,20 @@ def test_more_blocks_than_there_are_are_refused():
         DenseClip(towers(), Attention("vv", last_blocks=6))
 
 
-@pytest.mark.parametrize("wrong", [{"last_blocks": 0}, {"gauss_std": 0.0}, {"proxy_scale": -1.0}])
-def test_numbers_out_of_range_are_refused(wrong):
-    with pytest.raises(SettingError, match=rf"labeler\.{next(iter(wrong))}="):
-        Attention(**wrong)
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("vanilla", "last_blocks", 0),
+        ("naclip", "gauss_std", 0.0),
+        ("proxyclip", "proxy_scale", -1.0),
+        ("crop_clip", "context", -0.1),
+        ("crop_clip", "frames", 0),
+        ("prior", "temperature", 0),
+    ],
+)
+def test_numbers_out_of_range_are_refused(name, setting, value):
+    with pytest.raises(SettingError, match=f"setting '{setting}' can't be {value}: "):
+        load_registry().build("labeler", name, {setting: value})
 
 
 def test_a_custom_model_needs_a_file_that_states_it():
@@ -288,8 +299,12 @@ def test_a_custom_model_needs_a_file_that_states_it():
 
 
 class TestCrops:
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch):
+        monkeypatch.setattr(crop_clip, "load_clip", lambda model, pretrained: towers())
+
     def labeler(self, **crops):
-        return CropClip(towers(), Crops(**crops)).eval()
+        return CropClip(**crops).eval()
 
     def slots(self):
         """Slot 1 is a block of the first frame, slot 2 in none, slot 0 the rest."""
@@ -347,11 +362,6 @@ class TestCrops:
         wide = self.labeler(context=1.0).embed_slots(video, self.slots(), 2)[0, 1]
         assert not torch.allclose(wide, self.labeler().embed_slots(video, self.slots(), 2)[0, 1], atol=1e-3)
 
-    @pytest.mark.parametrize("wrong", [{"context": -0.1}, {"frames": 0}])
-    def test_numbers_out_of_range_are_refused(self, wrong):
-        with pytest.raises(SettingError, match=rf"labeler\.{next(iter(wrong))}="):
-            Crops(**wrong)
-
 
 WORDS = Vocabulary(
     "pets",
@@ -368,7 +378,7 @@ def bank(labeler):
 class TestPrior:
     def built(self, tmp_path, counts):
         (tmp_path / "counts.json").write_text(json.dumps(counts))
-        return build_prior(frequencies=tmp_path / "counts.json")
+        return Prior(frequencies=tmp_path / "counts.json")
 
     def test_probabilities_are_the_frequencies(self, tmp_path):
         labeler = self.built(tmp_path, {"cat": 10, "big dog": 60, "newt": 30, "ant": 5})
@@ -393,12 +403,12 @@ class TestPrior:
     def test_other_files_are_refused(self, tmp_path, content):
         (tmp_path / "counts.json").write_text(content)
         with pytest.raises(DataError, match=r"counts\.json"):
-            build_prior(frequencies=tmp_path / "counts.json")
+            Prior(frequencies=tmp_path / "counts.json")
 
     def test_a_pipe_is_not_waited_for(self, tmp_path):
         os.mkfifo(tmp_path / "counts.json")
         with pytest.raises(DataError, match="no such file"):
-            build_prior(frequencies=tmp_path / "counts.json")
+            Prior(frequencies=tmp_path / "counts.json")
 
     def test_frequencies_of_other_classes_are_refused(self, tmp_path):
         with pytest.raises(SettingError, match="none of the dataset's classes"):
@@ -418,7 +428,7 @@ class TestOracle:
         return ClipInfo("a", "a", (0,), (8, 16), (frame,))
 
     def test_patches_lie_on_the_axis_of_their_class(self):
-        labeler = build_oracle(num_classes=3, patch_size=4)
+        labeler = Oracle(num_classes=3, patch_size=4)
         patches = labeler.embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])
         text = bank(labeler)
         scores = patches[0, 0].numpy() @ text.embeddings.T
@@ -427,4 +437,4 @@ class TestOracle:
 
     def test_more_classes_than_axes_are_refused(self):
         with pytest.raises(SettingError, match=r"class 2 of num_classes=1"):
-            build_oracle(num_classes=1).embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])
+            Oracle(num_classes=1).embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])
