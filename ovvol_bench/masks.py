@@ -1,15 +1,22 @@
-"""Masks as run lengths, in COCO's compressed form: a few dozen bytes where pixels take a megabyte."""
+"""Masks as run lengths in COCO's compressed form, read from JSON and checked before native code sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools, Floats, Ints
+from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
+
+MOST_PIXELS = 1 << 28  # of a frame; more are a mistake in a file, or meant to fill memory
+_LONGEST_OUTLINE = 1 << 22  # pixels along polygons' edges: pycocotools keeps five points of each
+_MOST_DIGITS = 7  # of a run: 35 bits, more than any frame has pixels, with room for a sign
+_AT_ONCE = 256  # masks whose digits stay in a processor's cache
+_FORMS = "is no mask; expected {size, counts} or a list of polygons"
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class RleMasks:
         boxes: Floats = np.stack([x, y, x + width - 1, y + height - 1], axis=1)
         return np.where((self.areas() > 0)[:, None], boxes, np.float32(0))
 
-    def iou(self, other: RleMasks) -> npt.NDArray[np.float64]:
+    def iou(self, other: RleMasks) -> Doubles:
         """(M, N) intersection over union with the masks of another set of the same size."""
         from pycocotools import mask
 
@@ -75,7 +82,7 @@ class RleMasks:
             return np.zeros((len(self), len(other)))
         return np.asarray(mask.iou(self._runs(), other._runs(), [0] * len(other)), np.float64)
 
-    def intersections(self, other: RleMasks) -> npt.NDArray[np.float64]:
+    def intersections(self, other: RleMasks) -> Doubles:
         """(M, N) pixels in common with the masks of another set of the same size."""
         sums = self.areas()[:, None] + other.areas()
         iou = self.iou(other)
@@ -85,11 +92,93 @@ class RleMasks:
         return [{"size": list(self.size), "counts": counts} for counts in self.counts]
 
 
-MOST_PIXELS = 1 << 28
-"""Of a frame; more are a mistake in a file, or meant to fill memory."""
+@dataclass(frozen=True)
+class SizedMasks:
+    """Masks of E entries of a file, each of a size of its own.
 
-_LONGEST_OUTLINE = 1 << 22
-"""Pixels along the edges of a polygon: pycocotools keeps five points of each."""
+    Attributes:
+        counts: (E,) compressed run lengths, None where an entry has no mask.
+        sizes: (E, 2) int64 (height, width), pixels.
+    """
+
+    counts: Sequence[bytes | None]
+    sizes: Ints
+
+    @classmethod
+    def read(cls, values: Iterable[Any], sizes: Iterable[tuple[int, int]]) -> SizedMasks:
+        """Read masks of JSON files, see `read_mask`; None stands for no mask.
+
+        Raises:
+            ValueError: if one is neither run lengths nor polygons.
+        """
+        pairs = zip(values, sizes, strict=True)
+        found = [(None, (0, 0)) if value is None else read_mask(value, size) for value, size in pairs]
+        return cls(
+            [each[0] for each in found], np.array([each[1] for each in found], np.int64).reshape(-1, 2)
+        )
+
+    @cached_property
+    def missing(self) -> Bools:
+        """(E,) entries without a mask."""
+        return np.array([counts is None for counts in self.counts], np.bool_)
+
+    @cached_property
+    def broken(self) -> Bools:
+        """(E,) masks whose run lengths don't add up to their size, which must not be decoded."""
+        pixels = covered([counts or b"" for counts in self.counts])
+        wrong: Bools = ~self.missing & (pixels != self.sizes.prod(axis=1))
+        return wrong
+
+    def boxes(self) -> Doubles:
+        """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive.
+
+        NaN for missing and broken masks; 0, 0, -1, -1, a box without width and height, for empty ones.
+        """
+        boxes = np.full((len(self.counts), 4), np.nan)
+        sound = ~(self.missing | self.broken)
+        for height, width in np.unique(self.sizes[sound], axis=0).tolist():
+            rows = np.flatnonzero(sound & (self.sizes == (height, width)).all(axis=1))
+            found = RleMasks((height, width), tuple(self.counts[row] or b"" for row in rows.tolist()))
+            boxes[rows] = np.where(found.areas()[:, None] > 0, found.boxes(), (0, 0, -1, -1))
+        return boxes
+
+
+def read_mask(value: Any, frame: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
+    """Read a mask of a JSON file.
+
+    Compressed run lengths may still be broken: `covered` checks those of many masks at once.
+
+    Args:
+        value: ``{size, counts}`` with counts as text or numbers, or a list of polygons ``[x, y, x, y, ...]``,
+            whose union counts.
+        frame: (height, width) of the frame that polygons are drawn in, pixels.
+
+    Returns:
+        Compressed run lengths, and their (height, width).
+
+    Raises:
+        ValueError: if it has another form, or a size that no frame has; says what was expected.
+    """
+    if not isinstance(value, dict):
+        return _drawn(value, frame), frame
+    try:
+        size, counts = value["size"], value["counts"]
+        height, width = map(int, size)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise ValueError(_FORMS) from None
+    if [height, width] != size:  # text, or a half pixel
+        raise ValueError(_FORMS)
+    check_size((height, width))
+    if not isinstance(counts, str):
+        return _compressed(counts, (height, width)), (height, width)
+    if not counts or not counts.isascii():
+        raise ValueError("has counts that are no compressed run lengths")
+    return counts.encode(), (height, width)
+
+
+def written_mask(counts: bytes, size: Sequence[int]) -> dict[str, Any]:
+    """Return a mask of (height, width) as JSON files have it."""
+    return {"size": list(size), "counts": counts.decode("latin-1")}
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -104,12 +193,8 @@ def check_size(size: tuple[int, int]) -> None:
         )
 
 
-def run_lengths_of(counts: Any, size: tuple[int, int]) -> bytes:
-    """Compress run lengths that are listed as numbers: runs of zeros and ones in turn, column by column.
-
-    Raises:
-        ValueError: if they are something else or don't add up to the size.
-    """
+def _compressed(counts: Any, size: tuple[int, int]) -> bytes:
+    """Compress run lengths that are listed as numbers: zeros and ones in turn, column by column."""
     from pycocotools import mask
 
     if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
@@ -119,19 +204,13 @@ def run_lengths_of(counts: Any, size: tuple[int, int]) -> bytes:
     return bytes(mask.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
 
 
-def run_lengths_of_polygons(polygons: Any, size: tuple[int, int]) -> bytes:
-    """Draw polygons ``[x, y, x, y, ...]``, whose union counts.
-
-    Everything is checked first: coordinates far away or an outline without end kill the process in
-    pycocotools.
-
-    Raises:
-        ValueError: if they are something else.
-    """
+def _drawn(polygons: Any, size: tuple[int, int]) -> bytes:
+    """Draw polygons ``[x, y, x, y, ...]``, whose union counts."""
     from pycocotools import mask
 
+    # Coordinates far away or an outline without end kill the process in pycocotools: all is checked first.
     if not isinstance(polygons, list) or not polygons:
-        raise ValueError("is no mask; expected {size, counts} or a list of polygons")
+        raise ValueError(_FORMS)
     check_size(size)
     outline = 0.0
     for polygon in polygons:
@@ -148,47 +227,8 @@ def run_lengths_of_polygons(polygons: Any, size: tuple[int, int]) -> bytes:
     return bytes(mask.merge(mask.frPyObjects(polygons, *size))["counts"])
 
 
-def nearest_cells(source: int, target: int) -> Ints:
-    """(target,) cell of a line of ``source`` cells that the centre of each of ``target`` cells lies in.
-
-    >>> nearest_cells(2, 5)
-    array([0, 0, 1, 1, 1])
-    """
-    centres: Ints = (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
-    return centres
-
-
-def bilinear_winners(shares: npt.NDArray[np.uint8], size: tuple[int, int]) -> Ints:
-    """The slot that wins each pixel once shares are enlarged bilinearly, the first of equals.
-
-    Pixels are areas and the first and last cells go on beyond their centres, as in PyTorch's ``interpolate``
-    with ``align_corners=False``.
-
-    Args:
-        shares: (K, h, w) of every slot in every patch.
-        size: (H, W) of the frame.
-
-    Returns:
-        (H, W) int64 in [0, K).
-    """
-    down, across = (_bilinear(source, target) for source, target in zip(shares.shape[1:], size, strict=True))
-    best, winner = np.full(size, -1.0), np.zeros(size, np.int64)
-    for slot, share in enumerate(shares):  # one at a time: frames may be large and slots many
-        enlarged = down @ share @ across.T
-        better = enlarged > best
-        best[better], winner[better] = enlarged[better], slot
-    return winner
-
-
-def _bilinear(source: int, target: int) -> npt.NDArray[np.float64]:
-    """(target, source) weight of every cell of a line in every cell of another."""
-    place = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    weights: npt.NDArray[np.float64] = np.maximum(1 - np.abs(place[:, None] - np.arange(source)), 0)
-    return weights
-
-
 def covered(counts: Sequence[bytes]) -> Ints:
-    """(M,) int64 pixels that compressed run lengths cover, -1 where they are broken.
+    """Count the pixels that compressed run lengths cover: (M,) int64, -1 where they are broken.
 
     Decoding broken ones reads memory that was never written, so those of other programs are checked first.
     A run is a number of 5-bit digits, the lowest first, each one character from ``0`` on; all but the last
@@ -200,13 +240,6 @@ def covered(counts: Sequence[bytes]) -> Ints:
     """
     parts = [_covered(counts[start : start + _AT_ONCE]) for start in range(0, len(counts), _AT_ONCE)]
     return np.concatenate([np.zeros(0, np.int64), *parts])
-
-
-_AT_ONCE = 256
-"""Masks whose digits stay in a processor's cache."""
-
-_MOST_DIGITS = 7
-"""Of a run: 35 bits, more than any frame has pixels, with room for a sign."""
 
 
 def _covered(counts: Sequence[bytes]) -> Ints:
@@ -233,7 +266,7 @@ def _covered(counts: Sequence[bytes]) -> Ints:
 
 
 def _undone(runs: Ints, owner: Ints) -> Ints:
-    """The runs of masks, from the differences that are stored."""
+    """Return the runs of masks, from the differences that are stored."""
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     lengths = np.diff(starts, append=len(runs))
     position = np.arange(len(runs)) - np.repeat(starts, lengths)
@@ -243,3 +276,42 @@ def _undone(runs: Ints, owner: Ints) -> Ints:
         before = np.repeat(np.insert(sums, 0, 0)[starts], lengths)
         undone[chain] = (sums - before)[chain]
     return undone
+
+
+def nearest_cells(source: int, target: int) -> Ints:
+    """Return the (target,) cell, of a line of ``source``, that each of ``target`` cells has its centre in.
+
+    >>> nearest_cells(2, 5)
+    array([0, 0, 1, 1, 1])
+    """
+    centres: Ints = (2 * np.arange(target, dtype=np.int64) + 1) * source // (2 * target)
+    return centres
+
+
+def bilinear_winners(shares: npt.NDArray[np.uint8], size: tuple[int, int]) -> Ints:
+    """Return the slot that wins each pixel once shares are enlarged bilinearly, the first of equals.
+
+    Pixels are areas and the first and last cells go on beyond their centres, as in PyTorch's ``interpolate``
+    with ``align_corners=False``.
+
+    Args:
+        shares: (K, h, w) of every slot in every patch.
+        size: (H, W) of the frame.
+
+    Returns:
+        (H, W) int64 in [0, K).
+    """
+    down, across = (_bilinear(source, target) for source, target in zip(shares.shape[1:], size, strict=True))
+    best, winner = np.full(size, -1.0), np.zeros(size, np.int64)
+    for slot, share in enumerate(shares):  # one at a time: frames may be large and slots many
+        enlarged = down @ share @ across.T
+        better = enlarged > best
+        best[better], winner[better] = enlarged[better], slot
+    return winner
+
+
+def _bilinear(source: int, target: int) -> Doubles:
+    """Return the (target, source) weight of every cell of a line in every cell of another."""
+    place = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    weights: Doubles = np.maximum(1 - np.abs(place[:, None] - np.arange(source)), 0)
+    return weights

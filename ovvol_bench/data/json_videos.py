@@ -19,7 +19,6 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints, spans
 from ovvol_bench.benchmark import FileIds, OutOfFrame
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.coco_masks import run_lengths
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import LARGEST, NUMBER, JsonFile, Section, read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader
@@ -28,7 +27,7 @@ from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import shown
-from ovvol_bench.masks import covered
+from ovvol_bench.masks import covered, read_mask
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
 
@@ -191,9 +190,14 @@ class Objects:
         if not segmentation:
             return b""
         try:
-            return run_lengths(segmentation, size)
+            runs, own = read_mask(segmentation, size)
         except ValueError as error:
             self.section.refuse(entry, f"{what} {error}")
+        if own != size:
+            self.section.refuse(
+                entry, f"{what} is of size {list(own)}; expected [height, width] {list(size)}"
+            )
+        return runs
 
     def raw(self, sizes: Ints) -> tuple[RawAnnotations, RawAnnotations]:
         """Columns by frame: of all, crowds as of ``CROWD_CLASS``; and of the crowds, with their classes.

@@ -28,7 +28,7 @@ from ovvol_bench.data.truth_rows import VideoFrames
 from ovvol_bench.data.video_splits import Recipe, split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.masks import RleMasks
+from ovvol_bench.masks import RleMasks, covered
 
 CLASSLESS = "videocutler"
 HELD_OUT = 300  # videos at the end of the training file that VideoSAUR and SlotContrast validate on
@@ -237,6 +237,8 @@ def _corners(
     lacking = [t for t, box in enumerate(boxes) if box is None and runs[t]]
     corners: list[tuple[float, ...] | None] = [None] * len(boxes)
     if lacking:
+        if (covered([runs[t] for t in lacking]) != size[0] * size[1]).any():
+            section.refuse(entry, "a mask's run lengths don't add up to the pixels of its frame")
         of_masks = RleMasks(size, tuple(runs[t] for t in lacking)).boxes().tolist()
         for t, box in zip(lacking, of_masks, strict=True):
             corners[t] = tuple(box)

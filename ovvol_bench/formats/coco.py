@@ -9,7 +9,7 @@ from typing import Any
 
 from ovvol_bench.arrays import Ints
 from ovvol_bench.detections import Detections
-from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, written_boxes, written_mask
+from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, segmentation, written_boxes
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import Entries, detections_from, known_classes, known_frames
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
@@ -59,7 +59,7 @@ def _entries(detections: Detections, content: Content) -> Iterator[dict[str, Any
     for row, (image, category, box, score, video, track) in enumerate(columns):
         entry = {"image_id": image, "category_id": category, "bbox": box, "score": score}
         tracked = {"video_id": video, "track_id": track} if track >= 0 else {}
-        yield entry | tracked | written_mask(detections, row)
+        yield entry | tracked | segmentation(detections, row)
 
 
 def _sizes(content: Content, images: Ints) -> Ints:

@@ -14,9 +14,8 @@ import numpy as np
 
 from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.detections import Detections
-from ovvol_bench.formats.entries import Segmentations, mask_boxes
 from ovvol_bench.formats.json_files import integers, numbers
-from ovvol_bench.formats.segmentations import read_segmentations, written
+from ovvol_bench.masks import SizedMasks, written_mask
 
 EXPECTED = "an object with image_id, category_id, bbox [x, y, width, height] or segmentation, and score"
 
@@ -42,7 +41,7 @@ class Objects:
     boxes: Doubles
     scores: Doubles
     tracks: Ints
-    masks: Segmentations | None
+    masks: SizedMasks | None
 
 
 def read_objects(entries: Sequence[Mapping[str, Any]], sizes: Sizes, track: str) -> Objects:
@@ -59,7 +58,7 @@ def read_objects(entries: Sequence[Mapping[str, Any]], sizes: Sizes, track: str)
     images, masks = integers(entries, "image_id"), None
     segmentations = [entry.get("segmentation") or None for entry in entries]  # no polygon is no mask
     if any(each is not None for each in segmentations):
-        masks = read_segmentations(segmentations, map(tuple, sizes(images).tolist()))
+        masks = SizedMasks.read(segmentations, map(tuple, sizes(images).tolist()))
     return Objects(
         images,
         integers(entries, "category_id"),
@@ -70,14 +69,14 @@ def read_objects(entries: Sequence[Mapping[str, Any]], sizes: Sizes, track: str)
     )
 
 
-def _boxes(entries: Sequence[Mapping[str, Any]], masks: Segmentations | None) -> Doubles:
+def _boxes(entries: Sequence[Mapping[str, Any]], masks: SizedMasks | None) -> Doubles:
     if masks is None:
         return _corners([entry["bbox"] for entry in entries])
     own = np.array([entry.get("bbox") is not None for entry in entries], np.bool_)
     bare = ~own & masks.missing
     if bare.any():
         raise KeyError("bbox")
-    boxes = np.zeros((len(entries), 4)) if own.all() else mask_boxes(masks)
+    boxes = np.zeros((len(entries), 4)) if own.all() else masks.boxes()
     boxes[own] = _corners([entry["bbox"] for entry in entries if entry.get("bbox") is not None])
     return boxes
 
@@ -98,9 +97,9 @@ def written_boxes(detections: Detections) -> list[list[float]]:
     return rows
 
 
-def written_mask(detections: Detections, row: int) -> dict[str, Any]:
+def segmentation(detections: Detections, row: int) -> dict[str, Any]:
     """The ``segmentation`` of a detection as a field, none without masks."""
     if detections.masks is None:
         return {}
     size = detections.frames.sizes[detections.video[row]].tolist()
-    return {"segmentation": written(detections.masks[row], size)}
+    return {"segmentation": written_mask(detections.masks[row], size)}

@@ -13,7 +13,7 @@ from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_json
-from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, written_boxes, written_mask
+from ovvol_bench.formats.coco_objects import EXPECTED, read_objects, segmentation, written_boxes
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content, looked_up
 from ovvol_bench.formats.entries import (
     Entries,
@@ -114,7 +114,7 @@ def _annotations(detections: Detections, content: Content) -> Iterator[dict[str,
     for row, (image, video, category, track, box, score) in enumerate(columns):
         entry = {"id": row + 1, "image_id": image, "video_id": video, "category_id": category}
         tracked = {"instance_id": track} if track >= 0 else {}
-        yield entry | tracked | {"bbox": box, "score": score} | written_mask(detections, row)
+        yield entry | tracked | {"bbox": box, "score": score} | segmentation(detections, row)
 
 
 def _lists(path: Path) -> dict[str, list[Any]]:

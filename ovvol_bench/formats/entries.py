@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -12,38 +11,13 @@ from ovvol_bench.arrays import Bools, Doubles, Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, Content
 from ovvol_bench.formats.faults import Report, Rows
-from ovvol_bench.masks import RleMasks, covered
+from ovvol_bench.masks import SizedMasks
 
 MARGIN = 1.0
 """Pixels that a box may reach over the frame: programs differ by one in where a frame ends."""
 
 FARTHEST = 1e9
 """Pixels: the areas of boxes that reach farther are beyond single precision."""
-
-
-@dataclass(frozen=True)
-class Segmentations:
-    """Masks of E entries.
-
-    Attributes:
-        counts: (E,) run lengths, None where an entry has no mask.
-        sizes: (E, 2) int64 (height, width).
-    """
-
-    counts: tuple[bytes | None, ...]
-    sizes: Ints
-
-    @cached_property
-    def missing(self) -> Bools:
-        """(E,) whether an entry has no mask."""
-        return np.array([counts is None for counts in self.counts], np.bool_)
-
-    @cached_property
-    def broken(self) -> Bools:
-        """(E,) whether run lengths are there that don't add up to their size."""
-        pixels = covered([counts or b"" for counts in self.counts])
-        wrong: Bools = ~self.missing & (pixels != self.sizes.prod(axis=1))
-        return wrong
 
 
 @dataclass(frozen=True)
@@ -68,7 +42,7 @@ class Entries:
     class_ids: Ints
     scores: Doubles
     tracks: Ints
-    masks: Segmentations | None = None
+    masks: SizedMasks | None = None
     thin: bool | Bools = True
 
 
@@ -262,7 +236,7 @@ def _check_repeats(entries: Entries) -> None:
     )
 
 
-def _check_masks(entries: Entries, masks: Segmentations, content: Content) -> None:
+def _check_masks(entries: Entries, masks: SizedMasks, content: Content) -> None:
     entries.rows.refuse(
         masks.missing,
         "no mask",
@@ -291,17 +265,3 @@ def _listed(numbers: Iterable[int], most: int = 6) -> str:
     """The first few numbers and the last, in order."""
     known = sorted(numbers)
     return ", ".join(map(str, known[:most])) + (f", ... {known[-1]}" if len(known) > most else "")
-
-
-def mask_boxes(masks: Segmentations) -> Doubles:
-    """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive.
-
-    NaN where there is no mask; of a mask without pixels 0, 0, -1, -1, a box without width and height.
-    """
-    boxes = np.full((len(masks.counts), 4), np.nan)
-    sound = np.array([bool(counts) for counts in masks.counts], np.bool_) & ~masks.broken
-    for height, width in np.unique(masks.sizes[sound], axis=0).tolist():
-        rows = np.flatnonzero(sound & (masks.sizes == (height, width)).all(axis=1))
-        found = RleMasks((height, width), tuple(masks.counts[row] or b"" for row in rows.tolist()))
-        boxes[rows] = np.where(found.areas()[:, None] > 0, found.boxes(), (0, 0, -1, -1))
-    return boxes

@@ -16,20 +16,20 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import (
     Entries,
-    Segmentations,
     detections_from,
     known_classes,
     known_positions,
     known_videos,
-    mask_boxes,
 )
 from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_files import columns_of, integers, load_list, numbers, write_list
-from ovvol_bench.formats.segmentations import Segmentation, read_segmentation, written
-from ovvol_bench.masks import run_lengths_of
+from ovvol_bench.masks import SizedMasks, read_mask, written_mask
 
 NAME = "youtube-vis"
 EXPECTED = "an object with video_id, category_id, score and segmentations, a list of masks or null"
+
+Segmentation = tuple[bytes, tuple[int, int]]
+"""Run lengths in compressed form, and (height, width)."""
 
 _TRACK = 1 << 32
 """Between the entry numbers of two tracks; more than a video has frames."""
@@ -67,7 +67,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     tracks, at = columns_of(entries, partial(_tracks, content), faults, EXPECTED)
     known = _known(Rows(at * _TRACK, faults), tracks, content)
     owner, index, masks = _shown(content, known.videos, tracks, known.tracks)
-    boxes = mask_boxes(masks)
+    boxes = masks.boxes()
     rows = Rows(at[owner] * _TRACK + index + 1, faults)
     shows = masks.broken | (boxes[:, 2] >= boxes[:, 0])
     shown = np.bincount(owner[shows], minlength=len(at)) > 0
@@ -133,10 +133,10 @@ def _tracks(content: Content, entries: Sequence[Mapping[str, Any]]) -> Tracks:
 
 
 def _masks(values: Sequence[Any], size: tuple[int, int]) -> tuple[Segmentation | None, ...]:
-    return tuple(None if value is None else read_segmentation(value, size) for value in values)
+    return tuple(None if value is None else read_mask(value, size) for value in values)
 
 
-def _shown(content: Content, videos: Ints, tracks: Tracks, chosen: Ints) -> tuple[Ints, Ints, Segmentations]:
+def _shown(content: Content, videos: Ints, tracks: Tracks, chosen: Ints) -> tuple[Ints, Ints, SizedMasks]:
     """The masks of some tracks: whose each is, (E,), its position in the video, (E,), and all of them."""
     shown: list[tuple[int, int, Segmentation]] = []
     for row in chosen.tolist():
@@ -144,10 +144,10 @@ def _shown(content: Content, videos: Ints, tracks: Tracks, chosen: Ints) -> tupl
         shown += [(row, index, mask) for index, mask in enumerate(masks) if mask is not None]
         if masks and not any(masks):  # a track that is nowhere is a false one all the same
             size = content.frames.sizes[videos[row]].tolist()
-            shown.append((row, 0, (run_lengths_of([size[0] * size[1]], size), size)))
+            shown.append((row, 0, read_mask({"size": size, "counts": [size[0] * size[1]]}, size)))
     owner, index = np.array([each[:2] for each in shown], np.int64).reshape(-1, 2).T
     sizes = np.array([mask[1] for _, _, mask in shown], np.int64).reshape(-1, 2)
-    return owner, index, Segmentations(tuple(mask[0] for _, _, mask in shown), sizes)
+    return owner, index, SizedMasks(tuple(mask[0] for _, _, mask in shown), sizes)
 
 
 def _place(path: Path, at: int) -> str:
@@ -172,7 +172,7 @@ def _entry(detections: Detections, content: Content, rows: Ints) -> dict[str, An
     indices = detections.frames.index[detections.frame[rows]].tolist()
     runs = detections.masks_of(rows, (0, 0)).counts
     for index, counts in zip(indices, runs, strict=True):
-        masks[index] = written(counts, detections.frames.sizes[video].tolist())
+        masks[index] = written_mask(counts, detections.frames.sizes[video].tolist())
     return {
         "video_id": int(content.video_numbers[video]),
         "category_id": int(content.class_numbers[detections.class_ids[rows[0]]]),

@@ -358,7 +358,7 @@ SEGMENTATION = (*FIRST, "segmentations", 0)
             changed(*SEGMENTATION, value={"size": list(SIZE), "counts": [5, 6]}),
             "has counts of 11 pixels in all",
         ),
-        (changed(*SEGMENTATION, value={"size": list(SIZE), "counts": "a b"}), "no compressed run lengths"),
+        (changed(*SEGMENTATION, value={"size": list(SIZE), "counts": "a b"}), "run lengths don't add up"),
         (changed(*SEGMENTATION, value=[[1, 2, 3, 4]]), "a polygon that is no list of at least 3 points"),
         (changed(*SEGMENTATION, value=CUT), r"annotations\[0\] \(id 21\): a mask's run lengths don't add up"),
         (changed(*SEGMENTATION, value=None), r"annotations\[0\] \(id 21\): an object has a box but no mask"),
