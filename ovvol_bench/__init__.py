@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovvol_bench.api.evaluate import dataset, evaluate
     from ovvol_bench.api.results import Comparison, Result, Results, compare, load_results
     from ovvol_bench.api.run import run
     from ovvol_bench.benchmark import Dataset, Metric, MetricValue
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__: str
 
 _HOME = {
+    "ovvol_bench.api.evaluate": ["dataset", "evaluate"],
     "ovvol_bench.api.results": ["Comparison", "Result", "Results", "compare", "load_results"],
     "ovvol_bench.api.run": ["run"],
     "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
@@ -75,7 +77,7 @@ PLUGIN_API = (
 """Modules that a plugin may import from, beside the public names of this package; all others may change."""
 
 __all__ = [  # noqa: RUF022 - grouped by role
-    "run", "load_results", "compare", "Result", "Results", "Comparison",
+    "run", "evaluate", "dataset", "load_results", "compare", "Result", "Results", "Comparison",
     "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
     "Entry", "Lazy", "hookimpl",
     "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
+from ovvol_bench.files import write_json
 from ovvol_bench.report import results_files
 from ovvol_bench.report.blocks import Block, Query, make_blocks
 from ovvol_bench.report.columns import DEFAULT_COLUMNS, SPEED, split_of
@@ -103,9 +104,20 @@ class Result:
         """Clips asked for and done, and reasons to skip clips with their counts."""
         return self.record.get("coverage", {})
 
-    def table(self, columns: Sequence[str] | None = None, style: str = "text") -> str:
+    def table(
+        self, columns: Sequence[str] | None = None, style: str = "text", *, width: int | None = None
+    ) -> str:
         """Lay the result out, see ``Results.table``."""
-        return Results([self]).table(columns, style)
+        return Results([self]).table(columns, style, width=width)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record as a JSON file, which ``load_results`` reads.
+
+        Raises:
+            SettingError: if it can't be written.
+        """
+        write_json(Path(path), self.record)
+        return Path(path)
 
     def to_pandas(self) -> DataFrame:
         """A frame of one row, see ``Results.to_pandas``."""

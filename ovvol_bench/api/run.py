@@ -12,6 +12,7 @@ from ovvol_bench.registry import KINDS, Registry, load_registry
 
 if TYPE_CHECKING:
     from ovvol_bench.api.results import Record, Result, Results
+    from ovvol_bench.benchmark import Dataset
     from ovvol_bench.runs.selection import Selection
 
 Names = str | Sequence[str] | None
@@ -59,7 +60,7 @@ def run(
     encoder: str | None = None,
     grouper: str | None = None,
     labeler: str | None = None,
-    dataset: str | None = None,
+    dataset: str | Dataset | None = None,
     seeds: int | None = None,
     **others: Unpack[RunOptions],
 ) -> Result: ...
@@ -69,7 +70,7 @@ def run(
     encoder: Names = None,
     grouper: Names = None,
     labeler: Names = None,
-    dataset: Names = None,
+    dataset: Names | Dataset = None,
     seeds: int | Sequence[int] | None = None,
     **others: Unpack[RunOptions],
 ) -> Results: ...
@@ -78,7 +79,7 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
     encoder: Names = None,
     grouper: Names = None,
     labeler: Names = None,
-    dataset: Names = None,
+    dataset: Names | Dataset = None,
     seeds: int | Sequence[int] | None = None,
     options: Mapping[str, Any] | None = None,
     preset: str | Path = "shapes",
@@ -108,7 +109,7 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
         encoder: video to features, by name; a list, or ``all``, for several.
         grouper: features to slots, as ``encoder``.
         labeler: patches and text to embeddings, as ``encoder``.
-        dataset: what to run on, by name; a list for several.
+        dataset: what to run on, by name or as opened by ``dataset``; a list of names for several.
         seeds: a run for each.
         options: settings by component and name, as in ``{"grouper.num_slots": 8}``.
         preset: that says what is left out here, by name or as a YAML file.
@@ -142,11 +143,14 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
     ('videomae+kmeans+pacl', 2, True)
     """
     registry = registry_of(plugins)
+    settings = settings_of(options, weights_from)
+    if dataset is not None and not isinstance(dataset, str | Sequence):
+        dataset, settings["dataset"] = _as_chosen(dataset, settings.get("dataset", {}))
     parts = {"encoder": encoder, "grouper": grouper, "labeler": labeler, "dataset": dataset}
     selection = make_selection(
         registry,
         {kind: listed(names) for kind, names in {**parts, "metric": metrics}.items() if names},
-        settings_of(options, weights_from),
+        settings,
         preset=preset,
         matrix=matrix,
         seeds=None if seeds is None else (seeds,) if isinstance(seeds, int) else tuple(seeds),
@@ -170,6 +174,19 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
     raise_if_none_is_done(results)
     is_matrix = not all(asked is None or isinstance(asked, str | int) for asked in (*parts.values(), seeds))
     return results if is_matrix or len(results) > 1 else results[0]
+
+
+def _as_chosen(dataset: Dataset, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and settings of an open dataset; a run opens it again, as its later evaluation does."""
+    from ovvol_bench.api.evaluate import spec_of
+
+    spec = spec_of(dataset)
+    if not spec.options and not spec.code:
+        raise SettingError(
+            f"dataset {spec.name} was not opened by name, so that no later run could find it. Open it with "
+            "ovvol_bench.dataset, or register it in a plugin"
+        )
+    return spec.name, {**spec.options, **settings}
 
 
 def make_selection(

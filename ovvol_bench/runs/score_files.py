@@ -18,7 +18,7 @@ from ovvol_bench.formats.registry import detect, format_of
 from ovvol_bench.metrics.by_video import detections_by_video
 from ovvol_bench.metrics.evaluation import evaluate_detections
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.benchmark import build_dataset, clip_infos
+from ovvol_bench.runs.benchmark import clip_infos
 from ovvol_bench.runs.fitting import (
     Fitting,
     Lacks,
@@ -31,7 +31,7 @@ from ovvol_bench.runs.fitting import (
 from ovvol_bench.runs.predictions import is_own, read_predictions
 from ovvol_bench.runs.results import Truth, outside_result
 from ovvol_bench.runs.scoring import needs_masks, score, score_videos, usable, videos_record
-from ovvol_bench.runs.selection import Choice
+from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.types import ClipInfo
 
 Fit = Callable[[Lacks], Fitting]
@@ -61,14 +61,18 @@ class Source:
 
 
 def score_file(
-    source: Source, truth: Choice, registry: Registry, wanted: Wanted, name: str | None = None
+    source: Source,
+    truth: tuple[PartSpec, Dataset],
+    registry: Registry,
+    wanted: Wanted,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Score a predictions file or folder of any origin against a dataset.
 
     Args:
         source: the file.
-        truth: the dataset.
-        registry: builds dataset and metrics.
+        truth: the dataset, and what it is.
+        registry: builds the metrics.
         wanted: what to compute.
         name: of the method, as tables call it; by default the file's.
 
@@ -80,7 +84,7 @@ def score_file(
         DataError: if the file can't be read, or it and the dataset don't belong together.
         SettingError: if a metric doesn't fit and is not to be left out.
     """
-    spec, dataset = build_dataset(registry, truth)
+    spec, dataset = truth
     if not source.is_own:
         dataset = dataset.with_short_videos()
         spec = replace(spec, digest=dataset.fingerprint())
