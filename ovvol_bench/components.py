@@ -37,7 +37,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Component(nn.Module, ABC):
-    """What encoders, groupers and labelers share.
+    """Base of encoders, groupers and labelers.
 
     Attributes:
         needs_truth: whether the component is an oracle, which answers with the truth to show what the other
@@ -134,7 +134,7 @@ class Grouper(Component):
 
 
 class AnyLabeler(VisionComponent):
-    """What every kind of labeler shares: a space in which text lies.
+    """Base of every kind of labeler: a space in which text lies.
 
     Attributes:
         dim: channels E of the space.

@@ -172,7 +172,7 @@ class Detections:
         return None
 
     def labelled(self, labels: Labels) -> Detections:
-        """What a metric asks for of boxes that come once for every class; other detections stay as they are.
+        """Keep what a metric asks for of boxes that come once for every class; others stay as they are.
 
         Args:
             labels: see ``detections_of``. Class 0 and segments that aren't shown are left out.

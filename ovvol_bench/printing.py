@@ -14,7 +14,7 @@ _MAX = 200  # characters of one cell; longer names would fill the screen
 
 
 def printable(text: str) -> str:
-    r"""One line of text without characters that a terminal acts on; those become escapes.
+    r"""Put text on one line and escape characters that a terminal acts on.
 
     >>> printable("a\x1b[2J\nb")
     'a\\x1b[2J b'
@@ -23,7 +23,7 @@ def printable(text: str) -> str:
 
 
 def control_problem(text: str) -> str | None:
-    r"""What is wrong with a name that holds control characters or half a character, or None.
+    r"""Return the fault of a name with control characters or half a character, or None.
 
     >>> control_problem("ca\x1bt")
     "'ca\\x1bt' holds control characters; expected letters, digits, spaces and signs."

@@ -1,4 +1,4 @@
-"""How long threads of a network wait for each other at full speed before they sleep."""
+"""Set how long threads of a network spin before they sleep."""
 
 from __future__ import annotations
 

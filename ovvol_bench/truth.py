@@ -16,7 +16,7 @@ UNTRACKED = -1
 
 @dataclass(frozen=True)
 class PatchTruth:
-    """How much of every patch the background and each object of a clip cover.
+    """Shares of every patch that the background and each object of a clip cover.
 
     Attributes:
         cover: (O + 1, T, h, w) float32 in [0, 1], row 0 the background, row n the n-th object. Sums to 1 over

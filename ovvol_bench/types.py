@@ -1,4 +1,4 @@
-"""What passes between the parts: frozen dataclasses, every shape stated.
+"""Data that passes between the parts: frozen dataclasses, every shape stated.
 
 Axes: ``B`` clips in a batch, ``T`` frames, ``S`` feature steps (``T / tubelet size``), ``H W`` pixels,
 ``h w`` patches, ``K`` slots, ``N`` localized segments, ``M`` true objects, ``D`` feature channels,
@@ -239,7 +239,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder makes of a batch of clips.
+    """Features of a batch of clips.
 
     Attributes:
         grid: (B, S, h, w, D) space-time grid of feature vectors.
@@ -264,7 +264,7 @@ class SlotMasks:
 
 @dataclass(frozen=True)
 class Localization:
-    """What one clip yields: N named segments, each a union of slots.
+    """Localization of a clip: N named segments, each a union of slots.
 
     Attributes:
         boxes: (T, N, 4) float32, pixels of the original frame, ends inclusive; zeros where absent.

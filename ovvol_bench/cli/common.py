@@ -1,4 +1,4 @@
-"""What commands share: options that mean the same everywhere, and the registry of this call."""
+"""Options that mean the same for every command, and the registry of this call."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def _note_lines(results: Results) -> Iterator[str]:
 
 
 def _folder_lines(results: Results) -> Iterator[str]:
-    """Where the runs are: a line a run, for many one for all that ended alike."""
+    """List the places of runs: a line each, for many one for all that ended alike."""
     for status in dict.fromkeys(each.record["status"] for each in results):
         folders = [each.path for each in results if each.record["status"] == status and each.path]
         if len(folders) > MOST_LISTED:
@@ -235,19 +235,19 @@ def _folder_lines(results: Results) -> Iterator[str]:
 
 
 def _was_read(result: Mapping[str, Any]) -> bool:
-    """Whether clips were computed, by a version that counted what reading them took."""
+    """Tell whether clips were computed, by a version that counted the reading."""
     return bool(result["timing"]["clips"]) and "reading_cpu_s" in result["timing"]
 
 
 def reading_text(result: Mapping[str, Any]) -> str:
-    """One line: what reading frames took, and how much of it the models waited for."""
+    """Report on one line what reading frames took, and how much of it the models waited for."""
     timing = result["timing"]
     work, waited = timing["reading_cpu_s"], timing["seconds"]["decode"]
     return f"frames: {work:.1f} s of work to read them, {waited:.1f} s waited for them"
 
 
 def coverage_text(result: Mapping[str, Any]) -> str:
-    """One line: clips done of those asked for, frames, and what was skipped and why."""
+    """Report on one line the clips done of those asked for, frames, and what was skipped and why."""
     coverage = result["coverage"]
     skipped = [f"{count} skipped: {reason}" for reason, count in sorted(coverage["skipped"].items()) if count]
     line = f"{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames"

@@ -1,4 +1,4 @@
-"""How slots are named: every choice has a name, so that a result can say which ones it used."""
+"""Settings of naming: every choice has a name, so that a result can say which ones it used."""
 
 from __future__ import annotations
 

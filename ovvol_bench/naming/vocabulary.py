@@ -33,7 +33,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ForegroundClass:
-    """One class that counts as an object.
+    """Class that counts as an object.
 
     Attributes:
         name: as printed; underscores are read as spaces in prompts unless names are used raw.
@@ -108,7 +108,7 @@ def spoken(name: str) -> str:
 
 
 def template_problem(templates: Sequence[str]) -> str | None:
-    """What is wrong with prompt templates, as a sentence, or None."""
+    """Return a sentence on the fault of prompt templates, or None."""
     if not templates:
         return "expected at least one template, got none."
     bad = [text for text in templates if text.count("%s") != 1]
@@ -184,7 +184,7 @@ def parse_vocabulary(content: object, default_name: str = "custom", folder: Path
 
 
 def _key(name: str) -> str:
-    """What two spellings of one name have in common."""
+    """Reduce a name to what all its spellings share."""
     return spoken(name).casefold()
 
 

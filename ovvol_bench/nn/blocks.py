@@ -17,7 +17,7 @@ _ACTIVATIONS: dict[str, tuple[float, Activation]] = {"gelu": (1.0, "gelu"), "qui
 
 @dataclass(frozen=True)
 class BlockParts:
-    """What a pre-norm block is made of: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x)))).
+    """Modules of a pre-norm block: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x)))).
 
     Attributes:
         norm1: before the attention.

@@ -33,7 +33,7 @@ def hub_file(repository: str, name: str) -> Path | None:
 
 
 def reachable(address: str) -> bool:
-    """Whether a server's name resolves; behind a proxy names need not, so that it is taken to."""
+    """Tell whether a server's name resolves; behind a proxy, where names need not, it is taken to."""
     if getproxies():
         return True
     try:

@@ -70,7 +70,7 @@ class PackedLinear(nn.Module):
 
 
 def packs(precision: torch.dtype) -> bool:
-    """Whether oneDNN is there and multiplies this precision natively."""
+    """Tell whether oneDNN is there and multiplies this precision natively."""
     operators = torch.ops.mkldnn
     return (
         precision == torch.bfloat16

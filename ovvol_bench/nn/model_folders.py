@@ -18,7 +18,7 @@ _SUFFIXES = {Path(name).suffix for name in WEIGHT_FILES}
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether a path is a folder that holds weights under one of the hub's names."""
+    """Tell whether a path is a folder that holds weights under one of the hub's names."""
     return path.is_dir() and any((path / name).is_file() for name in (*WEIGHT_FILES, *_INDICES))
 
 

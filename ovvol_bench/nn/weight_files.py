@@ -52,7 +52,7 @@ def read_content(path: Path) -> Any:
 
 
 def absence(path: Path) -> str:
-    """Why a path is no weights file."""
+    """Give the reason why a path is no weights file."""
     try:
         if path.is_dir():
             return "a folder without model.safetensors or pytorch_model.bin"
@@ -165,7 +165,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    """Why a file can't be read and what to do, from what `torch.load` says."""
+    """Explain why a file can't be read and what to do, from the words of `torch.load`."""
     if foreign := re.search(r"GLOBAL (\S+)", reason):
         if _ends_within_pickle(path):  # and with it perhaps a name, which is then none of those allowed
             return "is cut off or damaged: it ends in the middle of what it holds. Fetch it again."
@@ -178,7 +178,7 @@ def _refusal(path: Path, reason: str) -> str:
 
 
 def _ends_within_pickle(path: Path) -> bool:
-    """Whether a file of pickles, one after the other, ends before the first one with a name is complete.
+    """Tell whether a file of pickles in a row ends before the first one with a name is complete.
 
     Files of PyTorch before 1.6 are four pickles, of which the last names the tensors, and then numbers.
     Operations are read, and none is carried out.

@@ -149,7 +149,7 @@ def load_strict(
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name fits any of the patterns (as in `fnmatch`)."""
+    """Tell whether a name fits any of the patterns (as in `fnmatch`)."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

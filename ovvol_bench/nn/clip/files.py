@@ -67,7 +67,7 @@ def stated(numbers: ClipNumbers) -> dict[str, str]:
 
 
 def holds_text(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict brings a text tower in this layout."""
+    """Tell whether a state dict brings a text tower in this layout."""
     return any(name.startswith(TEXT) for name in state)
 
 

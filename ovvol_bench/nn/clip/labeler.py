@@ -1,4 +1,4 @@
-"""What labelers on a frozen CLIP share: its towers, prompts as it embeds them, patches on any grid."""
+"""Base of labelers on a frozen CLIP: its towers, embedded prompts, patches on any grid."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ClipLabeler(AnyLabeler):
         return embed_sentences(self.text, prompts)
 
     def tokens(self, images: Tensor, last_blocks: int = 0) -> Tensor:
-        """What the image tower makes of images before its last blocks.
+        """Return the image tower's tokens before its last blocks.
 
         Args:
             images: (B, 3, H, W) float, normalised.
@@ -83,7 +83,7 @@ class ClipLabeler(AnyLabeler):
         return tokens  # type: ignore[no-any-return]
 
     def shared(self, tokens: Tensor) -> Tensor:
-        """What the image tower ends with: (..., width) into the space that texts share, (..., E)."""
+        """Project tokens (..., width) into the space that texts share, (..., E)."""
         return self.model.ln_post(tokens) @ self.model.proj  # type: ignore[no-any-return]
 
     def grid(self, images: Tensor) -> tuple[int, int]:

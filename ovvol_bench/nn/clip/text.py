@@ -39,7 +39,7 @@ def tokenize(prompts: Sequence[str]) -> Tensor:
 
 
 def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
-    """What the tower makes of prompts, without the zeros after the longest of them.
+    """Embed prompts, without the zeros after the longest of them.
 
     Attention is causal and the end mark is what is read, so that nothing depends on what comes after it:
     a short prompt costs a fraction of the tower's own 77 tokens.
@@ -60,7 +60,7 @@ def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
 
 
 def embed_sentences(tower: TextTransformer, prompts: Sequence[str]) -> Tensor:
-    """What the tower makes of sentences.
+    """Embed sentences with the text tower.
 
     Args:
         tower: plain, as `towers.build_towers` makes it.
