@@ -333,19 +333,28 @@ def with_weights(settings: Settings, folder: Path) -> Settings:
 
 
 def kind_and_setting(key: str, kinds: Iterable[str] = SETTING_KINDS) -> tuple[str, str]:
-    """Split ``KIND.SETTING``.
+    """Split ``KIND.SETTING``, or ``KIND:NAME.SETTING`` for one component of several.
+
+    Returns:
+        Kind, and ``SETTING`` or ``NAME.SETTING``.
 
     Raises:
         SettingError: if it names an unknown kind, or no setting.
+
+    >>> kind_and_setting("encoder:timm:vit_small.dino.depth")
+    ('encoder', 'timm:vit_small.dino.depth')
     """
-    kind, _, setting = key.partition(".")
+    kind = key.partition(":")[0].partition(".")[0]
+    separator, setting = key[len(kind) :][:1], key[len(kind) + 1 :]
     if kind not in kinds:
         raise SettingError(
             f"'{key}': unknown kind '{kind}'.{nearest(kind, kinds)} Kinds: {', '.join(kinds)}."
         )
-    if not setting:
+    name, _, last = setting.rpartition(".")
+    if not last or (separator == ":") != bool(name):
         raise SettingError(
-            f"'{key}' names no setting of the {kind}. Expected KIND.SETTING, as in grouper.num_slots."
+            f"'{key}' names no setting of the {kind}. Expected KIND.SETTING, as in grouper.num_slots, "
+            f"or for one of several KIND:NAME.SETTING, as in grouper:kmeans.num_slots."
         )
     return kind, setting
 

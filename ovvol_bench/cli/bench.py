@@ -242,9 +242,10 @@ def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> N
         typed = settings.get(kind, {})
         for choice in getattr(chosen, f"{kind}s"):
             for each in registry.settings(kind, choice.name):
-                if isinstance(each.role, Pretrained) and each.name in typed:
+                given = {each.name, f"{choice.name}.{each.name}"} & typed.keys()
+                if isinstance(each.role, Pretrained) and given:
                     raise SettingError(
-                        f"--random-weights draws all weights; drop {kind}.{each.name}={typed[each.name]}"
+                        f"--random-weights draws all weights; drop {kind}.{each.name}={typed[given.pop()]}"
                     )
 
 

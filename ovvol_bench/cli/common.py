@@ -122,25 +122,28 @@ def settings_option(command: Decorated) -> Decorated:
         metavar="KIND.SETTING=VALUE",
         shell_complete=complete_setting,
         callback=lambda context, parameter, texts: parse_settings(texts),
-        help="Set a setting of a component, as in -o grouper.num_slots=8 (may be repeated).",
+        help="Set a setting of a component, as in -o grouper.num_slots=8, or of one among several, as in "
+        "-o grouper:kmeans.num_slots=8 (may be repeated).",
     )(command)
 
 
 def parse_settings(texts: Sequence[str], kinds: Sequence[str] = SETTING_KINDS) -> Settings:
-    """Sort ``KIND.SETTING=VALUE`` texts by kind.
+    """Sort ``KIND.SETTING=VALUE`` and ``KIND:NAME.SETTING=VALUE`` texts by kind.
 
     Args:
         texts: as typed after ``-o``.
         kinds: what may stand before the dot.
 
     Returns:
-        {kind: {setting: text}}, with the kinds that were named only.
+        {kind: {SETTING or NAME.SETTING: text}}, with the kinds that were named only.
 
     Raises:
         SettingError: if a text has another form, names an unknown kind, or sets a setting again.
 
     >>> parse_settings(["grouper.num_slots=8", "grouper.weights=none"])
     {'grouper': {'num_slots': '8', 'weights': 'none'}}
+    >>> parse_settings(["grouper:kmeans.num_slots=8"])
+    {'grouper': {'kmeans.num_slots': '8'}}
     """
     form = "Expected KIND.SETTING=VALUE, as in -o grouper.num_slots=8."
     settings: Settings = {}
@@ -155,7 +158,7 @@ def parse_settings(texts: Sequence[str], kinds: Sequence[str] = SETTING_KINDS) -
             )
         known = settings.setdefault(kind, {})
         if setting in known:
-            raise SettingError(f"-o {kind}.{setting} is given twice: '{known[setting]}' and '{value}'.")
+            raise SettingError(f"-o {key} is given twice: '{known[setting]}' and '{value}'.")
         known[setting] = value
     return settings
 

@@ -71,21 +71,26 @@ def complete_component(context: click.Context, parameter: click.Parameter, typed
 
 
 def complete_setting(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """Complete KIND.SETTING= for the components that were named before, or else the preset's."""
+    """Complete KIND.SETTING= and KIND:NAME.SETTING= for the components named before, or the preset's."""
     from ovvol_bench.api.run import SETTING_KINDS
     from ovvol_bench.cli.common import registry_from
     from ovvol_bench.runs.presets import load_preset
 
-    kind, dot, _ = typed.partition(".")
-    if not dot or kind not in SETTING_KINDS or kind == "naming":
+    named, dot, _ = typed.rpartition(".")
+    kind, colon, name = (named if dot else typed).partition(":")
+    kind = kind if colon else kind.partition(".")[0]
+    if not (dot or colon) or kind not in SETTING_KINDS or kind == "naming":
         return _starting(typed, [f"{each}." for each in SETTING_KINDS])
     registry = registry_from(context)
     preset = load_preset(str(context.params.get("preset") or "shapes"))
     usual = [part.name for part in preset.metrics] if kind == "metric" else [getattr(preset, kind).name]
     names = context.params.get(kind) or context.params.get("truth") or usual
     names = [names] if isinstance(names, str) else names
-    settings = {each.name for name in names for each in registry.settings(kind, name)}
-    return _starting(typed, [f"{kind}.{name}=" for name in sorted(settings)])
+    if colon and name not in names:
+        return _starting(typed, [f"{kind}:{each}." for each in names])
+    names = [name] if colon else names
+    settings = {each.name for one in names for each in registry.settings(kind, one)}
+    return _starting(typed, [f"{named}.{setting}=" for setting in sorted(settings)])
 
 
 def _starting(typed: str, names: Iterable[str]) -> list[str]:

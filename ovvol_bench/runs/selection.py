@@ -79,7 +79,7 @@ def select(
         names: components by kind, replacing the preset's; settings that the preset has for them stay.
             ``all`` stands for every encoder, grouper or labeler that is installed, in alphabetical order.
         settings: values by kind (a component's or ``naming``) and setting. A value goes to every
-            chosen component of the kind that has the setting.
+            chosen component of the kind that has the setting; one for ``NAME.SETTING`` to that component.
         others: further fields of the selection; None leaves the preset's.
 
     Raises:
@@ -142,24 +142,40 @@ def _choose(preset: Preset, kind: Kind, names: Sequence[str]) -> list[Choice]:
 def with_settings(
     registry: Registry, kind: Kind, choices: Sequence[Choice], values: Mapping[str, Any]
 ) -> list[Choice]:
-    """The choices with values for those of them that have the settings.
+    """Add values to the choices that have the settings.
+
+    Args:
+        registry: knows the settings.
+        kind: of the choices.
+        choices: components with the settings chosen before.
+        values: by setting, for every choice that has it; by ``NAME.SETTING`` for one of them, which counts
+            before what is for all.
 
     Raises:
         UnknownNameError: if a component isn't installed.
-        SettingError: if none of them has a setting.
+        SettingError: if none of them has a setting, or one is for a component that isn't chosen.
     """
-    known = [{setting.name for setting in registry.settings(kind, choice.name)} for choice in choices]
-    for key in values:
-        if not any(key in names for names in known):
-            every = sorted(set().union(*known))
+    known = {each.name: [item.name for item in registry.settings(kind, each.name)] for each in choices}
+    changed = [dict(each.options) for each in choices]
+    for key in sorted(values, key=lambda each: "." in each):  # stable: what is for one component comes last
+        name, _, setting = key.rpartition(".")
+        option, names = f"-o {kind}{':' if name else '.'}{key}", [name] if name else list(known)
+        if name and name not in known:
             raise SettingError(
-                f"-o {kind}.{key}: no {kind} of this run has a setting '{key}'.{nearest(key, every)} "
-                f"Settings: {', '.join(every) or 'none'}. See: ovvol-bench show {kind} NAME"
+                f"{option}: this run has no {kind} '{name}'.{nearest(name, known)} It has: {', '.join(known)}"
             )
-    return [
-        Choice(choice.name, {**choice.options, **{key: values[key] for key in values if key in names}})
-        for choice, names in zip(choices, known, strict=True)
-    ]
+        takers = [each for each in names if setting in known[each]]
+        if not takers:
+            every = sorted(set().union(*(known[each] for each in names)))
+            who = f"{kind} '{name}' has no" if name else f"no {kind} of this run has a"
+            raise SettingError(
+                f"{option}: {who} setting '{setting}'.{nearest(setting, every)} "
+                f"Settings: {', '.join(every) or 'none'}. See: ovvol-bench show {kind} {name or 'NAME'}"
+            )
+        for choice, options in zip(choices, changed, strict=True):
+            if choice.name in takers:
+                options[setting] = values[key]
+    return [Choice(choice.name, options) for choice, options in zip(choices, changed, strict=True)]
 
 
 def _check_seeds(seeds: tuple[int, ...], consensus: tuple[int, int] | None) -> None:

@@ -82,6 +82,8 @@ def test_a_run_on_data_without_truth_has_notes_and_no_numbers(run):
         ({"grouper": "randomcutt"}, UnknownNameError, "Did you mean 'randomcut'"),
         ({"dataset": "circles"}, UnknownNameError, "unknown dataset 'circles'"),
         ({"options": {"grouper.slots": 3}}, SettingError, "no grouper of this run has a setting 'slots'"),
+        ({"options": {"grouper:randomcut.slots": 3}}, SettingError, "'randomcut' has no setting 'slots'"),
+        ({"options": {"grouper:kmeans.num_slots": 3}}, SettingError, "this run has no grouper 'kmeans'"),
         ({"options": {"groper.num_slots": 3}}, SettingError, "unknown kind 'groper'. Did you mean 'grouper'"),
         ({"options": {"num_slots": 3}}, SettingError, "unknown kind 'num_slots'"),
         ({"options": {"grouper": 3}}, SettingError, "names no setting of the grouper"),

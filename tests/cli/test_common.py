@@ -35,6 +35,9 @@ def test_settings_are_sorted_by_kind():
         (["num_slots=8"], "unknown kind 'num_slots'"),
         (["grouper=8"], "names no setting of the grouper"),
         (["grouper.=8"], "names no setting of the grouper"),
+        (["grouper:kmeans=8"], "names no setting of the grouper"),
+        (["grouper:kmeans.=8"], "for one of several KIND:NAME.SETTING, as in grouper:kmeans.num_slots"),
+        (["groper:kmeans.num_slots=8"], "unknown kind 'groper'"),
         (["grouper.a=1", "grouper.a=2"], "-o grouper.a is given twice: '1' and '2'."),
     ],
 )

@@ -24,6 +24,8 @@ def completed(*words: str) -> list[str]:
         (["run", "-o", "grou"], ["grouper."]),
         (["run", "--grouper", "grid", "-o", "grouper.r"], ["grouper.rows="]),
         (["run", "-o", "grouper.num"], ["grouper.num_slots="]),
+        (["run", "--grouper", "grid,kmeans", "-o", "grouper:k"], ["grouper:kmeans."]),
+        (["run", "--grouper", "grid,kmeans", "-o", "grouper:grid.r"], ["grouper:grid.rows="]),
         (["show", "preset", "pa"], ["paper"]),
         (["show", "labeler", "pac"], ["pacl"]),
         (["compl"], ["completion"]),

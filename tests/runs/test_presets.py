@@ -91,6 +91,21 @@ def test_settings_go_to_the_components_that_have_them(preset, registry):
     assert selection.naming == {"merge": "none"}
 
 
+def test_a_setting_for_one_component_goes_to_that_one_whatever_is_set_for_all(preset, registry):
+    names = {"encoder": ["deep", "tiny"], "grouper": ["randomcut"]}
+    settings = {"encoder": {"deep.dim": "9", "dim": "7"}, "metric": {"vid_ap.iou_threshold": "0.3"}}
+    selection = select(preset, registry, names, settings)
+    assert selection.encoders[0] == Choice("deep", {"dim": "9"})
+    assert [choice.options.get("iou_threshold") for choice in selection.metrics] == [None, None, None, "0.3"]
+
+
+def test_a_setting_for_a_component_that_is_not_chosen_or_lacks_it_is_refused(preset, registry):
+    with pytest.raises(SettingError, match=r"-o grouper:randomcat\.num_slots: .* Did you mean 'randomcut'"):
+        select(preset, registry, {}, {"grouper": {"randomcat.num_slots": "8"}})
+    with pytest.raises(SettingError, match=r"-o grouper:randomcut\.num_slot: .*Did you mean 'num_slots'\?"):
+        select(preset, registry, {}, {"grouper": {"randomcut.num_slot": "8"}})
+
+
 def test_a_setting_that_nothing_has_is_refused(preset, registry):
     with pytest.raises(SettingError, match=r"-o grouper\.num_slot: .*Did you mean 'num_slots'\?"):
         select(preset, registry, {}, {"grouper": {"num_slot": "8"}})
