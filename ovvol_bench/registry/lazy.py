@@ -24,6 +24,7 @@ from importlib.util import find_spec, resolve_name
 from typing import Any, NamedTuple, get_type_hints
 
 from ovvol_bench.errors import PluginError, calling, nearest
+from ovvol_bench.registry.inherited import hands_on, joined, joined_documentation
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _QUICK = {*sys.stdlib_module_names, "annotated_types"}
@@ -100,6 +101,10 @@ class _Import(NamedTuple):
     attribute: str | None
 
 
+_Init = tuple[inspect.Signature, list[ast.ClassDef]]
+"""Signature of an ``__init__`` less ``self``, and the classes whose ``__init__`` declare its parameters."""
+
+
 class _Source:
     """A module's parsed source.
 
@@ -145,34 +150,46 @@ class _Source:
 
     def declaration(self, name: str) -> Callable[..., Any]:
         """Make a stub of a class or function: its name, docstring and signature, types resolved."""
+        owners: list[ast.ClassDef] = []
         match self._bound.get(name):
             case _Import(module=module, attribute=str() as attribute):
                 return _Source(module).declaration(attribute)
             case ast.FunctionDef() as node:
                 signature = self._signature(node)
             case ast.ClassDef() as node:
-                signature = self._init_of(node) or inspect.Signature()
+                signature, owners = self._init_of(node) or (inspect.Signature(), [])
             case _:
                 raise _UnreadableError(name)
 
         def stub() -> None: ...
 
-        stub.__name__, stub.__doc__ = name, ast.get_docstring(node)
+        text = ast.get_docstring(node) or ""
+        for owner in owners:
+            if owner is not node:
+                text = joined_documentation(text, ast.get_docstring(owner) or "", owner.name)
+        stub.__name__, stub.__doc__ = name, text
         stub.__signature__ = signature  # type: ignore[attr-defined]
         return stub
 
-    def _init_of(self, node: ast.ClassDef) -> inspect.Signature | None:
-        """Signature of the first ``__init__`` in a class and its bases, less ``self``; None without any."""
+    def _init_of(self, node: ast.ClassDef) -> _Init | None:
+        """Find the first ``__init__`` in a class and its bases, and those that it hands settings on to."""
         if node.decorator_list:  # a dataclass, for example, writes its own
             raise _UnreadableError(node.name)
         for item in node.body:
             if isinstance(item, ast.FunctionDef) and item.name == "__init__":
                 signature = self._signature(item)
-                return signature.replace(parameters=list(signature.parameters.values())[1:])
-        inherited = (self._init_of_base(base) for base in node.bases)
-        return next((signature for signature in inherited if signature is not None), None)
+                signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+                inherited = self._init_of_bases(node) if hands_on(signature) else None
+                if inherited is None:
+                    return signature, [node]
+                return joined(signature, inherited[0]), [node, *inherited[1]]
+        return self._init_of_bases(node)
 
-    def _init_of_base(self, base: ast.expr) -> inspect.Signature | None:
+    def _init_of_bases(self, node: ast.ClassDef) -> _Init | None:
+        found = (self._init_of_base(base) for base in node.bases)
+        return next((init for init in found if init is not None), None)
+
+    def _init_of_base(self, base: ast.expr) -> _Init | None:
         plain = base.value if isinstance(base, ast.Subscript) else base  # Base of Base[int]
         first = plain.value if isinstance(plain, ast.Attribute) else plain  # nn of nn.Module
         match self._bound.get(first.id) if isinstance(first, ast.Name) else None:

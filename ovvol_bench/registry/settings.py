@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
+from ovvol_bench.registry.inherited import hands_on, joined, joined_documentation
 from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.roles import Role, role_of, without_roles
 
@@ -55,10 +56,11 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
         PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
     """
     factory = factory.declaration if isinstance(factory, Lazy) else factory
-    if inspect.isclass(factory) and _takes_nothing(factory):
+    if inspect.isclass(factory) and not _owners(
+        factory
+    ):  # the ``__init__`` of nn.Module declares no settings
         return []
-    everything = list(inspect.signature(factory).parameters.items())
-    parameters = dict(everything[given:])
+    parameters = dict(list(_signature(factory).parameters.items())[given:])
     for parameter in parameters.values():
         _check_parameter(parameter)
     annotations = _resolved_annotations(factory, parameters)
@@ -66,16 +68,48 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
 
 
 def read_documentation(factory: Factory) -> str:
-    """Docstring of a factory, indentation removed: its own, not a base class's; empty without any."""
+    """Docstring of a factory, indentation removed: its own, not a base class's; empty without any.
+
+    What bases say of the settings that a class hands on to them is added.
+    """
     factory = factory.declaration if isinstance(factory, Lazy) else factory
     own = factory.func if isinstance(factory, partial) else factory
-    return inspect.cleandoc(own.__doc__ or "")
+    text = inspect.cleandoc(own.__doc__ or "")
+    for owner in _owners(own) if inspect.isclass(own) else ():
+        if owner is not own:
+            text = joined_documentation(text, inspect.cleandoc(owner.__doc__ or ""), owner.__name__)
+    return text
 
 
-def _takes_nothing(factory: type) -> bool:
-    """Whether a class is without ``__init__`` of its own: that of ``nn.Module`` declares no settings."""
-    owner = next(each for each in factory.__mro__ if "__init__" in vars(each))
-    return owner.__module__.partition(".")[0] in ("torch", "builtins")
+def _signature(factory: Factory) -> inspect.Signature:
+    """Signature of a factory, with what a class hands on to its bases; their types are resolved."""
+    if isinstance(factory, partial):
+
+        def stub() -> None: ...
+
+        stub.__signature__ = _signature(factory.func)  # type: ignore[attr-defined]
+        return inspect.signature(partial(stub, *factory.args, **factory.keywords))
+    signature = inspect.signature(factory)
+    for owner in _owners(factory)[1:] if inspect.isclass(factory) else ():
+        inherited = inspect.signature(vars(owner)["__init__"])
+        own = {each.name: each for each in inherited.parameters.values() if each.kind is each.KEYWORD_ONLY}
+        types_of = _resolved_annotations(owner, own)
+        typed = [each.replace(annotation=types_of.get(name, each.annotation)) for name, each in own.items()]
+        others = [each for each in inherited.parameters.values() if each.kind is each.VAR_KEYWORD]
+        signature = joined(signature, inspect.Signature([*typed, *others]))
+    return signature
+
+
+def _owners(factory: type) -> list[Any]:
+    """Classes whose ``__init__`` declare the settings: each but the last hands some on to the next."""
+    found = []
+    for owner in [each for each in factory.__mro__ if "__init__" in vars(each)]:
+        if owner.__module__.partition(".")[0] in ("torch", "builtins"):
+            break
+        found.append(owner)
+        if not hands_on(inspect.signature(vars(owner)["__init__"])):
+            break
+    return found
 
 
 def _check_parameter(parameter: inspect.Parameter) -> None:

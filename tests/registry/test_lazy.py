@@ -58,6 +58,16 @@ class Clusters(Grouper):
 class Same(Clusters):
     """Clusters by another name."""
 
+class More(Same):
+    """Clusters, and more.
+
+    Args:
+        depth: of the tree.
+    """
+
+    def __init__(self, *, depth: Slots = 3, num_slots: Slots = 4, **others: t.Any) -> None:
+        super().__init__(num_slots=num_slots, **others)
+
 class Bare(Grouper):
     def group(self, features, draws): ...
 
@@ -147,11 +157,25 @@ def test_source_and_import_tell_the_same(loadable):
     assert from_source == read_settings(Lazy("own_lazy.model:Clusters").load())
 
 
+def test_settings_that_a_class_hands_on_are_those_of_its_base(loadable):
+    more = Lazy("own_lazy.model:More")
+    from_source, documentation = read_settings(more), read_documentation(more)
+    assert [(each.name, each.default) for each in from_source][:4] == [
+        ("depth", 3), ("num_slots", 4), ("rounds", 20), ("span", "clip"),
+    ]  # fmt: skip
+    assert documentation.endswith("depth: of the tree.\n\nArgs of Clusters:\n    num_slots: clusters.")
+    assert "own_lazy.model" not in sys.modules
+    assert from_source == read_settings(more.load())
+    assert documentation == read_documentation(more.load())
+
+
 @pytest.mark.usefixtures("package")
-def test_a_class_takes_the_settings_of_its_base_and_has_its_own_documentation():
+def test_a_class_takes_settings_and_their_documentation_from_its_base():
     same, bare = Lazy("own_lazy.model:Same"), Lazy("own_lazy.model:Bare")
     assert read_settings(same) == read_settings(Lazy("own_lazy.model:Clusters"))
-    assert read_documentation(same) == "Clusters by another name."
+    assert (
+        read_documentation(same) == "Clusters by another name.\n\nArgs of Clusters:\n    num_slots: clusters."
+    )
     assert (read_settings(bare), read_documentation(bare)) == ([], "")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ovvol_bench import Grouper
 from ovvol_bench.errors import PluginError, SettingError
-from ovvol_bench.registry.settings import SettingsOf, read_settings
+from ovvol_bench.registry.settings import SettingsOf, read_documentation, read_settings
 
 
 def checker(factory) -> SettingsOf:
@@ -175,3 +175,68 @@ def test_classes_and_partials_are_factories_too():
 
     assert [s.name for s in read_settings(Built)] == ["size"]
     assert [s.default for s in read_settings(functools.partial(build, size=5))] == [5, "a"]
+
+
+class Base:
+    """Learn.
+
+    Override `losses`.
+
+    Args:
+        task: what to train.
+        epochs: passes.
+        rate: of learning,
+            at its highest.
+
+    Attributes:
+        module: what is trained.
+    """
+
+    def __init__(
+        self, task, *, epochs: float = 3, rate: "Annotated[float, annotated_types.Gt(0)]" = 0.1
+    ) -> None:
+        self.given = {"epochs": epochs, "rate": rate}
+
+
+class Own(Base):
+    """Learn by contrast.
+
+    Args:
+        task: with a grouper.
+        heat: of the contrast.
+        epochs: passes; few are enough.
+    """
+
+    def __init__(self, task, *, heat: float = 1.0, epochs: float = 2, **base: Any) -> None:
+        super().__init__(task, epochs=epochs, **base)
+        self.heat = heat
+
+
+class Loose:
+    def __init__(self, **others: Any) -> None: ...
+
+
+class TestSettingsOfBases:
+    @pytest.mark.parametrize("factory", [Own, functools.partial(Own, rate=0.5)])
+    def test_a_class_has_those_that_it_hands_on(self, factory):
+        found = {each.name: (each.default, each.annotation) for each in read_settings(factory, given=1)}
+        assert list(found) == ["heat", "epochs", "rate"]
+        assert found["epochs"] == (2, float)
+        assert found["rate"][1] == Annotated[float, annotated_types.Gt(0)]
+        assert found["rate"][0] == (0.1 if factory is Own else 0.5)
+        settings = SettingsOf("recipe", "own", read_settings(factory, given=1))
+        values = settings.values({"epochs": "9"})
+        assert Own("task", **values).given == {"epochs": 9.0, "rate": found["rate"][0]}
+        with pytest.raises(SettingError, match="rate"):
+            settings.values({"rate": -1})
+
+    def test_bases_document_what_the_class_leaves_out(self):
+        text = read_documentation(Own)
+        assert text.startswith("Learn by contrast.")
+        assert text.endswith(
+            "few are enough.\n\nArgs of Base:\n    rate: of learning,\n        at its highest."
+        )
+
+    def test_what_no_base_takes_is_refused(self):
+        with pytest.raises(PluginError, match="others"):
+            read_settings(Loose)
