@@ -279,6 +279,25 @@ def json_ready(value: Any) -> Any:
     return value
 
 
+def canonical_digest(value: object) -> str:
+    """Hash a JSON-able value, whatever the order of its keys.
+
+    Returns:
+        SHA-256, 64 hex digits.
+
+    >>> canonical_digest({"a": 1, "b": (2,)}) == canonical_digest({"b": [2], "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with a ``digest`` of all else in it, which tells files that were edited."""
+    content = {name: value for name, value in document.items() if name != "digest"}
+    return {**content, "digest": canonical_digest(content)}
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented; a list of numbers stands in one line.
 

@@ -25,6 +25,9 @@ LAYERS = (
         "types",
         "registry",
         "naming.vocabulary",
+        "results.schema",
+        "results.machine",
+        "results.throughput",
     ),
     (
         "predictions",
@@ -37,6 +40,7 @@ LAYERS = (
     ("naming", "nn.clip", "data", "metrics", "formats"),
     ("pipeline",),
     ("runs", "training", "throughput"),
+    ("results",),
     ("report", "testing", "scaffold"),
     ("api",),
     ("cli", "__main__"),

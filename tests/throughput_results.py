@@ -1,6 +1,6 @@
 """Throughput results as the harness writes them, for tables and charts to read."""
 
-from ovvol_bench.runs.spec import sealed
+from ovvol_bench.files import sealed
 
 MACHINE = {"cpu": "Xeon", "cores": 2, "gpu": None, "torch": "2.15", "python": "3.11", "threads": 2}
 STAGES = ("wait", "encode", "group", "label", "name", "store", "decode", "transform", "boxes", "metrics")

@@ -20,8 +20,8 @@ from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.store import RunFolder
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Record
     from ovvol_bench.registry import Registry
+    from ovvol_bench.results.schema import Result as Record
 
 CUT_OFF = "The run was cut off: these are the clips so far, and no result was written."
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import write_json
-from ovvol_bench.report import results_files
-from ovvol_bench.report.blocks import Block, Query, make_blocks
-from ovvol_bench.report.columns import DEFAULT_COLUMNS, SPEED, split_of
-from ovvol_bench.report.comparison import Compared, check_comparable, compared, comparison_text, records_of
-from ovvol_bench.report.filters import filtered, parse_filter
-from ovvol_bench.report.results_files import COMPONENTS
-from ovvol_bench.report.rows import group_rows, names_of, seeds_of
-from ovvol_bench.report.tables import render
+from ovvol_bench.results import folder
+from ovvol_bench.results.blocks import Block, Query, make_blocks
+from ovvol_bench.results.columns import DEFAULT_COLUMNS, SPEED, split_of
+from ovvol_bench.results.comparison import Compared, check_comparable, compared, comparison_text, records_of
+from ovvol_bench.results.filters import filtered, parse_filter
+from ovvol_bench.results.rows import group_rows, names_of, seeds_of
+from ovvol_bench.results.schema import COMPONENTS
+from ovvol_bench.results.tables import render
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    Record = results_files.Result
+    from ovvol_bench.results.schema import Result as Record
 
 
 class UnknownNumberError(UnknownNameError, KeyError):
@@ -312,8 +312,8 @@ def load_results(*places: str | Path, where: str | Sequence[str] = ()) -> Result
     """
     found = [Path(place) for place in places or ("results", "runs")]
     if not places:
-        found = [folder for folder in found if folder.is_dir()]
-    loaded = results_files.load_results(found)
+        found = [place for place in found if place.is_dir()]
+    loaded = folder.load_results(found)
     if not loaded.results:
         said = ", ".join(map(str, found)) or "results/ and runs/ (neither is here)"
         raise DataError(f"no results in {said}. Make some with: ovvol-bench run")

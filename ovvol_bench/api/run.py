@@ -11,8 +11,9 @@ from ovvol_bench.progress import quiet
 from ovvol_bench.registry import KINDS, Registry, load_registry
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Record, Result, Results
+    from ovvol_bench.api.results import Result, Results
     from ovvol_bench.benchmark import Dataset
+    from ovvol_bench.results.schema import Result as Record
     from ovvol_bench.runs.selection import Selection
 
 Names = str | Sequence[str] | None

@@ -27,9 +27,9 @@ from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
-    from ovvol_bench.report.results_files import Result
+    from ovvol_bench.results.schema import Result
+    from ovvol_bench.results.throughput import Throughput
     from ovvol_bench.runs.selection import Selection
-    from ovvol_bench.throughput.files import Throughput
     from ovvol_bench.throughput.request import Request
 
 PASSED_ON = ("batch_sizes", "repeats", "warmup", "device", "threads", "workers", "plugins", "random_weights")
@@ -180,7 +180,7 @@ def _check_shown(context: click.Context) -> None:
 
 
 def _load(paths: Sequence[Path]) -> list[Throughput]:
-    from ovvol_bench.throughput.files import load_throughput
+    from ovvol_bench.results.throughput import load_throughput
 
     return load_throughput(paths)
 
@@ -188,7 +188,7 @@ def _load(paths: Sequence[Path]) -> list[Throughput]:
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
     from ovvol_bench.files import ensure_writable
     from ovvol_bench.progress import progress_bars
-    from ovvol_bench.throughput.files import FOLDER, default_name, parse_throughput, write_throughput
+    from ovvol_bench.results.throughput import FOLDER, default_name, parse_throughput, write_throughput
     from ovvol_bench.throughput.session import bench
 
     registry = registry_from(context)
@@ -251,8 +251,8 @@ def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> N
 
 def _accuracies(options: dict[str, Any]) -> Sequence[Result]:
     """The results for the picture, before anything is measured."""
-    from ovvol_bench.report.results_files import load_results
     from ovvol_bench.report.speed_chart import metric_key
+    from ovvol_bench.results.folder import load_results
 
     results = load_results([options["results"]]).results
     metric_key(results, options["metric"])

@@ -40,7 +40,7 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     """
     if math.isnan(tolerance):
         raise SettingError("--tolerance nan: expected a number, at least 0")
-    from ovvol_bench.report.results_files import read_result
+    from ovvol_bench.results.schema import read_result
     from ovvol_bench.runs.reproduce import changes, checks, selection_of
 
     then = read_result(result)
@@ -63,7 +63,7 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
 
 def _print(found: Sequence[Check]) -> None:
     """Print six decimals of each number, of shares in percent four, and their difference in points."""
-    from ovvol_bench.report.columns import is_share, number_text, with_unit
+    from ovvol_bench.results.columns import is_share, number_text, with_unit
 
     rows = []
     for each in found:

@@ -18,7 +18,7 @@ def command() -> None:
 @click.pass_context
 def check(context: click.Context, folder: Path) -> None:
     """Check schema, digests and places of all results, and that the README is made from them."""
-    from ovvol_bench.report.results_check import problems
+    from ovvol_bench.results.folder import problems
 
     found = list(problems(folder))
     for line in found:
@@ -33,8 +33,7 @@ def check(context: click.Context, folder: Path) -> None:
 @click.option("--to", "folder", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 def add(runs: Sequence[Path], folder: Path) -> None:
     """Copy the results of RUNS (run folders, or trees of them) to their places, and write the README anew."""
-    from ovvol_bench.report.readme import write_results_readme
-    from ovvol_bench.report.results_check import add_results
+    from ovvol_bench.results.folder import add_results, write_results_readme
 
     for path in add_results(runs, folder):
         click.echo(path)

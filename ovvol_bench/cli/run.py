@@ -193,8 +193,8 @@ def _draw(registry: Registry, results: Results) -> None:
 
 def _report(results: Results, style: str, asked: bool) -> None:
     """Print the runs; every number has a column if its metric was ``asked`` for on the command line."""
-    from ovvol_bench.report.columns import SPEED
-    from ovvol_bench.report.results_files import COMPONENTS
+    from ovvol_bench.results.columns import SPEED
+    from ovvol_bench.results.schema import COMPONENTS
 
     if style == "json":
         echo_json([{**each.record, "folder": str(each.path)} for each in results])

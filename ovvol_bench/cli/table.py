@@ -91,7 +91,7 @@ def load(what: Sequence[str]) -> Results:
 
 
 def _print_references(folder: Path, datasets: set[str], style: str) -> None:
-    from ovvol_bench.report.references import load_references, render_references
+    from ovvol_bench.results.references import load_references, render_references
 
     if style in ("csv", "json"):
         raise SettingError(f"--references has no {style} form; expected text, markdown, latex or html")
@@ -103,7 +103,7 @@ def _print_references(folder: Path, datasets: set[str], style: str) -> None:
 
 
 def _readme(path: Path, paths: Sequence[Path], check: bool) -> None:
-    from ovvol_bench.report.readme import readme_is_stale, write_results_readme
+    from ovvol_bench.results.folder import readme_is_stale, write_results_readme
 
     folder = path.parent
     if path.name != "README.md" or any(place.resolve() != folder.resolve() for place in paths):

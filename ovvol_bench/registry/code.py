@@ -16,7 +16,18 @@ CODE = (".py", *EXTENSION_SUFFIXES)
 CORE = "ovvol_bench"
 PLUGINS = ("ovvol_plugins", "ovvol_baselines")
 _OWN_PLUGIN = re.compile(r"^\s*from (ovvol_(?:plugins|baselines)\.\w+)", re.MULTILINE)
-OUTSIDE = ("api", "cli", "metrics", "presets", "report", "scaffold", "testing", "throughput", "training")
+OUTSIDE = (
+    "api",
+    "cli",
+    "metrics",
+    "presets",
+    "report",
+    "results",
+    "scaffold",
+    "testing",
+    "throughput",
+    "training",
+)
 """Folders of the core that no prediction depends on: they ask for runs, read what runs left, or train."""
 
 MOST_BYTES = 2**20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ovvol_bench.report.charts import percent
-from ovvol_bench.report.columns import MISSING, is_share, number_text, with_unit
-from ovvol_bench.report.tables import Grid
-from ovvol_bench.throughput.files import AgreementRecord, MetricPair
+from ovvol_bench.results.columns import MISSING, is_share, number_text, with_unit
+from ovvol_bench.results.tables import Grid
+from ovvol_bench.results.throughput import AgreementRecord, MetricPair
 
 _HEADERS = ("method", "size", "precision", "clips", "patches %", "names %", "cosine", "least cosine")
 _NOTES = (

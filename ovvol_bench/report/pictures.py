@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import below, file_stem, replacing
-from ovvol_bench.report.results_files import COMPONENTS
+from ovvol_bench.results.schema import COMPONENTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import replacing
 from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
-from ovvol_bench.report.columns import is_share, with_unit
-from ovvol_bench.report.results_files import COMPONENTS, Result
-from ovvol_bench.report.rows import Stat
 from ovvol_bench.report.throughput_tables import by_machine, machine_of, method_of
-from ovvol_bench.throughput.files import RowRecord, SpreadRecord, Throughput
+from ovvol_bench.results.columns import is_share, with_unit
+from ovvol_bench.results.rows import Stat
+from ovvol_bench.results.schema import COMPONENTS, Result
+from ovvol_bench.results.throughput import RowRecord, SpreadRecord, Throughput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Literal
 
 from ovvol_bench.report.agreement_tables import agreement_grids
-from ovvol_bench.report.columns import MISSING
-from ovvol_bench.report.results_files import COMPONENTS, machine_text
-from ovvol_bench.report.tables import Grid, render_grid
-from ovvol_bench.report.widths import expendable_places
-from ovvol_bench.throughput.files import RowRecord, SpreadRecord, Throughput
+from ovvol_bench.results.columns import MISSING
+from ovvol_bench.results.schema import COMPONENTS, machine_text
+from ovvol_bench.results.tables import Grid, render_grid
+from ovvol_bench.results.throughput import RowRecord, SpreadRecord, Throughput
+from ovvol_bench.results.widths import expendable_places
 
 IN_A_PASS = ("wait", "encode", "group", "label", "name", "store")
 APART = ("decode", "transform", "boxes", "metrics")

@@ -14,14 +14,15 @@ import torch
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import canonical_digest
 from ovvol_bench.naming.prompts import build_prompts
 from ovvol_bench.naming.settings import NamingSettings, naming_settings
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import Registry
 from ovvol_bench.registry.code import core_code
+from ovvol_bench.results.machine import core_version
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics, clip_infos
 from ovvol_bench.runs.learned import video_hash, videos_seen
-from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import (
     LabelerWithText,
     Part,
@@ -32,7 +33,7 @@ from ovvol_bench.runs.parts import (
 )
 from ovvol_bench.runs.results import Truth
 from ovvol_bench.runs.selection import Choice, Selection
-from ovvol_bench.runs.spec import PartSpec, RunSpec, canonical_digest
+from ovvol_bench.runs.spec import PartSpec, RunSpec
 from ovvol_bench.types import ClipInfo
 
 Key = TypeVar("Key")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.files import json_ready
+from ovvol_bench.files import canonical_digest, json_ready
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, clip_infos, located
 from ovvol_bench.runs.fitting import Wanted, fitting, lacks_of_truth
@@ -17,7 +17,7 @@ from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.results import Outcome, Truth, build_result
 from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
 from ovvol_bench.runs.selection import Choice
-from ovvol_bench.runs.spec import RunSpec, canonical_digest
+from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
 
 

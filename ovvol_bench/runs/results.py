@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ovvol_bench.files import json_ready
-from ovvol_bench.runs.machine import code_facts, machine_facts
-from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec, canonical_digest, sealed
+from ovvol_bench.files import canonical_digest, json_ready, sealed
+from ovvol_bench.results.machine import code_facts, machine_facts
+from ovvol_bench.runs.spec import SCHEMA, PartSpec, RunSpec
 from ovvol_bench.types import ClipInfo
 
 STAGES = ("decode", "encode", "group", "label", "name", "store")

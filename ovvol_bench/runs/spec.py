@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,27 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import canonical_digest
 
 SCHEMA = 1
-
-
-def canonical_digest(value: object) -> str:
-    """Hash of a JSON-able value that does not depend on key order or spacing.
-
-    Returns:
-        SHA-256, 64 hex digits.
-
-    >>> canonical_digest({"a": 1, "b": (2,)}) == canonical_digest({"b": [2], "a": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def sealed(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result with its ``digest``, the hash of all else in it: who edits it by hand breaks it."""
-    content = {name: value for name, value in result.items() if name != "digest"}
-    return {**content, "digest": canonical_digest(content)}
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.files import json_ready, make_folder, read_json_object, remove_leftovers, write_json
+from ovvol_bench.files import json_ready, make_folder, read_json_object, remove_leftovers, sealed, write_json
 from ovvol_bench.locks import claimed
-from ovvol_bench.runs.spec import SCHEMA, RunSpec, sealed
+from ovvol_bench.runs.spec import SCHEMA, RunSpec
 
 
 class Overwrite(StrEnum):

@@ -13,12 +13,12 @@ from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError
+from ovvol_bench.files import canonical_digest
 from ovvol_bench.registry import Filled, FromSize, Registry, load_registry
 from ovvol_bench.runs.benchmark import clip_infos, fit
 from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.selection import Choice, Selection
-from ovvol_bench.runs.spec import canonical_digest
 from ovvol_bench.throughput.request import Request
 from ovvol_bench.types import Clip, ClipInfo
 

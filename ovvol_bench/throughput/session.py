@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ovvol_bench.files import json_ready
+from ovvol_bench.files import canonical_digest, json_ready, sealed
 from ovvol_bench.parallel import ChildError, Report, in_fresh_process
 from ovvol_bench.registry import Registry
+from ovvol_bench.results.machine import code_facts, machine_facts
+from ovvol_bench.results.throughput import SCHEMA
 from ovvol_bench.runs.benchmark import build_dataset
-from ovvol_bench.runs.machine import code_facts, machine_facts
-from ovvol_bench.runs.spec import PartSpec, canonical_digest, sealed
+from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.throughput.agreement import agree
 from ovvol_bench.throughput.arithmetic import Counted, Names, SizedJob, count
-from ovvol_bench.throughput.files import SCHEMA
 from ovvol_bench.throughput.measure import Job, measure
 from ovvol_bench.throughput.request import Request, configurations, size_text
 

@@ -16,18 +16,18 @@ import torch
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import CheckpointError, ContractError, SettingError
-from ovvol_bench.files import write_text
+from ovvol_bench.files import canonical_digest, write_text
 from ovvol_bench.nn.weights import noting_files
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
+from ovvol_bench.results.machine import core_version
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
 from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.learned import Learned, learned_by
-from ovvol_bench.runs.machine import core_version
 from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder
 from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
 from ovvol_bench.runs.selection import Choice, with_settings
-from ovvol_bench.runs.spec import PartSpec, canonical_digest
+from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.weights import weights_digest
 from ovvol_bench.training.recipe import Recipe, TrainingTask
 

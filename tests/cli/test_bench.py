@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from throughput_results import row, throughput
 
 from ovvol_bench.cli import main
+from ovvol_bench.results.throughput import load_throughput, write_throughput
 from ovvol_bench.throughput import session
-from ovvol_bench.throughput.files import load_throughput, write_throughput
 
 RUNS = Path(__file__).parents[1] / "runs"
 

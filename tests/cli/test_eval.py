@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from synthetic_vid import synthetic, write_shards, write_tree
 
 from ovvol_bench.cli import main
+from ovvol_bench.files import sealed
 from ovvol_bench.metrics import evaluate as evaluate_predictions
 from ovvol_bench.metrics.accumulators import CorLoc
 from ovvol_bench.runs.predictions import PredictionWriter, read_predictions
-from ovvol_bench.runs.spec import sealed
 
 RUNS = Path(__file__).parents[1] / "runs"
 PLUGIN = ["--plugin", str(RUNS / "tiny_plugin.py")]

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
-from ovvol_bench.runs.spec import sealed
+from ovvol_bench.files import sealed
 
 RUNS = Path(__file__).parents[1] / "runs"
 PLUGIN = ("--plugin", str(RUNS / "tiny_plugin.py"))

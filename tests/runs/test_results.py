@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ovvol_bench.errors import DataError, error_text
+from ovvol_bench.results.machine import code_facts, machine_facts
 from ovvol_bench.runs import clock as clock_module
 from ovvol_bench.runs.clock import Clock
-from ovvol_bench.runs.machine import code_facts, machine_facts
 from ovvol_bench.runs.results import Coverage, Outcome, Timing, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
 from ovvol_bench.types import ClipInfo, FrameTruth

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.runs.spec import PartSpec, RunSpec, canonical_digest
+from ovvol_bench.files import canonical_digest
+from ovvol_bench.runs.spec import PartSpec, RunSpec
 
 
 def some_spec(**changes):

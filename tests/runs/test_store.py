@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.files import ensure_writable, read_json_object, write_json
-from ovvol_bench.runs.spec import PartSpec, RunSpec, sealed
+from ovvol_bench.files import ensure_writable, read_json_object, sealed, write_json
+from ovvol_bench.runs.spec import PartSpec, RunSpec
 from ovvol_bench.runs.store import Overwrite, RunFolder
 
 SPEC = RunSpec(

@@ -16,8 +16,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ovvol_bench.files import sealed
 from ovvol_bench.locks import claimed
-from ovvol_bench.runs.spec import sealed
 
 
 def test_a_training_leaves_log_curve_checkpoint_and_weights(tmp_path, train_toy, read_losses):

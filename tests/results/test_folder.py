@@ -1,11 +1,12 @@
-"""Results are put below their folder, whatever they are called."""
+"""Folders of results: places of files, and the README that follows them."""
+
+import json
 
 import pytest
 
 from ovvol_bench.errors import DataError, OutputError
-from ovvol_bench.files import write_json
-from ovvol_bench.report.results_check import add_results, problems
-from ovvol_bench.runs.spec import sealed
+from ovvol_bench.files import sealed, write_json
+from ovvol_bench.results.folder import add_results, problems, readme_is_stale, write_results_readme
 
 
 @pytest.mark.parametrize("field", ["dataset", "encoder", "id"])
@@ -30,3 +31,26 @@ def test_a_folder_without_a_finished_result_is_named_and_nothing_is_written(tmp_
         with pytest.raises(DataError, match=f"^{lacking}: no result of a finished run"):
             list(add_results([tmp_path / "runs", lacking], tmp_path / "results"))
     assert not (tmp_path / "results").exists()
+
+
+def test_the_readme_is_stale_until_written_and_after_a_new_result(tmp_path, make_result):
+    folder = tmp_path / "shapes" / "videomae+slot_attention+pacl"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text(json.dumps(make_result()))
+    assert readme_is_stale(tmp_path)
+    path = write_results_readme(tmp_path)
+    assert not readme_is_stale(tmp_path)
+    assert "| videomae" in path.read_text()
+    (folder / "2.json").write_text(json.dumps(make_result(grouper="kmeans")))
+    assert readme_is_stale(tmp_path)
+    assert "kmeans" in write_results_readme(tmp_path).read_text()
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == ["README.md"]
+
+
+def test_an_empty_folder_has_no_results_yet(tmp_path):
+    assert "No results yet." in write_results_readme(tmp_path).read_text()
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        write_results_readme(tmp_path / "nowhere")

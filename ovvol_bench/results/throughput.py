@@ -10,8 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import read_json_object, write_json
-from ovvol_bench.runs.spec import sealed
+from ovvol_bench.files import read_json_object, sealed, write_json
 
 SCHEMA = 1
 FOLDER = "throughput"

@@ -4,10 +4,9 @@ import pytest
 from throughput_results import row, throughput
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.report.results_check import problems
-from ovvol_bench.report.results_files import load_results
-from ovvol_bench.runs.spec import sealed
-from ovvol_bench.throughput.files import default_name, load_throughput, write_throughput
+from ovvol_bench.files import sealed
+from ovvol_bench.results.folder import load_results, problems
+from ovvol_bench.results.throughput import default_name, load_throughput, write_throughput
 
 
 def test_what_is_written_is_read(tmp_path):

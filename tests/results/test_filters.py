@@ -3,7 +3,7 @@
 import pytest
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.report.filters import Filter, filtered, parse_filter
+from ovvol_bench.results.filters import Filter, filtered, parse_filter
 
 
 @pytest.fixture

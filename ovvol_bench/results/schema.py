@@ -1,9 +1,8 @@
-"""Finding and checking result files (schema 1, docs/results.md)."""
+"""Schema of result files (schema 1, docs/results.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired
 
@@ -11,9 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import is_leftover, read_json
-from ovvol_bench.runs.spec import sealed
-from ovvol_bench.throughput.files import is_throughput
+from ovvol_bench.files import read_json, sealed
 
 SCHEMA = 1
 COMPONENTS = ("encoder", "grouper", "labeler")
@@ -129,62 +126,6 @@ class Result(TypedDict):
 _RESULT = TypeAdapter(Result)
 
 
-@dataclass(frozen=True)
-class LoadedResults:
-    """Results in the order of their paths.
-
-    Attributes:
-        results: checked results, each id on each machine once (the newest).
-        paths: of their files.
-        skipped: JSON files in searched folders that hold something other than a result.
-    """
-
-    results: list[Result]
-    paths: list[Path]
-    skipped: int
-
-
-def load_results(paths: Iterable[Path]) -> LoadedResults:
-    """Read results from files, run folders and whole trees.
-
-    A file that is named must hold a result. In folders, JSON files that are something else (run
-    specs, annotations) are passed over and counted; a file that claims to be a result but is broken
-    is an error everywhere.
-
-    Raises:
-        DataError: if a path is missing, or a result is malformed or of a newer schema; names the
-            file and the field.
-    """
-    newest: dict[tuple[str, str], tuple[Result, Path]] = {}
-    skipped = 0
-    for path, named in _json_files(paths):
-        document = read_json(path, strict=True)
-        if named or claims_to_be_result(document):
-            result = parse_result(document, str(path))
-            # Copies have the same id and machine, as when runs/ and results/ are both read.
-            known, _ = newest.setdefault((result["id"], machine_label(result)), (result, path))
-            if (result.get("date") or "") > (known.get("date") or ""):
-                newest[result["id"], machine_label(result)] = (result, path)
-        elif not is_reference(document) and not is_throughput(document):
-            skipped += 1
-    kept = list(newest.values())
-    return LoadedResults([result for result, _ in kept], [path for _, path in kept], skipped)
-
-
-def result_documents(paths: Iterable[Path]) -> Iterator[tuple[dict[str, Any], Result]]:
-    """Every result of ``load_results``, copies included, as its file has it and checked.
-
-    Raises:
-        DataError: as ``load_results``.
-    """
-    for path, named in _json_files(paths):
-        document = read_json(path, strict=True)
-        if named or claims_to_be_result(document):
-            result = parse_result(document, str(path))
-            assert isinstance(document, dict)
-            yield document, result
-
-
 def read_result(path: Path) -> Result:
     """Read one result file.
 
@@ -238,23 +179,6 @@ def _explain(error: ValidationError, source: str) -> str:
     others = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     advice = "Results are written by `ovvol-bench run` or `eval`; write this one again."
     return f"{source}: not a result: field '{field}': {first['msg']}{others}. {advice}"
-
-
-def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Every JSON file below the paths, and whether it was named itself."""
-    for path in paths:
-        if path.is_file():
-            yield path, True
-        elif path.is_dir():
-            yield from ((found, False) for found in _search(path))
-        else:
-            raise DataError(
-                f"{path}: no such file or folder. Give result files, run folders or trees of them."
-            )
-
-
-def _search(folder: Path) -> Sequence[Path]:
-    return sorted(path for path in folder.rglob("*.json") if path.is_file() and not is_leftover(path))
 
 
 def is_reference(document: object) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.report.columns import (
+from ovvol_bench.results.columns import (
     DEFAULT_COLUMNS,
     MISSING,
     SPEED,
@@ -23,8 +23,8 @@ from ovvol_bench.report.columns import (
     split_of,
     text_column,
 )
-from ovvol_bench.report.results_files import COMPONENTS, Result
-from ovvol_bench.report.rows import Row, group_rows, names_of, telling_settings
+from ovvol_bench.results.rows import Row, group_rows, names_of, telling_settings
+from ovvol_bench.results.schema import COMPONENTS, Result
 
 DIFFERING = tuple(
     setting_column(key, header)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ovvol_bench.errors import SettingError, nearest
-from ovvol_bench.report.results_files import COMPONENTS, Result
-from ovvol_bench.report.rows import Row, Stat, seeds_of
-from ovvol_bench.report.statistics import Sample
-from ovvol_bench.report.widths import expendable_places
+from ovvol_bench.results.rows import Row, Stat, seeds_of
+from ovvol_bench.results.schema import COMPONENTS, Result
+from ovvol_bench.results.statistics import Sample
+from ovvol_bench.results.widths import expendable_places
 
 MISSING = "–"
 SPEED = "clips_per_s"

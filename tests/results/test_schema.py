@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.report.results_files import load_results, machine_label, parse_result
+from ovvol_bench.results.folder import load_results
+from ovvol_bench.results.schema import machine_label, parse_result
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.report.references import load_references, reference_grid, render_references
-from ovvol_bench.report.results_files import load_results
+from ovvol_bench.results.folder import load_results
+from ovvol_bench.results.references import load_references, reference_grid, render_references
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
 

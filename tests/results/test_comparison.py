@@ -9,7 +9,7 @@ import pytest
 from ovvol_bench import api
 from ovvol_bench.api.results import Result
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.report.statistics import holm
+from ovvol_bench.results.statistics import holm
 
 
 def compare(records, columns=None, style="text", correct=False):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovvol_bench.errors import DataError, SettingError, nearest
-from ovvol_bench.report.columns import split_of
-from ovvol_bench.report.results_files import Result
-from ovvol_bench.report.rows import names_of, seeds_of, settings_of
+from ovvol_bench.results.columns import split_of
+from ovvol_bench.results.rows import names_of, seeds_of, settings_of
+from ovvol_bench.results.schema import Result
 
 _FACTS: Mapping[str, Callable[[Result], set[str]]] = {
     "method": lambda result: {names_of(result)[0]} if "method" in result else set(),

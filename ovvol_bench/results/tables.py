@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.printing import for_csv, for_markdown, printable, shortened
-from ovvol_bench.report.blocks import Block, Query, make_blocks
-from ovvol_bench.report.columns import Column, NumberColumn, expendable_columns, is_prose
-from ovvol_bench.report.honours import Honour, honours
-from ovvol_bench.report.results_files import Result
-from ovvol_bench.report.rows import Row
-from ovvol_bench.report.widths import TextColumn, fitted
+from ovvol_bench.results.blocks import Block, Query, make_blocks
+from ovvol_bench.results.columns import Column, NumberColumn, expendable_columns, is_prose
+from ovvol_bench.results.honours import Honour, honours
+from ovvol_bench.results.rows import Row
+from ovvol_bench.results.schema import Result
+from ovvol_bench.results.widths import TextColumn, fitted
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ovvol_bench.report.rows import Stat, group_rows, telling_settings
+from ovvol_bench.results.rows import Stat, group_rows, telling_settings
 
 
 def test_seeds_come_together_as_mean_and_sample_deviation(make_result):

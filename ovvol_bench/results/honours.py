@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from ovvol_bench.report.columns import NumberColumn
-from ovvol_bench.report.rows import Row
-from ovvol_bench.report.statistics import LEAST_VIDEOS, Sample, difference
+from ovvol_bench.results.columns import NumberColumn
+from ovvol_bench.results.rows import Row
+from ovvol_bench.results.statistics import LEAST_VIDEOS, Sample, difference
 
 Honour = Literal["best", "second", ""]
 

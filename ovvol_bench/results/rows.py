@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.metrics.by_video import Terms
-from ovvol_bench.report.results_files import COMPONENTS, Result, machine_label
-from ovvol_bench.report.statistics import Sample
+from ovvol_bench.results.schema import COMPONENTS, Result, machine_label
+from ovvol_bench.results.statistics import Sample
 
 Settings = dict[str, str]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.report.blocks import Block, Shared, shared_by
-from ovvol_bench.report.columns import MISSING, NumberColumn, seed_text
-from ovvol_bench.report.results_files import Result
-from ovvol_bench.report.rows import Row, telling_settings
-from ovvol_bench.report.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
-from ovvol_bench.report.tables import Grid, csv_text, render_blocks, render_grid
+from ovvol_bench.results.blocks import Block, Shared, shared_by
+from ovvol_bench.results.columns import MISSING, NumberColumn, seed_text
+from ovvol_bench.results.rows import Row, telling_settings
+from ovvol_bench.results.schema import Result
+from ovvol_bench.results.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
+from ovvol_bench.results.tables import Grid, csv_text, render_blocks, render_grid
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.report.tables import render
+from ovvol_bench.results.tables import render
 
 
 def cells_of(markdown):

@@ -6,7 +6,7 @@ from scipy import stats
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.metrics.by_video import Terms
-from ovvol_bench.report.statistics import Sample, difference, holm, interval
+from ovvol_bench.results.statistics import Sample, difference, holm, interval
 
 NAMES = tuple(f"video {index:03d}" for index in range(200))
 

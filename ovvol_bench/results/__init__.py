@@ -1,0 +1,1 @@
+"""Results of runs and measurements: their files, tables of them, comparisons with intervals."""
