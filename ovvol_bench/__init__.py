@@ -73,6 +73,7 @@ PLUGIN_API = (
     "ovvol_bench.training",
     "ovvol_bench.truth",
     "ovvol_bench.types",
+    "ovvol_bench.weights",
 )
 """Modules that a plugin may import from, beside the public names of this package; all others may change."""
 

@@ -6,7 +6,7 @@ import torch
 
 from ovvol_bench.nn.clip.files import sparse_tokens, stated
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.nn.weights import save_state
+from ovvol_bench.weights import save_state
 
 SMALL = {
     "embed_dim": 6,

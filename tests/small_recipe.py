@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ovvol_bench.nn.weights import save_state
 from ovvol_bench.training import Examples, LossScope, Optimization, Recipe
+from ovvol_bench.weights import save_state
 
 
 class Points(Examples):

@@ -133,7 +133,7 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
     "ovvol_bench/throughput/agreement.py": {"Path(folder, fidelity)"},
     "ovvol_bench/training/board.py": {"self._folder / 'pictures' / f'{name}.png'"},
     "ovvol_bench/training/checkpoints.py": {},
-    "ovvol_bench/nn/weights.py": {"bundled / f'{weights}.safetensors'"},
+    "ovvol_bench/weights.py": {"bundled / f'{weights}.safetensors'"},
     "ovvol_bench/cli/bench.py": {
         "Path('results', FOLDER)",
         "Path('results', FOLDER, default_name(result))",

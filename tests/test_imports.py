@@ -36,6 +36,7 @@ LAYERS = (
         "components",
         "nn",
         "truth",
+        "weights",
     ),
     ("naming", "nn.clip", "data", "metrics", "formats"),
     ("pipeline",),

@@ -14,7 +14,7 @@ from timm.models.hiera import Hiera
 from torch import Tensor
 
 from ovvol_bench import Encoder, Features, SettingError
-from ovvol_bench.nn.weights import load_strict, read_state
+from ovvol_bench.weights import load_strict, read_state
 
 from .vit_files import NOT_NEEDED, needed
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ovvol_bench import Encoder, Features
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.nn.grids import GridCache
-from ovvol_bench.nn.weights import load_strict, read_state
+from ovvol_bench.weights import load_strict, read_state
 
 from .vit_files import NOT_NEEDED, needed, timm_state
 

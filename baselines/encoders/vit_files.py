@@ -19,7 +19,7 @@ from torch import nn
 
 from ovvol_bench import WeightsError
 from ovvol_bench.nn.model_folders import stated_config
-from ovvol_bench.nn.weights import State, matches
+from ovvol_bench.weights import State, matches
 
 _LOG = logging.getLogger(__name__)
 

@@ -45,7 +45,7 @@ def build_dinosaur(
         SettingError: if a number is below 1.
         WeightsError: if the weights can't be read or do not fit.
     """
-    from ovvol_bench.nn.weights import local_weights
+    from ovvol_bench.weights import local_weights
     from ovvol_plugins.slot_attention.model import SlotAttentionSettings
 
     from .dinosaur import Dinosaur

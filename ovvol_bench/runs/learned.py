@@ -12,8 +12,8 @@ from typing import Any
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.weights import read_metadata
 from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.weights import read_metadata
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import torch
 from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
 from ovvol_bench.errors import ContractError, MissingSettingError, SettingError, calling
 from ovvol_bench.naming.prompts import Prompts, TextBank
-from ovvol_bench.nn.weights import noting_files
 from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Filled, FromDataset, FromEncoder, Registry
 from ovvol_bench.runs.benchmark import check_kind, fit, part_spec
@@ -19,6 +18,7 @@ from ovvol_bench.runs.learned import Learned, learned_by
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.weights import weights_digest
+from ovvol_bench.weights import noting_files
 
 Built = TypeVar("Built")
 

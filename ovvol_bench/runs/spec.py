@@ -1,4 +1,4 @@
-"""What a run is: the parts, their settings and data, and the identity that follows from them."""
+"""Specification of a run: parts, settings and data, and the identity that follows from them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from functools import cached_property
 from typing import Any
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import canonical_digest
+from ovvol_bench.files import canonical_digest, sealed
+
+__all__ = ["PartSpec", "RunSpec", "canonical_digest", "sealed"]
 
 SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class PartSpec:
-    """One component of a run.
+    """Component of a run.
 
     Attributes:
         name: as registered.
@@ -44,7 +46,7 @@ class PartSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes the part the same part on another machine.
+        """Identity of the part on any machine.
 
         Of a plugin that is a single file the place is left out; its version is a hash of its content.
         """
@@ -62,7 +64,7 @@ class PartSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One combination on one dataset, with everything that its predictions depend on.
+    """Combination on one dataset, with everything that its predictions depend on.
 
     Attributes:
         encoder: video to features; ``digest`` is of its weights.
@@ -110,7 +112,7 @@ class RunSpec:
 
     @property
     def oracle(self) -> bool:
-        """Whether a part is told the truth, which no method is."""
+        """Tell whether a part is an oracle."""
         return any(part.oracle for part in self.networks.values())
 
     @cached_property  # asked for at every stage of every clip, and a millisecond to compute

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from ovvol_bench.errors import CheckpointError, OutputError, OvvolError
 from ovvol_bench.files import read_json, sealed, write_text
-from ovvol_bench.nn.weights import sha256_of
+from ovvol_bench.weights import sha256_of
 
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError)
 """What reading a checkpoint of another module can raise."""

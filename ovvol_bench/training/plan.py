@@ -17,7 +17,6 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import CheckpointError, ContractError, SettingError
 from ovvol_bench.files import canonical_digest, write_text
-from ovvol_bench.nn.weights import noting_files
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
 from ovvol_bench.results.machine import core_version
@@ -30,6 +29,7 @@ from ovvol_bench.runs.selection import Choice, with_settings
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.weights import weights_digest
 from ovvol_bench.training.recipe import Recipe, TrainingTask
+from ovvol_bench.weights import noting_files
 
 _LOG = logging.getLogger(__name__)
 

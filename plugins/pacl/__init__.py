@@ -64,7 +64,7 @@ def build_pacl(
     from ovvol_bench.nn.clip.files import holds_text, stored_numbers
     from ovvol_bench.nn.clip.pretrained import load_pretrained
     from ovvol_bench.nn.clip.towers import build_towers, clip_config
-    from ovvol_bench.nn.weights import read_state, resolve_weights
+    from ovvol_bench.weights import read_state, resolve_weights
 
     from .checkpoint import load_state, with_positions_for
     from .model import PaclLabeler

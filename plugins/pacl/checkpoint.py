@@ -24,7 +24,7 @@ from ovvol_bench.nn.clip.files import (
     stored_numbers,
 )
 from ovvol_bench.nn.grids import resize_grid
-from ovvol_bench.nn.weights import State, load_strict, read_state, save_state
+from ovvol_bench.weights import State, load_strict, read_state, save_state
 
 from .model import PaclLabeler
 

@@ -48,7 +48,7 @@ def build_slot_attention(
         SettingError: if a number is below 1.
         WeightsError: if the weights can't be read or do not fit.
     """
-    from ovvol_bench.nn.weights import resolve_weights
+    from ovvol_bench.weights import resolve_weights
 
     from .model import SlotAttentionGrouper, SlotAttentionSettings
 

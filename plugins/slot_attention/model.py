@@ -21,9 +21,9 @@ from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import GridCache
 from ovvol_bench.nn.linear import PackedLinear
-from ovvol_bench.nn.weights import load_strict, read_state
 from ovvol_bench.registry.limits import check_fits
 from ovvol_bench.types import Features, SlotMasks
+from ovvol_bench.weights import load_strict, read_state
 
 # Hidden values decoded at once at inference. Few on a CPU: they stay in the cache from layer to layer.
 # Elsewhere bounded for memory (float32: 1 GiB) where batches of long clips are decoded.

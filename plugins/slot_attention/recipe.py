@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from ovvol_bench.components import Encoder
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import sincos_table
-from ovvol_bench.nn.weights import save_state
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
 from ovvol_bench.training.localization import localization_quality
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
+from ovvol_bench.weights import save_state
 
 from .clips import (
     CachedClips,

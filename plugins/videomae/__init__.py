@@ -53,7 +53,7 @@ def build_videomae(
         SettingError: if the sizes do not fit together.
         WeightsError: if the weights can't be read, do not fit, or are stated to be of other sizes.
     """
-    from ovvol_bench.nn.weights import read_state, resolve_weights
+    from ovvol_bench.weights import read_state, resolve_weights
 
     from .checkpoint import load_encoder, settings_for
     from .model import VideoMAE

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.nn.model_folders import stated_config
-from ovvol_bench.nn.weights import State, load_strict, read_metadata
+from ovvol_bench.weights import State, load_strict, read_metadata
 
 from .model import VideoMAE, VideoMAESettings
 from .positions import flat_table, sincos_table

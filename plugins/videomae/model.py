@@ -20,8 +20,8 @@ from ovvol_bench import Encoder, Features, SettingError
 from ovvol_bench.nn.attention import dot_product_attention
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.nn.grids import GridCache
-from ovvol_bench.nn.weights import read_state
 from ovvol_bench.registry.limits import check_fits
+from ovvol_bench.weights import read_state
 
 from .positions import flat_table, sincos_table
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ovvol_bench import SettingError
 from ovvol_bench.components import Component
-from ovvol_bench.nn.weights import State, save_state
 from ovvol_bench.training import Batch, Draws, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.recipe import Factor
 from ovvol_bench.training.schedules import warmup_cosine
+from ovvol_bench.weights import State, save_state
 
 from .checkpoint import header_of
 from .clips import ClipNumbers, MaskedClips

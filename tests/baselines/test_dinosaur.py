@@ -5,8 +5,8 @@ import torch
 from patch_scenes import build, draws
 
 from ovvol_bench import Features, SettingError, WeightsError
-from ovvol_bench.nn.weights import save_state
 from ovvol_bench.registry import load_registry
+from ovvol_bench.weights import save_state
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import reconstruction_loss
 

@@ -13,8 +13,8 @@ from ovvol_bench import ClipInfo, DataError, FrameTruth, SettingError, WeightsEr
 from ovvol_bench.cli import main
 from ovvol_bench.nn import hub
 from ovvol_bench.nn.blocks import PackedBlock
-from ovvol_bench.nn.weights import save_state
 from ovvol_bench.registry import load_registry
+from ovvol_bench.weights import save_state
 
 SMALL = {"pretrained": False, "dim": 32, "depth": 2, "heads": 4}
 PLAIN = {**SMALL, "model": "vit_tiny_patch16_224"}

@@ -3,7 +3,7 @@
 import torch
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
 
-from ovvol_bench.nn.weights import load_strict, read_state
+from ovvol_bench.weights import load_strict, read_state
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.recipe import MaskedLoss
 from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask

@@ -9,7 +9,7 @@ from ovvol_bench.nn.clip import pretrained
 from ovvol_bench.nn.clip.pretrained import load_clip, load_pretrained
 from ovvol_bench.nn.clip.text import embed_sentences, tokenize
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers, clip_config
-from ovvol_bench.nn.weights import save_state
+from ovvol_bench.weights import save_state
 
 
 class TestText:

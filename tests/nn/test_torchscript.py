@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.weights import read_state
+from ovvol_bench.weights import read_state
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

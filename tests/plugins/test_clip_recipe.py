@@ -14,8 +14,8 @@ from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
 from ovvol_bench.nn.clip.text import embed_tokens, tokenize
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.nn.weights import read_state
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.weights import read_state
 from ovvol_plugins.pacl import build_pacl, clip_recipe
 from ovvol_plugins.pacl.captions import Captions, caption_number, match, truth
 from ovvol_plugins.pacl.clip_training import ClipTraining, Matching

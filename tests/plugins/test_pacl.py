@@ -8,7 +8,7 @@ from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.components import CLIP_MEAN, IMAGENET_MEAN
 from ovvol_bench.nn.clip.files import stored_numbers
 from ovvol_bench.nn.clip.text import tokenize
-from ovvol_bench.nn.weights import read_state, save_state
+from ovvol_bench.weights import read_state, save_state
 from ovvol_plugins.pacl import build_pacl, ovvol_labelers
 from ovvol_plugins.pacl.checkpoint import save_labeler
 from ovvol_plugins.pacl.model import PaclLabeler

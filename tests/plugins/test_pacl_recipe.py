@@ -12,9 +12,9 @@ import torch.multiprocessing as mp
 from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.nn.weights import read_metadata
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.loader import stack
+from ovvol_bench.weights import read_metadata
 from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pacl_recipe
 from ovvol_plugins.pacl.captions import match
 from ovvol_plugins.pacl.model import Alignment, PaclLabeler

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ovvol_bench import Features, SettingError, WeightsError
-from ovvol_bench.nn.weights import save_state
+from ovvol_bench.weights import save_state
 from ovvol_plugins.slot_attention import model as module
 from ovvol_plugins.slot_attention import ovvol_groupers
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings

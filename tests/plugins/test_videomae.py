@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ovvol_bench import SettingError, WeightsError
-from ovvol_bench.nn.weights import save_state
+from ovvol_bench.weights import save_state
 from ovvol_plugins.videomae import build_videomae, ovvol_encoders
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.positions import flat_table, sincos_table

@@ -15,9 +15,9 @@ from ovvol_bench import DataError, SettingError, WeightsError
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.components import IMAGENET_MEAN, IMAGENET_STD
 from ovvol_bench.data.augment import SCALES
-from ovvol_bench.nn.weights import read_metadata
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.weights import read_metadata
 from ovvol_plugins.videomae import build_videomae, ovvol_encoders, videomae_recipe
 from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
 from ovvol_plugins.videomae.model import Block

@@ -5,9 +5,9 @@ import torch
 
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.weights import noting_files, read_state, save_state
 from ovvol_bench.runs.learned import HEADER, KEPT, Learned, header_text, learned_by, video_hash, videos_seen
 from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.weights import noting_files, read_state, save_state
 
 
 def learned(split, videos):

@@ -253,7 +253,7 @@ class TestRefusals:
 
     def test_a_disk_that_is_full_for_the_weights_alone(self, tmp_path, train_toy, monkeypatch):
         train_toy(tmp_path, "--steps", 5)
-        monkeypatch.setattr("ovvol_bench.nn.weights.save", full_disk)
+        monkeypatch.setattr("ovvol_bench.weights.save", full_disk)
         result = train_toy(tmp_path)
         assert result.exit_code == 2
         assert "Is the disk full?" in result.output

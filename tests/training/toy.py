@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from ovvol_bench import DecodeError, Encoder, Entry, Features, hookimpl
-from ovvol_bench.nn.weights import load_strict, read_state, save_state
 from ovvol_bench.training import Examples, Optimization, Recipe
+from ovvol_bench.weights import load_strict, read_state, save_state
 
 
 class ToyEncoder(Encoder):

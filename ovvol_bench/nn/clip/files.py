@@ -19,7 +19,7 @@ from ovvol_bench.errors import SettingError, WeightsError
 from ovvol_bench.nn.clip.towers import ClipNumbers
 from ovvol_bench.nn.clip.transformers import clip_numbers
 from ovvol_bench.nn.model_folders import stated_config
-from ovvol_bench.nn.weights import State, read_metadata
+from ovvol_bench.weights import State, read_metadata
 
 IMAGE = "model."
 TEXT = "text."

@@ -15,7 +15,7 @@ from ovvol_bench.nn.clip.files import IMAGE, TEXT, check_stated, dense_tokens, h
 from ovvol_bench.nn.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
 from ovvol_bench.nn.clip.transformers import MARK, openai_names
 from ovvol_bench.nn.hub import reachable
-from ovvol_bench.nn.weights import State, load_strict, read_state, weights_file
+from ovvol_bench.weights import State, load_strict, read_state, weights_file
 
 # In files that hold both towers and of no use to either: the loss's scale, the numbers of the
 # architecture in OpenAI's own files.

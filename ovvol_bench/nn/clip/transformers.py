@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.weights import State, matches
+from ovvol_bench.weights import State, matches
 
 MARK = "vision_model.embeddings.patch_embedding.weight"
 _TOWERS = (("vision_model.", "visual."), ("text_model.", ""))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.weights import (
+from ovvol_bench.weights import (
     load_strict,
     read_metadata,
     read_state,
