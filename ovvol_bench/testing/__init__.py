@@ -5,11 +5,9 @@ def test_my_grouper_keeps_the_contract():
 """
 
 from ovvol_bench.testing.datasets import check_dataset
-from ovvol_bench.testing.encoders import check_encoder
 from ovvol_bench.testing.findings import Finding, Report
-from ovvol_bench.testing.groupers import check_grouper
-from ovvol_bench.testing.labelers import check_labeler
 from ovvol_bench.testing.metrics import check_metric
+from ovvol_bench.testing.networks import check_encoder, check_grouper, check_labeler
 
 __all__ = [
     "Finding",

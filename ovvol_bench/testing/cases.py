@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ovvol_bench.components import Component
-from ovvol_bench.errors import ContractError
-from ovvol_bench.testing.findings import NotCheckedError, expect
+from ovvol_bench.testing.findings import expect
 from ovvol_bench.types import ClipInfo, FrameTruth
-
-Made = TypeVar("Made", bound=Component)
 
 GRIDS = ((4, 6), (5, 3))
 """Patches of a frame, (rows, columns): wide and even, tall and odd."""
@@ -70,69 +65,61 @@ def make_video(infos: Sequence[ClipInfo]) -> Tensor:
     return video
 
 
-def make_draws(clips: Sequence[int]) -> list[Generator]:
-    """The generator of each clip."""
-    return [Generator().manual_seed(1000 + clip) for clip in clips]
+@dataclass(frozen=True)
+class Batch:
+    """Clips to try a network on.
+
+    Attributes:
+        tensors: that the network reads, a row a clip: ``video``, or ``grid`` and maps of features.
+        infos: identity and truth of each clip.
+        seeds: of each clip's generator.
+    """
+
+    tensors: Mapping[str, Tensor]
+    infos: tuple[ClipInfo, ...]
+    seeds: tuple[int, ...]
+
+    def rows(self, numbers: Sequence[int]) -> Batch:
+        """Some clips, in an order of one's own."""
+        return Batch(
+            {name: values[list(numbers)] for name, values in self.tensors.items()},
+            tuple(self.infos[number] for number in numbers),
+            tuple(self.seeds[number] for number in numbers),
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        """The same clips on another device."""
+        return replace(self, tensors={name: values.to(device) for name, values in self.tensors.items()})
+
+    def draws(self) -> list[Generator]:
+        """A fresh generator for every clip."""
+        return [Generator().manual_seed(seed) for seed in self.seeds]
 
 
-def expect_equal(one: Tensor, other: Tensor, what: str) -> None:
-    """Two answers must be the same to the last bit.
+def expect_same(one: Tensor, other: Tensor, what: str, tolerance: float = 0) -> None:
+    """Two answers must be the same.
+
+    Args:
+        one: an answer.
+        other: another.
+        what: names the two for the message.
+        tolerance: share of the largest value by which they may differ; 0: they are the same to the last bit.
 
     Raises:
         ContractError: saying by how much they differ.
     """
-    expect(
-        one.shape == other.shape,
-        f"{what}: shapes {tuple(one.shape)} and {tuple(other.shape)}; expected the same",
-    )
+    shapes = f"{what}: shapes {tuple(one.shape)} and {tuple(other.shape)}; expected the same"
+    expect(one.shape == other.shape, shapes)
     difference = (one.float() - other.float()).abs().max().item() if one.numel() else 0.0
-    expect(torch.equal(one, other), f"{what}: answers differ by up to {difference:.3g}; expected the same")
-
-
-def expect_close(one: Tensor, other: Tensor, what: str) -> None:
-    """Two answers must be the same but for rounding.
-
-    Raises:
-        ContractError: saying by how much they differ.
-    """
-    expect(
-        one.shape == other.shape,
-        f"{what}: shapes {tuple(one.shape)} and {tuple(other.shape)}; expected the same",
-    )
     scale = max(other.float().abs().max().item(), 1e-6) if other.numel() else 1.0
-    difference = (one.float() - other.float()).abs().max().item() if one.numel() else 0.0
     expect(
-        difference <= 1e-3 * scale,
+        torch.equal(one, other) or difference <= tolerance * scale,
         f"{what}: answers differ by up to {difference:.3g}, values are up to {scale:.3g}; expected the same",
     )
 
 
-def prepared(component: Made) -> Made:
-    """A copy that was made ready for bfloat16, see ``Component.prepare``.
-
-    Raises:
-        NotCheckedError: if the component has nothing to prepare.
-    """
-    if type(component).prepare is Component.prepare:
-        raise NotCheckedError("it has nothing to prepare")
-    copy = deepcopy(component)
-    copy.prepare(torch.bfloat16)
-    return copy
-
-
-def expect_alike(one: Tensor, other: Tensor, what: str) -> None:
-    """Two answers must be the same but for the rounding of bfloat16.
-
-    Raises:
-        ContractError: saying by how much they differ.
-    """
-    difference = (one.float() - other.float()).abs().mean().item()
-    scale = other.float().abs().mean().item()
-    expect(
-        difference <= 0.05 * scale,
-        f"{what}: answers differ by {difference:.3g} on average, values are {scale:.3g} on average; "
-        "expected the same but for rounding to bfloat16",
-    )
+ROUNDING = 1e-3
+"""Tolerance of `expect_same` for sums in another order."""
 
 
 @contextmanager
@@ -143,51 +130,12 @@ def untouched(*inputs: Tensor) -> Iterator[None]:
         ContractError: saying what changed.
     """
     before = [each.clone() for each in inputs]
-    state, numpy_state = torch.get_rng_state(), _numpy_state()
+    state, numpy_state = torch.get_rng_state(), pickle.dumps(np.random.get_state())
     yield
     for was, each in zip(before, inputs, strict=True):
         expect(
             torch.equal(was.nan_to_num(), each.nan_to_num()),
             "it wrote to its input; expected a copy to be changed",
         )
-    drawn = not torch.equal(state, torch.get_rng_state())
-    drawn = drawn or numpy_state != _numpy_state()
-    expect(not drawn, "it drew from the global random state; expected its generators to be the only source")
-
-
-def _numpy_state() -> bytes:
-    return pickle.dumps(np.random.get_state())
-
-
-def expect_others_sound(answer: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-    """Where the first clip of a batch is no number, the others must be answered as ever.
-
-    Args:
-        answer: gives one row a clip.
-        inputs: (B, ...) of B > 1 clips.
-
-    Raises:
-        ContractError: if another clip's answer changed, or nothing can be said of it.
-    """
-    broken = inputs.clone()
-    broken[0] = torch.nan
-    try:
-        found = answer(broken)[1:]
-    except ContractError as error:
-        positions = getattr(error, "positions", None)
-        expect(
-            positions == (0,), f"clips {positions} of the batch are not finite; expected the first one only"
-        )
-        return
-    expect_close(found, answer(inputs)[1:], "the other clips of the batch")
-
-
-def gpu() -> torch.device:
-    """The GPU to move components to.
-
-    Raises:
-        NotCheckedError: if there is none.
-    """
-    if not torch.cuda.is_available():
-        raise NotCheckedError("no GPU here")
-    return torch.device("cuda")
+    same = torch.equal(state, torch.get_rng_state()) and numpy_state == pickle.dumps(np.random.get_state())
+    expect(same, "it drew from the global random state; expected its generators to be the only source")

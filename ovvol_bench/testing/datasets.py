@@ -1,8 +1,9 @@
-"""What a dataset promises."""
+"""The contract of datasets; the first line of a check's docstring is the promise that users read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,17 +14,6 @@ from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 MOST_CLIPS = 6
 
 
-@dataclass(frozen=True)
-class _Case:
-    dataset: Dataset
-
-    @property
-    def some(self) -> list[int]:
-        """A few clips, the first and the last among them."""
-        count = len(self.dataset)
-        return sorted({int(place) for place in np.linspace(0, count - 1, min(count, MOST_CLIPS))})
-
-
 def check_dataset(dataset: Dataset, name: str = "dataset") -> Report:
     """Hold a dataset to its contract, on all its clips without pixels and a few with.
 
@@ -31,91 +21,132 @@ def check_dataset(dataset: Dataset, name: str = "dataset") -> Report:
         dataset: as the harness would use it.
         name: how findings call it.
     """
-    checks = (_has_clips, _unique, _frames, _same_again, _info, _truth, _fingerprint, _numbers)
-    return run_checks(f"dataset '{name}'", _Case(dataset), checks)
+    return run_checks(f"dataset '{name}'", DatasetContract(dataset).checks)
 
 
-def _has_clips(case: _Case) -> None:
-    """Has clips, a vocabulary, and says what it left out."""
-    dataset = case.dataset
-    expect(len(dataset) > 0, "it has no clips; expected at least one")
-    expect(bool(dataset.vocabulary.classes), "its vocabulary has no classes; expected at least one")
-    wrong = {reason: count for reason, count in dataset.skipped.items() if count < 0}
-    expect(not wrong, f"skipped is {wrong}; expected counts by reason")
+class DatasetContract:
+    """Promises of a dataset.
 
+    Args:
+        dataset: as the harness would use it.
+    """
 
-def _unique(case: _Case) -> None:
-    """Gives every clip an id of its own, and no frame twice."""
-    infos = [case.dataset.info(index) for index in range(len(case.dataset))]
-    ids = [info.id for info in infos]
-    expect(
-        len(set(ids)) == len(ids), f"{len(ids)} clips have {len(set(ids))} different ids; expected as many"
-    )
-    frames = [(info.video, index) for info in infos for index in info.frame_indices[info.context :]]
-    expect(
-        len(set(frames)) == len(frames),
-        f"{len(frames) - len(set(frames))} frames are in several clips; expected each in one. "
-        "ClipInfo.context marks those that a clip repeats",
-    )
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
 
+    @property
+    def checks(self) -> tuple[Callable[[], None], ...]:
+        """The promises in the order in which they are checked."""
+        return (
+            self.has_clips, self.clips_are_distinct, self.gives_frames, self.same_again, self.info_agrees,
+            self.gives_truth, self.has_fingerprint, self.numbers_for_files,
+        )  # fmt: skip
 
-def _frames(case: _Case) -> None:
-    """Gives frames as float32 RGB in [0, 1], one for each index."""
-    for place in case.some:
-        clip = case.dataset.clip(place)
-        frames, count = clip.frames, len(clip.info.frame_indices)
+    @property
+    def some(self) -> list[int]:
+        """A few clips, the first and the last among them."""
+        count = len(self.dataset)
+        return sorted({int(place) for place in np.linspace(0, count - 1, min(count, MOST_CLIPS))})
+
+    def has_clips(self) -> None:
+        """Has clips, a vocabulary, and says what it left out."""
+        dataset = self.dataset
+        expect(len(dataset) > 0, "it has no clips; expected at least one")
+        expect(bool(dataset.vocabulary.classes), "its vocabulary has no classes; expected at least one")
+        wrong = {reason: count for reason, count in dataset.skipped.items() if count < 0}
+        expect(not wrong, f"skipped is {wrong}; expected counts by reason")
+
+    def clips_are_distinct(self) -> None:
+        """Gives every clip an id of its own, and no frame twice."""
+        infos = [self.dataset.info(index) for index in range(len(self.dataset))]
+        ids = [info.id for info in infos]
         expect(
-            frames.ndim == 4 and frames.shape[0] == count and frames.shape[3] == 3,
-            f"{_called(clip.info)}: frames of shape {frames.shape}; expected ({count}, H, W, 3)",
+            len(set(ids)) == len(ids),
+            f"{len(ids)} clips have {len(set(ids))} different ids; expected as many",
         )
+        frames = [(info.video, index) for info in infos for index in info.frame_indices[info.context :]]
         expect(
-            frames.dtype == np.float32, f"{_called(clip.info)}: frames of {frames.dtype}; expected float32"
+            len(set(frames)) == len(frames),
+            f"{len(frames) - len(set(frames))} frames are in several clips; expected each in one. "
+            "ClipInfo.context marks those that a clip repeats",
         )
-        low, high = float(frames.min()), float(frames.max())
+
+    def gives_frames(self) -> None:
+        """Gives frames as float32 RGB in [0, 1], one for each index."""
+        for place in self.some:
+            clip = self.dataset.clip(place)
+            frames, count = clip.frames, len(clip.info.frame_indices)
+            expect(
+                frames.ndim == 4 and frames.shape[0] == count and frames.shape[3] == 3,
+                f"{_called(clip.info)}: frames of shape {frames.shape}; expected ({count}, H, W, 3)",
+            )
+            expect(
+                frames.dtype == np.float32,
+                f"{_called(clip.info)}: frames of {frames.dtype}; expected float32",
+            )
+            low, high = float(frames.min()), float(frames.max())
+            expect(
+                0 <= low <= high <= 1,
+                f"{_called(clip.info)}: values from {low:.3g} to {high:.3g}; expected 0 to 1",
+            )
+
+    def same_again(self) -> None:
+        """Gives the same clip when asked again, and another one to change."""
+        first = self.dataset.clip(self.some[0])
+        before = first.frames.copy()
+        if first.frames.flags.writeable:
+            first.frames[:] = 0
+        again = self.dataset.clip(self.some[0])
         expect(
-            0 <= low <= high <= 1,
-            f"{_called(clip.info)}: values from {low:.3g} to {high:.3g}; expected 0 to 1",
+            np.array_equal(again.frames, before),
+            f"{_called(again.info)}: other pixels the second time; expected equal",
         )
 
+    def info_agrees(self) -> None:
+        """Says of a clip without pixels what it says with them."""
+        for place in self.some:
+            with_pixels, without = self.dataset.clip(place).info, self.dataset.info(place)
+            same = replace(with_pixels, truth=None) == replace(without, truth=None)
+            expect(
+                same, f"clip(i).info is {with_pixels.id}, info(i) {without.id}; expected the same identity"
+            )
+            lengths = [None if each.truth is None else len(each.truth) for each in (with_pixels, without)]
+            expect(
+                lengths[0] == lengths[1], f"{_called(without)}: truth of {lengths} frames; expected the same"
+            )
 
-def _same_again(case: _Case) -> None:
-    """Gives the same clip when asked again, and another one to change."""
-    first = case.dataset.clip(case.some[0])
-    before = first.frames.copy()
-    if first.frames.flags.writeable:
-        first.frames[:] = 0
-    again = case.dataset.clip(case.some[0])
-    expect(
-        np.array_equal(again.frames, before),
-        f"{_called(again.info)}: other pixels the second time; expected equal",
-    )
+    def gives_truth(self) -> None:
+        """Gives boxes inside the frame, classes of its vocabulary, and tracks that are one object each."""
+        infos = [self.dataset.info(place) for place in self.some]
+        if all(info.truth is None for info in infos):
+            raise NotCheckedError("it has no truth")
+        for info in infos:
+            expect(
+                info.truth is not None and len(info.truth) == len(info.frame_indices),
+                f"{_called(info)}: expected truth of all {len(info.frame_indices)} frames",
+            )
+            for truth in info.truth or ():
+                _expect_sound(info, truth, len(self.dataset.vocabulary.classes))
+
+    def has_fingerprint(self) -> None:
+        """Has a fingerprint that doesn't change."""
+        one, other = self.dataset.fingerprint(), self.dataset.fingerprint()
+        expect(bool(one) and one == other, f"fingerprints {one!r} and {other!r}; expected the same text")
+
+    def numbers_for_files(self) -> None:
+        """Numbers its videos, frames and classes for result files."""
+        ids = self.dataset.file_ids()
+        infos = [self.dataset.info(place) for place in self.some]
+        videos, frames = set(ids.videos.values()), set(ids.frames.values())
+        for info in infos:
+            expect(info.video in videos, f"file_ids() has no number for video '{info.video}'")
+            missing = [index for index in info.frame_indices if (info.video, index) not in frames]
+            expect(not missing, f"file_ids() has no number for frame {missing[:1]} of video '{info.video}'")
+        classes = set(range(1, len(self.dataset.vocabulary.classes) + 1))
+        expect(set(ids.classes.values()) <= classes, "file_ids() numbers classes outside the vocabulary")
 
 
-def _info(case: _Case) -> None:
-    """Says of a clip without pixels what it says with them."""
-    for place in case.some:
-        with_pixels, without = case.dataset.clip(place).info, case.dataset.info(place)
-        same = replace(with_pixels, truth=None) == replace(without, truth=None)
-        expect(same, f"clip(i).info is {with_pixels.id}, info(i) {without.id}; expected the same identity")
-        lengths = [None if each.truth is None else len(each.truth) for each in (with_pixels, without)]
-        expect(lengths[0] == lengths[1], f"{_called(without)}: truth of {lengths} frames; expected the same")
-
-
-def _truth(case: _Case) -> None:
-    """Gives boxes inside the frame, classes of its vocabulary, and tracks that are one object each."""
-    infos = [case.dataset.info(place) for place in case.some]
-    if all(info.truth is None for info in infos):
-        raise NotCheckedError("it has no truth")
-    for info in infos:
-        expect(
-            info.truth is not None and len(info.truth) == len(info.frame_indices),
-            f"{_called(info)}: expected truth of all {len(info.frame_indices)} frames",
-        )
-        for truth in info.truth or ():
-            _check_frame(info, truth, len(case.dataset.vocabulary.classes))
-
-
-def _check_frame(info: ClipInfo, truth: FrameTruth, classes: int) -> None:
+def _expect_sound(info: ClipInfo, truth: FrameTruth, classes: int) -> None:
     height, width = info.frame_size
     boxes, where = truth.boxes, _called(info)
     expect(boxes.shape == (len(truth), 4), f"{where}: boxes of shape {boxes.shape}; expected (M, 4)")
@@ -135,25 +166,6 @@ def _check_frame(info: ClipInfo, truth: FrameTruth, classes: int) -> None:
     if pixels is not None:
         expected = (len(truth), height, width)
         expect(pixels.shape == expected, f"{where}: masks of shape {pixels.shape}; expected {expected}")
-
-
-def _fingerprint(case: _Case) -> None:
-    """Has a fingerprint that doesn't change."""
-    one, other = case.dataset.fingerprint(), case.dataset.fingerprint()
-    expect(bool(one) and one == other, f"fingerprints {one!r} and {other!r}; expected the same text")
-
-
-def _numbers(case: _Case) -> None:
-    """Numbers its videos, frames and classes for result files."""
-    ids = case.dataset.file_ids()
-    infos = [case.dataset.info(place) for place in case.some]
-    videos, frames = set(ids.videos.values()), set(ids.frames.values())
-    for info in infos:
-        expect(info.video in videos, f"file_ids() has no number for video '{info.video}'")
-        missing = [index for index in info.frame_indices if (info.video, index) not in frames]
-        expect(not missing, f"file_ids() has no number for frame {missing[:1]} of video '{info.video}'")
-    classes = set(range(1, len(case.dataset.vocabulary.classes) + 1))
-    expect(set(ids.classes.values()) <= classes, "file_ids() numbers classes outside the vocabulary")
 
 
 def _called(info: ClipInfo | Clip) -> str:

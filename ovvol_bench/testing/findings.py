@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ovvol_bench.errors import ContractError
 
 Status = Literal["held", "broken", "not checked"]
-Subject = TypeVar("Subject")
 
 
 class NotCheckedError(Exception):
@@ -59,22 +59,21 @@ class Report:
             raise ContractError(f"{self.component} breaks its contract:\n{lines}")
 
 
-def run_checks(component: str, subject: Subject, checks: Sequence[Callable[[Subject], None]]) -> Report:
+def run_checks(component: str, checks: Iterable[Callable[[], None]]) -> Report:
     """Run checks one by one; one that fails doesn't stop the others.
 
     Args:
         component: what is checked, in words.
-        subject: what each check gets.
-        checks: functions that raise where a promise is broken; their first line of documentation is the
-            promise.
+        checks: methods that raise where a promise is broken; the first line of their docstring, or
+            of the base class's, is the promise.
     """
-    return Report(component, tuple(_run(check, subject) for check in checks))
+    return Report(component, tuple(_run(check) for check in checks))
 
 
-def _run(check: Callable[[Subject], None], subject: Subject) -> Finding:
-    promise = (check.__doc__ or check.__name__).strip().splitlines()[0].removesuffix(".")
+def _run(check: Callable[[], None]) -> Finding:
+    promise = (inspect.getdoc(check) or check.__name__).splitlines()[0].removesuffix(".")
     try:
-        check(subject)
+        check()
     except NotCheckedError as error:
         return Finding(promise, "not checked", str(error))
     except Exception as error:

@@ -1,12 +1,12 @@
-"""What a metric promises."""
+"""The contract of metrics; the first line of a check's docstring is the promise that users read."""
 
 from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
@@ -19,19 +19,6 @@ SIZE, GRID = (48, 64), (6, 8)
 CLASSES = 4
 
 
-@dataclass(frozen=True)
-class _Case:
-    build: Callable[[], Metric]
-    clips: tuple[tuple[Localization, ClipInfo], ...]
-
-    def fed(self, places: range | list[int]) -> Metric:
-        """A fresh metric that has seen some clips."""
-        metric = self.build()
-        for place in places:
-            metric.update(*deepcopy(self.clips[place]))
-        return metric
-
-
 def check_metric(build: Callable[[], Metric], name: str = "metric") -> Report:
     """Hold a metric to its contract.
 
@@ -39,10 +26,7 @@ def check_metric(build: Callable[[], Metric], name: str = "metric") -> Report:
         build: gives a fresh accumulator each time.
         name: how findings call it.
     """
-    rng = np.random.default_rng(4)
-    clips = tuple((_found(info, rng), info) for info in make_infos(SIZE, 4, clips=4))
-    checks = (_declares, _numbers, _any_order, _merges, _nothing, _reads_only, _saves)
-    return run_checks(f"metric '{name}'", _Case(build, clips), checks)
+    return run_checks(f"metric '{name}'", MetricContract(build).checks)
 
 
 def _found(info: ClipInfo, rng: np.random.Generator) -> Localization:
@@ -58,61 +42,86 @@ def _found(info: ClipInfo, rng: np.random.Generator) -> Localization:
     return Localization(boxes, np.ones((frames, 2), np.bool_), scores, slot_map, kept, SIZE)
 
 
-def _declares(case: _Case) -> None:
-    """Declares its protocol and direction."""
-    metric = case.build()
-    expect(bool(getattr(metric, "protocol", "")), "it has no protocol; expected the id of its conventions")
-    better = metric.higher_is_better
-    expect(isinstance(better, bool), f"higher_is_better is {better!r}; expected True or False")
+class MetricContract:
+    """Promises of a metric.
 
+    Args:
+        build: gives a fresh accumulator each time.
+    """
 
-def _numbers(case: _Case) -> None:
-    """Gives its numbers by name, each with what it is a mean over."""
-    values = case.fed(range(4)).compute()
-    expect(bool(values), "compute() gave no number after four clips; expected at least one")
-    for name, value in values.items():
+    def __init__(self, build: Callable[[], Metric]) -> None:
+        rng = np.random.default_rng(4)
+        self.build = build
+        self.clips = tuple((_found(info, rng), info) for info in make_infos(SIZE, 4, clips=4))
+
+    @property
+    def checks(self) -> tuple[Callable[[], None], ...]:
+        """The promises in the order in which they are checked."""
+        return (
+            self.declares, self.gives_numbers, self.any_order, self.merges, self.undefined_without_clips,
+            self.reads_only, self.saves,
+        )  # fmt: skip
+
+    def fed(self, places: Sequence[int]) -> Metric:
+        """Make a fresh metric that has seen some clips."""
+        metric = self.build()
+        for place in places:
+            metric.update(*deepcopy(self.clips[place]))
+        return metric
+
+    def declares(self) -> None:
+        """Declares its protocol and direction."""
+        metric = self.build()
         expect(
-            isinstance(value, MetricValue), f"'{name}' is a {type(value).__name__}; expected a MetricValue"
+            bool(getattr(metric, "protocol", "")), "it has no protocol; expected the id of its conventions"
         )
-        expect(value.count >= 0, f"'{name}' has count {value.count}; expected 0 or more")
+        better = metric.higher_is_better
+        expect(isinstance(better, bool), f"higher_is_better is {better!r}; expected True or False")
 
+    def gives_numbers(self) -> None:
+        """Gives its numbers by name, each with what it is a mean over."""
+        values = self.fed(range(4)).compute()
+        expect(bool(values), "compute() gave no number after four clips; expected at least one")
+        for name, value in values.items():
+            expect(
+                isinstance(value, MetricValue),
+                f"'{name}' is a {type(value).__name__}; expected a MetricValue",
+            )
+            expect(value.count >= 0, f"'{name}' has count {value.count}; expected 0 or more")
 
-def _any_order(case: _Case) -> None:
-    """Gives the same numbers in any order of the clips."""
-    _expect_same(case.fed([3, 1, 0, 2]).compute(), case.fed(range(4)).compute(), "clips in another order")
+    def any_order(self) -> None:
+        """Gives the same numbers in any order of the clips."""
+        _expect_same(self.fed([3, 1, 0, 2]).compute(), self.fed(range(4)).compute(), "clips in another order")
 
+    def merges(self) -> None:
+        """Gives the same numbers when accumulators are merged."""
+        parts = [self.fed([2]), self.fed([0, 3]), self.fed([1])]
+        for part in parts[1:]:
+            parts[0].merge(part)
+        _expect_same(parts[0].compute(), self.fed(range(4)).compute(), "three merged accumulators and one")
 
-def _merges(case: _Case) -> None:
-    """Gives the same numbers when accumulators are merged."""
-    parts = [case.fed([2]), case.fed([0, 3]), case.fed([1])]
-    for part in parts[1:]:
-        parts[0].merge(part)
-    _expect_same(parts[0].compute(), case.fed(range(4)).compute(), "three merged accumulators and one")
+    def undefined_without_clips(self) -> None:
+        """Is undefined without clips, or a count of none."""
+        for name, value in self.build().compute().items():
+            undefined = math.isnan(value.value) or value.value == value.count == 0
+            expect(undefined, f"'{name}' is {value.value} without any clip; expected NaN")
 
+    def reads_only(self) -> None:
+        """Writes to neither of its arguments."""
+        localization, info = deepcopy(self.clips[0])
+        self.build().update(localization, info)
+        for field in fields(Localization):
+            was, now = (getattr(each, field.name) for each in (self.clips[0][0], localization))
+            expect(
+                np.array_equal(was, now),
+                f"it wrote to Localization.{field.name}; expected a copy to be changed",
+            )
 
-def _nothing(case: _Case) -> None:
-    """Is undefined without clips, or a count of none."""
-    for name, value in case.build().compute().items():
-        undefined = math.isnan(value.value) or value.value == value.count == 0
-        expect(undefined, f"'{name}' is {value.value} without any clip; expected NaN")
-
-
-def _reads_only(case: _Case) -> None:
-    """Writes to neither of its arguments."""
-    localization, info = deepcopy(case.clips[0])
-    case.build().update(localization, info)
-    for field in fields(Localization):
-        was, now = (getattr(each, field.name) for each in (case.clips[0][0], localization))
-        expect(
-            np.array_equal(was, now), f"it wrote to Localization.{field.name}; expected a copy to be changed"
-        )
-
-
-def _saves(case: _Case) -> None:
-    """Keeps its state when it is saved and loaded."""
-    metric = case.fed(range(4))
-    loaded: Metric = pickle.loads(pickle.dumps(metric))  # noqa: S301 - its own
-    _expect_same(loaded.compute(), metric.compute(), "before and after saving")
+    def saves(self) -> None:
+        """Keeps its state when it is saved and loaded."""
+        metric = self.fed(range(4))
+        loaded: Metric = pickle.loads(pickle.dumps(metric))  # noqa: S301 - its own
+        _expect_same(loaded.compute(), metric.compute(), "before and after saving")
 
 
 def _expect_same(one: Mapping[str, MetricValue], other: Mapping[str, MetricValue], what: str) -> None:

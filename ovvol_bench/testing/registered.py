@@ -10,11 +10,9 @@ from ovvol_bench.registry import Filled, FromEncoder, Registry
 from ovvol_bench.runs.benchmark import check_kind
 from ovvol_bench.runs.parts import BASES, check_component
 from ovvol_bench.testing.datasets import check_dataset
-from ovvol_bench.testing.encoders import check_encoder
 from ovvol_bench.testing.findings import Report
-from ovvol_bench.testing.groupers import check_grouper
-from ovvol_bench.testing.labelers import check_labeler
 from ovvol_bench.testing.metrics import check_metric
+from ovvol_bench.testing.networks import check_encoder, check_grouper, check_labeler
 
 FEATURE_DIM, FRAMES = 32, 8
 
