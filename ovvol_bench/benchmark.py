@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.detections import in_order
-from ovvol_bench.errors import SettingError
+from ovvol_bench.errors import DecodeError, SettingError
 from ovvol_bench.types import Clip, ClipInfo, Localization
 
 if TYPE_CHECKING:
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 OutOfFrame = Literal["keep", "clip", "refuse"]
 """What becomes of boxes that reach out of their frame: as they are, cut at its edges, or an error."""
+
+
+class IncompleteClipError(DecodeError):
+    """Some frames of a clip could not be read, the others could.
+
+    Attributes:
+        clip: the clip with the nearest readable frames in their places, see ``ClipInfo.unread``.
+    """
+
+    def __init__(self, message: str, clip: Clip) -> None:
+        super().__init__(message)
+        self.clip = clip
 
 
 class TrainingVideos(ABC):
@@ -138,6 +150,8 @@ class Dataset(ABC):
         """A clip with its pixels.
 
         Raises:
+            IncompleteClipError: if some of its frames can't be read; it holds the clip with the others, which
+                ``run --on-error skip`` takes.
             DecodeError: if its frames can't be read.
         """
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.types import ClipInfo, Localization
+from ovvol_bench.types import ClipInfo, FrameRows, Localization
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ FLAT_COLUMNS = {
 class Predictions:
     """Localizations of L clips. The rows of a clip lie together, in the order of the clips.
 
-    Frames that a clip repeats from an earlier one (``ClipInfo.context``) are left out.
+    Frames that a clip repeats from an earlier one (``ClipInfo.context``), and frames that could not be read
+    (``ClipInfo.unread``), are left out.
 
     Attributes:
         clip_ids: ids of the clips.
@@ -193,13 +194,13 @@ class Predictions:
 
 
 def pack(clips: Sequence[ClipPrediction]) -> Predictions:
-    """Lay clips end to end; context frames are left out.
+    """Lay clips end to end; context frames and frames that could not be read are left out.
 
     Raises:
         ContractError: if the arrays of a localization don't fit together.
         DataError: if the clips have different numbers of classes.
     """
-    own = [without_context(clip) for clip in clips]
+    own = [own_part(clip) for clip in clips]
     for clip in own:
         _check_shapes(clip)
     found = [clip.localization for clip in own]
@@ -252,38 +253,64 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(**columns)  # type: ignore[arg-type]
 
 
-def without_context(clip: ClipPrediction) -> ClipPrediction:
-    """A clip with its first ``context`` frames cut from info, truth and localization.
+def own_part(clip: ClipPrediction) -> ClipPrediction:
+    """A clip with context frames and frames that could not be read cut from info, truth and localization.
 
     A localization that lacks these frames already is taken as it is.
 
     Raises:
-        ContractError: if the localization has neither all frames nor all but the context.
+        ContractError: if the localization has neither all frames nor just the clip's own.
     """
-    info, found = clip.info, clip.localization
-    total, kept = len(info.frame_indices), len(info.frame_indices) - info.context
-    if len(found.boxes) not in (total, kept):
+    info, found = own_frames(clip.info), clip.localization
+    total, own = len(clip.info.frame_indices), _own_places(clip.info)
+    if len(found.boxes) not in (total, len(own)):
         raise ContractError(
-            f"clip '{info.id}': localization of {len(found.boxes)} frames; expected {kept}, or {total} "
-            "with its context"
+            f"clip '{info.id}': localization of {len(found.boxes)} frames; expected {len(own)}, or {total} "
+            "with its context and frames that could not be read"
         )
-    if not info.context:
-        return clip
-    if len(found.boxes) == total:
-        cut = slice(info.context, None)
-        soft = None if found.soft is None else found.soft[cut]
+    if len(found.boxes) > len(own):
+        soft = None if found.soft is None else found.soft[own]
         found = replace(
-            found, boxes=found.boxes[cut], present=found.present[cut], slot_map=found.slot_map[cut], soft=soft
+            found, boxes=found.boxes[own], present=found.present[own], slot_map=found.slot_map[own], soft=soft
         )
-    return ClipPrediction(own_frames(info), clip.input_size, found)
+    return ClipPrediction(info, clip.input_size, found)
 
 
 def own_frames(info: ClipInfo) -> ClipInfo:
-    """A clip's info without its context frames."""
-    if not info.context:
-        return info
-    truth = None if info.truth is None else info.truth[info.context :]
-    return replace(info, frame_indices=info.frame_indices[info.context :], truth=truth, context=0)
+    """A clip's info without context frames and frames that could not be read."""
+    return _with_frames(info, _own_places(info)) if info.context or info.unread else info
+
+
+def predicted_frames(info: ClipInfo, indices: Sequence[int]) -> ClipInfo:
+    """A clip's info with those of its frames that have a prediction; all of them if others have one, too.
+
+    Args:
+        info: of the clip.
+        indices: of the predicted frames, positions in the video.
+    """
+    places = [place for place, index in enumerate(info.frame_indices) if index in indices]
+    return _with_frames(info, places) if len(places) == len(indices) else info
+
+
+def _with_frames(info: ClipInfo, places: Sequence[int]) -> ClipInfo:
+    """A clip's info with the frames at some places of it only, ascending."""
+    truth = info.truth
+    if isinstance(truth, FrameRows):
+        truth = FrameRows(truth.table, [truth.rows[place] for place in places])
+    elif truth is not None:
+        truth = tuple(truth[place] for place in places if place < len(truth))  # scoring refuses short ones
+    indices = tuple(info.frame_indices[place] for place in places)
+    return replace(info, frame_indices=indices, truth=truth, context=0, unread={})
+
+
+def frame_name(video: str, index: int) -> str:
+    """``VIDEO/INDEX``, what results call a frame."""
+    return f"{video}/{index:06d}"
+
+
+def _own_places(info: ClipInfo) -> list[int]:
+    """Places in the clip of the frames that are reported and scored."""
+    return [place for place in range(info.context, len(info.frame_indices)) if place not in info.unread]
 
 
 def same_content(first: ClipPrediction, second: ClipPrediction) -> bool:

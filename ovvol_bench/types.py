@@ -176,7 +176,7 @@ class FrameRows(Sequence[FrameTruth]):
         rows: (T,) frames of the table.
     """
 
-    def __init__(self, table: FrameTable, rows: range) -> None:
+    def __init__(self, table: FrameTable, rows: Sequence[int]) -> None:
         self.table, self.rows = table, rows
 
     def __len__(self) -> int:
@@ -212,6 +212,8 @@ class ClipInfo:
         truth: one entry a frame, or None where the dataset has no truth.
         context: the first ``context`` frames belong to an earlier clip: models see them, nothing is
             reported or scored for them. Above 0 only for a last clip that was moved back to fit.
+        unread: place in the clip of each frame that could not be read, and why: models see the nearest
+            readable frame there, nothing is reported or scored for it.
     """
 
     id: str
@@ -220,6 +222,7 @@ class ClipInfo:
     frame_size: tuple[int, int]
     truth: Sequence[FrameTruth] | None = None
     context: int = 0
+    unread: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,13 @@ def test_frames_are_read_like_those_of_a_tuple():
         rows[3]
 
 
+def test_single_frames_of_a_table_may_be_left_out():
+    unread = [[replace(info, unread={1: "cut off"}) for info in clips(kind)] for kind in (lambda t: t, tuple)]
+    rows, tuples = map(TruthTable.of, unread)
+    assert rows.frame_indices.tolist() == [0, 2, 4, 0, 4]
+    assert rows.classes.tolist() == tuples.classes.tolist() == [1, 2, 3, 7, 1, 2, 7]
+
+
 def test_a_table_of_clips_is_the_same_from_rows_and_from_tuples():
     rows, tuples = TruthTable.of(clips(lambda truth: truth)), TruthTable.of(clips(tuple))
     two_tables = TruthTable.of([*clips(lambda truth: truth)[:2], clips(tuple)[2]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.predictions import ClipPrediction, concatenate, pack, same_content, without_context
+from ovvol_bench.predictions import ClipPrediction, concatenate, own_part, pack, same_content
 from ovvol_bench.types import ClipInfo, Localization
 
 
@@ -49,13 +49,22 @@ def test_equal_repeats_are_kept_once_and_different_ones_refused():
 
 def test_context_frames_are_left_out():
     whole = clip("a", frames=4, start=10, context=3)
-    own = without_context(whole)
+    own = own_part(whole)
     assert own.info.frame_indices == (13,)
     assert own.info.context == 0
     np.testing.assert_array_equal(own.localization.boxes, whole.localization.boxes[3:])
     np.testing.assert_array_equal(own.localization.slot_map, whole.localization.slot_map[3:])
     trimmed = ClipPrediction(whole.info, whole.input_size, own.localization)
-    assert same_content(without_context(trimmed), own)
+    assert same_content(own_part(trimmed), own)
+
+
+def test_frames_that_could_not_be_read_are_left_out():
+    whole = clip("a", frames=4, start=10, context=1)
+    info = replace(whole.info, unread={0: "cut off", 2: "cut off"}, truth=("a", "b", "c", "d"))
+    own = own_part(replace(whole, info=info))
+    assert (own.info.frame_indices, own.info.truth, own.info.context) == ((11, 13), ("b", "d"), 0)
+    np.testing.assert_array_equal(own.localization.present, whole.localization.present[[1, 3]])
+    assert pack([replace(whole, info=info)]).frame_indices.tolist() == [11, 13]
 
 
 def test_a_localization_of_another_length_is_refused():

@@ -135,5 +135,7 @@ def _show_file(result: Result, style: str) -> None:
             click.echo(f"{coverage['out_of_frame']} boxes reach out of their frame (dataset.out_of_frame)")
         if coverage["unscored"]:
             click.echo(f"{coverage['unscored']} detections have no score (conf -1) and count with 1")
+    if coverage.get("unread"):
+        click.echo(f"{len(coverage['unread'])} frames of these clips have no prediction and are not scored")
     for reason, count in coverage.get("skipped", {}).items():
         click.echo(f"skipped: {count} x {reason}")

@@ -136,7 +136,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(get_args(OnError)),
     default="fail",
     show_default=True,
-    help="A clip that can't be read or gives NaN: stop, or leave it out and count it.",
+    help="A frame that can't be read, a clip that gives NaN: stop, or leave it out and count it.",
 )
 @click.option(
     "--soft-masks",

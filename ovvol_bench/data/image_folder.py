@@ -13,7 +13,7 @@ from ovvol_bench.data.image_index import ImageColumns
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, spoken
 from ovvol_bench.types import Clip, ClipInfo
@@ -77,8 +77,12 @@ class ImageFolder(Dataset):
         return len(self._images)
 
     def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``; a clip's id is the image's path below the root."""
-        return self._info(index, read_header(self._root / self._images.name(index)).size)
+        """See ``Dataset.info``; a clip's id is the image's path, its size 1 x 1 where it can't be read."""
+        try:
+            size = read_header(self._root / self._images.name(index)).size
+        except DecodeError:  # raised by `clip`, so that it costs one clip and not the dataset
+            size = (1, 1)
+        return self._info(index, size)
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""

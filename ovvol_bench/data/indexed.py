@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.content import content_digest
-from ovvol_bench.data.readers import FrameReader
+from ovvol_bench.data.readers import FrameReader, read_clip
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.naming.vocabulary import Vocabulary
@@ -104,7 +104,7 @@ class IndexedVideos(Dataset):
         reader = self.frames(video, self._rows(video, clip))
         size = self.input_size(info.frame_size)
         places = range(len(info.frame_indices))
-        return Clip(info, reader.read(places, size, self._settings.scale_at_decode))
+        return read_clip(info, reader, places, size, self._settings.scale_at_decode)
 
     def file_ids(self) -> FileIds:
         """See ``Dataset.file_ids``; frames in no clip have numbers too: no sampling shifts them."""

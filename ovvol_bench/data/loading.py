@@ -71,5 +71,5 @@ def _clip(dataset: Dataset, index: int) -> tuple[Clip | DecodeError, float]:
         with calling(f"dataset {type(dataset).__name__}"):
             outcome = dataset.clip(index)
     except DecodeError as error:
-        outcome = error
+        outcome = error.with_traceback(None)  # a circle through this frame would keep a clip's frames
     return outcome, cpu_seconds() - before

@@ -7,7 +7,7 @@ FFmpeg of 2018, and neither decord nor OpenCV minds mirrored display matrices.
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, pairwise
@@ -59,16 +59,20 @@ class ShownFrames:
         path: of the video.
         count: frames that are known to decode, from an earlier ``len``; None: not known yet.
 
+    Attributes:
+        frame_size: (height, width) of the frames, pixels.
+
     Raises:
         DecodeError: if there is no video in the file, or no frame of it decodes.
     """
 
     _stream: av.VideoStream
+    _next: int
     _frames: Iterator[av.VideoFrame]
 
     def __init__(self, path: Path, count: int | None = None) -> None:
         self._path = require_video(path)
-        self._timed = True
+        self._timed, self._damaged = True, 0
         self._restart()
         self._times, self._keys = self._packet_times()
         if len(self._times) != count and not self._times_are_right():
@@ -79,10 +83,12 @@ class ShownFrames:
             self._timed = None not in self._times and all(a < b for a, b in pairwise(self._times))
             if not self._timed:  # then frames can only be counted from the start
                 self._keys = [0]
-        if not self._times:
-            raise DecodeError("no frame decodes")
         self._restart()
-        self._turn = _display_matrix(next(self._decoded(), None))
+        first = next(self._frames, None)
+        if first is None:
+            raise DecodeError("no frame decodes")
+        self._turn = _display_matrix(first)
+        self.frame_size = _turned_size((first.height, first.width), self._turn)
         self._restart()
 
     def __len__(self) -> int:
@@ -104,8 +110,8 @@ class ShownFrames:
         if not 0 <= index < len(self._times):
             raise DecodeError(f"frame {index} can't be decoded: there are {len(self._times)}")
         frame = self._found(index)
-        if size is not None and self._turn is not None and self._turn[0, 0] == 0:
-            size = (size[1], size[0])
+        if size is not None:
+            size = _turned_size(size, self._turn)
         return _turned(_rgb(frame, size), self._turn)
 
     def _found(self, index: int) -> av.VideoFrame:
@@ -113,6 +119,8 @@ class ShownFrames:
         if index < self._next or self._next < key:
             self._restart(key)
         for frame in self._frames:
+            if self._timed and frame.pts is not None:  # frames before it may be missing, too
+                self._next = bisect_left(self._times, frame.pts)
             self._next += 1
             if self._next > index:
                 if not self._timed or frame.pts == self._times[index]:
@@ -152,7 +160,7 @@ class ShownFrames:
                 try:
                     yield from packet.decode()
                 except av.error.FFmpegError:
-                    continue
+                    self._damaged += 1
         except av.error.FFmpegError:  # the file ends within a packet
             return
 
@@ -173,7 +181,10 @@ class ShownFrames:
         return [time for time, _ in packets], [0, *keys]
 
     def _times_are_right(self) -> bool:
-        """Whether the first frames, and all from the last key frame on, have the times of their packets."""
+        """Whether the first frames, and all from the last key frame on, have the times of their packets.
+
+        Damaged packets may have no frame; those after the last frame are dropped.
+        """
         if not self._times or len(set(self._times)) < len(self._times):
             return False
         self._restart()
@@ -182,18 +193,23 @@ class ShownFrames:
         if self._next != self._keys[-1]:
             return False
         tail = [frame.pts for frame in self._frames]
-        return head == self._times[: len(head)] and tail == self._times[self._keys[-1] :]
+        if not self._damaged:
+            return head == self._times[: len(head)] and tail == self._times[self._keys[-1] :]
+        if not set(self._times) >= {*head, *tail}:
+            return False
+        del self._times[bisect_right(self._times, tail[-1]) :]
+        return True
 
 
 _COVER = av.stream.Disposition.attached_pic
 
 
-def _display_matrix(frame: av.VideoFrame | None) -> npt.NDArray[np.int64] | None:
+def _display_matrix(frame: av.VideoFrame) -> npt.NDArray[np.int64] | None:
     """(2, 2) the quarter turn and mirroring in a frame's display matrix; None: it is shown as stored.
 
     The matrix is that of ISO/IEC 14496-12, 8.5.2: x' = a x + c y, y' = b x + d y.
     """
-    sides: Any = frame.side_data if frame else ()
+    sides: Any = frame.side_data
     found = [side for side in sides if side.type.name == "DISPLAYMATRIX"]
     if not found:
         return None
@@ -209,6 +225,11 @@ def _turned(pixels: Image, matrix: npt.NDArray[np.int64] | None) -> Image:
         pixels = pixels.transpose(1, 0, 2)
     columns, rows = matrix.sum(axis=0).tolist()
     return np.ascontiguousarray(pixels[::rows, ::columns])
+
+
+def _turned_size(size: Size, matrix: npt.NDArray[np.int64] | None) -> Size:
+    """(height, width) of frames of a size after ``_turned``, or before."""
+    return size if matrix is None or matrix[0, 0] else (size[1], size[0])
 
 
 def _rgb(frame: av.VideoFrame, size: Size | None) -> Image:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Floats
+from ovvol_bench.benchmark import IncompleteClipError
 from ovvol_bench.data.jpeg import parse_header, read_header
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
+from ovvol_bench.types import Clip, ClipInfo
 
 Image = npt.NDArray[np.uint8]
 
@@ -79,11 +82,49 @@ class FrameReader(ABC):
         Raises:
             DecodeError: if a frame can't be read or has another size than the first.
         """
+        frames, unread = self.read_around(indices, size, scale_at_decode)
+        if unread:
+            raise DecodeError(next(iter(unread.values())))
+        return frames
+
+    def read_around(
+        self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False
+    ) -> tuple[Floats, dict[int, str]]:
+        """Decode frames to a size, see ``read``; those that can't be read show the nearest one that can.
+
+        Returns:
+            The frames, and why some can't be read, by their place in ``indices``.
+
+        Raises:
+            DecodeError: if none can be read.
+        """
         size = size or self.frame_size
-        images = self.images(indices)
-        if scale_at_decode:
-            images = (_resized(image, size) for image in self.scaled(indices, size))
-        return resize_frames(images, size, len(indices))
+        unread: dict[int, str] = {}
+        frames = resize_frames(self._around(indices, size, scale_at_decode, unread), size, len(indices))
+        readable = [place for place in range(len(indices)) if place not in unread]
+        if indices and not readable:
+            raise DecodeError(unread[0])
+        for place in unread:
+            frames[place] = frames[min(readable, key=lambda other: abs(other - place))]
+        return frames, unread
+
+    def _around(
+        self, indices: Sequence[int], size: Size, scale_at_decode: bool, unread: dict[int, str]
+    ) -> Iterator[Image]:
+        """Decode frames; where one can't be read, note why in ``unread`` and yield a black one."""
+        place = 0
+        while place < len(indices):
+            rest = indices[place:]
+            try:
+                images = self.scaled(rest, size) if scale_at_decode else self.images(rest)
+                for image in images:
+                    yield _resized(image, size) if scale_at_decode else image
+                    place += 1
+                return
+            except DecodeError as error:
+                unread[place] = str(error)
+                yield np.zeros((*size, 3), np.uint8)
+                place += 1
 
     def stored(self, indices: Sequence[int]) -> Image:
         """Decode frames, see ``images``; returns (T, H, W, 3) uint8 RGB."""
@@ -91,6 +132,31 @@ class FrameReader(ABC):
         for target, image in zip(frames, self.images(indices), strict=True):
             target[...] = image
         return frames
+
+
+def read_clip(
+    info: ClipInfo, reader: FrameReader, indices: Sequence[int], size: Size, scale_at_decode: bool = False
+) -> Clip:
+    """Read the frames of a clip.
+
+    Args:
+        info: of the clip.
+        reader: that has the frames.
+        indices: T positions of the clip's frames in the reader, ascending.
+        size: see ``FrameReader.read``.
+        scale_at_decode: see ``FrameReader.read``.
+
+    Raises:
+        IncompleteClipError: if some of its frames can't be read.
+        DecodeError: if none of those can that aren't ``ClipInfo.context``.
+    """
+    frames, unread = reader.read_around(indices, size, scale_at_decode)
+    if not unread:
+        return Clip(info, frames)
+    first = next(iter(unread.values()))
+    if unread.keys() >= set(range(info.context, len(indices))):
+        raise DecodeError(first)
+    raise IncompleteClipError(first, Clip(replace(info, unread=unread), frames))
 
 
 class FrameFolder(FrameReader):

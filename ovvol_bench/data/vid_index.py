@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ovvol_bench.data.truth_rows import VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.vid_masks import MASK_SUFFIX, read_masks
 from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, ListedVideo, VidTree
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -90,7 +91,17 @@ def _read_index(
     raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
     if tree.masks is not None:
         raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
-    return build_index(videos, raw, lambda video: image_size(tree.frame(video.name, int(video.numbers[0]))))
+    return build_index(videos, raw, partial(_stored_size, tree))
+
+
+def _stored_size(tree: VidTree, video: VideoFrames) -> tuple[int, int]:
+    """(height, width) of the first frame of a video that says its own."""
+    for number in video.numbers.tolist():
+        try:
+            return image_size(tree.frame(video.name, number))
+        except DecodeError:
+            continue
+    raise DataError(f"{tree.frames / video.name}: no frame says its size. Extract it again, or leave it out.")
 
 
 def _key(tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary) -> str:

@@ -102,11 +102,13 @@ class VideoFile(FrameReader):
         frames: Image = self._decoded("stored", indices)
         return frames
 
-    def read(self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False) -> Floats:
-        """See ``FrameReader.read``; decord and PyAV scale to the size themselves, OpenCV can't."""
+    def read_around(
+        self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False
+    ) -> tuple[Floats, dict[int, str]]:
+        """See ``FrameReader.read_around``; decord and PyAV scale to the size themselves, OpenCV can't."""
         size = size or self.frame_size
-        frames: Floats = self._decoded("read", indices, size, size if scale_at_decode else None)
-        return frames
+        frames, errors = self._decoded("read_around", indices, size, size if scale_at_decode else None)
+        return frames, {place: f"Video {self._path}: {error}. {_ADVICE}" for place, error in errors.items()}
 
     def _decoded(self, method: str, indices: Sequence[int], *sizes: Size | None) -> Any:
         try:

@@ -11,7 +11,8 @@ from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from ovvol_bench.arrays import Floats
 from ovvol_bench.data.pyav import ShownFrames, require_video
 from ovvol_bench.data.readers import FrameReader, Image
 from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.workers import error_line
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import is_utf8
 
@@ -55,7 +57,16 @@ class VideoReader(FrameReader):
 
     def images(self, indices: Sequence[int]) -> Iterator[Image]:
         """See ``FrameReader.images``; the next frame is decoded while one is used."""
-        return _ahead(map(self.image, indices))
+        return _ahead(map(self._image, indices))
+
+    def _image(self, index: int) -> Image:
+        """``image``, with whatever a decoder raises as ``DecodeError``."""
+        try:
+            return self.image(index)
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(f"frame {index} can't be decoded ({error_line(error)})") from error
 
 
 class DecordReader(VideoReader):
@@ -99,8 +110,7 @@ class PyAVReader(VideoReader):
     def __init__(self, path: Path, decode_size: Size | None = None, count: int | None = None) -> None:
         self._frames, self._decode_size = ShownFrames(path, count), decode_size
         self.frame_count = len(self._frames)
-        height, width, _ = self.image(0).shape
-        self.frame_size = (height, width)
+        self.frame_size = decode_size or self._frames.frame_size
 
     def count(self) -> int:
         """See ``VideoReader.count``."""
@@ -171,9 +181,12 @@ def _ahead(images: Iterator[Image]) -> Iterator[Image]:
     """The same images; each is made by another thread while the one before it is used."""
     with ThreadPoolExecutor(1) as thread:
         following = thread.submit(next, images, None)
-        while (image := following.result()) is not None:
-            following = thread.submit(next, images, None)
-            yield image
+        try:
+            while (image := following.result()) is not None:
+                following = thread.submit(next, images, None)
+                yield image
+        finally:
+            del following  # its error would hold this frame, and that the decoder's, until they are collected
 
 
 @dataclass(frozen=True)
@@ -213,11 +226,23 @@ class Decoder:
             _require_shown(reader, probe, path)
         return probe
 
-    def read(
+    def read_around(
         self, probe: Probe, path: Path, indices: Sequence[int], size: Size, decode_size: Size | None
-    ) -> Floats:
-        """Decode frames, see ``FrameReader.read``. Raises whatever the backend raises."""
-        return self._opened(probe, path, decode_size).read(indices, size)
+    ) -> tuple[Floats, dict[int, str]]:
+        """Decode frames, see ``FrameReader.read_around``; PyAV does where the backend can't decode them all.
+
+        A damaged packet costs decord the frames before it, too, which it was reading ahead of.
+
+        Raises:
+            DecodeError: if PyAV can't open the file, or decodes none of the frames.
+        """
+        if probe.backend != "pyav":
+            with suppress(Exception):  # decord raises errors of its own, also on opening
+                frames, unread = self._opened(probe, path, decode_size).read_around(indices, size)
+                if not unread:
+                    return frames, unread
+            probe = replace(probe, backend="pyav")
+        return self._opened(probe, path, decode_size).read_around(indices, size)
 
     def stored(self, probe: Probe, path: Path, indices: Sequence[int]) -> Image:
         """Decode frames, see ``FrameReader.stored``. Raises whatever the backend raises."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
+from ovvol_bench.data.readers import read_clip
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
 from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
 from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
@@ -112,11 +113,9 @@ class Videos(Dataset):
         """See ``Dataset.clip``."""
         info = self.info(index)
         file = self._videos[self._clips[index][0]]
-        reader, size = (
-            VideoFile(file.path, file.probe, self._worker),
-            self.input_size(info.frame_size),
-        )
-        return Clip(info, reader.read(info.frame_indices, size, self._settings.scale_at_decode))
+        reader = VideoFile(file.path, file.probe, self._worker)
+        size = self.input_size(info.frame_size)
+        return read_clip(info, reader, info.frame_indices, size, self._settings.scale_at_decode)
 
     def fingerprint(self) -> str:
         """See ``Dataset.fingerprint``."""

@@ -23,7 +23,7 @@ from typing import IO, Any, NoReturn
 from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.shared import CAN_SHARE, Answer, pack, unpack
 
-_LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+: ")  # decord's errors begin with the time and its source line
+_LOG_PREFIX = re.compile(r"^(\[[\d:]+\] \S+: )+")  # decord's errors begin with the time and its source line
 _START_LIMIT = 120.0  # a fresh interpreter on a busy machine; no work of the caller is in it
 _MAIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
@@ -205,13 +205,14 @@ def _answer(served: object, method: str, args: tuple[object, ...]) -> Answer:
     try:
         done, value = True, getattr(served, method)(*args)
     except Exception as error:  # decoders raise anything; it is reported, with the file's name
-        done, value = False, f"{type(error).__name__}: {_first_line(error)}"
+        done, value = False, error_line(error)
     return Answer(done, value, time.process_time() - before)
 
 
-def _first_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
+    """Kind of an error and the first line of its text."""
     lines = str(error).strip().splitlines()
-    return _LOG_PREFIX.sub("", lines[0]) if lines else "failed"
+    return f"{type(error).__name__}: {_LOG_PREFIX.sub('', lines[0]) if lines else 'failed'}"
 
 
 def _private_output() -> IO[bytes]:

@@ -13,7 +13,7 @@ from ovvol_bench.metrics.columns import Columns, build_columns
 from ovvol_bench.metrics.protocols import protocol_of
 from ovvol_bench.metrics.streams import Stream
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.predictions import ClipPrediction, Predictions, pack, same_content, without_context
+from ovvol_bench.predictions import ClipPrediction, Predictions, own_part, pack, same_content
 from ovvol_bench.types import ClipInfo, Localization
 
 
@@ -40,14 +40,14 @@ class ClipMetric(Metric):
         """The metric's numbers on clips in order and their truth; keeps nothing."""
 
     def update(self, localization: Localization, clip: ClipInfo) -> None:
-        """Add one clip; context frames are left out.
+        """Add one clip; context frames and frames that could not be read are left out.
 
         Raises:
             ContractError: if localization and clip don't fit together.
             DataError: if the clip has no truth, or came before with another content.
         """
         self.check_truth(clip)
-        self._add(without_context(ClipPrediction(clip, localization.input_size or (0, 0), localization)))
+        self._add(own_part(ClipPrediction(clip, localization.input_size or (0, 0), localization)))
 
     def compute(self) -> Mapping[str, MetricValue]:
         """The metric's numbers over all clips so far; NaN where there is no data."""

@@ -24,7 +24,7 @@ from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detec
 from ovvol_bench.metrics.mask_accumulators import MaskMetric
 from ovvol_bench.metrics.protocols import PROTOCOLS, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.predictions import Predictions
+from ovvol_bench.predictions import Predictions, predicted_frames
 from ovvol_bench.types import ClipInfo
 
 if TYPE_CHECKING:
@@ -218,7 +218,9 @@ def _feed(metric: Metric, predictions: Predictions, infos: Sequence[ClipInfo]) -
 
 
 def table_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTable) -> TruthTable:
-    """The truth of the predicted clips, in their order.
+    """The truth of the predicted frames: of the predicted clips, in their order.
+
+    Frames of these clips without a prediction, since they could not be read, are left out.
 
     Raises:
         DataError: if a clip is unknown or has other frames than its prediction.
@@ -234,15 +236,20 @@ def table_of(predictions: Predictions, truth: Mapping[str, ClipInfo] | TruthTabl
         table = truth.select(np.array([truth.row[clip] for clip in predictions.clip_ids], np.int64))
     else:
         table = TruthTable.of([truth[clip] for clip in predictions.clip_ids])
-    _check_same_clips(predictions, table)
+    if not _same_clips(predictions, table):
+        pairs = zip(table.infos, predictions.identities(), strict=True)
+        table = TruthTable.of([predicted_frames(info, clip.frame_indices) for info, clip in pairs])
+        _check_same_clips(predictions, table)
     return table
 
 
-def _check_same_clips(predictions: Predictions, table: TruthTable) -> None:
+def _same_clips(predictions: Predictions, table: TruthTable) -> bool:
     columns = ("frame_counts", "frame_indices", "frame_sizes")
     same = all(np.array_equal(getattr(table, name), getattr(predictions, name)) for name in columns)
-    if same and table.videos == predictions.videos:
-        return
+    return same and table.videos == predictions.videos
+
+
+def _check_same_clips(predictions: Predictions, table: TruthTable) -> None:
     for clip, info in zip(predictions.identities(), table.infos, strict=True):
         for name in ("video", "frame_indices", "frame_size"):
             if getattr(info, name) != getattr(clip, name):

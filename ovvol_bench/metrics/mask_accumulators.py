@@ -35,7 +35,7 @@ from ovvol_bench.metrics.segmentation import (
 )
 from ovvol_bench.metrics.slots import SlotUsage, company, pieces, slot_usage
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.predictions import ClipPrediction, without_context
+from ovvol_bench.predictions import ClipPrediction, own_part
 from ovvol_bench.types import ClipInfo, Localization
 
 
@@ -51,17 +51,17 @@ class TableMetric(Metric):
 
     @abstractmethod
     def record(self, clip: ClipPrediction) -> Any:
-        """What the metric keeps of a clip without context frames."""
+        """What the metric keeps of a clip's own frames, see ``own_part``."""
 
     def update(self, localization: Localization, clip: ClipInfo) -> None:
-        """Add one clip; context frames are left out.
+        """Add one clip; context frames and frames that could not be read are left out.
 
         Raises:
             ContractError: if localization and clip don't fit together.
             DataError: if the truth is not what the metric needs, or the clip came before with another
                 content.
         """
-        own = without_context(ClipPrediction(clip, localization.input_size or (0, 0), localization))
+        own = own_part(ClipPrediction(clip, localization.input_size or (0, 0), localization))
         self._add(clip.id, self.record(own))
 
     def merge(self, other: Metric) -> None:

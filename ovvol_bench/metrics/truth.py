@@ -24,7 +24,7 @@ class TruthTable:
     """M true objects in F frames of L clips, clip by clip and frame by frame.
 
     Attributes:
-        infos: (L,) the clips, without context frames.
+        infos: (L,) the clips' own frames, see ``own_frames``.
         counts: (F,) int64, objects of each frame.
         boxes: (M, 4) float32, pixels of the original frame.
         classes: (M,) int64.
@@ -212,7 +212,7 @@ def _common_table(infos: Sequence[ClipInfo]) -> FrameTable | None:
     return table if same else None
 
 
-def _rows_of(info: ClipInfo) -> range:
+def _rows_of(info: ClipInfo) -> Sequence[int]:
     """The frames of a table that a clip's truth is in."""
     return info.truth.rows if isinstance(info.truth, FrameRows) else range(0)
 

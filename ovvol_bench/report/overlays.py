@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.benchmark import Dataset, IncompleteClipError
 from ovvol_bench.errors import DataError, OvvolError
 from ovvol_bench.files import below, file_stem, replacing
-from ovvol_bench.predictions import ClipPrediction, own_frames, without_context
+from ovvol_bench.predictions import ClipPrediction, own_part, predicted_frames
 from ovvol_bench.report.drawing import Image, fit
 from ovvol_bench.report.panels import View, panel_size, panels, sheet
 from ovvol_bench.report.videos import write_video
@@ -111,15 +111,18 @@ class _Artist:
             yield sheet([panels(view)], self._caption(found.info.video))
 
     def _views(self, found: ClipPrediction) -> Sequence[View]:
-        found = without_context(found)
-        clip = self.dataset.clip(self.positions[found.info.id])
-        info = own_frames(clip.info)
+        found = own_part(found)
+        try:
+            clip = self.dataset.clip(self.positions[found.info.id])
+        except IncompleteClipError as error:
+            clip = error.clip
+        info = predicted_frames(clip.info, found.info.frame_indices)
         truths: Sequence[FrameTruth | None] = info.truth or [None] * len(info.frame_indices)
         names = [known.name.replace("_", " ") for known in self.dataset.vocabulary.classes]
         return [
             View(picture, index, step, found.localization, info.frame_size, truth, names)
             for step, (picture, index, truth) in enumerate(
-                zip(_pictures(clip), info.frame_indices, truths, strict=True)
+                zip(_pictures(clip, info.frame_indices), info.frame_indices, truths, strict=True)
             )
         ]
 
@@ -127,10 +130,11 @@ class _Artist:
         return f"{what}   ·   {self.title}" if self.title else what
 
 
-def _pictures(clip: Clip) -> list[Image]:
-    """The clip's own frames, as large as a panel."""
+def _pictures(clip: Clip, indices: Sequence[int]) -> list[Image]:
+    """The clip's frames at some positions in the video, as large as a panel."""
     size = panel_size(clip.info.frame_size)
-    frames = clip.frames[clip.info.context :]
+    shown = zip(clip.info.frame_indices, clip.frames, strict=True)
+    frames = [frame for index, frame in shown if index in indices]
     return [fit((255 * frame).round().clip(0, 255).astype(np.uint8), size) for frame in frames]
 
 

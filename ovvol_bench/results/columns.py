@@ -147,7 +147,9 @@ def _coverage_text(row: Row) -> str:
         return MISSING
     skipped: dict[str, int] = {}
     for result in row.done:
-        for reason, count in result.get("coverage", {}).get("skipped", {}).items():
+        coverage = result.get("coverage", {})
+        unread = {"frames unread": len(coverage["unread"])} if coverage.get("unread") else {}
+        for reason, count in (*coverage.get("skipped", {}).items(), *unread.items()):
             skipped[reason] = skipped.get(reason, 0) + count
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(skipped.items()))
     return f"{100 * row.coverage:.1f} %{reasons}"

@@ -228,8 +228,10 @@ def _prefixed(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _coverage(result: Result) -> float:
     coverage = result.get("coverage", {})
-    asked = coverage.get("clips")
-    return coverage.get("done", 0) / asked if asked else math.nan
+    asked, frames, unread = coverage.get("clips"), coverage.get("frames", 0), len(coverage.get("unread", ()))
+    if not asked:
+        return math.nan
+    return coverage.get("done", 0) / asked * (frames / (frames + unread) if unread else 1)
 
 
 def _value(result: Result, key: str) -> float | None:

@@ -77,11 +77,13 @@ class VideosRecord(TypedDict):
 
 
 class Coverage(TypedDict, total=False):
-    """Clips asked for, clips done, and why the others were not."""
+    """Clips asked for, clips done, frames of these that could not be read, and why the others were not."""
 
     __pydantic_config__ = _LENIENT  # type: ignore[misc]
     clips: int
     done: int
+    frames: int
+    unread: list[str]
     skipped: dict[str, int]
 
 

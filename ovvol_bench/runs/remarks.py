@@ -1,4 +1,4 @@
-"""Remarks on a run: what was found where there is no truth, and names that say little."""
+"""Remarks on a run: frames that could not be read, what was found where there is no truth, empty names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ovvol_bench.runs.learned import RENDERED, Learned
 
 UNIFORM = 0.98  # share of the largest possible entropy from which on names are hardly better than drawn ones
 MOST_NAMES = 10
+MOST_FRAMES = 3
 
 
 def remarks(predictions: Predictions, names: Sequence[str], has_truth: bool) -> Iterator[str]:
@@ -29,6 +30,21 @@ def remarks(predictions: Predictions, names: Sequence[str], has_truth: bool) -> 
             f"names are near uniform (entropy {entropy:.1%} of the largest possible): the labeler tells "
             f"these {len(names)} classes hardly apart. Has it weights that were trained for such pictures?"
         )
+
+
+def unread_text(unread: Sequence[str], frames: int, reasons: Mapping[str, str]) -> Iterator[str]:
+    """Say, in a line, which frames could not be read, and why.
+
+    Args:
+        unread: names of the frames.
+        frames: that were asked for.
+        reasons: by name of a frame.
+    """
+    if unread:
+        first = " ".join(reasons.get(name, name) for name in unread[:MOST_FRAMES])
+        others = len(unread) - MOST_FRAMES
+        more = f" And {others} more: unread.json in the run's folder." if others > 0 else ""
+        yield f"{len(unread)} of {frames} frames unreadable, not scored: {first}{more}"
 
 
 def strangers(dataset: str, learned: Mapping[str, Iterable[Learned]]) -> Iterator[str]:

@@ -81,7 +81,12 @@ def _rescore(
         return build_result(
             spec, truth, Outcome(coverage, values, error=error, videos=videos)
         ), found.left_out
-    counts = {"clips": len(infos), "done": coverage.done, "frames": coverage.frames}
+    counts = {
+        "clips": len(infos),
+        "done": coverage.done,
+        "frames": coverage.frames,
+        "unread": coverage.unread,
+    }
     result = {
         **before,
         "scoring": _scoring(own, wanted, found.left_out),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -48,11 +48,13 @@ class Coverage:
         done: clips with predictions.
         frames: frames with predictions.
         skipped: reason to count: clips that failed, and what the dataset left out.
+        unread: names of frames of these clips that have none, since they could not be read.
     """
 
     done: int = 0
     frames: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
             "clips": truth.clips,
             "done": outcome.coverage.done,
             "frames": outcome.coverage.frames,
+            "unread": list(outcome.coverage.unread),
             "skipped": dict(outcome.coverage.skipped),
         },
         "metrics": dict(outcome.metrics),

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ovvol_bench.files import write_json
-from ovvol_bench.predictions import ClipPrediction
+from ovvol_bench.files import read_json_object, write_json
+from ovvol_bench.predictions import ClipPrediction, frame_name
 from ovvol_bench.runs.clock import Stage
 from ovvol_bench.runs.predictions import PredictionWriter
 from ovvol_bench.runs.spec import RunSpec
@@ -31,6 +31,7 @@ class Run:
         done: ids of the clips that have a prediction, stored or about to be.
         computed: clips added by this call.
         skipped: clip id to the reason and the details, for clips that failed in this call.
+        unread: name of a frame to why it could not be read, for clips that have a prediction without it.
 
     Args:
         spec: what it is.
@@ -64,6 +65,9 @@ class Run:
         self.done = set(self._writer.done())
         self.computed = 0
         self.skipped: dict[str, tuple[str, str]] = {}
+        self.unread: dict[str, str] = (
+            read_json_object(folder.unread_file) if folder.unread_file.exists() else {}
+        )
         self._pending: list[ClipPrediction] = []
         self._flushed = time.monotonic()
         self._patience = SHARD_SECONDS * beside
@@ -102,6 +106,11 @@ class Run:
         """Take in what a clip yielded, ``input_size`` included; it is stored with the next shard."""
         self.done.add(info.id)
         self.computed += 1
+        self.unread |= {
+            frame_name(info.video, info.frame_indices[place]): reason
+            for place, reason in info.unread.items()
+            if place >= info.context
+        }
         self._pending.append(ClipPrediction(info, localization.input_size or info.frame_size, localization))
         if len(self._pending) >= SHARD_CLIPS or time.monotonic() - self._flushed > self._patience:
             self.flush()
@@ -113,8 +122,10 @@ class Run:
                 self.skipped[clip_id] = (reason, details)
 
     def flush(self) -> None:
-        """Store what is pending as a shard."""
+        """Store what is pending as a shard, after the reasons why it lacks frames."""
         if self._pending:
+            if any(clip.info.unread for clip in self._pending):
+                write_json(self.folder.unread_file, self.unread)
             self._writer.write(self._pending)
         self._pending = []
         self._flushed = time.monotonic()

@@ -155,7 +155,7 @@ def _score_own(source: Source, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
             f"{source.path}: none of the dataset's {len(infos)} clips is in it. Was it made with another "
             "split or clip length?"
         )
-    counts = {"done": coverage.done, "frames": coverage.frames, "skipped": skipped}
+    counts = {"done": coverage.done, "frames": coverage.frames, "unread": coverage.unread, "skipped": skipped}
     videos = score_videos(predictions, infos, found.metrics)
     return _Scored(OWN, counts, metrics, videos, found.left_out)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ovvol_bench.benchmark import Metric
 from ovvol_bench.metrics.by_video import ByVideo, by_video
 from ovvol_bench.metrics.evaluation import evaluate
-from ovvol_bench.predictions import ClipPrediction, Predictions, own_frames
+from ovvol_bench.predictions import ClipPrediction, Predictions, frame_name, own_frames, predicted_frames
 from ovvol_bench.runs.results import Coverage
 from ovvol_bench.types import ClipInfo
 
@@ -59,6 +59,17 @@ def missing_clips(predictions: Predictions, infos: Sequence[ClipInfo]) -> list[s
     return [info.id for info in infos if info.id not in there]
 
 
+def unread_frames(predictions: Predictions, infos: Sequence[ClipInfo]) -> list[str]:
+    """Names of the frames that the predicted clips have in the dataset and lack in predictions, sorted."""
+    found = {clip.id: set(clip.frame_indices) for clip in predictions.identities()}
+    return sorted(
+        frame_name(info.video, index)
+        for info in map(own_frames, infos)
+        for index in info.frame_indices
+        if index not in found.get(info.id, info.frame_indices)
+    )
+
+
 def usable(predictions: Predictions, infos: Sequence[ClipInfo]) -> tuple[Predictions, dict[str, int]]:
     """The clips of predictions that can be scored, and how many can't, by reason."""
     truth = {info.id: own_frames(info) for info in infos}
@@ -72,6 +83,7 @@ def _unusable(clip: ClipPrediction, truth: ClipInfo | None) -> str | None:
     info, found = clip.info, clip.localization
     if truth is None:
         return "unknown clip"
+    truth = predicted_frames(truth, info.frame_indices)
     if (truth.video, truth.frame_indices, truth.frame_size) != (
         info.video,
         info.frame_indices,
@@ -100,7 +112,8 @@ def score(
     Raises:
         DataError: if predictions and dataset don't belong together.
     """
-    coverage = Coverage(len(predictions), int(predictions.frame_counts.sum()))
+    frames = int(predictions.frame_counts.sum())
+    coverage = Coverage(len(predictions), frames, unread=unread_frames(predictions, infos))
     values = evaluate(predictions, {info.id: info for info in infos}, _computable(metrics, infos))
     return coverage, {key: asdict(value) for key, value in values.items()}
 

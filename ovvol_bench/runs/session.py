@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ovvol_bench.benchmark import IncompleteClipError
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError, SettingError, error_text
 from ovvol_bench.files import ensure_writable
@@ -22,7 +23,7 @@ from ovvol_bench.runs.clock import Clock
 from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.remarks import remarks, strangers
+from ovvol_bench.runs.remarks import remarks, strangers, unread_text
 from ovvol_bench.runs.results import Outcome, Timing, build_result
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
@@ -46,7 +47,8 @@ class Conduct:
         batch_size: clips that go through a component together; None for as many as fit.
         workers: that read frames ahead; None: a processor each, see ``loading.prefetch``.
         overwrite: what to do about folders that are there.
-        on_error: whether a clip that fails ends the run or is left out and counted.
+        on_error: whether a frame that can't be read, or a clip that fails, ends the run or is left out and
+            counted.
         progress: told how far the run is.
         soft_masks: whether soft masks are kept with the predictions, also where no metric asks for them.
     """
@@ -137,6 +139,8 @@ def run_plan(plan: Plan, registry: Registry, conduct: Conduct, clock: Clock | No
     with ExitStack() as claims:
         claim = partial(_start, plan, registry, conduct, claims)
         runs = [claim(spec, error) for spec, error in plan.combinations]
+        if conduct.on_error == "fail":
+            _refuse_unread(runs)
         clock = clock or Clock(plan.device)
         try:
             _localize(plan, runs, Matrix(plan, runs, clock, registry, conduct.on_error), clock, conduct)
@@ -164,6 +168,17 @@ def _start(
     return Run(spec, folder, error, len(plan.combinations), conduct.soft_masks)
 
 
+def _refuse_unread(runs: list[Run]) -> None:
+    """Refuse to go on with predictions that lack frames, where these were to end the run."""
+    for run in runs:
+        if run.unread:
+            raise DataError(
+                f"{run.folder.path} was made with --on-error skip and lacks {len(run.unread)} frames. "
+                f"{next(iter(run.unread.values()))} Give --on-error skip again, or --overwrite always to "
+                "compute all clips anew."
+            )
+
+
 def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct: Conduct) -> None:
     """Carry every clip that some run lacks through the matrix."""
     todo = [index for index, info in enumerate(plan.infos) if any(run.needs(info.id) for run in runs)]
@@ -178,7 +193,7 @@ def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct
 
 
 def _readable(plan: Plan, todo: list[int], runs: list[Run], clock: Clock, conduct: Conduct) -> Iterator[Clip]:
-    """The clips as they come from the decoder; ones that can't be read are skipped, or end it all."""
+    """The clips as they come from the decoder; what can't be read of them is left out, or ends it all."""
     decoded = prefetch(plan.dataset, todo, conduct.workers, clock.count_reading)
     while True:
         with clock.measure(("decode",)):
@@ -186,11 +201,13 @@ def _readable(plan: Plan, todo: list[int], runs: list[Run], clock: Clock, conduc
         if item is None:
             return
         index, outcome = item
+        if isinstance(outcome, IncompleteClipError) and conduct.on_error == "skip":
+            outcome = outcome.clip
         if isinstance(outcome, Clip):
             yield outcome
             continue
         if conduct.on_error == "fail":
-            raise DecodeError(f"{outcome} --on-error skip leaves such clips out and counts them.")
+            raise DecodeError(f"{outcome} --on-error skip leaves such frames out and counts them.")
         for run in runs:
             run.skip([plan.infos[index].id], "frames can't be read", str(outcome))
 
@@ -240,7 +257,11 @@ def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dic
         "grouper": plan.groupers[run.spec.encoder.name, run.spec.grouper.name].learned,
         "labeler": plan.labelers[run.spec.labeler.name].learned,
     }
-    said = (*remarks(predictions, names, has_truth), *strangers(plan.dataset_spec.name, learned))
+    said = (
+        *unread_text(coverage.unread, plan.truth.frames, run.unread),
+        *remarks(predictions, names, has_truth),
+        *strangers(plan.dataset_spec.name, learned),
+    )
     return result, said
 
 

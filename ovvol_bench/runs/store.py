@@ -35,6 +35,7 @@ class RunFolder:
         predictions: folder of the prediction shards.
         spec_file: ``run.json``, the spec.
         result_file: ``result.json``.
+        unread_file: ``unread.json``, name of a frame to why it could not be read; only if there are such.
         overlays: folder of pictures.
     """
 
@@ -43,6 +44,7 @@ class RunFolder:
         self.predictions = path / "predictions"
         self.spec_file = path / "run.json"
         self.result_file = path / "result.json"
+        self.unread_file = path / "unread.json"
         self.overlays = path / "overlays"
 
     @classmethod
@@ -73,6 +75,7 @@ class RunFolder:
             )
         if overwrite is Overwrite.ALWAYS:
             self.result_file.unlink(missing_ok=True)
+            self.unread_file.unlink(missing_ok=True)
             for folder in (self.predictions, self.overlays):
                 shutil.rmtree(folder, ignore_errors=True)
         for folder in (self.path, self.predictions, self.overlays):

@@ -84,7 +84,7 @@ def test_foreign_predictions_are_scored_against_a_dataset(folder, evaluate):
     assert done.exit_code == 0, done.output
     scored = json.loads(done.stdout)
     skipped = {"frames without pictures": 1}
-    assert scored["coverage"] == {"clips": 10, "done": 10, "frames": 40, "skipped": skipped}
+    assert scored["coverage"] == {"clips": 10, "done": 10, "frames": 40, "unread": [], "skipped": skipped}
     key = "corloc_any@vid-reference"
     assert scored["metrics"][key]["value"] == stored(folder)["metrics"][key]["value"]
     table = evaluate(folder / "predictions", "--truth", "squares")
@@ -97,7 +97,7 @@ def test_clips_that_cannot_be_scored_are_counted(folder, evaluate):
     assert done.exit_code == 0, done.output
     coverage = json.loads(done.stdout)["coverage"]
     skipped = {"frames without pictures": 1, "unknown clip": 3}
-    assert coverage == {"clips": 7, "done": 7, "frames": 28, "skipped": skipped}
+    assert coverage == {"clips": 7, "done": 7, "frames": 28, "unread": [], "skipped": skipped}
     assert "skipped: 3 x unknown clip" in evaluate(*arguments, "--on-error", "skip").stdout
 
 
@@ -193,7 +193,7 @@ def test_a_file_is_scored_without_torch(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     scored = json.loads(done.stdout)
-    assert scored["coverage"] == {"clips": 8, "done": 8, "frames": 64, "skipped": {}}
+    assert scored["coverage"] == {"clips": 8, "done": 8, "frames": 64, "unread": [], "skipped": {}}
     own = evaluate_predictions(predictions, truth, [CorLoc("vid-reference")])
     assert scored["metrics"]["corloc_any@vid-reference"]["value"] == own["corloc_any@vid-reference"].value
 

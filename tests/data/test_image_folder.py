@@ -123,6 +123,7 @@ def test_corrupt_and_lost_images_are_named(root):
     (root / "n02/b.JPEG").write_bytes(b"no image")
     with pytest.raises(DecodeError, match=r"Image .*n02/b\.JPEG is not a readable image"):
         images.image(2)
+    assert dataset.info(2).frame_size == (1, 1), "the others go on"
     with pytest.raises(DecodeError, match=r"n02/b\.JPEG"):
         dataset.clip(2)
     (root / "n02/a.png").unlink()

@@ -194,6 +194,7 @@ def test_lists_of_both_layouts_give_the_same_clips(root):
 
 def test_size_comes_from_the_images_where_annotations_have_none(root):
     write_video(root, "c", [annotation(thing(box=(0, 0, 99, 99)), size=None)] * 2)
+    (root / "Data/VID/val/c/000000.JPEG").write_bytes(b"no image")
     dataset = build(root)
     info = dataset.info(len(dataset) - 1)
     assert info.frame_size == SIZE

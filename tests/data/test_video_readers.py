@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -10,6 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.benchmark import IncompleteClipError
+from ovvol_bench.data.loading import prefetch
+from ovvol_bench.data.plugin import build_videos
 from ovvol_bench.data.pyav import ShownFrames
 from ovvol_bench.data.video import probe_video
 from ovvol_bench.data.video_readers import BACKENDS, Decoder, PyAVReader
@@ -186,3 +190,43 @@ def test_a_file_in_a_folder_whose_name_is_no_utf8_is_read(tmp_path):
     folder.mkdir()
     for backend in BACKENDS:
         assert len(seen(write(tmp_path / "a.mp4").replace(folder / "a.mp4"), backend)) == COUNT
+
+
+def damaged(path: Path, packet: int) -> Path:
+    """Overwrite the data of a packet, by its place in the file, with zeros."""
+    with av.open(str(path)) as container:
+        packets = [each for each in container.demux(video=0) if each.size]
+        start, size = packets[packet].pos, packets[packet].size
+    content = bytearray(path.read_bytes())
+    content[start : start + size] = bytes(size)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+@pytest.mark.parametrize("kind", ["h264.mp4", "mpeg4.avi", "mjpeg.avi"])
+def test_a_damaged_packet_costs_one_frame_which_shows_its_neighbour(tmp_path, backend, kind):
+    codec = {"h264.mp4": "libx264", "mpeg4.avi": "mpeg4", "mjpeg.avi": "mjpeg"}[kind]
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = damaged(write(tmp_path / kind, codec, pixels, bf="0", g="7"), 5)
+    probe = Decoder().probe("pyav", path)
+    size = probe.frame_size
+    frames, unread = Decoder().read_around(replace(probe, backend=backend), path, range(COUNT), size, None)
+    assert unread == {5: "frame 5 can't be decoded"}
+    assert np.array_equal(frames[5], frames[4])
+    shown = [*range(5), *range(7, COUNT)]  # the sixth may lack what the fifth was to give it
+    expected = np.stack([scene(index) for index in shown]) / 255
+    assert np.abs(frames[shown] - expected).mean(axis=(1, 2, 3)).max() < 0.03
+    later, unread = Decoder().read_around(probe, path, [5, 7, 8], size, None)
+    assert (list(unread), np.array_equal(later[0], frames[7])) == ([0], True)
+
+
+def test_a_clip_of_a_video_with_a_damaged_packet_is_given_with_the_error(tmp_path):
+    path = damaged(write(tmp_path / "clip.mp4", bf="0", g="7"), 5)
+    dataset = build_videos(path=path, frames_per_clip=7, short_side=32, cache=str(tmp_path / "cache"))
+    (_, error), (_, whole) = prefetch(dataset, range(2))
+    assert isinstance(error, IncompleteClipError)
+    assert "clip.mp4: frame 5 can't be decoded" in str(error)
+    assert list(error.clip.info.unread) == [5]
+    assert np.array_equal(error.clip.frames[5], error.clip.frames[4])
+    assert whole.info.unread == {}

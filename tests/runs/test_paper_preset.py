@@ -100,7 +100,7 @@ def test_paper_preset_runs_end_to_end(tmp_path):
     result = json.loads(file.read_text())
     assert result["status"] == "done"
     dropped = {"frames after a video's last clip": 2}  # one a video, as in the reference
-    assert result["coverage"] == {"clips": 4, "done": 4, "frames": 32, "skipped": dropped}
+    assert result["coverage"] == {"clips": 4, "done": 4, "frames": 32, "unread": [], "skipped": dropped}
     assert result["seed"] == 287
     assert (result["fidelity"], result["precision"]) == ("reference", "float32")
     assert set(result["metrics"]) >= {

@@ -39,7 +39,7 @@ def test_results_are_plain_json_with_null_for_nan():
     result = build_result(SPEC, Truth(2, 16, 5, "words"), outcome)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["metrics"]["ap50@vid-devkit"]["value"] is None
-    assert result["coverage"] == {"clips": 2, "done": 1, "frames": 8, "skipped": {"x": 2}}
+    assert result["coverage"] == {"clips": 2, "done": 1, "frames": 8, "unread": [], "skipped": {"x": 2}}
     assert (result["status"], result["error"], result["timing"]["clips_per_s"]) == ("done", None, None)
     assert result["machine"]["gpu"] == "H100"
 

@@ -112,6 +112,7 @@ def test_a_result_says_what_ran(run):
         "clips": 10,
         "done": 10,
         "frames": 40,
+        "unread": [],
         "skipped": {"frames without pictures": 1},
     }
     assert result["dataset"]["truth_boxes"] == 40
