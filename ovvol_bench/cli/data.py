@@ -89,14 +89,14 @@ def prepare() -> None:
     show_default=True,
     help="Encode what is missing, or everything again.",
 )
-@click.option("--strict/--no-strict", help="Exit with 2 if any video could not be prepared.")
+@click.option("--strict/--no-strict", help="Exit with 2 if any video or frame could not be prepared.")
 def prepare_imagenet_vid(
     root: Path, out: Path, split: str, workers: int | None, overwrite: str, strict: bool, **encoding: int
 ) -> None:
     """Encode the frames of ROOT's split as small mp4s in OUT, with a list of them.
 
     A command that was cut off continues when it is given again. Videos that can't be prepared are
-    left out of the list and named in OUT/report.json.
+    left out of the list, and frames that can't be read show the one before; OUT/report.json names both.
     """
     from ovvol_bench.data.mp4 import Encoding
     from ovvol_bench.data.prepare import prepare_videos
@@ -127,7 +127,16 @@ def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) ->
         click.echo(f"{len(problems)} videos could not be prepared, see {out / 'report.json'}:", err=True)
         for problem in problems[:_FEW]:
             click.echo(f"  {problem}", err=True)
-    if problems and strict:
+    repeated = [text for outcome in outcomes for text in outcome.repeated.values()]
+    if repeated:
+        click.echo(
+            f"{len(repeated)} of {frames} frames could not be read and show the one before, see "
+            f"{out / 'report.json'}:",
+            err=True,
+        )
+        for text in repeated[:_FEW]:
+            click.echo(f"  {text}", err=True)
+    if (problems or repeated) and strict:
         raise click.exceptions.Exit(2)
 
 
@@ -198,6 +207,8 @@ def check(
 
 
 def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> None:
+    from ovvol_bench.data.findings import EXAMPLES
+
     findings = checked.findings
     click.echo(f"split {split}, {checked.layout}, list: {checked.source or 'none'}")
     rows = [
@@ -209,10 +220,10 @@ def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> No
         click.echo(f"\nhash of the content: {checked.content}")
     for kind, count, examples in findings.told():
         click.echo(f"\n{count:,} {kind}:")
-        for example in examples:
+        for example in examples[:EXAMPLES]:
             click.echo(f"  {example}")
-        if count > len(examples):
-            click.echo("  ...")
+        if count > EXAMPLES:
+            click.echo("  ... all with --format json" if len(examples) == count else "  ...")
     if not findings.told():
         click.echo("\nno problems found")
 

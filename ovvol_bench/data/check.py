@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from ovvol_bench.data.findings import Findings, Kind
 from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
+from ovvol_bench.data.pyav import ShownFrames
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
@@ -257,7 +258,7 @@ class _MovieJob:
 def check_prepared(
     root: Path, split: str, list_file: Path | None = None, workers: int = 1, content: bool = False
 ) -> Checked:
-    """Check videos that ``prepare`` wrote, see ``check_data``: read, not decoded."""
+    """Check videos that ``prepare`` wrote, see ``check_data``: read, and decoded only for ``content``."""
     findings = Findings()
     source = list_file or root / f"{split}.csv"
     names = _read_list(source, findings)
@@ -302,6 +303,8 @@ def _check_report(entry: Mapping[str, Any], split: str, findings: Findings) -> N
     if not entry["complete"]:
         findings.add(Kind.UNFINISHED, [f"{split}: give the same 'data prepare' command again"])
     findings.add(Kind.LEFT_OUT, (f"{name}: {reason}" for name, reason in entry["problems"].items()))
+    for name, frames in entry.get("repeated", {}).items():
+        findings.add(Kind.REPEATED, (f"{name}.mp4, frame {n}: {reason}" for n, reason in frames.items()))
 
 
 def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
@@ -319,4 +322,20 @@ def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
     short_side, multiple = job.settings.get("short_side", min(stored.size)), job.settings.get("multiple", 2)
     if min(stored.size) != short_side or max(stored.size) % multiple:
         findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(stored.size)}"])
+    if job.content:
+        findings.add(Kind.UNDECODED, (f"{job.name}: {reason}" for reason in _undecoded(job.root / job.name)))
     return job.name, content, findings
+
+
+def _undecoded(path: Path) -> Iterator[str]:
+    """What is said of every frame of a video that doesn't decode; decoders mend some damage unasked."""
+    try:
+        frames = ShownFrames(path)
+    except DecodeError as error:
+        yield str(error)
+        return
+    for index in range(len(frames)):
+        try:
+            frames.image(index)
+        except DecodeError as error:
+            yield str(error)

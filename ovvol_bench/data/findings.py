@@ -10,7 +10,7 @@ from enum import StrEnum
 from ovvol_bench.files import in_utf8
 
 EXAMPLES = 5
-"""Of a kind of problem that are kept; all are counted."""
+"""Of a kind of problem that are kept; all are counted, and all of ``SINGLY`` are kept."""
 
 
 class Kind(StrEnum):
@@ -34,10 +34,16 @@ class Kind(StrEnum):
     OUTSIDE = "boxes that reach outside the frame"
     UNFINISHED = "preparations that did not come to their end"
     LEFT_OUT = "videos that could not be prepared"
+    REPEATED = "prepared frames that show a neighbour, as they could not be read"
     BAD_VIDEO = "videos that can't be read, or are cut off"
+    UNDECODED = "frames of videos that can't be decoded"
     OTHER_COUNT = "videos with another number of frames than was prepared"
     OTHER_SIZE = "videos of another size than was prepared"
     NOT_LISTED = "videos that no line of the list names"
+
+
+SINGLY = frozenset({Kind.BAD_FRAME, Kind.REPEATED, Kind.UNDECODED})
+"""Kinds of damaged frames, which can be mended one by one."""
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Findings:
     Attributes:
         counts: what there is, by words such as ``frames``.
         problems: how often a kind occurs.
-        examples: the first ``EXAMPLES`` of a kind.
+        examples: the first ``EXAMPLES`` of a kind, or all.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,4 +79,4 @@ class Findings:
 
     def _keep(self, kind: Kind, examples: list[str]) -> None:
         kept = self.examples.setdefault(kind, [])
-        kept += examples[: EXAMPLES - len(kept)]
+        kept += examples if kind in SINGLY else examples[: EXAMPLES - len(kept)]

@@ -60,13 +60,14 @@ class Encoding:
         return "ovvol-bench " + " ".join(f"{name}={value}" for name, value in asdict(self).items())
 
 
-def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding) -> bytes:
+def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding, note: str = "") -> bytes:
     """Scale frames (bicubic, as FFmpeg's scale filter does) and encode them, on one thread.
 
     Args:
         frames: (H, W, 3) uint8 RGB each, at least one.
         size: (height, width) of the result, pixels.
         encoding: quality, key frames and rate.
+        note: goes behind ``encoding.comment`` in the file.
 
     Returns:
         A whole mp4 file: H.264, yuv420p, the same for the same frames. In memory, so that what fails on
@@ -75,7 +76,7 @@ def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding) -> bytes
     height, width = size
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        container.metadata["comment"] = encoding.comment
+        container.metadata["comment"] = encoding.comment + note
         stream = container.add_stream("libx264", rate=encoding.fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": str(encoding.crf), "g": str(encoding.gop), **_X264}

@@ -6,6 +6,9 @@
     OUT/SPLIT.csv           ``./SPLIT/VIDEO.mp4 0``, one line a video
     OUT/report.json         by split: settings, frames a video, and what could not be prepared and why
 
+A frame that can't be read shows the one before it, or the first that can be read, so that positions in the
+video stay the numbers of the frames. Its video is made again each time, in case the frame was mended.
+
 A video appears once it is whole: encoded in memory, decoded again to count its frames, written to
 ``OUT/.unfinished`` and renamed. So work that was cut off goes on where it stopped.
 """
@@ -15,15 +18,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
-from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.readers import Image, read_image
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
@@ -44,12 +47,14 @@ class Outcome:
         frames: in its mp4; 0 if there is none.
         kept: whether the mp4 was there already.
         problem: why there is no mp4; None if there is one.
+        repeated: number of each frame that shows another one, and why it can't be read itself.
     """
 
     name: str
     frames: int
     kept: bool = False
     problem: str | None = None
+    repeated: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ def prepare_videos(
         redo: encode finished ones as well.
 
     Yields:
-        An outcome a video, as they come; report and list are on disk after the last one. Frames that
-        can't be read, a size that changes, or gaps in the numbering make a problem, not an error.
+        An outcome a video, as they come; report and list are on disk after the last one. No frame that
+        can be read, a size that changes, or gaps in the numbering make a problem, not an error.
 
     Raises:
         SettingError: if ``out`` holds videos of other settings and ``redo`` is not set, or another
@@ -107,14 +112,15 @@ def prepare_videos(
 
 
 def _prepare(job: _Job) -> Outcome:
+    repeated: dict[int, str] = {}
     try:
         files = _frame_files(job.tree, job.name)
         kept = not job.redo and _is_finished(job, len(files))
         if not kept:
-            _store(_encoded(files, job.encoding), job)
+            _store(_encoded(files, job.encoding, repeated), job)
     except (DataError, OutputError) as error:  # of frames that can't be read, and names that can't be written
         return Outcome(job.name, 0, problem=str(error))
-    return Outcome(job.name, len(files), kept)
+    return Outcome(job.name, len(files), kept, repeated=repeated)
 
 
 def _frame_files(tree: VidTree, name: str) -> list[Path]:
@@ -140,13 +146,11 @@ def _is_finished(job: _Job, frames: int) -> bool:
     return stored.frame_count == frames and stored.comment == job.encoding.comment
 
 
-def _encoded(files: Sequence[Path], encoding: Encoding) -> bytes:
-    size = read_header(files[0]).size
-    movie = encode_mp4(
-        (read_image(file, size) for file in files),
-        target_size(size, encoding.short_side, encoding.multiple),
-        encoding,
-    )
+def _encoded(files: Sequence[Path], encoding: Encoding, repeated: dict[int, str]) -> bytes:
+    """An mp4; frames that can't be read are added to ``repeated``."""
+    movie = _movie(files, encoding, repeated)
+    if repeated:  # then the file says so, and never passes for finished
+        movie = _movie(files, encoding, {}, f" repeated={len(repeated)}")
     decoded = count_decoded(movie)
     if decoded != len(files):
         raise DecodeError(
@@ -154,6 +158,38 @@ def _encoded(files: Sequence[Path], encoding: Encoding) -> bytes:
             "Prepare it again; if this stays, install another version of PyAV."
         )
     return movie
+
+
+def _movie(files: Sequence[Path], encoding: Encoding, repeated: dict[int, str], note: str = "") -> bytes:
+    images = _images(files, repeated)
+    first = next(images, None)
+    if first is None:
+        raise DecodeError(repeated[0])
+    height, width = first.shape[:2]
+    size = target_size((height, width), encoding.short_side, encoding.multiple)
+    return encode_mp4(chain([first], images), size, encoding, note)
+
+
+def _images(files: Sequence[Path], repeated: dict[int, str]) -> Iterator[Image]:
+    """An image a file; nothing if none can be read."""
+    shown: Image | None = None
+    for number, file in enumerate(files):
+        try:
+            image = read_image(file)
+        except DecodeError as error:
+            repeated[number] = str(error)
+            if shown is not None:
+                yield shown
+            continue
+        if shown is None:
+            yield from [image] * number
+        elif image.shape != shown.shape:
+            raise DecodeError(
+                f"Image {file} is {image.shape[0]} x {image.shape[1]} pixels (height x width); expected "
+                f"{shown.shape[0]} x {shown.shape[1]}, as the frames before it. Extract the video again."
+            )
+        shown = image
+        yield image
 
 
 def _store(movie: bytes, job: _Job) -> None:
@@ -213,7 +249,11 @@ def read_report(out: Path) -> dict[str, Any]:
 
 def _is_entry(value: object) -> bool:
     kinds = {"settings": dict, "complete": bool, "videos": dict, "problems": dict}
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+        and isinstance(value.get("repeated", {}), dict)
+    )
 
 
 def _opened_report(out: Path, split: str, encoding: Encoding, redo: bool) -> dict[str, Any]:
@@ -237,6 +277,7 @@ def _entry(encoding: Encoding, outcomes: Sequence[Outcome], wanted: int) -> dict
         "complete": len(outcomes) == wanted,
         "videos": {item.name: item.frames for item in by_name if item.problem is None},
         "problems": {item.name: item.problem for item in by_name if item.problem is not None},
+        "repeated": {item.name: dict(item.repeated) for item in by_name if item.repeated},
     }
 
 

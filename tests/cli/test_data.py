@@ -89,13 +89,32 @@ def test_prepare_writes_videos_and_a_list_and_keeps_what_is_done(prepared):
 def test_what_can_not_be_prepared_is_told_and_strict_makes_it_an_error(shapes, prepared, tmp_path):
     _, arguments = prepared
     tree = shutil.copytree(shapes, tmp_path / "tree")
-    next((tree / "Data/VID/val").rglob("000003.JPEG")).write_bytes(b"")
+    next((tree / "Data/VID/val").rglob("000003.JPEG")).unlink()
     arguments[3] = str(tree)
     lenient, strict = invoke(arguments), invoke([*arguments, "--strict"])
     assert (lenient.exit_code, strict.exit_code) == (0, 2)
     assert "1 videos with 24 frames" in lenient.output
     assert "1 videos could not be prepared, see" in lenient.stderr
-    assert "000003.JPEG is not a readable image" in lenient.stderr
+    assert "lacks 1 of the frames 0 to 23" in lenient.stderr
+
+
+def test_damaged_frames_are_told_by_prepare_and_check(shapes, prepared, tmp_path):
+    _, arguments = prepared
+    tree = shutil.copytree(shapes, tmp_path / "tree")
+    damaged = sorted((tree / "Data/VID/val").rglob("00000[0-6].JPEG"))[:7]
+    for file in damaged:
+        file.write_bytes(b"")
+    arguments[3] = str(tree)
+    lenient, strict = invoke(arguments), invoke([*arguments, "--strict"])
+    assert (lenient.exit_code, strict.exit_code) == (0, 2)
+    assert "2 videos with 48 frames" in lenient.output
+    assert "7 of 48 frames could not be read and show the one before, see" in lenient.stderr
+    assert f"{damaged[0]} is not a readable image" in lenient.stderr
+    check = ["data", "check", str(tree), "--split", "val"]
+    assert "000004.JPEG\n  ... all with --format json" in invoke(check).output
+    problems = json.loads(invoke([*check, "--format", "json"]).stdout)["problems"]
+    (found,) = [each for each in problems if each["kind"] == "frames that are no image, or cut off"]
+    assert (found["count"], len(found["examples"])) == (7, 7)
 
 
 @pytest.mark.parametrize(

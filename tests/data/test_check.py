@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -321,11 +322,23 @@ def test_every_defect_of_prepared_videos_is_found(out, spoil, expected):
 
 
 def test_what_could_not_be_prepared_is_told_again(root, tmp_path):
-    break_frame(root)
+    lose_frame(root)
     prepare_all(root, tmp_path / "again")
     [(kind, count, examples)] = check(tmp_path / "again").findings.told()
     assert (kind, count) == (Kind.LEFT_OUT, 1)
-    assert f"val/{A}: " in examples[0] and "000005.JPEG is not a readable image" in examples[0]
+    assert f"val/{A}: " in examples[0] and "lacks 1 of the frames 0 to 23" in examples[0]
+
+
+def test_every_damaged_frame_is_named_and_what_it_shows_in_prepared_videos_too(root, tmp_path):
+    bad = [3, *range(8, 15)]
+    for number in bad:
+        frame(root, number).write_bytes(b"no image")
+    [(kind, count, examples)] = check(root).findings.told()
+    assert (kind, count, examples) == (Kind.BAD_FRAME, 8, [f"val/{A}/{n:06d}.JPEG" for n in bad])
+    prepare_all(root, tmp_path / "again")
+    [(kind, count, examples)] = check(tmp_path / "again").findings.told()
+    assert (kind, count) == (Kind.REPEATED, 8)
+    assert [example.partition(": ")[0] for example in examples] == [f"val/{A}.mp4, frame {n}" for n in bad]
 
 
 def test_prepared_videos_without_a_list_are_one_message(out):
@@ -343,6 +356,18 @@ def test_findings_add_up():
     first.include(second)
     assert first.told() == [(Kind.GAP, 7, ["a", "b", "c", "d", "e"])]
     assert first.counts == {"frames": 2}
+
+
+def test_frames_of_prepared_videos_that_do_not_decode_are_named_on_request(out):
+    path = movie(out)
+    with av.open(str(path)) as container:
+        packet = [each for each in container.demux(video=0) if each.size][5]
+    content = bytearray(path.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(content)
+    assert problems(out) == {}
+    [(kind, count, examples)] = check(out, content=True).findings.told()
+    assert (kind, count, examples) == (Kind.UNDECODED, 1, [f"val/{A}.mp4: frame 5 can't be decoded"])
 
 
 def test_content_is_decoded_and_hashed_on_request(root, out):

@@ -145,6 +145,11 @@ def spoil_numbering(folder: Path) -> None:
     (folder / "000003.JPEG").unlink()
 
 
+def spoil_every_one(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.write_bytes(b"not an image")
+
+
 def spoil_all(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
@@ -153,8 +158,7 @@ def spoil_all(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (spoil_bytes, "000003.JPEG is not a readable image"),
-        (spoil_end, "000003.JPEG is cut off"),
+        (spoil_every_one, "000000.JPEG is not a readable image"),
         (spoil_size, "000003.JPEG is 20 x 20 pixels"),
         (spoil_numbering, "lacks 1 of the frames 0 to 4"),
         (spoil_all, "holds no frames"),
@@ -171,6 +175,40 @@ def test_a_spoilt_video_is_told_and_the_others_go_on(root, tmp_path, spoil, word
     assert entry["complete"]
     assert entry["videos"] == {"train/set_1/b": 5}
     assert words in entry["problems"]["train/set_0/a"]
+
+
+@pytest.mark.parametrize("spoil", [spoil_bytes, spoil_end])
+def test_a_damaged_frame_shows_the_one_before_it_and_is_told(root, tmp_path, spoil):
+    folder, out = root / "Data/VID/train/set_0/a", tmp_path / "out"
+    whole = {number: (folder / f"{number:06d}.JPEG").read_bytes() for number in range(5)}
+    spoil(folder)
+    outcomes = run(root, out)
+    assert (outcomes["train/set_0/a"].frames, outcomes["train/set_0/a"].problem) == (5, None)
+    ((number, reason),) = outcomes["train/set_0/a"].repeated.items()
+    assert number == 3
+    assert str(folder / "000003.JPEG") in reason
+    entry = read_report(out)["train"]
+    assert entry["videos"] == {"train/set_0/a": 5, "train/set_1/b": 5}
+    assert entry["repeated"] == {"train/set_0/a": {"3": reason}}
+    shown = DecordReader(out / "train/set_0/a.mp4").read(range(5))
+    (folder / "000003.JPEG").write_bytes(whole[2])
+    run(root, tmp_path / "copied")
+    assert np.array_equal(shown, DecordReader(tmp_path / "copied/train/set_0/a.mp4").read(range(5)))
+    (folder / "000003.JPEG").write_bytes(whole[3])
+    again = run(root, out)
+    assert [item.kept for item in again.values()] == [False, True], "it may have been mended"
+    assert not again["train/set_0/a"].repeated
+    assert [item.kept for item in run(root, out).values()] == [True, True]
+
+
+def test_damaged_frames_at_the_start_show_the_first_that_can_be_read(root, tmp_path):
+    folder = root / "Data/VID/train/set_0/a"
+    for number in (0, 1):
+        (folder / f"{number:06d}.JPEG").write_bytes(b"")
+    assert list(run(root, tmp_path / "out")["train/set_0/a"].repeated) == [0, 1]
+    shown = DecordReader(tmp_path / "out/train/set_0/a.mp4").read(range(5)) * 255
+    changes = np.abs(np.diff(shown, axis=0)).mean(axis=(1, 2, 3))
+    assert (changes > 5).tolist() == [False, False, True, True]
 
 
 def test_frames_that_do_not_come_back_are_told(root, tmp_path, monkeypatch):
