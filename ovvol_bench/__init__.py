@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovvol_bench.api.evaluate import dataset, evaluate
+    from ovvol_bench.api.localize import FrameObjects, LocalizedVideo, localize
     from ovvol_bench.api.results import Comparison, Result, Results, compare, load_results
     from ovvol_bench.api.run import run
     from ovvol_bench.benchmark import Dataset, Metric, MetricValue
@@ -37,6 +38,7 @@ __version__: str
 
 _HOME = {
     "ovvol_bench.api.evaluate": ["dataset", "evaluate"],
+    "ovvol_bench.api.localize": ["FrameObjects", "LocalizedVideo", "localize"],
     "ovvol_bench.api.results": ["Comparison", "Result", "Results", "compare", "load_results"],
     "ovvol_bench.api.run": ["run"],
     "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
@@ -78,7 +80,8 @@ PLUGIN_API = (
 """Modules that a plugin may import from, beside the public names of this package; all others may change."""
 
 __all__ = [  # noqa: RUF022 - grouped by role
-    "run", "evaluate", "dataset", "load_results", "compare", "Result", "Results", "Comparison",
+    "run", "localize", "evaluate", "dataset", "load_results", "compare",
+    "Result", "Results", "Comparison", "LocalizedVideo", "FrameObjects",
     "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
     "Entry", "Lazy", "hookimpl",
     "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from ovvol_bench.api.results import Result
 from ovvol_bench.api.run import Names, OnError, Places, Settings, listed, registry_of, settings_of
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import SettingError
+from ovvol_bench.files import below, file_stem
 from ovvol_bench.runs.benchmark import build_dataset
 from ovvol_bench.runs.fitting import Wanted
 from ovvol_bench.runs.presets import load_preset
@@ -20,6 +23,7 @@ from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.store import RunFolder
 
 if TYPE_CHECKING:
+    from ovvol_bench.api.localize import LocalizedVideo
     from ovvol_bench.registry import Registry
     from ovvol_bench.results.schema import Result as Record
 
@@ -40,7 +44,7 @@ def dataset(name: str, /, *, plugins: Places = (), **settings: Any) -> Dataset:
 
     >>> videos = dataset("shapes", split="val", videos=2)
     >>> len(videos), videos.clip(0).frames.shape, videos.vocabulary.names[1]
-    (6, (8, 96, 128, 3), 'disc')
+    (6, (8, 96, 128, 3), 'striped circle')
     """
     spec, built = build_dataset(registry_of(plugins), Choice(name, settings))
     object.__setattr__(built, "_spec", spec)  # so that results say what they are on; datasets may be frozen
@@ -57,7 +61,7 @@ def spec_of(truth: Dataset) -> PartSpec:
 
 
 def evaluate(  # noqa: PLR0913 - a keyword an option of the command
-    predictions: str | Path | Result,
+    predictions: str | Path | Result | LocalizedVideo,
     truth: Dataset | str | None = None,
     *,
     metrics: Names = None,
@@ -71,8 +75,8 @@ def evaluate(  # noqa: PLR0913 - a keyword an option of the command
     """Score predictions against the truth of a dataset.
 
     Args:
-        predictions: file or folder of any program, see docs/formats.md; or a run or its folder, whose
-            ``result.json`` is written anew.
+        predictions: file or folder of any program, see docs/formats.md; what ``localize`` found; or a run or
+            its folder, whose ``result.json`` is written anew.
         truth: dataset that a file is scored against, or its name; a run knows its own.
         metrics: what to compute, by default what is usual and fits; ``all``: everything that fits.
         protocol: conventions for all metrics, as in ``vid-devkit``.
@@ -90,20 +94,32 @@ def evaluate(  # noqa: PLR0913 - a keyword an option of the command
         SettingError: if a setting is wrong, or a metric that was named doesn't fit.
         UnknownNameError: if a dataset, metric or format is unknown.
     """
-    path = predictions.path if isinstance(predictions, Result) else Path(predictions)
-    if path is None:
+    with _stored(predictions) as path:
+        return score(
+            registry_of(plugins),
+            path,
+            truth,
+            names=listed(metrics),
+            protocol=protocol,
+            settings=settings_of(options),
+            name=name,
+            form=format,
+            on_error=on_error,
+        )
+
+
+@contextmanager
+def _stored(predictions: str | Path | Result | LocalizedVideo) -> Iterator[Path]:
+    """Give the file or folder of predictions; those in memory are written for as long as it is read."""
+    if isinstance(predictions, str | Path):
+        yield Path(predictions)
+    elif not isinstance(predictions, Result):
+        with TemporaryDirectory() as folder:
+            yield predictions.save(below(Path(folder), f"{file_stem(predictions.name)}.json"))
+    elif predictions.path is None:
         raise SettingError("the result was not written, so that no predictions are stored")
-    return score(
-        registry_of(plugins),
-        path,
-        truth,
-        names=listed(metrics),
-        protocol=protocol,
-        settings=settings_of(options),
-        name=name,
-        form=format,
-        on_error=on_error,
-    )
+    else:
+        yield predictions.path
 
 
 def score(  # noqa: PLR0913 - see evaluate

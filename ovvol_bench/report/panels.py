@@ -16,6 +16,7 @@ from ovvol_bench.report.drawing import (
     color_of,
     enlarge,
     faded,
+    fit,
     outlined,
     tinted,
     with_boxes,
@@ -121,6 +122,41 @@ def truth_panel(view: View) -> Image:
         for box, class_id in zip(truth.boxes, truth.class_ids.tolist(), strict=True)
     ]
     return with_boxes(view.picture, boxes)
+
+
+def objects_picture(
+    pixels: Image,
+    boxes: np.ndarray,
+    texts: Sequence[str],
+    colors: Sequence[int],
+    masks: np.ndarray | None,
+    width: int,
+) -> Image:
+    """Draw named objects on a frame.
+
+    Args:
+        pixels: (H, W, 3), the frame.
+        boxes: (N, 4), pixels of the frame, ends inclusive; the first are named first.
+        texts: (N,) written on the boxes.
+        colors: (N,) as of ``color_of``.
+        masks: (N, H, W) bool, drawn where they are given.
+        width: of the picture, pixels.
+    """
+    frame_size = pixels.shape[0], pixels.shape[1]
+    size = max(1, round(width * frame_size[0] / frame_size[1])), width
+    picture, inks = fit(pixels, size), [color_of(each) for each in colors]
+    if masks is not None and len(masks):
+        labels = enlarge((masks * np.arange(1, len(masks) + 1)[:, None, None]).max(axis=0), size)
+        shades = np.array([(0, 0, 0), *inks], dtype=np.uint8)
+        lit = np.where(labels[..., None] > 0, tinted(picture, labels, shades, 0.35), picture)
+        picture = outlined(lit, labels, shades)
+    scale, last = [size[1] / frame_size[1], size[0] / frame_size[0]] * 2, np.array([0, 0, 1, 1])
+    corners = ((boxes + last) * scale - last).tolist()  # ends are inclusive in both sizes
+    named = [
+        NamedBox((x1, y1, x2, y2), text, ink)
+        for (x1, y1, x2, y2), text, ink in zip(corners, texts, inks, strict=True)
+    ]
+    return with_boxes(picture, named)
 
 
 def best_class(localization: Localization, segment: int) -> int:

@@ -130,9 +130,7 @@ class Plan:
 
 
 def make_plan(selection: Selection, dataset: Choice, registry: Registry, device: torch.device) -> Plan:
-    """Build every part once and pair them.
-
-    A part that can't be built refuses the combinations that use it, and only those.
+    """Build every part once and pair them; see ``plan_on``.
 
     Args:
         selection: the matrix.
@@ -144,17 +142,33 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
         UnknownNameError, SettingError: if a name or setting is wrong.
         DataError: if the dataset can't be read or has no clips.
     """
-    naming = naming_settings(selection.naming)
-    if selection.consensus and naming.merge == "overlap":
-        raise SettingError(
-            "naming.merge=overlap looks at soft masks, and a consensus of several seeds has none."
-            " Choose another merging, or drop --consensus."
-        )
-    spec, clips = build_dataset(registry, dataset)
+    _checked_naming(selection)  # before a dataset is read, which may take minutes
+    return plan_on(selection, build_dataset(registry, dataset), registry, device)
+
+
+def plan_on(
+    selection: Selection, opened: tuple[PartSpec, Dataset], registry: Registry, device: torch.device
+) -> Plan:
+    """Build every part once and pair them, for a dataset that is open already.
+
+    A part that can't be built refuses the combinations that use it, and only those.
+
+    Args:
+        selection: the matrix; its datasets don't count.
+        opened: what the dataset is, and itself.
+        registry: builds the components.
+        device: where they go.
+
+    Raises:
+        UnknownNameError, SettingError: if a name or setting is wrong.
+        DataError: if the dataset has no clips.
+    """
+    naming = _checked_naming(selection)
+    spec, clips = opened
     _, metrics = build_metrics(registry, selection.metrics, clips.vocabulary)
     infos = clip_infos(clips, selection.limit)
     if not infos:
-        raise DataError(f"dataset '{dataset.name}' has no clips with these settings: {dict(spec.options)}")
+        raise DataError(f"dataset '{spec.name}' has no clips with these settings: {dict(spec.options)}")
     frames = len(infos[0].frame_indices)
     precision = precision_of(selection, device)
     fast = precision if selection.fidelity == "fast" else None
@@ -172,9 +186,19 @@ def make_plan(selection: Selection, dataset: Choice, registry: Registry, device:
         choice.name: prepare(build_labeler(registry, choice, prompts, device), fast)
         for choice in selection.labelers
     }
-    videos = {video_hash(dataset.name, info.video) for info in infos}
+    videos = {video_hash(spec.name, info.video) for info in infos}
     networks = (_with_seen(encoders, videos), _with_seen(groupers, videos), _with_seen(labelers, videos))
     return Plan(selection, spec, clips, infos, *networks, metrics, naming, device, precision)
+
+
+def _checked_naming(selection: Selection) -> NamingSettings:
+    naming = naming_settings(selection.naming)
+    if selection.consensus and naming.merge == "overlap":
+        raise SettingError(
+            "naming.merge=overlap looks at soft masks, and a consensus of several seeds has none."
+            " Choose another merging, or drop --consensus."
+        )
+    return naming
 
 
 def _with_seen(parts: Mapping[Key, Part[Built]], videos: Set[str]) -> dict[Key, Part[Built]]:
