@@ -19,7 +19,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import HEIGHT, shapes_vocabulary
 from ovvol_bench.data.vid_tree import find_tree
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.errors import DataError, OutputError, OvvolError
 from ovvol_bench.files import (
     below,
@@ -111,11 +111,11 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
         "out / f'{tree.split}.csv'",
         "job.out / _UNFINISHED / f'{os.getpid()}.part'",
     },
-    "ovvol_bench/data/shapes/export.py": {
+    "ovvol_bench/data/shapes/storage.py": {
         "out / 'Videos' / split / f'{name}.mp4'",
         "folder / f'{file}.part'",
+        "folder.with_name(f'.{world.key}-partial')",
     },
-    "ovvol_bench/data/shapes/rendered.py": {"folder.with_name(f'.{world.key}-partial')"},
     "ovvol_bench/data/vid_tree.py": {"tree.lists / f'{tree.split}.txt'"},
     "ovvol_bench/data/video_lists.py": {"root / f'{split}.csv'"},
     "ovvol_bench/files.py": {"root.joinpath(*parts)"},

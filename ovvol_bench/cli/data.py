@@ -58,7 +58,7 @@ def make() -> None:
 )
 def shapes(out: Path, split: Split, videos: int, seed: int) -> None:
     """Render the shapes dataset into OUT, in the ILSVRC-VID layout, with mp4s and masks."""
-    from ovvol_bench.data.shapes.export import write_split
+    from ovvol_bench.data.shapes.storage import write_split
     from ovvol_bench.progress import with_progress
 
     written = write_split(out, split, videos, seed)

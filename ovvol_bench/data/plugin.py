@@ -149,57 +149,6 @@ def build_image_folder(
     )
 
 
-def build_shapes(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path | None, Located] = None,
-    split: Literal["train", "val", "test"] = "test",
-    videos: int = 50,
-    seed: int = 0,
-    frames_per_clip: Annotated[int, ClipLength] = 8,
-    images: int | None = None,
-    empty_images: float = 0.4,
-    name_backgrounds: bool = False,
-    blended_backgrounds: float = 0.0,
-    image_side: int = 64,
-    crowded_images: bool = False,
-    cache: Annotated[str | None, Located] = None,
-) -> Dataset:
-    """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
-
-    Args:
-        path: folder that "ovvol-bench data make shapes" wrote; none: rendered in memory.
-        split: train, val or test; only test shows the names that are held out of training.
-        videos: how many to render; a folder is read whole.
-        seed: another seed is another world of the same kind; of no effect for a folder.
-        frames_per_clip: frames in a clip; in memory a divisor of 24.
-        images: to train on, captioned pictures in a pass; none: 20 a video.
-        empty_images: to train on, share of the pictures that show the background only.
-        name_backgrounds: to train on, captions of pictures of objects speak of their backgrounds, too.
-        blended_backgrounds: to train on, share of the pictures whose background is blended from those of
-            several others, and called "background" alone, so that it isn't known by the few kinds there are.
-        image_side: to train on, side of the square pictures, 64 to 96 pixels.
-        crowded_images: to train on, pictures may show several objects, and captions name each of them.
-        cache: folder for videos rendered to train on, 1.2 MB each; none: the user's cache folder.
-    """
-    if path is None:
-        from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
-        from ovvol_bench.data.shapes.training import PictureSettings
-
-        pictures = PictureSettings(
-            empty_images, name_backgrounds, blended_backgrounds, image_side, crowded_images
-        )
-        return Shapes(split, videos, seed, frames_per_clip, ShapesTraining(cache, images, pictures))
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
-    from ovvol_bench.data.sampling import ClipSettings
-    from ovvol_bench.data.shapes.world import HEIGHT, shapes_vocabulary
-    from ovvol_bench.data.vid_tree import find_tree
-
-    clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
-    source = VidSource(find_tree(path, split), cache_folder(cache))
-    return ImageNetVid(source, shapes_vocabulary(), clips)
-
-
 def build_youtube_vis(  # noqa: PLR0913 - settings
     *,
     path: Annotated[Path, Located],
@@ -399,7 +348,7 @@ def ovvol_datasets() -> Iterator[Entry]:
     )
     yield Entry(
         "shapes",
-        build_shapes,
+        "ovvol_bench.data.shapes.dataset:open_shapes",
         "rendered videos of textured objects that move and hide each other",
         training=_TRAIN,
     )

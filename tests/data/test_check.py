@@ -16,7 +16,7 @@ from ovvol_bench.data.check import OFFICIAL, Checked, check_data
 from ovvol_bench.data.findings import EXAMPLES, Findings, Kind
 from ovvol_bench.data.mp4 import Encoding
 from ovvol_bench.data.prepare import prepare_videos
-from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import shapes_vocabulary
 from ovvol_bench.data.vid_tree import find_tree, video_folders
 from ovvol_bench.errors import DataError

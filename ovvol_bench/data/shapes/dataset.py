@@ -1,14 +1,14 @@
-"""The `shapes` dataset, rendered in memory as it is read."""
+"""Dataset ``shapes``, rendered in memory as it is read."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from threading import Lock
-from typing import overload
+from typing import Annotated, overload
 from weakref import WeakValueDictionary
 from zlib import compress, decompress
 
@@ -17,8 +17,8 @@ import numpy as np
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.shapes.render import Video, render
-from ovvol_bench.data.shapes.rendered import RenderedWorld, World, render_world
-from ovvol_bench.data.shapes.training import PictureSettings, ShapesImages, ShapesVideos
+from ovvol_bench.data.shapes.storage import RenderedWorld, World, render_world
+from ovvol_bench.data.shapes.training import DEFAULT_PICTURES, PictureSettings, ShapesImages, ShapesVideos
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
@@ -31,38 +31,15 @@ from ovvol_bench.data.shapes.world import (
 )
 from ovvol_bench.errors import SettingError
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.registry import ClipLength, Located
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 
 _VIDEOS_KEPT = 8
 _IMAGES_A_VIDEO = 20
 
 
-@dataclass(frozen=True)
-class ShapesTraining:
-    """What is trained on.
-
-    Attributes:
-        cache: folder that keeps rendered videos; None: the user's cache folder.
-        images: pictures in a pass; None: 20 a video.
-        pictures: what they show.
-
-    Raises:
-        SettingError: if a number is out of range.
-    """
-
-    cache: str | None = None
-    images: int | None = None
-    pictures: PictureSettings = field(default_factory=PictureSettings)
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 1:
-            raise SettingError(f"dataset.images={self.images}: expected at least 1.")
-
-
 class VideoTruth:
     """Truth of all frames of a video, which is rendered for it unless it has been for its pixels.
-
-    A run keeps the truth of every clip to score it, so it is packed: masks are a hundred times as large.
 
     Args:
         render: the video.
@@ -74,6 +51,7 @@ class VideoTruth:
 
     def keep(self, frames: Iterable[FrameTruth]) -> None:
         """Take in what was rendered."""
+        # A run keeps the truth of every clip to score it; packed masks take a hundredth.
         self._packed = compress(pickle.dumps(tuple(frames)), level=4)
 
     @property
@@ -92,7 +70,7 @@ def _unpacked(packed: bytes) -> tuple[FrameTruth, ...]:
 
 
 class ClipTruth(Sequence[FrameTruth]):
-    """Some frames of a video's truth: a run lists all clips before its first, and renders them after.
+    """Some frames of a video's truth, rendered when they are looked at.
 
     Args:
         video: whose truth.
@@ -128,19 +106,24 @@ class Shapes(Dataset):
         videos: number of videos, at least 1.
         seed: another seed is another world of the same kind.
         frames_per_clip: T, a divisor of 24.
-        training: what is trained on; None: the defaults.
+        cache: folder for videos rendered to train on; None: the user's cache folder.
+        images: to train on, pictures in a pass; None: 20 a video.
+        pictures: what these show.
 
     Raises:
         SettingError: if a number is out of range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings
         self,
         split: Split,
         videos: int,
         seed: int = 0,
         frames_per_clip: int = 8,
-        training: ShapesTraining | None = None,
+        *,
+        cache: str | None = None,
+        images: int | None = None,
+        pictures: PictureSettings = DEFAULT_PICTURES,
     ) -> None:
         if videos < 1:
             raise SettingError(f"dataset.videos={videos}: expected at least 1.")
@@ -151,11 +134,13 @@ class Shapes(Dataset):
                 f"dataset.frames_per_clip={frames_per_clip}: expected a divisor of {FRAMES}, the frames of a"
                 " shapes video."
             )
+        if images is not None and images < 1:
+            raise SettingError(f"dataset.images={images}: expected at least 1.")
         self.vocabulary: Vocabulary = shapes_vocabulary()
         self.skipped: Mapping[str, int] = {}
         self._split: Split = split
         self._videos, self._seed, self._frames = videos, seed, frames_per_clip
-        self._training = training or ShapesTraining()
+        self._cache, self._images, self._pictures = cache, images or _IMAGES_A_VIDEO * videos, pictures
         self._kept = lru_cache(_VIDEOS_KEPT)(self._render)  # clips of a video are read one after the other
         self._rendering = Lock()
         # Who looked at a clip before its video was rendered has its truth afterwards.
@@ -197,14 +182,12 @@ class Shapes(Dataset):
 
     def training_images(self) -> ShapesImages:
         """Pictures cut from the videos, see ``training_videos``."""
-        training = self._training
-        count = training.images or _IMAGES_A_VIDEO * self._videos
-        return ShapesImages(self._rendered, count, training.pictures)
+        return ShapesImages(self._rendered, self._images, self._pictures)
 
     @cached_property
     def _rendered(self) -> RenderedWorld:
         world = World(self._split, self._videos, self._seed)
-        return render_world(world, cache_folder(self._training.cache))
+        return render_world(world, cache_folder(self._cache))
 
     def _locate(self, index: int) -> tuple[int, tuple[int, ...]]:
         if not 0 <= index < len(self):
@@ -223,3 +206,50 @@ class Shapes(Dataset):
         rendered = render(draw_scene(self._split, video, self._seed))
         self._truth(video).keep(rendered.truth)
         return rendered
+
+
+def open_shapes(  # noqa: PLR0913 - settings
+    *,
+    path: Annotated[Path | None, Located] = None,
+    split: Split = "test",
+    videos: int = 50,
+    seed: int = 0,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
+    images: int | None = None,
+    empty_images: float = 0.4,
+    name_backgrounds: bool = False,
+    blended_backgrounds: float = 0.0,
+    image_side: int = 64,
+    crowded_images: bool = False,
+    cache: Annotated[str | None, Located] = None,
+) -> Dataset:
+    """The built-in world of textured, moving objects: 96 x 128 pixels, 24 frames a video, 16 names.
+
+    Args:
+        path: folder that "ovvol-bench data make shapes" wrote; none: rendered in memory.
+        split: train, val or test; only test shows the names that are held out of training.
+        videos: how many to render; a folder is read whole.
+        seed: another seed is another world of the same kind; of no effect for a folder.
+        frames_per_clip: frames in a clip; in memory a divisor of 24.
+        images: to train on, captioned pictures in a pass; none: 20 a video.
+        empty_images: to train on, share of the pictures that show the background only.
+        name_backgrounds: to train on, captions of pictures of objects speak of their backgrounds, too.
+        blended_backgrounds: to train on, share of the pictures whose background is blended from those of
+            several others, and called "background" alone, so that it isn't known by the few kinds there are.
+        image_side: to train on, side of the square pictures, 64 to 96 pixels.
+        crowded_images: to train on, pictures may show several objects, and captions name each of them.
+        cache: folder for videos rendered to train on, 1.2 MB each; none: the user's cache folder.
+    """
+    if path is None:
+        pictures = PictureSettings(
+            empty_images, name_backgrounds, blended_backgrounds, image_side, crowded_images
+        )
+        return Shapes(split, videos, seed, frames_per_clip, cache=cache, images=images, pictures=pictures)
+    # a tree on disk takes decoders that rendering does without
+    from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
+    from ovvol_bench.data.sampling import ClipSettings
+    from ovvol_bench.data.vid_tree import find_tree
+
+    clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
+    source = VidSource(find_tree(path, split), cache_folder(cache))
+    return ImageNetVid(source, shapes_vocabulary(), clips)

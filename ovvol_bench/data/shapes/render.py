@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,7 +9,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools
 from ovvol_bench.data.motion import motion_iou
 from ovvol_bench.data.shapes.world import HEIGHT, WIDTH, Scene, SceneObject, Surface
 from ovvol_bench.types import FrameTruth
@@ -61,20 +59,16 @@ def render(scene: Scene) -> Video:
         frames.append(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8))
         masks.append(owner)
         truths.append(_truth(scene, owner, whole))
-    stored = np.stack([_through_jpeg(frame) for frame in frames])
-    return Video(np.stack(frames), stored, np.stack(masks), _with_motion_iou(truths))
+    # as they read back from their files: rendered and stored datasets are then equal
+    stored = [cv2.imdecode(np.frombuffer(encode_jpeg(frame), np.uint8), cv2.IMREAD_COLOR) for frame in frames]
+    read_back = np.stack([np.asarray(frame, np.uint8)[..., ::-1] for frame in stored])
+    return Video(np.stack(frames), read_back, np.stack(masks), _with_motion_iou(truths))
 
 
 def encode_jpeg(frame: npt.NDArray[np.uint8]) -> bytes:
     """JPEG bytes of an RGB frame, as the prepared folders hold them."""
     data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return bytes(data.tobytes())
-
-
-def _through_jpeg(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The frame as it reads back from its file: rendered and stored datasets are then equal."""
-    decoded = cv2.imdecode(np.frombuffer(encode_jpeg(frame), np.uint8), cv2.IMREAD_COLOR)
-    return np.asarray(decoded, np.uint8)[..., ::-1]
 
 
 # --- surfaces ---------------------------------------------------------------------------------------
@@ -87,88 +81,58 @@ def _noise(shape: tuple[int, int], cell: float, rng: np.random.Generator) -> Arr
     return np.asarray((field - field.min()) / (field.max() - field.min() + 1e-9))
 
 
-def _clouds(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
-    return 0.65 * _noise(u.shape, 2 * period, rng) + 0.35 * _noise(u.shape, period / 2, rng)
-
-
-def _gravel(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
-    return 0.8 * _noise(u.shape, period / 4, rng) + 0.2 * _noise(u.shape, 2 * period, rng)
-
-
-def _marble(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
-    warp = 6 * _noise(u.shape, 2 * period, rng)
-    return np.asarray(0.5 + 0.5 * np.sin((u + v) / period + warp)) ** 2
-
-
-def _bricks(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
-    row = np.floor(v / period)
-    along = (u / (2 * period) + 0.5 * (row % 2)) % 1
-    mortar = np.minimum(np.minimum(along, 1 - along) * 2 * period, (v / period % 1) * period)
-    return np.clip(mortar - 0.8, 0, 1) * (0.7 + 0.3 * _noise(u.shape, period, rng))
-
-
-def _ripples(u: Array, v: Array, period: float, rng: np.random.Generator) -> Array:
-    warp = 10 * _noise(u.shape, 3 * period, rng)
-    return np.asarray(0.5 + 0.35 * np.sin(2.2 * v / period + warp)) + 0.15 * _noise(u.shape, 4, rng)
-
-
-def _fog(u: Array, _v: Array, period: float, rng: np.random.Generator) -> Array:
-    return 0.8 * _noise(u.shape, 4 * period, rng) + 0.2 * _noise(u.shape, 3, rng)
-
-
 def _edge(wave: Array, sharpness: float) -> Array:
-    """A wave in [-1, 1] to a pattern in [0, 1] with soft edges."""
+    """Turn a wave in [-1, 1] into a pattern in [0, 1] with soft edges."""
     return np.asarray(0.5 + 0.5 * np.clip(sharpness * wave, -1, 1))
 
 
-def _striped(u: Array, _v: Array, period: float, _rng: np.random.Generator) -> Array:
-    return _edge(np.sin(2 * np.pi * u / period), period / 3)
-
-
-def _dotted(u: Array, v: Array, period: float, _rng: np.random.Generator) -> Array:
-    du, dv = u / period % 1 - 0.5, v / period % 1 - 0.5
-    return _edge(0.31 - np.hypot(du, dv), period)
-
-
-def _checkered(u: Array, v: Array, period: float, _rng: np.random.Generator) -> Array:
-    return _edge(np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period), period / 2)
-
-
-def _plain(u: Array, v: Array, _period: float, _rng: np.random.Generator) -> Array:
-    return np.asarray(np.clip(0.15 + (u + v) / 400, 0, 0.3))
-
-
-_PATTERNS: dict[str, Callable[[Array, Array, float, np.random.Generator], Array]] = {
-    "clouds": _clouds,
-    "gravel": _gravel,
-    "marble": _marble,
-    "bricks": _bricks,
-    "ripples": _ripples,
-    "fog": _fog,
-    "striped": _striped,
-    "dotted": _dotted,
-    "checkered": _checkered,
-    "plain": _plain,
-}
+def _pattern(surface: Surface, u: Array, v: Array) -> Array:  # noqa: PLR0911 - a case a kind
+    """(H, W) share of the second colour at turned coordinates in pixels."""
+    rng, period = np.random.default_rng(surface.seed), surface.period
+    noise = partial(_noise, u.shape, rng=rng)
+    match surface.kind:
+        case "clouds":
+            return 0.65 * noise(2 * period) + 0.35 * noise(period / 2)
+        case "gravel":
+            return 0.8 * noise(period / 4) + 0.2 * noise(2 * period)
+        case "marble":
+            return np.asarray(0.5 + 0.5 * np.sin((u + v) / period + 6 * noise(2 * period))) ** 2
+        case "bricks":
+            row = np.floor(v / period)
+            along = (u / (2 * period) + 0.5 * (row % 2)) % 1
+            mortar = np.minimum(np.minimum(along, 1 - along) * 2 * period, (v / period % 1) * period)
+            return np.clip(mortar - 0.8, 0, 1) * (0.7 + 0.3 * noise(period))
+        case "ripples":
+            ripple = np.sin(2.2 * v / period + 10 * noise(3 * period))
+            return np.asarray(0.5 + 0.35 * ripple) + 0.15 * noise(4)
+        case "fog":
+            return 0.8 * noise(4 * period) + 0.2 * noise(3)
+        case "striped":
+            return _edge(np.sin(2 * np.pi * u / period), period / 3)
+        case "dotted":
+            return _edge(0.31 - np.hypot(u / period % 1 - 0.5, v / period % 1 - 0.5), period)
+        case "checkered":
+            return _edge(np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period), period / 2)
+        case _:  # plain, with a faint gradient
+            return np.asarray(np.clip(0.15 + (u + v) / 400, 0, 0.3))
 
 
 def _fill(surface: Surface, x: Array, y: Array) -> Array:
     """(H, W, 3) colours of a surface at pattern coordinates in pixels."""
     cos, sin = np.cos(surface.angle), np.sin(surface.angle)
-    rng = np.random.default_rng(surface.seed)
-    blend = _PATTERNS[surface.kind](cos * x + sin * y, cos * y - sin * x, surface.period, rng)[..., None]
+    blend = _pattern(surface, cos * x + sin * y, cos * y - sin * x)[..., None]
     return np.asarray(surface.colors[0] * (1 - blend) + surface.colors[1] * blend)
 
 
 def _backdrop(scene: Scene) -> npt.NDArray[np.float32]:
-    """The background of the whole video: as large as the drift takes the window."""
+    """Background of the whole video: as large as the drift takes the window."""
     margin = [int(np.ceil(abs(d) * scene.frames)) + 2 for d in scene.drift]
     ys, xs = np.mgrid[: HEIGHT + margin[1], : WIDTH + margin[0]].astype(float)
     return _fill(scene.background, xs, ys).astype(np.float32)
 
 
 def _window(backdrop: npt.NDArray[np.float32], scene: Scene, t: int) -> Array:
-    """The part of the background that frame ``t`` sees, at sub-pixel position."""
+    """Part of the background that frame ``t`` sees, at sub-pixel position."""
     start = [d * t if d >= 0 else -d * (scene.frames - t) for d in scene.drift]
     shift = np.array([[1.0, 0.0, start[0]], [0.0, 1.0, start[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -179,12 +143,15 @@ def _window(backdrop: npt.NDArray[np.float32], scene: Scene, t: int) -> Array:
 # --- objects ----------------------------------------------------------------------------------------
 
 
-def _circle(u: Array, v: Array) -> Array:
-    return np.asarray(np.hypot(u, v)) - 0.92
-
-
-def _regular(u: Array, v: Array, corners: int, inner: float) -> Array:
-    """Signed distance-like field of a star with circumradius 1; ``inner`` is its inner radius."""
+def _distance(form: str, u: Array, v: Array) -> Array:
+    """Signed distance, or a field that behaves like it, from the edge of a form of circumradius 1."""
+    if form == "circle":
+        return np.asarray(np.hypot(u, v)) - 0.92
+    if form == "cross":
+        a, b = np.abs(u), np.abs(v)
+        return np.minimum(np.maximum(a - 0.95, b - 0.33), np.maximum(a - 0.33, b - 0.95))
+    # triangle and star: fold all corners onto one, then measure from the line to its neighbouring notch
+    corners, inner = (3, 0.5) if form == "triangle" else (5, 0.45)
     half = np.pi / corners
     angle = np.abs((np.arctan2(v, u) + half) % (2 * half) - half)
     r = np.hypot(u, v)
@@ -194,24 +161,9 @@ def _regular(u: Array, v: Array, corners: int, inner: float) -> Array:
     return np.asarray(edge[1] * (x - 1) - edge[0] * y)
 
 
-def _cross(u: Array, v: Array) -> Array:
-    a, b = np.abs(u), np.abs(v)
-    return np.minimum(np.maximum(a - 0.95, b - 0.33), np.maximum(a - 0.33, b - 0.95))
-
-
-_DISTANCE: dict[str, Callable[[Array, Array], Array]] = {
-    "circle": _circle,
-    "triangle": partial(_regular, corners=3, inner=0.5),
-    "star": partial(_regular, corners=5, inner=0.45),
-    "cross": _cross,
-}
-
-
 def _reach(thing: SceneObject, t: int) -> tuple[slice, slice]:
-    """The rows and columns that an object can cover in frame ``t``; coverage is 0 elsewhere.
-
-    Most of a frame is far from any one object, and painting costs by the pixel.
-    """
+    """Rows and columns that an object can cover in frame ``t``; coverage is 0 elsewhere."""
+    # Most of a frame is far from any one object, and painting costs by the pixel.
     reach = _REACH * thing.radius * thing.growth**t + _SOFT_EDGE
     x, y = (start + speed * t for start, speed in zip(thing.center, thing.velocity, strict=True))
     rows, columns = (
@@ -229,7 +181,7 @@ def _paint(thing: SceneObject, t: int, xs: Array, ys: Array) -> tuple[Array, Arr
     dx = (xs - thing.center[0] - thing.velocity[0] * t) / size
     dy = (ys - thing.center[1] - thing.velocity[1] * t) / size
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
-    distance = _DISTANCE[thing.form](u / thing.radius, v / thing.radius) * thing.radius * size
+    distance = _distance(thing.form, u / thing.radius, v / thing.radius) * thing.radius * size
     return np.clip(0.5 - distance, 0, 1), _fill(thing.surface, u, v)
 
 
@@ -257,16 +209,12 @@ def _truth(scene: Scene, owner: npt.NDArray[np.uint8], whole: Array) -> FrameTru
         occluded=np.array(occluded, bool),
         generated=np.zeros(len(tracks), bool),
         motion_iou=np.full(len(tracks), np.nan, np.float32),
-        masks=_stack(masks),
+        masks=np.stack(masks) if masks else np.zeros((0, HEIGHT, WIDTH), bool),
     )
 
 
-def _stack(masks: list[npt.NDArray[np.bool_]]) -> Bools:
-    return np.stack(masks) if masks else np.zeros((0, HEIGHT, WIDTH), bool)
-
-
 def _with_motion_iou(truths: list[FrameTruth]) -> tuple[FrameTruth, ...]:
-    """The same truth with every box's motion IoU, from the tracks of the whole video."""
+    """Add every box's motion IoU, from the tracks of the whole video."""
     counts = [len(truth) for truth in truths]
     values = motion_iou(
         videos=np.zeros(sum(counts), np.int64),

@@ -1,4 +1,4 @@
-"""What the `shapes` world offers to train on: its videos, and captioned pictures cut from them."""
+"""Videos of the `shapes` world to train on, and captioned pictures cut from them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.benchmark import TrainingImage, TrainingImages, TrainingVideos
-from ovvol_bench.data.shapes.blending import SOURCES, blend
-from ovvol_bench.data.shapes.rendered import RenderedWorld
+from ovvol_bench.data.shapes.storage import RenderedWorld
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
@@ -30,6 +30,14 @@ _MIN_SHARE = 0.8  # of the object's visible pixels that a picture of it shows
 _OTHERS_SHARE = 0.25  # of other objects' pixels in a picture, relative to its own object's
 _MAX_STRAY_PIXELS = 60  # of objects in a picture of the background
 _MOST_DRAWS = 10_000
+
+SOURCES = 3  # windows that one blended background is made of
+_ZOOM = (0.4, 2.5)  # of a source, times or over up to _STRETCH along each of its axes
+_STRETCH = 2.0
+_EDGE = (2.0, 20.0)  # how sharply one source gives way to another, for one unit of brightness
+_FOLDED = 0.3  # share of blends whose brightness runs up and down again
+_FOLDS = (1.0, 3.0)
+_CONTRAST = (0.5, 1.6)
 
 _Window = tuple[slice, slice]
 
@@ -66,7 +74,7 @@ class ShapesVideos(TrainingVideos):
 
 @dataclass(frozen=True)
 class _Draw:
-    """A place to look for a picture.
+    """Place to look for a picture.
 
     Attributes:
         video, time: of the frame.
@@ -80,7 +88,7 @@ class _Draw:
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What pictures show, and what their captions say.
+    """Content of pictures and of their captions.
 
     Attributes:
         empty: share of pictures that show no object, in [0, 1].
@@ -106,6 +114,9 @@ class PictureSettings:
                 raise SettingError(f"dataset.{name}={share}: expected a share between 0 and 1.")
         if not CROP <= self.side <= HEIGHT:
             raise SettingError(f"dataset.image_side={self.side}: expected {CROP} to {HEIGHT} pixels.")
+
+
+DEFAULT_PICTURES = PictureSettings()
 
 
 class ShapesImages(TrainingImages):
@@ -165,7 +176,7 @@ class ShapesImages(TrainingImages):
     def _found(
         self, rng: np.random.Generator, empty: bool, index: int, side: int, stray: int = _MAX_STRAY_PIXELS
     ) -> tuple[_Draw, _Window]:
-        """A draw that makes a picture, and the part of the frame that it shows."""
+        """Draw until something makes a picture; return it with the part of the frame to show."""
         for _ in range(_MOST_DRAWS):
             draw = self._draw(rng, empty)
             window = self._window(draw, rng, side, stray)
@@ -182,7 +193,7 @@ class ShapesImages(TrainingImages):
         return _Draw(video, int(rng.integers(FRAMES)), 0 if empty else int(rng.integers(1, objects + 1)))
 
     def _window(self, draw: _Draw, rng: np.random.Generator, side: int, stray: int) -> _Window | None:
-        """A window that shows what is asked for and not more than that; None if this draw has none."""
+        """Draw a window that shows what is asked for and not more; None if this draw has none."""
         mask = self._mask(draw)
         if draw.track == 0:
             window = _window_around((rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)), rng, side)
@@ -203,7 +214,7 @@ class ShapesImages(TrainingImages):
         return np.asarray(self._rendered.frames[draw.video, draw.time][window])
 
     def _phrases(self, draw: _Draw, window: _Window, named_kind: bool) -> tuple[str, ...]:
-        """What the picture shows, the most telling words first."""
+        """Words for what the picture shows, the most telling first."""
         kind = (str(self._rendered.backgrounds[draw.video]),) if named_kind else ()
         background = (*kind, "background")
         if draw.track == 0:
@@ -222,9 +233,60 @@ class ShapesImages(TrainingImages):
 
 
 def _window_around(center: tuple[float, float], rng: np.random.Generator, side: int) -> _Window:
-    """A window inside the frame whose middle lies within 12 pixels of ``center`` where there is room."""
+    """Draw a window inside the frame whose middle lies within 12 pixels of ``center`` where there is room."""
     top, left = (
         int(np.clip(c - side / 2 + rng.uniform(-12, 12), 0, limit - side))
         for c, limit in zip(center, (HEIGHT, WIDTH), strict=True)
     )
     return slice(top, top + side), slice(left, left + side)
+
+
+def blend(
+    windows: Sequence[npt.NDArray[np.uint8]], rng: np.random.Generator, side: int
+) -> npt.NDArray[np.uint8]:
+    """Make a background of no kind from those of several windows: turned, stretched and mixed.
+
+    Args:
+        windows: ``SOURCES`` of them, (H, W, 3) RGB, of backgrounds alone.
+        rng: for all draws.
+        side: of the new one, pixels.
+
+    Returns:
+        (side, side, 3).
+    """
+    first, second, third = (_turned(window, rng, side) for window in windows)
+    match int(rng.integers(4)):
+        case 0:
+            share = np.float32(rng.uniform(0.3, 0.7))
+            mixed = np.asarray(share * first + (1 - share) * second)
+        case 1:
+            mixed = np.minimum(first, second)
+        case 2:
+            mixed = np.maximum(first, second)
+        case _:  # the first where the third is dark, the second where it is light
+            brightness = third.mean(axis=2, keepdims=True)
+            level = np.quantile(brightness, rng.uniform(0.25, 0.75))
+            shares = np.clip(0.5 + rng.uniform(*_EDGE) * (brightness - level), 0, 1).astype(np.float32)
+            mixed = np.asarray(first + shares * (second - first))
+    if rng.uniform() < _FOLDED:
+        mixed = np.abs((rng.uniform(*_FOLDS) * mixed + rng.uniform(0, 2)) % 2 - 1).astype(np.float32)
+    mean = mixed.mean(axis=(0, 1))
+    spread = mean + rng.uniform(*_CONTRAST) * (mixed - mean)
+    return np.asarray(np.round(np.clip(spread, 0, 1) * 255), np.uint8)
+
+
+def _turned(window: npt.NDArray[np.uint8], rng: np.random.Generator, side: int) -> npt.NDArray[np.float32]:
+    """Turn a window about its middle, zoom and stretch it; beyond its edges it is mirrored.
+
+    Returns:
+        (side, side, 3) in [0, 1].
+    """
+    height, width = window.shape[:2]
+    angle, stretch = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-1, 1) * np.log(_STRETCH))
+    zoom = np.exp(rng.uniform(*np.log(_ZOOM)))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = np.diag([zoom * stretch, zoom / stretch]) @ turn
+    middle = np.array([width, height]) / 2
+    matrix = np.column_stack([linear, np.full(2, side / 2) - linear @ middle])
+    turned = cv2.warpAffine(window, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(turned, np.float32) / np.float32(255)

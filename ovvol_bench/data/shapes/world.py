@@ -1,4 +1,4 @@
-"""What there is in the `shapes` world, and how a scene is drawn at random.
+"""Names of the `shapes` world, and its scenes, drawn at random.
 
 A name is a texture and a form ("striped star"), so that a name held out of training is still made of
 known words. Objects move, turn, grow and cross each other before a moving textured background. The
@@ -51,7 +51,7 @@ def shapes_vocabulary() -> Vocabulary:
 
 @dataclass(frozen=True)
 class Surface:
-    """How a surface is filled.
+    """Filling of an object or of the background.
 
     Attributes:
         kind: a texture of ``TEXTURES`` or a background kind.
@@ -70,7 +70,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object and its straight, turning, growing path.
+    """An object and its straight, turning, growing path.
 
     Attributes:
         class_id: in [1, 16].
@@ -96,7 +96,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """One video before rendering: objects from back to front, and the background's drift.
+    """A video before rendering: objects from back to front, and the background's drift.
 
     Attributes:
         background: the surface behind all objects.
@@ -124,11 +124,16 @@ def class_names(split: Split) -> list[str]:
 
 def draw_scene(split: Split, index: int, seed: int = 0, frames: int = FRAMES) -> Scene:
     """Draw video ``index`` of a split; the same arguments always give the same scene."""
+    # The order of the draws decides the scene: change none without raising WORLD_VERSION.
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     speed, heading = rng.uniform(0.2, 1.5), rng.uniform(0, 2 * np.pi)
     count = int(rng.integers(1, MOST_OBJECTS + 1))
+    dark, light = rng.uniform(0.15, 0.45), rng.uniform(0.5, 0.8)
+    colors = [_color(rng, split, value, rng.uniform(0.1, 0.6)) for value in (dark, light)]
+    kind = str(rng.choice(BACKGROUNDS[split]))
+    period, angle = 10 + 14 * _bin(rng, split), np.pi * _bin(rng, split)
     return Scene(
-        background=_background(rng, split),
+        background=Surface(kind, np.stack(colors), period, angle, int(rng.integers(2**31))),
         drift=(float(speed * np.cos(heading)), float(speed * np.sin(heading))),
         objects=tuple(_object(rng, split, frames) for _ in range(count)),
         frames=frames,
@@ -136,7 +141,7 @@ def draw_scene(split: Split, index: int, seed: int = 0, frames: int = FRAMES) ->
 
 
 def _bin(rng: np.random.Generator, split: Split) -> float:
-    """A number in [0, 1) from the split's own bins."""
+    """Draw a number in [0, 1) from the split's own bins."""
     wanted = SPLITS.index(split)
     chosen = int(rng.integers(_BINS // 3)) * 3 + wanted
     return float((chosen + rng.uniform()) / _BINS)
@@ -146,14 +151,6 @@ def _color(rng: np.random.Generator, split: Split, value: float, saturation: flo
     hue = 6 * _bin(rng, split)
     ramp = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
     return np.asarray(value * (1 - saturation + saturation * ramp))
-
-
-def _background(rng: np.random.Generator, split: Split) -> Surface:
-    dark, light = rng.uniform(0.15, 0.45), rng.uniform(0.5, 0.8)
-    colors = [_color(rng, split, value, rng.uniform(0.1, 0.6)) for value in (dark, light)]
-    kind = str(rng.choice(BACKGROUNDS[split]))
-    period, angle = 10 + 14 * _bin(rng, split), np.pi * _bin(rng, split)
-    return Surface(kind, np.stack(colors), period, angle, int(rng.integers(2**31)))
 
 
 def _object(rng: np.random.Generator, split: Split, frames: int) -> SceneObject:

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from ovvol_bench import DataError, SettingError
-from ovvol_bench.data.plugin import build_shapes
-from ovvol_bench.data.shapes.dataset import Shapes, VideoTruth
-from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.data.shapes.dataset import Shapes, VideoTruth, open_shapes
 from ovvol_bench.data.shapes.render import _paint, _reach, render
+from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import (
     BACKGROUNDS,
     HELD_OUT,
@@ -191,7 +190,7 @@ def test_written_tree_has_both_lists_masks_and_movies(tmp_path):
 def test_rendered_and_written_datasets_are_equal(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     list(write_split(tmp_path / "tree", "val", 2))
-    written, rendered = build_shapes(path=tmp_path / "tree", split="val"), build_shapes(split="val", videos=2)
+    written, rendered = open_shapes(path=tmp_path / "tree", split="val"), open_shapes(split="val", videos=2)
     assert len(written) == len(rendered)
     for index in range(len(rendered)):
         assert np.array_equal(written.clip(index).frames, rendered.clip(index).frames)
@@ -204,19 +203,19 @@ def test_rendered_and_written_datasets_are_equal(tmp_path, monkeypatch):
 def test_masks_of_a_written_tree_are_checked(tmp_path):
     list(write_split(tmp_path, "val", 1))
     settings = {"path": tmp_path, "split": "val", "cache": str(tmp_path / "cache")}
-    before = build_shapes(**settings).fingerprint()
+    before = open_shapes(**settings).fingerprint()
     file = tmp_path / "Masks/VID/val/shapes_val_00000000/000003.png"
     cv2.imwrite(str(file), np.zeros((96, 128), np.uint8))
-    assert build_shapes(**settings).fingerprint() != before, "the cache follows the masks"
+    assert open_shapes(**settings).fingerprint() != before, "the cache follows the masks"
     cv2.imwrite(str(file), np.zeros((96, 120), np.uint8))
     with pytest.raises(DataError, match=r"000003\.png is 96 x 120 pixels .* expected 96 x 128"):
-        len(build_shapes(**settings))
+        len(open_shapes(**settings))
     cv2.imwrite(str(file), np.zeros((96, 128, 3), np.uint8))
     with pytest.raises(DataError, match=r"000003\.png has pixels of uint8 .* expected one channel"):
-        len(build_shapes(**settings))
+        len(open_shapes(**settings))
     file.unlink()
     with pytest.raises(DataError, match=r"000003\.png does not exist"):
-        len(build_shapes(**settings))
+        len(open_shapes(**settings))
 
 
 def test_unwritable_folder_is_one_clear_error(tmp_path):

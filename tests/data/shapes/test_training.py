@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from ovvol_bench import DataError, SettingError
-from ovvol_bench.data.plugin import build_shapes
-from ovvol_bench.data.shapes.dataset import Shapes, ShapesTraining
+from ovvol_bench.data.shapes.dataset import Shapes, open_shapes
 from ovvol_bench.data.shapes.render import render
-from ovvol_bench.data.shapes.rendered import World, render_world
-from ovvol_bench.data.shapes.training import PictureSettings, ShapesImages, ShapesVideos
+from ovvol_bench.data.shapes.storage import World, render_world
+from ovvol_bench.data.shapes.training import SOURCES, PictureSettings, ShapesImages, ShapesVideos, blend
 from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, draw_scene, shapes_vocabulary
 
 VIDEOS = 6
@@ -157,12 +156,12 @@ def test_training_never_says_a_held_out_name(stored):
 
 
 def test_the_dataset_offers_both_from_one_rendering(tmp_path):
-    dataset = build_shapes(split="train", videos=2, cache=str(tmp_path), empty_images=0.0)
+    dataset = open_shapes(split="train", videos=2, cache=str(tmp_path), empty_images=0.0)
     videos, images = dataset.training_videos(), dataset.training_images()
     assert (len(videos), len(images)) == (2, 40)
     assert images.image(0).captions
     assert len(list(tmp_path.iterdir())) == 1
-    more = build_shapes(split="train", videos=2, cache=str(tmp_path), images=7)
+    more = open_shapes(split="train", videos=2, cache=str(tmp_path), images=7)
     assert len(more.training_images()) == 7
     assert more.training_images().fingerprint() != images.fingerprint()
     assert more.training_videos().fingerprint() == videos.fingerprint()
@@ -170,14 +169,14 @@ def test_the_dataset_offers_both_from_one_rendering(tmp_path):
 
 def test_settings_out_of_range_are_refused():
     with pytest.raises(SettingError, match=r"dataset\.images=0: expected at least 1"):
-        ShapesTraining(images=0)
+        Shapes("train", 1, images=0)
     with pytest.raises(SettingError, match=r"dataset\.empty_images=1\.5: expected a share"):
-        build_shapes(split="train", videos=1, empty_images=1.5)
+        open_shapes(split="train", videos=1, empty_images=1.5)
     with pytest.raises(SettingError, match=r"dataset\.blended_backgrounds=-0\.1: expected a share"):
-        build_shapes(split="train", videos=1, blended_backgrounds=-0.1)
+        open_shapes(split="train", videos=1, blended_backgrounds=-0.1)
     for side in (63, 97):
         with pytest.raises(SettingError, match=rf"dataset\.image_side={side}: expected 64 to 96 pixels"):
-            build_shapes(split="train", videos=1, image_side=side)
+            open_shapes(split="train", videos=1, image_side=side)
 
 
 def test_too_few_videos_for_a_picture_are_an_error(stored):
@@ -192,3 +191,37 @@ def test_too_few_videos_for_a_picture_are_an_error(stored):
 def test_a_dataset_is_trained_on_by_default_settings(monkeypatch, tmp_path):
     monkeypatch.setattr("ovvol_bench.data.shapes.dataset.cache_folder", lambda setting: tmp_path)
     assert len(Shapes("train", 1).training_images()) == 20
+
+
+@pytest.fixture(scope="module")
+def windows():
+    found = []
+    for index in range(30):
+        video = render(draw_scene("train", index, frames=1))
+        if not video.masks[0, :48, :48].any():
+            found.append(video.frames[0, :48, :48])
+    return found[:SOURCES]
+
+
+def test_draws_alone_decide(windows):
+    first, again, other = (blend(windows, np.random.default_rng(seed), 72) for seed in (3, 3, 4))
+    assert first.shape == (72, 72, 3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_blends_are_new_and_vary(windows):
+    blends = [blend(windows, np.random.default_rng(seed), 48) for seed in range(24)]
+    for picture in blends:
+        assert all(np.abs(picture.astype(int) - window).mean() > 4 for window in windows)
+    roughness = [np.abs(np.diff(picture.astype(int), axis=0)).mean() for picture in blends]
+    known = [np.abs(np.diff(window.astype(int), axis=0)).mean() for window in windows]
+    assert min(roughness) < min(known)
+    assert max(roughness) > max(known), "calmer and busier ones than there were"
+
+
+def test_windows_of_one_colour_stay_of_one_colour():
+    plain = [np.full((16, 20, 3), 100 + 20 * i, np.uint8) for i in range(SOURCES)]
+    for seed in range(24):
+        assert not blend(plain, np.random.default_rng(seed), 18).std(axis=(0, 1)).any()

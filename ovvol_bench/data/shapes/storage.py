@@ -1,24 +1,24 @@
-"""Videos of the `shapes` world on disk, rendered once: what is trained on is read many times."""
+"""Rendered videos on disk: a tree in the ILSVRC-VID layout, and arrays that training maps."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from math import prod
 from multiprocessing import get_context
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
+from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.data.shapes.render import render
+from ovvol_bench.data.shapes.render import Video, encode_jpeg, render
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
@@ -27,10 +27,15 @@ from ovvol_bench.data.shapes.world import (
     WORLD_VERSION,
     Split,
     draw_scene,
+    shapes_vocabulary,
+    video_id,
 )
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import replacing
+from ovvol_bench.files import is_utf8, replacing
 from ovvol_bench.progress import with_progress
+from ovvol_bench.types import FrameTruth
+
+VIDEO_FPS = 8
 
 _FRAMES, _MASKS, _CLASSES, _BACKGROUNDS, _DONE = (
     f"{name}.npy" for name in ("frames", "masks", "classes", "backgrounds", "done")
@@ -39,9 +44,94 @@ _VIDEO_SHAPES = {_FRAMES: (FRAMES, HEIGHT, WIDTH, 3), _MASKS: (FRAMES, HEIGHT, W
 _WORTH_A_PROCESS = 40  # videos; fewer are rendered in less time than a process takes to start
 
 
+def write_split(out: Path, split: Split, videos: int, seed: int = 0) -> Iterable[str]:
+    """Write a split video by video; a video that is complete is not written again.
+
+    ``Data/VID/SPLIT/VIDEO/%06d.JPEG``, ``Annotations/VID/SPLIT/VIDEO/%06d.xml``,
+    ``Masks/VID/SPLIT/VIDEO/%06d.png`` (0 background, else 1 + track id), ``Videos/SPLIT/VIDEO.mp4``, and
+    in ``ImageSets/VID`` both list layouts: ``SPLIT.txt`` (a line a frame) and ``VID_SPLIT_videos.txt`` (a
+    line a video). Class names in the XML are the codes of ``shapes_vocabulary()``.
+
+    Args:
+        out: root of the tree, made if missing.
+        split: which world.
+        videos: how many.
+        seed: of the world.
+
+    Yields:
+        The id of each video once it is on disk; the lists are written after the last one.
+
+    Raises:
+        DataError: if the folder can't be written to.
+    """
+    names = [video_id(split, index) for index in range(videos)]
+    try:
+        for index, name in enumerate(names):
+            _write_tree(out, split, name, (index, seed))
+            yield name
+        _write_lists(out / "ImageSets/VID", split, names)
+    except OSError as error:
+        raise DataError(f"{out}: can't write the dataset there ({error}). Give another folder.") from error
+
+
+def _write_tree(out: Path, split: Split, name: str, which: tuple[int, int]) -> None:
+    movie = out / "Videos" / split / f"{name}.mp4"
+    if movie.exists():  # written last, so the rest is there
+        return
+    video = render(draw_scene(split, *which))
+    folders = [out / kind / "VID" / split / name for kind in ("Data", "Annotations", "Masks")]
+    for folder in (*folders, movie.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    for t in range(FRAMES):
+        (folders[0] / f"{t:06d}.JPEG").write_bytes(encode_jpeg(video.source[t]))
+        (folders[1] / f"{t:06d}.xml").write_bytes(_xml(f"{split}/{name}", t, video.truth[t]))
+        (folders[2] / f"{t:06d}.png").write_bytes(cv2.imencode(".png", video.masks[t])[1].tobytes())
+    _write_movie(movie, video)
+
+
+def _write_movie(path: Path, video: Video) -> None:
+    if not is_utf8(path):
+        raise DataError(f"{path}: OpenCV can't write below a folder whose name is no UTF-8. Choose another.")
+    partial = path.with_suffix(".part.mp4")
+    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), VIDEO_FPS, (WIDTH, HEIGHT))
+    for frame in video.frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    partial.replace(path)
+
+
+def _xml(folder: str, frame: int, truth: FrameTruth) -> bytes:
+    codes = [c.code or c.name for c in shapes_vocabulary().classes]
+    root = ET.Element("annotation")
+    _fields(root, folder=folder, filename=f"{frame:06d}")
+    _fields(ET.SubElement(root, "size"), width=WIDTH, height=HEIGHT)
+    for i, (x1, y1, x2, y2) in enumerate(truth.boxes.astype(int)):
+        thing = ET.SubElement(root, "object")
+        _fields(thing, trackid=truth.track_ids[i], name=codes[truth.class_ids[i] - 1])
+        _fields(ET.SubElement(thing, "bndbox"), xmax=x2, xmin=x1, ymax=y2, ymin=y1)
+        _fields(thing, occluded=int(truth.occluded[i]), generated=int(truth.generated[i]))
+    return bytes(ET.tostring(root))
+
+
+def _fields(parent: ET.Element, **values: object) -> None:
+    for tag, value in values.items():
+        ET.SubElement(parent, tag).text = str(value)
+
+
+def _write_lists(folder: Path, split: Split, names: list[str]) -> None:
+    frames = [f"{name}/{t:06d}" for name in names for t in range(FRAMES)]
+    per_frame = [f"{frame} {number}" for number, frame in enumerate(frames, 1)]
+    per_video = [f"{split}/{name} {1 + i * FRAMES} 0 {FRAMES}" for i, name in enumerate(names)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, lines in ((f"{split}.txt", per_frame), (f"VID_{split}_videos.txt", per_video)):
+        partial = folder / f"{file}.part"
+        partial.write_text("\n".join(lines) + "\n")
+        partial.replace(folder / file)
+
+
 @dataclass(frozen=True)
 class World:
-    """Which videos: the same world has the same pixels on any machine.
+    """Videos of a split and a seed: the same world has the same pixels on any machine.
 
     Attributes:
         split: ``train``, ``val`` or ``test``.
@@ -118,18 +208,19 @@ def render_world(world: World, cache: Path, processes: int | None = None) -> Ren
         if not folder.is_dir():
             _prepare(world, partial)
             _render_on_processes(world, partial, processes or os.cpu_count() or 1)
-            _publish(partial, folder)
+            partial.rename(folder)
     except OSError as error:
-        if not folder.is_dir():  # else another process has just finished it
+        if not folder.is_dir():
             raise DataError(
                 f"{folder}: the rendered videos, {world.videos * 1.2:.0f} MB, can't be written there "
                 f"({error.strerror or error}). Set dataset.cache to another folder."
             ) from error
+        shutil.rmtree(partial, ignore_errors=True)  # another process was first
     return RenderedWorld(folder, world)
 
 
 def _prepare(world: World, folder: Path) -> None:
-    """Files of full size without content; leaves alone what is there already."""
+    """Make files of full size without content; leave alone what is there already."""
     folder.mkdir(parents=True, exist_ok=True)
     classes, backgrounds = np.zeros((world.videos, 1 + MOST_OBJECTS), np.int64), []
     for index in range(world.videos):
@@ -148,7 +239,13 @@ def _prepare(world: World, folder: Path) -> None:
 
 
 def _render_on_processes(world: World, folder: Path, processes: int) -> None:
-    helpers = _start_helpers(world, folder, min(processes, world.videos // _WORTH_A_PROCESS) - 1)
+    context = get_context("spawn")
+    helpers = [
+        context.Process(target=_help, args=(world, folder), daemon=True)
+        for _ in range(min(processes, world.videos // _WORTH_A_PROCESS) - 1)
+    ]
+    for helper in helpers:
+        helper.start()
     try:
         for _ in with_progress(_render_missing(world, folder), world.videos, "rendering shapes", int):
             pass
@@ -158,23 +255,14 @@ def _render_on_processes(world: World, folder: Path, processes: int) -> None:
             helper.join()
 
 
-def _start_helpers(world: World, folder: Path, count: int) -> list[SpawnProcess]:
-    context = get_context("spawn")
-    helpers = [context.Process(target=_help, args=(world, folder), daemon=True) for _ in range(count)]
-    for helper in helpers:
-        helper.start()
-    return helpers
-
-
 def _help(world: World, folder: Path) -> None:
-    with suppress(
-        OSError, KeyboardInterrupt
-    ):  # the process that asked for help meets the same and reports it
+    # the process that asked for help meets the same error and reports it
+    with suppress(OSError, KeyboardInterrupt):
         deque(_render_missing(world, folder), maxlen=0)
 
 
 def _render_missing(world: World, folder: Path) -> Iterator[int]:
-    """Render what nobody has rendered yet; yields how many more videos are there, others' included."""
+    """Render what no process has rendered yet; yield how many more videos are there, others' included."""
     cv2.setNumThreads(1)
     counted = 0
     with ExitStack() as stack:
@@ -184,25 +272,11 @@ def _render_missing(world: World, folder: Path) -> Iterator[int]:
         # In an order of its own, so that processes meet seldom.
         for index in np.random.default_rng(os.getpid()).permutation(world.videos).tolist():
             if not done[index]:
-                _write_video(files, world, index)
+                video = render(draw_scene(world.split, index, world.seed))
+                contents = {_FRAMES: video.frames.tobytes(), _MASKS: video.masks.tobytes(), _DONE: b"\x01"}
+                for name, content in contents.items():
+                    files[name].seek((index - world.videos) * len(content), os.SEEK_END)
+                    files[name].write(content)
             present = int(done.sum())
             yield present - counted
             counted = present
-
-
-def _write_video(files: Mapping[str, IO[bytes]], world: World, index: int) -> None:
-    video = render(draw_scene(world.split, index, world.seed))
-    contents = {_FRAMES: video.frames.tobytes(), _MASKS: video.masks.tobytes(), _DONE: b"\x01"}
-    for name, content in contents.items():
-        files[name].seek(index * len(content) - world.videos * len(content), os.SEEK_END)
-        files[name].write(content)
-
-
-def _publish(partial: Path, folder: Path) -> None:
-    """Give the finished folder its name; another process may have been first."""
-    try:
-        partial.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(partial, ignore_errors=True)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ovvol_bench import DataError
-from ovvol_bench.data.shapes import rendered
+from ovvol_bench.data.shapes import storage
 from ovvol_bench.data.shapes.render import render
-from ovvol_bench.data.shapes.rendered import RenderedWorld, World, render_world
+from ovvol_bench.data.shapes.storage import RenderedWorld, World, render_world
 from ovvol_bench.data.shapes.world import draw_scene
 
 WORLD = World("val", 3, seed=5)
@@ -38,7 +38,7 @@ def refuse(*_):
 
 
 def test_what_is_stored_equals_what_is_rendered(cache, monkeypatch):
-    monkeypatch.setattr(rendered, "render", refuse)
+    monkeypatch.setattr(storage, "render", refuse)
     stored = render_world(WORLD, cache)
     monkeypatch.undo()
     assert stored.frames.shape == (3, 24, 96, 128, 3)
@@ -62,7 +62,7 @@ def test_rendering_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return render(scene)
 
-    monkeypatch.setattr(rendered, "render", fail_at_third)
+    monkeypatch.setattr(storage, "render", fail_at_third)
     with pytest.raises(KeyboardInterrupt):
         render_world(WORLD, tmp_path)
     assert not (tmp_path / WORLD.key).exists(), "what has its name is whole"
@@ -84,7 +84,7 @@ def test_several_processes_may_render_the_same_world(tmp_path):
 
 
 def test_helpers_render_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(storage, "_WORTH_A_PROCESS", 1)
     assert_rendered(render_world(WORLD, tmp_path, 2), WORLD)
 
 
