@@ -10,7 +10,7 @@ from ovvol_bench.data.coco_vid import CocoVidSource, Images, annotations_of
 from ovvol_bench.data.json_files import JsonFile
 from ovvol_bench.data.json_videos import Annotations, JsonVideos, load_annotations
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.truth_rows import VideoFrames
+from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import choose_vocabulary
 

@@ -24,7 +24,7 @@ from ovvol_bench.data.json_videos import (
     where_dense,
 )
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.truth_rows import VideoFrames
+from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import choose_vocabulary
 from ovvol_bench.errors import DataError

@@ -23,8 +23,7 @@ from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import LARGEST, NUMBER, JsonFile, Section, read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.truth_index import TruthIndex
-from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
+from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import shown
 from ovvol_bench.masks import covered, read_mask

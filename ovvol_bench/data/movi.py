@@ -30,8 +30,7 @@ from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.json_files import read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.truth_index import TruthIndex
-from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames, build_index
+from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_masks import label_runs, read_labels
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary

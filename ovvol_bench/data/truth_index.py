@@ -1,9 +1,13 @@
-"""All truth of many videos as columns: quick to load, to choose from, and to share between processes."""
+"""Truth of many videos as columns: quick to load, to choose from, and to share between processes.
+
+Readers of a format give ``RawAnnotations``, as the files list them; ``build_index`` checks them, applies the
+reference's rules and counts what it leaves out.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -13,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
+from ovvol_bench.data.motion import motion_iou
+from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import FrameTable
@@ -21,7 +27,7 @@ UNKNOWN_CLASS = "objects of classes outside the vocabulary"
 NO_AREA = "objects without area inside the frame"
 CROWD = "objects that stand for a crowd"
 REASONS = (UNKNOWN_CLASS, NO_AREA, CROWD)
-"""Why objects are left out, in the order of ``TruthIndex.dropped``."""
+"""Reasons to leave objects out, in the order of ``TruthIndex.dropped``."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class TruthIndex:
 
     @property
     def has_masks(self) -> bool:
-        """Whether every object has a mask."""
+        """True if every object has a mask."""
         return len(self.mask_offsets) > 0
 
     @property
@@ -109,7 +115,10 @@ class TruthIndex:
         unknown = np.bincount(self.video_of_object[classes == 0], minlength=len(self.videos))
         dropped = self.dropped.copy()
         dropped[:, REASONS.index(UNKNOWN_CLASS)] += unknown
-        return replace(self, class_ids=classes, dropped=dropped)._of_objects(np.flatnonzero(classes))
+        kept = np.flatnonzero(classes)
+        index = replace(self, class_ids=classes, dropped=dropped)
+        offsets = np.searchsorted(kept, self.object_offsets).astype(np.int64)
+        return replace(index, object_offsets=offsets, **index._object_columns(kept))
 
     def of_videos(self, rows: Sequence[int] | Ints) -> TruthIndex:
         """The videos at the given positions, in that order."""
@@ -128,14 +137,9 @@ class TruthIndex:
         return replace(self, **moved, **self._object_columns(objects))
 
     def list_hash(self) -> str:
-        """8 hex digits that lists of the same videos in the same order, of the same lengths, share."""
+        """Hash names and lengths of the videos, in order: 8 hex digits."""
         pairs = list(zip(self.videos.tolist(), self.lengths.tolist(), strict=True))
         return hashlib.blake2b(repr(pairs).encode(), digest_size=4).hexdigest()
-
-    def _of_objects(self, rows: Ints) -> TruthIndex:
-        """Some of the objects, in order."""
-        offsets = np.searchsorted(rows, self.object_offsets).astype(np.int64)
-        return replace(self, object_offsets=offsets, **self._object_columns(rows))
 
     def _object_columns(self, rows: Ints) -> dict[str, Any]:
         if np.array_equal(rows, np.arange(len(self.boxes))):
@@ -153,7 +157,8 @@ class TruthIndex:
         }
 
     def _runs_of(self, rows: Ints) -> npt.NDArray[np.uint8]:
-        """``mask_runs`` of some objects; neighbours are copied together, for there can be gigabytes."""
+        """``mask_runs`` of some objects."""
+        # neighbours are copied together, for there can be gigabytes
         blocks = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
         parts = [self.mask_runs[self.mask_offsets[b[0]] : self.mask_offsets[b[-1] + 1]] for b in blocks]
         return np.concatenate([np.zeros(0, np.uint8), *parts])
@@ -168,16 +173,145 @@ class TruthIndex:
         )
 
 
-def mask_columns(masks: Sequence[bytes] | None) -> tuple[npt.NDArray[np.uint8], Ints]:
-    """``mask_runs`` and ``mask_offsets`` of an index; None: there are no masks."""
-    if masks is None:
-        return np.zeros(0, np.uint8), np.zeros(0, np.int64)
-    lengths = np.fromiter(map(len, masks), np.int64, len(masks))
-    return np.frombuffer(b"".join(masks), np.uint8), offsets_of(lengths)
+@dataclass(frozen=True)
+class VideoFrames:
+    """A video and the numbers of its frames.
+
+    Attributes:
+        name: unique in its dataset.
+        numbers: (T,) of the frames, in order; at least one.
+    """
+
+    name: str
+    numbers: Ints
+
+
+@dataclass(frozen=True)
+class RawAnnotations:
+    """Content of F annotation files, unchecked against image and vocabulary.
+
+    Attributes:
+        sizes: (F, 2) height and width, 0 where a file has none.
+        counts: (F,) objects a file.
+        objects: (M, 8) float64 in file order: class id (0: not in the vocabulary, -1: a crowd), xmin, ymin,
+            xmax, ymax, track id (-1 if none), occluded, generated.
+        masks: (M,) run lengths of every object, or None where there are none.
+        areas: (M,) square pixels of every object, NaN where the file says nothing, or None.
+    """
+
+    sizes: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.float64]
+    masks: Sequence[bytes] | None = None
+    areas: npt.NDArray[np.float64] | None = None
+
+    @cached_property
+    def object_offsets(self) -> Ints:
+        """(F + 1,) where the objects of a file begin."""
+        return offsets_of(self.counts)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RawAnnotations]) -> RawAnnotations:
+        """Parts without masks, one after the other."""
+        return cls(
+            np.concatenate([part.sizes for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.objects for part in parts]),
+        )
+
+
+def build_index(
+    videos: Sequence[VideoFrames],
+    raw: RawAnnotations,
+    size_of: Callable[[VideoFrames], tuple[int, int]],
+    clamp: bool = True,
+    keep_empty: bool = False,
+) -> TruthIndex:
+    """Make columns from what the files say, with the reference's rules.
+
+    Objects of unknown class, without area, or that stand for a crowd are dropped and counted.
+
+    Args:
+        videos: in the order of ``raw``.
+        raw: annotations of all frames.
+        size_of: (height, width) of a video whose annotations don't tell.
+        clamp: cut boxes at the frame's edges (0 to width - 1 and height - 1), as the reference does with
+            ImageNet-VID's; otherwise they stay as they are, as pycocotools and TrackEval take them.
+        keep_empty: keep boxes whose width or height is 0, which pycocotools counts as missed.
+
+    Raises:
+        DataError: if the frame size changes within a video.
+    """
+    lengths = np.array([len(video.numbers) for video in videos], np.int64)
+    offsets = offsets_of(lengths)
+    sizes = _video_sizes(videos, raw.sizes, offsets, size_of)
+    numbers = np.concatenate([video.numbers for video in videos])
+    frame_of = np.repeat(np.arange(len(numbers)), raw.counts)
+    all_videos = np.repeat(np.repeat(np.arange(len(videos)), lengths), raw.counts)
+    if clamp:
+        low = np.maximum(raw.objects[:, 1:3], 0)
+        high = np.minimum(raw.objects[:, 3:5], sizes[all_videos][:, ::-1] - 1)
+        boxes = np.concatenate([low, high], axis=1).astype(np.float32)
+    else:
+        boxes = raw.objects[:, 1:5].astype(np.float32)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] - 1)  # a width of 0 stays one when rounded
+    named = raw.objects[:, 0]
+    # ends are inclusive: 0.4 pixels are an area too
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    solid = (sides >= 0).all(axis=1) if keep_empty else (sides > 0).all(axis=1)
+    keep = (named > 0) & solid
+    boxes, frame_of, video_of, rows = boxes[keep], frame_of[keep], all_videos[keep], raw.objects[keep]
+    tracks = rows[:, 5].astype(np.int64)
+    runs, run_offsets = np.zeros(0, np.uint8), np.zeros(0, np.int64)  # empty: there are no masks
+    if raw.masks is not None:
+        masks = [raw.masks[row] for row in np.flatnonzero(keep).tolist()]
+        run_offsets = offsets_of(np.fromiter(map(len, masks), np.int64, len(masks)))
+        runs = np.frombuffer(b"".join(masks), np.uint8)
+    lost = (named == 0, (named > 0) & ~solid, named < 0)  # in the order of REASONS
+    return TruthIndex(
+        videos=np.array([video.name for video in videos]),
+        frame_offsets=offsets,
+        frame_numbers=numbers,
+        frame_sizes=sizes,
+        object_offsets=np.searchsorted(frame_of, np.arange(len(numbers) + 1)).astype(np.int64),
+        boxes=boxes,
+        class_ids=rows[:, 0].astype(np.int64),
+        track_ids=tracks,
+        occluded=rows[:, 6] != 0,
+        generated=rows[:, 7] != 0,
+        motion_iou=motion_iou(video_of, numbers[frame_of], tracks, boxes),
+        dropped=np.stack([np.bincount(all_videos[drop], minlength=len(videos)) for drop in lost], axis=1),
+        mask_runs=runs,
+        mask_offsets=run_offsets,
+        areas=np.zeros(0) if raw.areas is None else raw.areas[keep],
+    )
+
+
+def _video_sizes(
+    videos: Sequence[VideoFrames],
+    sizes: Ints,
+    offsets: Ints,
+    size_of: Callable[[VideoFrames], tuple[int, int]],
+) -> Ints:
+    """(V, 2) size of every video; frames without a size (0) have that of the others."""
+    largest = np.maximum.reduceat(sizes, offsets[:-1])
+    filled = np.where(sizes > 0, sizes, np.repeat(largest, np.diff(offsets), axis=0))
+    changes = (np.minimum.reduceat(filled, offsets[:-1]) != largest).any(axis=1)
+    if changes.any():
+        names = ", ".join(videos[i].name for i in np.flatnonzero(changes)[:3])
+        raise DataError(
+            f"The frame size changes within {changes.sum()} videos, first: {names}. "
+            "Expected one size in all annotations of a video; leave these videos out of the list."
+        )
+    for i in np.flatnonzero((largest <= 0).any(axis=1)).tolist():
+        largest[i] = size_of(videos[i])
+    return largest
 
 
 def describe(index: TruthIndex, vocabulary: Vocabulary) -> dict[str, int | str]:
-    """What an index holds: videos and their list's hash, frames, objects by class, objects left out."""
+    """Count videos, frames, objects by class and objects left out; hash the list of videos."""
+    known = index.track_ids >= 0
+    tracks = np.stack([index.video_of_object[known], index.track_ids[known]], axis=1)
     by_class = np.bincount(index.class_ids, minlength=len(vocabulary.names))
     return {
         "videos": len(index.videos),
@@ -187,12 +321,7 @@ def describe(index: TruthIndex, vocabulary: Vocabulary) -> dict[str, int | str]:
         "objects": len(index.boxes),
         "objects with a mask": len(index.boxes) if index.has_masks else 0,
         "objects drawn by hand": int((~index.generated).sum()),
-        "tracks": len(np.unique(_known_tracks(index), axis=0)),
+        "tracks": len(np.unique(tracks, axis=0)),
         **{f"objects: {name}": int(n) for name, n in zip(vocabulary.names, by_class, strict=True) if n},
         **{f"left out: {reason}": count for reason, count in index.skipped.items()},
     }
-
-
-def _known_tracks(index: TruthIndex) -> Ints:
-    known = index.track_ids >= 0
-    return np.stack([index.video_of_object[known], index.track_ids[known]], axis=1)

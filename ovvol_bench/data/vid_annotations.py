@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ovvol_bench.data.truth_rows import RawAnnotations
+from ovvol_bench.data.truth_index import RawAnnotations
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import Vocabulary, spoken
 from ovvol_bench.progress import with_progress

@@ -14,8 +14,7 @@ import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.readers import image_size
-from ovvol_bench.data.truth_index import UNKNOWN_CLASS, TruthIndex
-from ovvol_bench.data.truth_rows import VideoFrames, build_index
+from ovvol_bench.data.truth_index import UNKNOWN_CLASS, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.vid_masks import MASK_SUFFIX, read_masks
 from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, ListedVideo, VidTree

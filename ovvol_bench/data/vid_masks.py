@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
 from ovvol_bench.data.jpeg import parse_header
-from ovvol_bench.data.truth_rows import RawAnnotations, VideoFrames
+from ovvol_bench.data.truth_index import RawAnnotations, VideoFrames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
 from ovvol_bench.masks import RleMasks
