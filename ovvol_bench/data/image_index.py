@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.data.cache import Columns, load_columns, store_columns
-from ovvol_bench.data.content import content_digest
+from ovvol_bench.data.cache import Columns, content_digest, load_columns, store_columns
 from ovvol_bench.data.readers import IMAGE_SUFFIXES
 from ovvol_bench.errors import DataError
 from ovvol_bench.progress import with_progress

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
-from ovvol_bench.data.content import content_digest
+from ovvol_bench.data.cache import content_digest
 from ovvol_bench.data.readers import FrameReader, read_clip
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import TrainingVideos
-from ovvol_bench.data.content import content_digest, sample
+from ovvol_bench.data.cache import content_digest, sample
 from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.vid_tree import VidTree
 from ovvol_bench.data.video import VideoFile

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ovvol_bench.data.content import content_digest
+from ovvol_bench.data.cache import content_digest
 
 
 def digest(files: list[Path]) -> str:
