@@ -8,12 +8,19 @@ import torch
 from clip_scenes import GRIDS, draws, features_of
 
 from ovvol_bench.pipeline import autocast
-from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 
 CPU = torch.device("cpu")
 SETTINGS = {
-    "small": SlotAttentionSettings(8, 64, 192, iterations=20, decoder_dim=128, position_grid=16),
-    "paper": SlotAttentionSettings(),
+    "small": {
+        "num_slots": 8,
+        "slot_dim": 64,
+        "feature_dim": 192,
+        "iterations": 20,
+        "decoder_dim": 128,
+        "position_grid": 16,
+    },
+    "paper": {},
 }
 SIZES = ["small", pytest.param("paper", marks=pytest.mark.slow)]
 PRECISIONS = ["float32", "bfloat16"]
@@ -27,8 +34,8 @@ def inference():
 
 def grouper_of(size):
     torch.manual_seed(0)
-    grouper = SlotAttentionGrouper(SETTINGS[size]).eval()
-    return grouper, features_of(GRIDS[size], SETTINGS[size].feature_dim, clips=2), grouper.noise(draws(2))
+    grouper = SlotAttentionGrouper(**SETTINGS[size]).eval()
+    return grouper, features_of(GRIDS[size], grouper.feature_dim, clips=2), grouper.noise(draws(2))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -9,33 +9,55 @@ with video methods. The grouper ``slot_attention`` is made of the same parts ove
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from ovvol_plugins.slot_attention.model import Reconstruction, SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_bench import FromEncoder, Weights
+from ovvol_bench.registry.limits import Cells, Slots, Width
+from ovvol_bench.weights import local_weights
+from ovvol_plugins.slot_attention.model import Reconstruction, SlotAttentionGrouper
 
 from .linking import link
 
 
 class Dinosaur(SlotAttentionGrouper):
-    """Slot attention of single frames.
+    """Group every frame by slot attention, and link the slots over the frames.
 
     All frames of a clip start from the same draws, so that their slots tend to agree before they are linked.
 
     Args:
-        settings: architecture; ``frames`` is that of the clips, the decoder knows one.
+        weights: path of a file from its training, or PACKAGE:NAME; None leaves the weights random.
+        num_slots: slots K; at most so many objects are found in a clip.
+        slot_dim: channels of a slot.
+        frames: time steps of the clips that it is trained on; others may be grouped.
+        decoder_dim: hidden width of the decoder.
+
+    Raises:
+        SettingError: if the numbers make a network larger than the machine's memory.
+        WeightsError: if the weights can't be read or do not fit.
     """
 
     name = "dinosaur"
 
-    def __init__(self, settings: SlotAttentionSettings) -> None:
-        super().__init__(replace(settings, frames=1))
-        self.steps = settings.frames
+    def __init__(
+        self,
+        *,
+        weights: Annotated[str | None, Weights] = None,
+        num_slots: Slots = 7,
+        slot_dim: Width = 256,
+        frames: Annotated[Cells, FromEncoder("steps")] = 8,
+        decoder_dim: Width = 2048,
+        **settings: Any,
+    ) -> None:
+        sizes = {"num_slots": num_slots, "slot_dim": slot_dim, "decoder_dim": decoder_dim}
+        super().__init__(frames=1, **sizes, **settings)  # its decoder knows one frame
+        self.steps = frames
+        if weights is not None:
+            self.load_weights(local_weights(weights))
 
     def masks(self, grid: Tensor, noise: Tensor) -> Tensor:
-        """See `SlotAttentionGrouper.masks`; of any number of time steps."""
         frames, draws = _as_clips(grid, noise)
         slots, attention = self.slots(frames, draws)
         masks = self.masks_of(slots, attention, frames)[:, :, 0].unflatten(0, grid.shape[:2])
@@ -45,7 +67,7 @@ class Dinosaur(SlotAttentionGrouper):
         return linked
 
     def reconstruct(self, grid: Tensor, noise: Tensor, steps: Tensor | None = None) -> Reconstruction:
-        """See `SlotAttentionGrouper.reconstruct`; frames that aren't decoded aren't grouped either."""
+        # Frames that aren't decoded aren't grouped either.
         chosen = grid if steps is None else grid[:, steps]
         made = super().reconstruct(*_as_clips(chosen, noise))
         features, masks = (values.unflatten(0, chosen.shape[:2]) for values in (made.features, made.masks))

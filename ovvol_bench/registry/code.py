@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -15,7 +14,6 @@ from pathlib import Path
 CODE = (".py", *EXTENSION_SUFFIXES)
 CORE = "ovvol_bench"
 PLUGINS = ("ovvol_plugins", "ovvol_baselines")
-_OWN_PLUGIN = re.compile(r"^\s*from (ovvol_(?:plugins|baselines)\.\w+)", re.MULTILINE)
 OUTSIDE = (
     "api",
     "cli",
@@ -108,22 +106,11 @@ def code_of_plugin(module: str, distribution: Distribution | None, component: st
         own = find_spec(module)
         is_package = own is not None and own.submodule_search_locations
         package = module if is_package else module.rpartition(".")[0]
-        if component is not None:
-            return code_of_imports(component, (*PLUGINS, package))
-        return _code_with_relatives(package)
+        return code_of_imports(component, (*PLUGINS, package)) if component else code_of_module(package)
     files = {file.parts[0] for file in distribution.files or () if file.suffix == ".py"}
     names = {name.removesuffix(".py") for name in files if not name.startswith("__editable__")}
     importable = sorted(name for name in {top, *listed, *names} if name.isidentifier())
     return combined(code_of_module(name) for name in importable)
-
-
-def _code_with_relatives(package: str) -> str:
-    """Digest of one of our own plugins and of those it imports from (`dinosaur`: slot attention)."""
-    spec = find_spec(package)
-    folders = [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
-    sources = "\n".join(file.read_text("utf-8") for folder in folders for file in folder.rglob("*.py"))
-    relatives = set(_OWN_PLUGIN.findall(sources)) - {package}
-    return combined(code_of_module(name) for name in (package, *sorted(relatives)))
 
 
 def code_of_file(path: Path) -> str:

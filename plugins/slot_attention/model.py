@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,54 +22,16 @@ from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import GridCache
 from ovvol_bench.nn.linear import PackedLinear
-from ovvol_bench.registry.limits import check_fits
+from ovvol_bench.registry import FromEncoder, Weights
+from ovvol_bench.registry.limits import Cells, Layers, Rounds, Slots, Width, check_fits
 from ovvol_bench.types import Features, SlotMasks
-from ovvol_bench.weights import load_strict, read_state
+from ovvol_bench.weights import load_strict, read_state, resolve_weights
 
 # Hidden values decoded at once at inference. Few on a CPU: they stay in the cache from layer to layer.
 # Elsewhere bounded for memory (float32: 1 GiB) where batches of long clips are decoded.
 _DECODED_ON_CPU, _DECODED_ELSEWHERE = 2**22, 2**28
+BUNDLED = Path(__file__).parent / "weights"
 _ENCODER = ("model.*",)  # the frozen encoder in a checkpoint of the reference; ours is loaded on its own
-
-
-@dataclass(frozen=True)
-class SlotAttentionSettings:
-    """Architecture of a grouper.
-
-    Attributes:
-        num_slots: slots K; at most so many objects are found in a clip.
-        slot_dim: channels of a slot.
-        feature_dim: channels D of the encoder's features.
-        frames: time steps S of the features, exactly.
-        iterations: rounds of attention.
-        decoder_dim, decoder_layers: hidden width and number of hidden layers of the decoder.
-        position_grid: side of the square grid that the decoder's positions are stored for.
-        masks: which masks `SlotAttentionGrouper.group` returns: the decoder's, as published, or the
-            attention of the last iteration, which covers more objects early in training.
-    """
-
-    num_slots: int = 15
-    slot_dim: int = 128
-    feature_dim: int = 768
-    frames: int = 8
-    iterations: int = 3
-    decoder_dim: int = 1024
-    decoder_layers: int = 3
-    position_grid: int = 14
-    masks: Literal["decoder", "attention"] = "decoder"
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name != "masks" and value < 1:
-                raise SettingError(f"slot_attention: {name}={value}; expected at least 1.")
-        layers = self.slot_dim + self.feature_dim + self.decoder_layers * self.decoder_dim
-        places = self.frames * self.position_grid**2 * self.slot_dim
-        slots = self.slot_dim * (10 * self.slot_dim + 2 * self.feature_dim)
-        shape = f"slot_dim={self.slot_dim}, feature_dim={self.feature_dim}, decoder_dim={self.decoder_dim}"
-        check_fits(
-            f"slot_attention: {shape}, position_grid={self.position_grid}",
-            self.decoder_dim * layers + places + slots,
-        )
 
 
 @dataclass(frozen=True)
@@ -155,13 +118,15 @@ class Grouping(nn.Module):
     ``positional_embedding`` is the reference's name for the projection; it holds no positions.
     """
 
-    def __init__(self, settings: SlotAttentionSettings) -> None:
+    def __init__(self, feature_dim: int, slot_dim: int, iterations: int) -> None:
         super().__init__()
-        width, dim = settings.feature_dim, settings.slot_dim
         self.positional_embedding = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim)
+            nn.LayerNorm(feature_dim),
+            nn.Linear(feature_dim, feature_dim),
+            nn.ReLU(),
+            nn.Linear(feature_dim, slot_dim),
         )
-        self.slot_attention = SlotAttention(dim, settings.iterations)
+        self.slot_attention = SlotAttention(slot_dim, iterations)
 
     def forward(self, tokens: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, D) and initial slots to slots and attention, as `SlotAttention.forward`."""
@@ -176,17 +141,25 @@ class PatchDecoder(nn.Module):
 
     The last layer is linear and the masks sum to 1 over slots, so that hidden values are mixed first
     and the features of a patch are computed once, not once a slot.
+
+    Args:
+        slot_dim: channels of a slot.
+        feature_dim: channels D of the features.
+        hidden: width of each hidden layer, from the first to the last.
+        frames: S, time steps that positions are stored for.
+        grid: side of the square grid of patches that positions are stored for.
     """
 
-    def __init__(self, settings: SlotAttentionSettings) -> None:
+    def __init__(
+        self, slot_dim: int, feature_dim: int, hidden: Sequence[int], frames: int, grid: int
+    ) -> None:
         super().__init__()
-        grid, dim, hidden = settings.position_grid, settings.slot_dim, settings.decoder_dim
         self.grid = grid
-        self.pos_embed = nn.Parameter(torch.randn(settings.frames, grid * grid, dim) * 0.02)
-        layers: list[nn.Module] = [nn.Linear(dim, hidden), nn.ReLU()]
-        for _ in range(settings.decoder_layers - 1):
-            layers += [nn.Linear(hidden, hidden), nn.ReLU()]
-        self.decoder = nn.Sequential(*layers, nn.Linear(hidden, settings.feature_dim + 1))
+        self.pos_embed = nn.Parameter(torch.randn(frames, grid * grid, slot_dim) * 0.02)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise((slot_dim, *hidden)):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        self.decoder = nn.Sequential(*layers, nn.Linear(hidden[-1], feature_dim + 1))
         self._grids = GridCache()
 
     def forward(self, slots: Tensor, size: tuple[int, int], steps: Tensor | None = None) -> Reconstruction:
@@ -249,31 +222,71 @@ class PatchDecoder(nn.Module):
 
 
 class SlotAttentionGrouper(Grouper):
-    """Joint space-time slot attention.
+    """Find slots in the features of a whole clip by joint space-time slot attention.
 
     Args:
-        settings: architecture.
+        weights: path of a checkpoint, or the name of one that comes with the plugin; None leaves the
+            weights random.
+        num_slots: slots K; at most so many objects are found in a clip.
+        slot_dim: channels of a slot.
+        feature_dim: channels D of the encoder's features.
+        frames: time steps S of the features, exactly.
+        iterations: rounds of attention.
+        decoder_dim: hidden width of the decoder.
+        decoder_layers: hidden layers of the decoder.
+        position_grid: side of the square grid that the decoder's positions are stored for.
+        masks: of the ``decoder``, as published, or the last iteration's ``attention``, which covers more
+            objects early in training.
 
     Attributes:
         name: that errors call it.
         steps: S, time steps of the features of a clip.
         has_weights: whether weights were loaded, so that a training goes on from them.
+
+    Raises:
+        SettingError: if the numbers make a network larger than the machine's memory.
+        WeightsError: if the weights can't be read or do not fit.
     """
 
     name = "slot_attention"
     has_weights = False
 
-    def __init__(self, settings: SlotAttentionSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weights: Annotated[str | None, Weights] = None,
+        num_slots: Slots = 15,
+        slot_dim: Width = 128,
+        feature_dim: Annotated[Width, FromEncoder("dim")] = 768,
+        frames: Annotated[Cells, FromEncoder("steps")] = 8,
+        iterations: Rounds = 3,
+        decoder_dim: Width = 1024,
+        decoder_layers: Layers = 3,
+        position_grid: Cells = 14,
+        masks: Literal["decoder", "attention"] = "decoder",
+    ) -> None:
         super().__init__()
-        settings = settings or SlotAttentionSettings()
-        self.settings, self.steps = settings, settings.frames
-        self.max_objects = settings.num_slots
-        self.conditioning = Conditioning(settings.slot_dim)
-        self.grouping = Grouping(settings)
-        self.decoder = PatchDecoder(settings)
+        decoder = decoder_dim * (slot_dim + feature_dim + decoder_layers * decoder_dim)
+        places, slots = frames * position_grid**2 * slot_dim, slot_dim * (10 * slot_dim + 2 * feature_dim)
+        shape = f"slot_dim={slot_dim}, feature_dim={feature_dim}, decoder_dim={decoder_dim}"
+        check_fits(f"slot_attention: {shape}, position_grid={position_grid}", decoder + places + slots)
+        self.num_slots = self.max_objects = num_slots
+        self.slot_dim, self.feature_dim = slot_dim, feature_dim
+        self.frames = self.steps = frames
+        self.position_grid, self._masks_from = position_grid, masks
+        self.conditioning = Conditioning(slot_dim)
+        self.grouping = Grouping(feature_dim, slot_dim, iterations)
+        hidden = [decoder_dim] * decoder_layers
+        self.decoder = PatchDecoder(slot_dim, feature_dim, hidden, frames, position_grid)
+        if weights is not None:
+            self.load_weights(resolve_weights(weights, BUNDLED))
+
+    @property
+    def settings(self) -> SlotAttentionGrouper:
+        """The grouper, whose attributes are its settings."""
+        return self
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        """See `Grouper.group`; errors as `slots`."""
         return SlotMasks(self.masks(features.grid, self.noise(draws)))
 
     def masks(self, grid: Tensor, noise: Tensor) -> Tensor:
@@ -282,7 +295,7 @@ class SlotAttentionGrouper(Grouper):
 
     def masks_of(self, slots: Tensor, attention: Tensor, grid: Tensor) -> Tensor:
         """The masks that the settings ask for, (B, K, S, h, w), from what `slots` gave for the grid."""
-        if self.settings.masks == "attention":
+        if self._masks_from == "attention":
             return attention.unflatten(2, grid.shape[1:4])  # type: ignore[no-any-return]
         return self.decoder.masks(slots, (grid.shape[2], grid.shape[3]))
 
@@ -299,7 +312,7 @@ class SlotAttentionGrouper(Grouper):
 
     def noise(self, draws: Sequence[Generator]) -> Tensor:
         """(B, K, slot_dim) float32 standard normal draws on the CPU, one generator a clip."""
-        shape = (self.settings.num_slots, self.settings.slot_dim)
+        shape = (self.num_slots, self.slot_dim)
         return torch.stack([torch.randn(shape, generator=generator) for generator in draws])
 
     def slots(self, grid: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -320,8 +333,7 @@ class SlotAttentionGrouper(Grouper):
         return self.grouping(grid.flatten(1, 3), initial)  # type: ignore[no-any-return]
 
     def prepare(self, precision: torch.dtype) -> None:
-        """See `Component.prepare`; the iteration itself stays float32."""
-        self.decoder.prepare(precision)
+        self.decoder.prepare(precision)  # the iteration itself stays float32
 
     def load_weights(self, path: Path) -> None:
         """Load a state dict of the reference's grouping model, or one saved by this project.
@@ -339,13 +351,12 @@ class SlotAttentionGrouper(Grouper):
 
     def _check(self, grid: Tensor) -> None:
         steps, width = grid.shape[1], grid.shape[4]
-        if steps != self.settings.frames:
+        if steps != self.frames:
             raise SettingError(
                 f"{self.name}: features of {steps} time steps; expected grouper.frames="
-                f"{self.settings.frames}, as its positions are trained for exactly that many."
+                f"{self.frames}, as its positions are trained for exactly that many."
             )
-        if width != self.settings.feature_dim:
+        if width != self.feature_dim:
             raise SettingError(
-                f"{self.name}: features of {width} channels; expected grouper.feature_dim="
-                f"{self.settings.feature_dim}."
+                f"{self.name}: features of {width} channels; expected grouper.feature_dim={self.feature_dim}."
             )

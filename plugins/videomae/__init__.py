@@ -3,81 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from ovvol_bench import Entry, Weights, hookimpl
-from ovvol_bench.registry.limits import BatchSize, Cells, Layers, Side, Width
+from ovvol_bench import Entry, Lazy, hookimpl
+from ovvol_bench.registry.limits import BatchSize, Layers, Width
 
 if TYPE_CHECKING:
-    from ovvol_bench import Encoder
     from ovvol_bench.training import Recipe, TrainingTask
 
-BUNDLED = Path(__file__).parent / "weights"
 
-
-def build_videomae(
-    *,
-    weights: Annotated[str | None, Weights] = None,
-    patch_size: Side | None = None,
-    tubelet_size: Cells | None = None,
-    dim: Width | None = None,
-    depth: Layers | None = None,
-    heads: Layers | None = None,
-    mlp_ratio: float | None = None,
-    position_frames: Cells | None = None,
-    position_grid: Cells | None = None,
-    positions: Literal["sincos3d", "flat"] | None = None,
-    final_norm: bool | None = None,
-) -> Encoder:
-    """Build the encoder.
-
-    What isn't set is taken from the weights, if they come with a ``config.json`` of transformers or are of
-    this project's own training, and else is as in the paper.
-
-    Args:
-        weights: path of a checkpoint or of a folder from the Hugging Face hub, or the name of one that comes
-            with the plugin; None leaves the weights random.
-        patch_size: side of a patch, pixels; else 16.
-        tubelet_size: frames a patch spans; else 1.
-        dim: width of the transformer; else 768.
-        depth: number of blocks; else 12.
-        heads: attention heads; else 12.
-        mlp_ratio: hidden width of an MLP over ``dim``; else 4.
-        position_frames: longest clip, frames; else 16.
-        position_grid: side of the square grid of patches that positions are made for; else 14.
-        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights; else sincos3d.
-        final_norm: apply a LayerNorm after the last block; else false.
-
-    Raises:
-        SettingError: if the sizes do not fit together.
-        WeightsError: if the weights can't be read, do not fit, or are stated to be of other sizes.
-    """
-    from ovvol_bench.weights import read_state, resolve_weights
-
-    from .checkpoint import load_encoder, settings_for
-    from .model import VideoMAE
-
-    given = {
-        "patch_size": patch_size,
-        "tubelet_size": tubelet_size,
-        "dim": dim,
-        "depth": depth,
-        "heads": heads,
-        "mlp_ratio": mlp_ratio,
-        "position_frames": position_frames,
-        "position_grid": position_grid,
-        "positions": positions,
-        "final_norm": final_norm,
-    }
-    path = resolve_weights(weights, BUNDLED) if weights is not None else None
-    state = read_state(path) if path else {}
-    encoder = VideoMAE(
-        settings_for({key: value for key, value in given.items() if value is not None}, state, path)
-    )
-    if path is not None:
-        load_encoder(encoder, state, path)
-    return encoder
+build_videomae = Lazy("ovvol_plugins.videomae.checkpoint:build_videomae")
 
 
 def videomae_recipe(

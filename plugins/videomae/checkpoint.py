@@ -8,18 +8,20 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from ovvol_bench import SettingError, WeightsError
+from ovvol_bench import SettingError, Weights, WeightsError
 from ovvol_bench.nn.model_folders import stated_config
-from ovvol_bench.weights import State, load_strict, read_metadata
+from ovvol_bench.registry.limits import Cells, Layers, Side, Width
+from ovvol_bench.weights import State, load_strict, read_metadata, read_state, resolve_weights
 
-from .model import VideoMAE, VideoMAESettings
+from .model import PositionKind, VideoMAE, VideoMAESettings
 from .positions import flat_table, sincos_table
 
+BUNDLED = Path(__file__).parent / "weights"
 _LOG = logging.getLogger(__name__)
 
 # Parts of published files that a frozen encoder has no use for, each with the reason.
@@ -43,6 +45,64 @@ _HEADER = "videomae"
 _STORED_POSITIONS = ("pos_embed", "position_embeddings", "embeddings.position_embeddings")
 _CHOICES = {"final_norm", "position_frames", "position_grid"}
 """Settings that may differ from what a file states: positions are resized, a norm may be left out."""
+
+
+def build_videomae(
+    *,
+    weights: Annotated[str | None, Weights] = None,
+    patch_size: Side | None = None,
+    tubelet_size: Cells | None = None,
+    dim: Width | None = None,
+    depth: Layers | None = None,
+    heads: Layers | None = None,
+    mlp_ratio: float | None = None,
+    position_frames: Cells | None = None,
+    position_grid: Cells | None = None,
+    positions: PositionKind | None = None,
+    final_norm: bool | None = None,
+) -> VideoMAE:
+    """Build a VideoMAE encoder.
+
+    What isn't set is taken from the weights, if they come with a ``config.json`` of transformers or are of
+    this project's own training, and else is as in the paper.
+
+    Args:
+        weights: path of a checkpoint or of a folder from the Hugging Face hub, or the name of one that comes
+            with the plugin; None leaves the weights random.
+        patch_size: side of a patch, pixels; else 16.
+        tubelet_size: frames a patch spans; else 1.
+        dim: width of the transformer; else 768.
+        depth: number of blocks; else 12.
+        heads: attention heads; else 12.
+        mlp_ratio: hidden width of an MLP over ``dim``; else 4.
+        position_frames: longest clip, frames; else 16.
+        position_grid: side of the square grid of patches that positions are made for; else 14.
+        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights; else sincos3d.
+        final_norm: apply a LayerNorm after the last block; else false.
+
+    Raises:
+        SettingError: if the sizes do not fit together.
+        WeightsError: if the weights can't be read, do not fit, or are stated to be of other sizes.
+    """
+    given = {
+        "patch_size": patch_size,
+        "tubelet_size": tubelet_size,
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "mlp_ratio": mlp_ratio,
+        "position_frames": position_frames,
+        "position_grid": position_grid,
+        "positions": positions,
+        "final_norm": final_norm,
+    }
+    path = resolve_weights(weights, BUNDLED) if weights is not None else None
+    state = read_state(path) if path else {}
+    known = {key: value for key, value in given.items() if value is not None}
+    encoder = VideoMAE(settings_for(known, state, path))
+    if path is not None:
+        load_encoder(encoder, state, path)
+    return encoder
 
 
 def layout_of(state: State, source: Path) -> tuple[str, str]:

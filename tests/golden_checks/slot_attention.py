@@ -1,13 +1,11 @@
 """Case c: slot attention on frozen features."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
 
-from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import ReconstructionLoss, reconstruction_loss, slots_used
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 
@@ -19,20 +17,20 @@ def load(folder):
 
 def load_settings(config):
     hidden = config["decoder_hidden"]
-    return SlotAttentionSettings(
-        num_slots=config["n_slots"],
-        slot_dim=config["object_dim"],
-        feature_dim=config["feat_dim"],
-        frames=config["num_frames"],
-        iterations=config["slot_iters"],
-        decoder_dim=hidden[0],
-        decoder_layers=len(hidden),
-        position_grid=round(config["num_patches_per_frame_in_table"] ** 0.5),
-    )
+    return {
+        "num_slots": config["n_slots"],
+        "slot_dim": config["object_dim"],
+        "feature_dim": config["feat_dim"],
+        "frames": config["num_frames"],
+        "iterations": config["slot_iters"],
+        "decoder_dim": hidden[0],
+        "decoder_layers": len(hidden),
+        "position_grid": round(config["num_patches_per_frame_in_table"] ** 0.5),
+    }
 
 
 def load_grouper(folder, case, settings):
-    grouper = SlotAttentionGrouper(settings)
+    grouper = SlotAttentionGrouper(**settings)
     grouper.load_weights(folder / case["files"]["weights"])
     return grouper
 
@@ -74,7 +72,7 @@ def test_golden_slot_attention_slots_and_attention(golden):
     assert_near(grouper.conditioning(noise), tensors.get("conditioning"), tolerance)
     projected = grouper.grouping.positional_embedding(tensors["features"])
     assert_near(projected, tensors.get("projected_features"), tolerance)
-    once = load_grouper(golden, case, replace(settings, iterations=1))
+    once = load_grouper(golden, case, settings | {"iterations": 1})
     for model, suffix in ((once, "_iter1"), (grouper, "")):
         slots, attention = model.slots(grid, noise)
         assert_near(slots, tensors.get(f"slots{suffix}"), tolerance)

@@ -16,8 +16,9 @@ from ovvol_bench.nn.clip.text import embed_tokens, tokenize
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.weights import read_state
-from ovvol_plugins.pacl import build_pacl, clip_recipe
+from ovvol_plugins.pacl import clip_recipe
 from ovvol_plugins.pacl.captions import Captions, caption_number, match, truth
+from ovvol_plugins.pacl.checkpoint import build_pacl
 from ovvol_plugins.pacl.clip_training import ClipTraining, Matching
 from ovvol_plugins.pacl.model import PaclLabeler
 

@@ -8,9 +8,9 @@ from ovvol_bench import SettingError, WeightsError
 from ovvol_bench.components import CLIP_MEAN, IMAGENET_MEAN
 from ovvol_bench.nn.clip.files import stored_numbers
 from ovvol_bench.nn.clip.text import tokenize
+from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import read_state, save_state
-from ovvol_plugins.pacl import build_pacl, ovvol_labelers
-from ovvol_plugins.pacl.checkpoint import save_labeler
+from ovvol_plugins.pacl.checkpoint import build_pacl, save_labeler
 from ovvol_plugins.pacl.model import PaclLabeler
 from ovvol_plugins.pacl.training import alignment_loss
 
@@ -114,8 +114,7 @@ class TestCheckpoints:
     def test_one_file_holds_all(self, tmp_path):
         source, path = small_labeler(), tmp_path / "w.safetensors"
         save_labeler(source, path, {"note": "x"}, half=False)
-        (entry,) = ovvol_labelers()
-        loaded = entry.factory(weights=str(path), model="custom")
+        loaded = load_registry().build("labeler", "pacl", {"weights": str(path), "model": "custom"})
         video, prompts = some_images()[None], ["a dog", "a cat"]
         assert torch.allclose(loaded.embed_patches(video), source.embed_patches(video), atol=1e-5)
         assert torch.allclose(loaded.embed_text(prompts), source.embed_text(prompts), atol=1e-5)

@@ -15,8 +15,9 @@ from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.loader import stack
 from ovvol_bench.weights import read_metadata
-from ovvol_plugins.pacl import build_pacl, ovvol_labelers, pacl_recipe
+from ovvol_plugins.pacl import ovvol_labelers, pacl_recipe
 from ovvol_plugins.pacl.captions import match
+from ovvol_plugins.pacl.checkpoint import build_pacl
 from ovvol_plugins.pacl.model import Alignment, PaclLabeler
 from ovvol_plugins.pacl.pictures import Views, heat_maps, normalised, random_box
 from ovvol_plugins.pacl.training import (

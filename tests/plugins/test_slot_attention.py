@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ovvol_bench import Features, SettingError, WeightsError
+from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import save_state
 from ovvol_plugins.slot_attention import model as module
-from ovvol_plugins.slot_attention import ovvol_groupers
-from ovvol_plugins.slot_attention.model import SlotAttentionGrouper, SlotAttentionSettings
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import learning_rate_factor, reconstruction_loss, slots_used
 
 SMALL = {
@@ -23,7 +23,7 @@ SMALL = {
 
 def small_grouper(**settings):
     torch.manual_seed(0)
-    return SlotAttentionGrouper(SlotAttentionSettings(**{**SMALL, **settings})).eval()
+    return SlotAttentionGrouper(**{**SMALL, **settings}).eval()
 
 
 def some_grid(batch=2, steps=2, channels=10):
@@ -104,8 +104,8 @@ class TestGrouping:
             small_grouper().group(Features(some_grid(**grid)), seeded(1, 2))
 
     def test_numbers_below_one_are_refused(self):
-        with pytest.raises(SettingError, match="num_slots=0"):
-            SlotAttentionSettings(num_slots=0)
+        with pytest.raises(SettingError, match="'num_slots' can't be 0"):
+            load_registry().build("grouper", "slot_attention", {"num_slots": 0})
 
     @pytest.mark.gpu
     def test_same_on_a_gpu(self):
@@ -145,8 +145,8 @@ class TestCheckpoints:
     def test_saved_by_the_project_and_built_by_name(self, tmp_path):
         source = small_grouper()
         save_state(source, tmp_path / "w.safetensors")
-        (entry,) = ovvol_groupers()
-        loaded = entry.factory(weights=str(tmp_path / "w.safetensors"), **SMALL)
+        settings = {"weights": str(tmp_path / "w.safetensors"), **SMALL}
+        loaded = load_registry().build("grouper", "slot_attention", settings).eval()
         found, want = (m.group(Features(some_grid()), seeded(1, 2)).masks for m in (loaded, source))
         assert torch.equal(found, want)
 
@@ -163,7 +163,7 @@ class TestCheckpoints:
         state = source.state_dict()
         state["decoder.pos_embed"] = state["decoder.pos_embed"].reshape(1, 32, 8)
         torch.save(state, tmp_path / "w.pth")
-        loaded = SlotAttentionGrouper(SlotAttentionSettings(**SMALL))
+        loaded = SlotAttentionGrouper(**SMALL)
         loaded.load_weights(tmp_path / "w.pth")
         assert torch.equal(loaded.decoder.pos_embed, source.decoder.pos_embed)
 

@@ -18,6 +18,7 @@ from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.loop import Conduct, train
 from ovvol_plugins.slot_attention import ovvol_groupers, slot_attention_recipe
 from ovvol_plugins.slot_attention.clips import Sampling, read_sizes
+from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import slot_entropy
 
 SIZE, DIM = (8, 12), 6
@@ -105,8 +106,7 @@ class Videos(Dataset):
 
 def grouper_of(**settings):
     torch.manual_seed(1)
-    (entry,) = ovvol_groupers()
-    return entry.factory(**{**GROUPER, **settings})
+    return SlotAttentionGrouper(**{**GROUPER, **settings})
 
 
 def task_of(tmp_path, **parts):

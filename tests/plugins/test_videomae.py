@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ovvol_bench import SettingError, WeightsError
+from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import save_state
-from ovvol_plugins.videomae import build_videomae, ovvol_encoders
+from ovvol_plugins.videomae.checkpoint import build_videomae
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.positions import flat_table, sincos_table
 from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask
@@ -411,8 +412,8 @@ class TestEntry:
     def test_factory_builds_what_the_settings_say(self, tmp_path):
         source = small_encoder()
         save_state(source, tmp_path / "w.safetensors")
-        (entry,) = ovvol_encoders()
-        encoder = entry.factory(weights=str(tmp_path / "w.safetensors"), **SMALL)
+        settings = {"weights": str(tmp_path / "w.safetensors"), **SMALL}
+        encoder = load_registry().build("encoder", "videomae", settings)
         assert torch.equal(encoder.encode(some_video()).grid, source.encode(some_video()).grid)
 
     def test_unknown_weights_are_an_error(self):

@@ -18,7 +18,8 @@ from ovvol_bench.data.augment import SCALES
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.weights import read_metadata
-from ovvol_plugins.videomae import build_videomae, ovvol_encoders, videomae_recipe
+from ovvol_plugins.videomae import ovvol_encoders, videomae_recipe
+from ovvol_plugins.videomae.checkpoint import build_videomae
 from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
 from ovvol_plugins.videomae.model import Block
 from ovvol_plugins.videomae.pictures import reconstruction
