@@ -1,4 +1,4 @@
-"""Videos whose frames and truth one JSON file lists: what ``youtube-vis`` and ``coco-vid`` share.
+"""Datasets ``coco``, ``coco-vid`` and ``youtube-vis``: one JSON file lists frames and truth.
 
 A file is parsed once, whole, and kept as columns; classes, splits and frames are chosen from those.
 """
@@ -8,367 +8,88 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from ovvol_bench.arrays import Ints, spans
 from ovvol_bench.benchmark import FileIds, OutOfFrame
-from ovvol_bench.data.cache import load_columns, store_columns
+from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
-from ovvol_bench.data.json_files import LARGEST, NUMBER, JsonFile, Section, read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
-from ovvol_bench.errors import DataError
-from ovvol_bench.files import shown
-from ovvol_bench.masks import covered, read_mask
-from ovvol_bench.naming.vocabulary import Vocabulary
-from ovvol_bench.printing import control_problem
+from ovvol_bench.data.video_splits import Recipe, split_rows
+from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
+from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.formats import coco, coco_vid, youtube_vis
+from ovvol_bench.formats.json_objects import JsonFile
+from ovvol_bench.formats.json_truth import Annotations, BoxEnds, Reading
+from ovvol_bench.registry import ClipLength, FromSize, Located
 
-VERSION = "4"
+VERSION = "5"
 """Of the columns and of how they are made; part of the cache's key."""
-
-MARGIN = 1.0
-"""Pixels that a box may reach over the frame before it counts as out of it, as for detections."""
 
 NO_FRAMES = "videos without frames"
 BARE = "annotations without a box or mask in any frame"
-CROWD_CLASS = -1  # of objects that stand for a crowd, see RawAnnotations
 
-Row = tuple[float, ...]
-"""An object: class id, x1, y1, x2, y2, track id, occluded, generated."""
+CLASSLESS = "videocutler"
+HELD_OUT = 300  # videos at the end of the training file that VideoSAUR and SlotContrast validate on
 
+SPLITS: Mapping[str, Recipe] = {
+    "videosaur-train": lambda count: range(count - HELD_OUT),
+    "videosaur-val": lambda count: range(count - HELD_OUT, count) if count > HELD_OUT else (),
+    CLASSLESS: range,
+}
+"""Parts of YouTube-VIS's training file that papers score on: the validation file's truth is unpublished."""
 
-@dataclass(frozen=True)
-class Annotations:
-    """What a file holds, in columns.
+_YOUTUBE_VIS_FILES = ("train/instances.json", "train.json", "instances.json")  # as the archives unpack
+_YOUTUBE_VIS_FRAMES = "JPEGImages"
 
-    Attributes:
-        index: truth; class ids are positions in ``category_names`` from 1.
-        crowds: regions that stand for crowds, in the same frames.
-        files: (F,) paths of the frames below their folder.
-        video_ids: (V,) numbers of the videos in the file.
-        frame_ids: (F,) numbers of the frames in the file; (0,) where frames have none.
-        category_ids: (K,) numbers of the categories in the file.
-        category_names: (K,) what they are called.
-        bare: (V,) annotations of each video that were left out, as they have neither box nor mask.
-        counts: (2,) whether there is truth at all, and how many videos without frames were left out.
-    """
-
-    index: TruthIndex
-    crowds: TruthIndex
-    files: npt.NDArray[np.str_]
-    video_ids: Ints
-    frame_ids: Ints
-    category_ids: Ints
-    category_names: npt.NDArray[np.str_]
-    bare: Ints
-    counts: Ints
-
-    @property
-    def annotated(self) -> bool:
-        """Whether the file has truth; those of test sets have none."""
-        return bool(self.counts[0])
-
-    def of_videos(self, rows: Sequence[int]) -> Annotations:
-        """The videos at the given positions, in that order."""
-        chosen = np.asarray(rows, np.int64)
-        frames = spans(self.index.frame_offsets[chosen], self.index.lengths[chosen])
-        return replace(
-            self,
-            index=self.index.of_videos(chosen),
-            crowds=self.crowds.of_videos(chosen),
-            files=self.files[frames],
-            video_ids=self.video_ids[chosen],
-            frame_ids=self.frame_ids[frames] if len(self.frame_ids) else self.frame_ids,
-            bare=self.bare[chosen],
-        )
+Sampling = Literal["all", "reference"]
 
 
-_INDICES = ("index", "crowds")
-_OWN = tuple(each.name for each in fields(Annotations) if each.name not in _INDICES)
-
-
-def load_annotations(
-    path: Path, cache: Path, parse: Callable[[JsonFile], Annotations], form: str
-) -> Annotations:
-    """Read a file: from the cache, or by parsing it and then into the cache.
+class JsonVideos(IndexedVideos):
+    """Clips of the videos that a JSON file lists.
 
     Args:
         path: of the file.
-        cache: folder of the cache.
-        parse: makes columns of the parsed file.
-        form: name of what ``parse`` does, settings included; another form is parsed again.
+        read: makes columns of the parsed file; they are cached by its name and the settings.
+        reading: settings of reading, and what becomes of detections' boxes that reach out of their frame.
+        frames: folder that the file's names start from; looked into with the first frame that is read, so
+            that predictions can be scored without any.
+        cache: folder for the columns; None: the user's cache folder.
+        split: ``all``, the name of a recipe, or a text file, see ``video_splits``.
+        recipes: of splits, by name.
+        vocabulary: see ``choose_vocabulary``; categories outside it are left out and counted.
+        clips: how clips are cut and resized.
 
     Raises:
         DataError: if the file is missing or malformed; names the entry.
     """
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise DataError(
-            f"{path} can't be read ({error.strerror}). Set dataset.path to the annotation file."
-        ) from error
-    source = repr((VERSION, form, os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns))
-    key = f"json-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
-    columns = load_columns(cache, key)
-    if columns is None:
-        columns = _to_columns(parse(read_json(path)))
-        store_columns(cache, key, columns)
-    return _from_columns(columns)
 
-
-def _to_columns(annotations: Annotations) -> Mapping[str, Any]:
-    columns = {name: getattr(annotations, name) for name in _OWN}
-    for name in _INDICES:
-        index = getattr(annotations, name)
-        columns |= {f"{name}_{column.name}": getattr(index, column.name) for column in fields(TruthIndex)}
-    return columns
-
-
-def _from_columns(columns: Mapping[str, Any]) -> Annotations:
-    indices = [
-        TruthIndex(**{each.name: columns[f"{name}_{each.name}"] for each in fields(TruthIndex)})
-        for name in _INDICES
-    ]
-    return Annotations(indices[0], indices[1], **{name: columns[name] for name in _OWN})
-
-
-@dataclass
-class Objects:
-    """Objects of a file, in any order, while they are gathered.
-
-    Attributes:
-        section: of the annotations.
-        frames: the frame of each, counted over all videos.
-        rows: see ``Row``.
-        areas: square pixels of each as the file says, NaN where it says nothing.
-        crowds: whether each stands for a crowd.
-        keep_empty: whether objects without area are kept, or left out and counted.
-        masks: run lengths of each; empty bytes where it has none.
-        entries: position of its annotation.
-    """
-
-    section: Section
-    frames: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    areas: list[float] = field(default_factory=list)
-    crowds: list[bool] = field(default_factory=list)
-    keep_empty: bool = False
-    masks: list[bytes] = field(default_factory=list)
-    entries: list[int] = field(default_factory=list)
-
-    def add(self, entry: int, frame: int, row: Row, mask: bytes, area: Any = None) -> None:
-        """Add an object of the annotation at a position; area in square pixels as the file says, or None.
-
-        Raises:
-            DataError: if the area is no number from 0; names the annotation.
-        """
-        if area is None:
-            area = float("nan")
-        elif type(area) not in NUMBER or not 0 <= area <= LARGEST:
-            self.section.refuse(entry, f"area is {shown(area)}; expected square pixels from 0")
-        self.areas.append(area)
-        self.crowds.append(bool(self.section.entries[entry].get("iscrowd")))
-        self.entries.append(entry)
-        self.frames.append(frame)
-        self.rows.append(row)
-        self.masks.append(mask)
-
-    def mask(self, entry: int, segmentation: Any, size: tuple[int, int], what: str) -> bytes:
-        """Run lengths of a segmentation; empty for none.
-
-        Raises:
-            DataError: if it is malformed or of another size; names the annotation.
-        """
-        if not segmentation:
-            return b""
-        try:
-            runs, own = read_mask(segmentation, size)
-        except ValueError as error:
-            self.section.refuse(entry, f"{what} {error}")
-        if own != size:
-            self.section.refuse(
-                entry, f"{what} is of size {list(own)}; expected [height, width] {list(size)}"
-            )
-        return runs
-
-    def raw(self, sizes: Ints) -> tuple[RawAnnotations, RawAnnotations]:
-        """Columns by frame: of all, crowds as of ``CROWD_CLASS``; and of the crowds, with their classes.
-
-        Args:
-            sizes: (F, 2) height and width of every frame.
-
-        Raises:
-            DataError: if some objects have a mask and others none, or run lengths don't fill the frame.
-        """
-        frames = np.array(self.frames, np.int64)
-        order = np.argsort(frames, kind="stable")
-        rows = np.array(self.rows, np.float64).reshape(-1, 8)[order]
-        masks, areas = self._all_masks(frames, sizes), np.array(self.areas, np.float64)
-        crowd = np.array(self.crowds, np.bool_)[order]
-
-        def columns(chosen: Ints, classes: npt.NDArray[np.float64]) -> RawAnnotations:
-            at = order[chosen]
-            objects = np.concatenate([classes[chosen, None], rows[chosen, 1:]], axis=1)
-            counts = np.bincount(frames[at], minlength=len(sizes))
-            runs = None if masks is None else [masks[i] for i in at.tolist()]
-            return RawAnnotations(sizes, counts, objects, runs, areas[at])
-
-        everything = columns(np.arange(len(rows)), np.where(crowd, CROWD_CLASS, rows[:, 0]))
-        return everything, columns(np.flatnonzero(crowd), rows[:, 0])
-
-    def refuse_beyond(self, sizes: Ints) -> None:
-        """Refuse boxes that reach more than a pixel out of their frame, of (F, 2) height and width.
-
-        Raises:
-            DataError: naming the annotation of the first.
-        """
-        boxes = np.array(self.rows, np.float64).reshape(-1, 8)[:, 1:5]
-        height, width = sizes[np.array(self.frames, np.int64)].T
-        x1, y1, x2, y2 = boxes.T
-        beyond = np.flatnonzero(
-            (np.minimum(x1, y1) < -MARGIN) | (x2 >= width + MARGIN) | (y2 >= height + MARGIN)
-        )
-        if len(beyond):
-            row = int(beyond[0])
-            self.section.refuse(
-                self.entries[row],
-                f"its box {boxes[row].tolist()} (x1, y1, x2, y2) reaches out of its frame of {width[row]} x "
-                f"{height[row]} pixels, as {len(beyond)} boxes do (out_of_frame=keep or clip takes them)",
-            )
-
-    def _all_masks(self, frames: Ints, sizes: Ints) -> list[bytes] | None:
-        if not any(self.masks):
-            return None
-        if not all(self.masks):
-            self.section.refuse(
-                self.entries[self.masks.index(b"")],
-                "an object has a box but no mask, others have masks; expected masks of all objects or of "
-                "none (dataset.masks=false reads boxes only)",
-            )
-        wrong = np.flatnonzero(covered(self.masks) != sizes.prod(axis=1)[frames])
-        if len(wrong):
-            self.section.refuse(
-                self.entries[int(wrong[0])],
-                "a mask's run lengths don't add up to the pixels of its frame; they may be cut off",
-            )
-        return self.masks
-
-
-@dataclass(frozen=True)
-class Categories:
-    """The ``categories`` of a file.
-
-    Attributes:
-        section: of the file.
-        ids: their numbers.
-        names: what they are called, each once.
-    """
-
-    section: Section
-    ids: list[int]
-    names: list[str]
-
-    @classmethod
-    def of(cls, file: JsonFile) -> Categories:
-        """Read them.
-
-        Raises:
-            DataError: if there is none, a number or name occurs twice, or a name is blank or holds control
-                characters.
-        """
-        section = file.section("categories")
-        names = section.column("name", (str,))
-        if not names:
-            raise DataError(f"{file.path}: 'categories' is empty; expected at least one.")
-        section.require_unique("name", names)
-        for row, name in enumerate(names):
-            if not name.strip():
-                section.refuse(row, "name is blank; expected what the category is called")
-            if problem := control_problem(name):
-                section.refuse(row, f"name {problem.rstrip('.')}")
-        return cls(section, section.ids(), names)
-
-    @property
-    def row_of(self) -> dict[int, int]:
-        """Position of every id."""
-        return {number: row for row, number in enumerate(self.ids)}
-
-
-def index_of_objects(
-    videos: Sequence[VideoFrames], sizes: Ints, objects: Objects, out_of_frame: OutOfFrame
-) -> tuple[TruthIndex, TruthIndex]:
-    """Columns of all objects, and of the regions that stand for crowds.
-
-    Args:
-        videos: with at least one frame each.
-        sizes: (F, 2) height and width of every frame.
-        objects: of any frames.
-        out_of_frame: what becomes of boxes that reach out of their frame.
-
-    Raises:
-        DataError: see ``Objects.raw``, if the frame size changes within a video, or if a box reaches out of
-            its frame and must not.
-    """
-    if not videos:
-        raise DataError(f"{objects.section.path}: there is no video with a frame; expected at least one.")
-    if out_of_frame == "refuse":
-        objects.refuse_beyond(sizes)
-    clamp = out_of_frame == "clip"
-    everything, crowds = (
-        build_index(videos, raw, lambda _: (0, 0), clamp, objects.keep_empty) for raw in objects.raw(sizes)
-    )
-    return everything, crowds
-
-
-def where_dense(index: TruthIndex, numbers: Sequence[Ints]) -> TruthIndex:
-    """Motion IoU unknown in videos whose frames don't follow each other, by the median of their distances.
-
-    Args:
-        index: of V videos.
-        numbers: of the frames of each video, as the camera took them; none where unknown.
-    """
-    sparse = [len(each) < 2 or float(np.median(np.diff(each))) != 1 for each in numbers]
-    unknown = np.array(sparse, np.bool_)[index.video_of_object]
-    return replace(index, motion_iou=np.where(unknown, np.float32(np.nan), index.motion_iou))
-
-
-class JsonVideos(IndexedVideos):
-    """Clips of the videos that a file lists.
-
-    Args:
-        annotations: of the videos to read.
-        frames: folder that the file's names start from; looked into with the first frame that is read, so
-            that predictions can be scored without any.
-        vocabulary: that categories are looked up in by name; others are left out and counted.
-        class_of: (K + 1,) class id of every category, from ``vocabularies.classes_of``.
-        clips: how clips are cut and resized.
-        out_of_frame: what becomes of detections' boxes that reach out of their frame.
-    """
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings
         self,
-        annotations: Annotations,
+        path: Path,
+        read: Callable[[JsonFile, Reading], Annotations],
+        reading: Reading,
+        *,
         frames: Path,
-        vocabulary: Vocabulary,
-        class_of: Ints,
+        cache: str | None,
+        split: str,
+        recipes: Mapping[str, Recipe],
+        vocabulary: str | None,
         clips: ClipSettings,
-        out_of_frame: OutOfFrame = "keep",
     ) -> None:
-        super().__init__(vocabulary, clips)
-        self.out_of_frame = out_of_frame
-        self.index = annotations.index.with_classes(class_of)
-        self.crowds = annotations.crowds.with_classes(class_of)
-        self.image_ids = annotations.frame_ids if len(annotations.frame_ids) else None
-        self.annotated = annotations.annotated
-        self._annotations = annotations
-        self._class_of, self._root = class_of, frames
+        everything = load_annotations(path, cache_folder(cache), read, reading)
+        rows = split_rows(split, everything.index.videos.tolist(), recipes, path)
+        words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), path.name)
+        super().__init__(words, clips)
+        found = everything.of_videos(rows)
+        self.out_of_frame = reading.out_of_frame
+        self.index = found.index.with_classes(class_of)
+        self.crowds = found.crowds.with_classes(class_of)
+        self.image_ids = found.frame_ids if len(found.frame_ids) else None
+        self.annotated = found.annotated
+        self._annotations, self._class_of, self._root = found, class_of, frames
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
@@ -391,7 +112,7 @@ class JsonVideos(IndexedVideos):
         return [f"{self._root}/{name}" for name in self._annotations.files.tolist()]
 
     def file_ids(self) -> FileIds:
-        """The numbers in the file: of videos, frames (where they have any) and categories."""
+        """Return the numbers in the file: of videos, frames (where they have any) and categories."""
         names = self.index.videos.tolist()
         classes = zip(self._annotations.category_ids.tolist(), self._class_of[1:].tolist(), strict=True)
         return FileIds(
@@ -401,14 +122,207 @@ class JsonVideos(IndexedVideos):
         )
 
     def training_videos(self) -> IndexedTraining:
-        """All frames of the videos."""
+        """Return all frames of the videos."""
         return IndexedTraining(self)
 
     @cached_property
     def _folder(self) -> Path:
-        """The folder of frames, once all are known to be there."""
+        """Folder of frames, once all are known to be there."""
         require_files(self._root, self._annotations.files.tolist())
         return self._root
+
+
+class Coco(JsonVideos):
+    """Images in COCO's format, each a video of one frame, so that detectors of images are scored alike.
+
+    Args:
+        path: the JSON file, such as instances_val2017.json.
+        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
+        split: all, or a .txt file with an image's file name a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
+            exactly the JSON's names, else those.
+        masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
+        short_side: of resized images, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings
+        self,
+        *,
+        path: Annotated[Path, Located],
+        frames: Annotated[Path | None, Located] = None,
+        split: str = "all",
+        vocabulary: str | None = None,
+        masks: bool = True,
+        out_of_frame: OutOfFrame = "keep",
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        scale_at_decode: bool = False,
+        cache: Annotated[str | None, Located] = None,
+    ) -> None:
+        super().__init__(
+            path,
+            coco.read_truth,
+            Reading(masks, out_of_frame),
+            frames=frames or path.parent,
+            cache=cache,
+            split=split,
+            recipes={},
+            vocabulary=vocabulary,
+            clips=ClipSettings(1, "all", 1, short_side, multiple, scale_at_decode),
+        )
+
+
+class CocoVid(JsonVideos):
+    """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
+
+    Args:
+        path: the JSON file.
+        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
+        split: all, or a .txt file with a video a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
+            exactly the JSON's names, else those.
+        masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
+        box_ends: whether x + width is the last column inside a box (inclusive) or one past it (exclusive);
+            auto: inclusive if annotations have "generated", as ImageNet-VID's that MMTracking converted.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings
+        self,
+        *,
+        path: Annotated[Path, Located],
+        frames: Annotated[Path | None, Located] = None,
+        split: str = "all",
+        vocabulary: str | None = None,
+        masks: bool = True,
+        out_of_frame: OutOfFrame = "keep",
+        box_ends: BoxEnds = "auto",
+        frames_per_clip: Annotated[int, ClipLength] = 8,
+        sampling: Sampling = "all",
+        stride: int = 1,
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        scale_at_decode: bool = False,
+        cache: Annotated[str | None, Located] = None,
+    ) -> None:
+        super().__init__(
+            path,
+            coco_vid.read_truth,
+            Reading(masks, out_of_frame, box_ends),
+            frames=frames or path.parent,
+            cache=cache,
+            split=split,
+            recipes={},
+            vocabulary=vocabulary,
+            clips=ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode),
+        )
+
+
+class YoutubeVis(JsonVideos):
+    """YouTube-VIS 2019 or 2021, or any JSON of its format: boxes, masks and tracks.
+
+    Args:
+        path: the JSON file, or the folder of the archive, whose training file is taken.
+        frames: folder that the file names start from; none: JPEGImages near the JSON. Scoring needs none.
+        split: all, videosaur-train, videosaur-val, videocutler, or a .txt file with a video a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the year's or the JSON's.
+        masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for parsed annotations; none: the user's cache folder.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings
+        self,
+        *,
+        path: Annotated[Path, Located],
+        frames: Annotated[Path | None, Located] = None,
+        split: str = "all",
+        vocabulary: str | None = None,
+        masks: bool = True,
+        out_of_frame: OutOfFrame = "keep",
+        frames_per_clip: Annotated[int, ClipLength] = 8,
+        sampling: Sampling = "all",
+        stride: int = 1,
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        scale_at_decode: bool = False,
+        cache: Annotated[str | None, Located] = None,
+    ) -> None:
+        if split == CLASSLESS and vocabulary not in (None, OBJECT):
+            raise SettingError(
+                f"dataset.split={split} is without classes: leave dataset.vocabulary out, or choose "
+                "split=all."
+            )
+        if path.is_dir():
+            files = [path / name for name in _YOUTUBE_VIS_FILES if (path / name).is_file()]
+            if not files:
+                listed = ", ".join(_YOUTUBE_VIS_FILES)
+                raise DataError(f"{path} holds none of {listed}: set dataset.path to the JSON file.")
+            path = files[0]
+        # JPEGImages lies beside the file, in a folder of its name, or beside its folder.
+        beside = path.parent / _YOUTUBE_VIS_FRAMES
+        others = (path.with_suffix("") / _YOUTUBE_VIS_FRAMES, path.parent.parent / _YOUTUBE_VIS_FRAMES)
+        super().__init__(
+            path,
+            youtube_vis.read_truth,
+            Reading(masks, out_of_frame),
+            frames=frames or next((folder for folder in (beside, *others) if folder.is_dir()), beside),
+            cache=cache,
+            split=split,
+            recipes=SPLITS,
+            vocabulary=OBJECT if split == CLASSLESS else vocabulary,
+            clips=ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode),
+        )
+
+
+def load_annotations(
+    path: Path, cache: Path, read: Callable[[JsonFile, Reading], Annotations], reading: Reading
+) -> Annotations:
+    """Read a file: from the cache, or by parsing it and then into the cache.
+
+    Args:
+        path: of the file.
+        cache: folder of the cache.
+        read: makes columns of the parsed file.
+        reading: settings; other ones are parsed again.
+
+    Raises:
+        DataError: if the file is missing or malformed; names the entry.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read ({error.strerror}). Set dataset.path to the annotation file."
+        ) from error
+    form = (read.__module__, reading)
+    source = repr((VERSION, form, os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns))
+    key = f"json-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
+    columns = load_columns(cache, key)
+    if columns is None:
+        columns = read(JsonFile.read(path), reading).columns()
+        store_columns(cache, key, columns)
+    return Annotations.of_columns(columns)
 
 
 def require_files(root: Path, names: Sequence[str]) -> None:

@@ -27,7 +27,6 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
-from ovvol_bench.data.json_files import read_json
 from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
@@ -36,6 +35,7 @@ from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_utf8
+from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
@@ -298,7 +298,7 @@ def _categories(path: Path) -> list[str | None] | None:
     """Names of the instances' categories, None where one has none; None without a file."""
     if not path.exists():
         return None
-    categories = read_json(path).content.get("category")
+    categories = JsonFile.read(path).content.get("category")
     if categories is None:
         return None
     if not isinstance(categories, list) or not all(name is None or type(name) is str for name in categories):

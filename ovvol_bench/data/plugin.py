@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _TRAIN = {"split": "train"}
 _BY_PATH = {"path": None}
 _BY_PATH_AND_SPLIT = {"path": None, "split": None}
-OutOfFrame = Literal["keep", "clip", "refuse"]
 
 
 def build_imagenet_vid(  # noqa: PLR0913 - settings
@@ -149,135 +148,6 @@ def build_image_folder(
     )
 
 
-def build_youtube_vis(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path, Located],
-    frames: Annotated[Path | None, Located] = None,
-    split: str = "all",
-    vocabulary: str | None = None,
-    masks: bool = True,
-    out_of_frame: OutOfFrame = "keep",
-    frames_per_clip: Annotated[int, ClipLength] = 8,
-    sampling: Literal["all", "reference"] = "all",
-    stride: int = 1,
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    scale_at_decode: bool = False,
-    cache: Annotated[str | None, Located] = None,
-) -> Dataset:
-    """YouTube-VIS 2019 or 2021, or any JSON of its format: boxes, masks and tracks.
-
-    Args:
-        path: the JSON file, or the folder of the archive, whose training file is taken.
-        frames: folder that the file names start from; none: JPEGImages near the JSON. Scoring needs none.
-        split: all, videosaur-train, videosaur-val, videocutler, or a .txt file with a video a line.
-        vocabulary: object (one class), a built-in name or a .yaml file; none: the year's or the JSON's.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
-        frames_per_clip: frames in a clip.
-        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
-        stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
-    """
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.sampling import ClipSettings
-    from ovvol_bench.data.youtube_vis import YoutubeVisSource, open_youtube_vis
-
-    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
-    source = YoutubeVisSource(path, cache_folder(cache), frames, masks, out_of_frame)
-    return open_youtube_vis(source, split, vocabulary, clips)
-
-
-def build_coco_vid(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path, Located],
-    frames: Annotated[Path | None, Located] = None,
-    split: str = "all",
-    vocabulary: str | None = None,
-    masks: bool = True,
-    out_of_frame: OutOfFrame = "keep",
-    box_ends: Literal["auto", "exclusive", "inclusive"] = "auto",
-    frames_per_clip: Annotated[int, ClipLength] = 8,
-    sampling: Literal["all", "reference"] = "all",
-    stride: int = 1,
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    scale_at_decode: bool = False,
-    cache: Annotated[str | None, Located] = None,
-) -> Dataset:
-    """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
-
-    Args:
-        path: the JSON file.
-        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
-        split: all, or a .txt file with a video a line.
-        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
-            exactly the JSON's names, else those.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
-        box_ends: whether x + width is the last column inside a box (inclusive) or one past it (exclusive);
-            auto: inclusive if annotations have "generated", as ImageNet-VID's that MMTracking converted.
-        frames_per_clip: frames in a clip.
-        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
-        stride: every n-th frame is used.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
-    """
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.coco_vid import CocoVidSource, open_coco_vid
-    from ovvol_bench.data.sampling import ClipSettings
-
-    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
-    source = CocoVidSource(path, cache_folder(cache), frames, box_ends, masks, out_of_frame)
-    return open_coco_vid(source, split, vocabulary, clips)
-
-
-def build_coco(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path, Located],
-    frames: Annotated[Path | None, Located] = None,
-    split: str = "all",
-    vocabulary: str | None = None,
-    masks: bool = True,
-    out_of_frame: OutOfFrame = "keep",
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    scale_at_decode: bool = False,
-    cache: Annotated[str | None, Located] = None,
-) -> Dataset:
-    """Images in COCO's format, each a video of one frame, so that detectors of images are scored alike.
-
-    Args:
-        path: the JSON file, such as instances_val2017.json.
-        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
-        split: all, or a .txt file with an image's file name a line.
-        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
-            exactly the JSON's names, else those.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
-        short_side: of resized images, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
-    """
-    from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.data.coco import open_coco
-    from ovvol_bench.data.coco_vid import CocoVidSource
-    from ovvol_bench.data.sampling import ClipSettings
-
-    clips = ClipSettings(1, "all", 1, short_side, multiple, scale_at_decode)
-    source = CocoVidSource(path, cache_folder(cache), frames, "exclusive", masks, out_of_frame)
-    return open_coco(source, split, vocabulary, clips)
-
-
 def build_movi(  # noqa: PLR0913 - settings
     *,
     path: Annotated[Path, Located],
@@ -318,13 +188,13 @@ def ovvol_datasets() -> Iterator[Entry]:
     """The datasets."""
     yield Entry(
         "coco",
-        build_coco,
+        "ovvol_bench.data.json_videos:Coco",
         "images in COCO's format, each a video of one frame, with truth",
         training=_BY_PATH_AND_SPLIT,
     )
     yield Entry(
         "coco-vid",
-        build_coco_vid,
+        "ovvol_bench.data.json_videos:CocoVid",
         "a JSON in COCO's format for videos, as of MMTracking, with truth",
         training=_BY_PATH_AND_SPLIT,
     )
@@ -355,7 +225,7 @@ def ovvol_datasets() -> Iterator[Entry]:
     yield Entry("videos", build_videos, "a video file or a folder of them, without truth", training=_BY_PATH)
     yield Entry(
         "youtube-vis",
-        build_youtube_vis,
+        "ovvol_bench.data.json_videos:YoutubeVis",
         "YouTube-VIS 2019 or 2021, with boxes, masks and tracks",
         training={"path": None, "split": "videosaur-train"},
     )

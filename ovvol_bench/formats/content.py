@@ -1,4 +1,4 @@
-"""What a dataset holds that entries of a file may be about, found by the numbers that files use."""
+"""Content of a dataset that entries of a file may be about, found by the numbers that files use."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from ovvol_bench.detections import Frames
 from ovvol_bench.errors import DataError
 from ovvol_bench.types import ClipInfo
 
-NO_CLASS = -1
-"""The number of a detection without a class, in every format: no dataset has it for one of its classes."""
-
-UNKNOWN = -1
-"""In place of a row: the dataset has no such video or frame."""
-
-IN_NO_CLIP = -2
-"""In place of a row: the dataset has it, but in no clip, as frames after the last full clip."""
+NO_CLASS = -1  # number of a detection without a class, in every format: no dataset's class has it
+UNKNOWN = -1  # in place of a row: the dataset has no such video or frame
+IN_NO_CLIP = -2  # in place of a row: the dataset has it, but in no clip, as frames after the last full clip
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,12 @@ class Content:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Content:
-        """All of a dataset's content."""
-        infos = [dataset.info(index) for index in range(len(dataset))]
-        return cls.of_clips(dataset, infos)
+        """Return all content of a dataset."""
+        return cls.of_clips(dataset, [dataset.info(index) for index in range(len(dataset))])
 
     @classmethod
     def of_clips(cls, dataset: Dataset, infos: Sequence[ClipInfo]) -> Content:
-        """What some clips of a dataset hold."""
+        """Return the content of some clips of a dataset."""
         return cls(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names, dataset.out_of_frame)
 
     @property
@@ -57,11 +51,11 @@ class Content:
         return len(self.names) - 1
 
     def frame_rows(self, numbers: Ints) -> Ints:
-        """(E,) row of ``frames`` for each frame number, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
+        """Return the (E,) row of ``frames`` of each frame number, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
         return looked_up(self._row_of_frame, numbers)
 
     def position_rows(self, video: Ints, index: Ints) -> Ints:
-        """(E,) row of ``frames`` for positions in its videos, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
+        """Return the (E,) row of ``frames`` at positions of videos, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
         rows = self.frames.rows(video, index)
         missing = np.flatnonzero(rows < 0) if len(self.frames) else np.zeros(0, np.int64)
         videos, known = self.frames.videos, set(self.ids.frames.values()) if len(missing) else set()
@@ -71,15 +65,16 @@ class Content:
         return rows
 
     def video_rows(self, numbers: Ints) -> Ints:
-        """(E,) position of the video for each video number, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
-        return looked_up(self._row_of_video, numbers)
+        """Return the (E,) position of the video of each number, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
+        known = self.frames.video_row
+        return looked_up({n: known.get(name, IN_NO_CLIP) for n, name in self.ids.videos.items()}, numbers)
 
     def class_ids(self, numbers: Ints) -> Ints:
-        """(E,) class id for each class number, 0 for ``NO_CLASS``, -1 where there is none."""
+        """Return the (E,) class id of each class number, 0 for ``NO_CLASS``, -1 where there is none."""
         return looked_up({NO_CLASS: 0, **self.ids.classes}, numbers)
 
     def sizes(self, rows: Ints) -> Ints:
-        """(E, 2) (height, width) of frames, 1 x 1 where a row is none."""
+        """Return the (E, 2) (height, width) of frames, 1 x 1 where a row is none."""
         if not len(self.frames):
             return np.ones((len(rows), 2), np.int64)
         sizes = self.frames.sizes[self.frames.video[rows]]
@@ -102,7 +97,8 @@ class Content:
             DataError: if a video has none.
         """
         videos = self.frames.videos
-        return _numbers(self._row_of_video, len(videos), lambda row: f"video '{videos[row]}'")
+        table = {number: self.frames.video_row.get(name, -1) for number, name in self.ids.videos.items()}
+        return _numbers(table, len(videos), lambda row: f"video '{videos[row]}'")
 
     @cached_property
     def class_numbers(self) -> Ints:
@@ -130,14 +126,9 @@ class Content:
         rows[rows < 0] = IN_NO_CLIP
         return dict(zip(numbers.tolist(), rows.tolist(), strict=True))
 
-    @cached_property
-    def _row_of_video(self) -> dict[int, int]:
-        known = self.frames.video_row
-        return {number: known.get(name, IN_NO_CLIP) for number, name in self.ids.videos.items()}
-
 
 def looked_up(table: Mapping[int, int], numbers: Ints) -> Ints:
-    """(E,) what a table has for each number, ``UNKNOWN`` where it has nothing."""
+    """Return the (E,) value that a table has for each number, ``UNKNOWN`` where it has none."""
     if not table:
         return np.full(len(numbers), UNKNOWN)
     keys, values = np.array(sorted(table.items()), np.int64).T
@@ -146,7 +137,7 @@ def looked_up(table: Mapping[int, int], numbers: Ints) -> Ints:
 
 
 def _numbers(table: Mapping[int, int], count: int, name: Callable[[int], str]) -> Ints:
-    """The inverse of a table, which must reach every row."""
+    """Return the inverse of a table, which must reach every row."""
     numbers, found = np.zeros(count, np.int64), np.zeros(count, np.bool_)
     keys, rows = np.array(list(table.items()), np.int64).reshape(-1, 2).T
     numbers[rows[rows >= 0]], found[rows[rows >= 0]] = keys[rows >= 0], True

@@ -11,7 +11,7 @@ from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import require_file
 from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
 from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.faults import OnError, Report
+from ovvol_bench.formats.entries import OnError, Report
 
 Read = Callable[[Path, Content, OnError], tuple[Detections, Report]]
 Write = Callable[[Detections, Content, Path], None]

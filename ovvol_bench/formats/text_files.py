@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_text, replacing, require_file
-from ovvol_bench.formats.faults import Faults, Rows
+from ovvol_bench.formats.entries import Faults, Rows
 
 
 @dataclass(frozen=True)

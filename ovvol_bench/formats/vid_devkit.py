@@ -8,8 +8,7 @@ import numpy as np
 
 from ovvol_bench.detections import ABSENT, Detections
 from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.entries import Entries, detections_from, known_classes, known_frames
-from ovvol_bench.formats.faults import Faults, OnError, Report, Rows
+from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
 from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_numbers
 
 NAME = "vid-devkit"
@@ -22,23 +21,17 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     The box 0 0 -1 -1 stands for a segment that its frame doesn't show.
 
     Raises:
-        DataError: naming the first line with a fault, see ``entries.detections_from``.
+        DataError: naming the first line with a fault, see ``Entries.detections``.
     """
     faults = Faults(lambda at: f"{path}, line {at}", on_error)
     table, at, count = read_numbers(path, LAYOUT, faults)
     rows = Rows(at, faults)
     boxes = table[:, 3:7]
     frames, classes = (whole(rows, table, column, LAYOUT.names[column]) for column in (0, 1))
-    entries = Entries(
-        rows,
-        known_frames(rows, content, frames),
-        boxes,
-        known_classes(rows, content, classes),
-        table[:, 2],
-        np.full(len(table), -1),
-        thin=(boxes == ABSENT).all(axis=1),
-    )
-    return detections_from(entries, content, NAME, count)
+    frame, class_ids = rows.frames(content, frames), rows.classes(content, classes)
+    thin = (boxes == ABSENT).all(axis=1)
+    entries = Entries(rows, frame, class_ids, boxes, table[:, 2], np.full(len(table), -1), thin=thin)
+    return entries.detections(content, NAME, count)
 
 
 def write(detections: Detections, content: Content, path: Path) -> None:

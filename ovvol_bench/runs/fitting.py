@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from ovvol_bench.benchmark import Dataset, Metric
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
-from ovvol_bench.formats.faults import Report
+from ovvol_bench.formats.entries import Report
 from ovvol_bench.metrics.bases import DetectionMetric
 from ovvol_bench.metrics.evaluation import OF_DETECTIONS
 from ovvol_bench.registry import Filled, FromPredictions, Registry

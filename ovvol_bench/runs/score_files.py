@@ -13,7 +13,7 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.detections import in_order
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.faults import OnError
+from ovvol_bench.formats.entries import OnError
 from ovvol_bench.formats.registry import detect, format_of
 from ovvol_bench.metrics.by_video import detections_by_video
 from ovvol_bench.metrics.evaluation import evaluate_detections

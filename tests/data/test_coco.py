@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from coco_scenes import filled, pycocotools_numbers, scene
 
-from ovvol_bench.data.plugin import build_coco, build_coco_vid
+from ovvol_bench.data.json_videos import Coco, CocoVid
 from ovvol_bench.data.truth_index import CROWD
 from ovvol_bench.detections import Frames, in_order
 from ovvol_bench.errors import DataError
@@ -41,11 +41,11 @@ def as_video(truth: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("iou_type", ["box", "mask"])
-@pytest.mark.parametrize("build", [build_coco, build_coco_vid])
+@pytest.mark.parametrize("build", [Coco, CocoVid])
 def test_crowds_areas_and_ids_as_pycocotools_has_them(tmp_path, build, iou_type):
     truth, found = scene(masks=iou_type == "mask")
     expected = pycocotools_numbers(truth, found, "bbox" if iou_type == "box" else "segm")
-    ours = numbers(tmp_path, build, truth if build is build_coco else as_video(truth), found, iou_type)
+    ours = numbers(tmp_path, build, truth if build is Coco else as_video(truth), found, iou_type)
     assert expected["ap"] > 0.2
     assert {name: ours[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
@@ -62,8 +62,8 @@ def test_one_image_with_a_crowd(tmp_path):
         {**entry, "bbox": [10, 10, 30, 30], "score": 0.5},
         {**entry, "bbox": [65, 25, 40, 40], "score": 0.9},
     ]
-    assert numbers(tmp_path, build_coco, truth, found, "box")["ap"] == pytest.approx(1)
-    dataset = build_coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
+    assert numbers(tmp_path, Coco, truth, found, "box")["ap"] == pytest.approx(1)
+    dataset = Coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
     assert dataset.skipped == {CROWD: 1}
     truth["annotations"][1]["iscrowd"] = 0
     assert dataset.fingerprint() != _fingerprint(tmp_path, truth)
@@ -71,7 +71,7 @@ def test_one_image_with_a_crowd(tmp_path):
 
 def _fingerprint(folder: Path, truth: dict[str, Any]) -> str:
     (folder / "other.json").write_text(json.dumps(truth))
-    return build_coco(path=folder / "other.json", cache=str(folder / "cache")).fingerprint()
+    return Coco(path=folder / "other.json", cache=str(folder / "cache")).fingerprint()
 
 
 def test_empty_masks_and_tiny_boxes_are_false_ones_as_for_pycocotools(tmp_path):
@@ -82,12 +82,12 @@ def test_empty_masks_and_tiny_boxes_are_false_ones_as_for_pycocotools(tmp_path):
     found.append({**found[-1], "category_id": 7})
     whole = [{**each, "bbox": each.get("bbox", [0, 0, 0, 0])} for each in found]  # pycocotools wants one
     expected = pycocotools_numbers(truth, whole, "segm")["ap"]
-    assert numbers(tmp_path, build_coco, truth, found, "mask")["ap"] == pytest.approx(expected, abs=1e-12)
+    assert numbers(tmp_path, Coco, truth, found, "mask")["ap"] == pytest.approx(expected, abs=1e-12)
     for each in found:
         each.pop("segmentation")
         each.setdefault("bbox", [5.0, 5.0, 0.4, 3.0])
     expected = pycocotools_numbers(truth, found, "bbox")["ap"]
-    assert numbers(tmp_path, build_coco, truth, found, "box")["ap"] == pytest.approx(expected, abs=1e-12)
+    assert numbers(tmp_path, Coco, truth, found, "box")["ap"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_images_of_one_file_name_are_told_apart_by_their_ids(tmp_path):
@@ -95,14 +95,14 @@ def test_images_of_one_file_name_are_told_apart_by_their_ids(tmp_path):
     for image in truth["images"]:
         image["file_name"] = "same.jpg"
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    dataset = build_coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
+    dataset = Coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
     assert dataset.index.videos.tolist() == sorted((str(each["id"]) for each in truth["images"]), key=int)
 
 
 def test_coco_vid_says_which_dataset_reads_images_without_videos(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(scene(images=1)[0]))
     with pytest.raises(DataError, match="by the dataset 'coco'"):
-        build_coco_vid(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
+        CocoVid(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
 
 
 def test_areas_are_numbers_from_0(tmp_path):
@@ -111,4 +111,4 @@ def test_areas_are_numbers_from_0(tmp_path):
         truth["annotations"][0]["area"] = wrong
         (tmp_path / "truth.json").write_text(json.dumps(truth))
         with pytest.raises(DataError, match=r"annotations\[0\].*area is"):
-            build_coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))
+            Coco(path=tmp_path / "truth.json", cache=str(tmp_path / "cache"))

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.json_videos import NO_FRAMES
-from ovvol_bench.data.plugin import build_coco_vid
+from ovvol_bench.data.json_videos import NO_FRAMES, CocoVid
 from ovvol_bench.data.truth_index import CROWD
 from ovvol_bench.errors import DataError
 from ovvol_bench.naming.vocabulary import imagenet_vid
@@ -56,7 +55,7 @@ def build(root: Path, data: dict[str, Any], **settings: Any):
     path = root / "vid.json"
     path.write_text(json.dumps(data))
     defaults = {"frames_per_clip": 2, "short_side": 32, "cache": str(root / "cache")}
-    return build_coco_vid(path=path, **{**defaults, **settings})
+    return CocoVid(path=path, **{**defaults, **settings})
 
 
 def test_clips_follow_frame_ids_with_truth(tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ovvol_bench.data.plugin import build_coco, build_coco_vid, build_youtube_vis
+from ovvol_bench.data.json_videos import Coco, CocoVid, YoutubeVis
 from ovvol_bench.errors import DataError
 
 BOX, OUTSIDE = [90, -5, 20, 30], [200, 10, 10, 10]
@@ -33,9 +33,9 @@ def of_tracks(boxes):
 
 
 READERS = {
-    "coco": (build_coco, lambda boxes: of_images(boxes, videos=False)),
-    "coco-vid": (build_coco_vid, lambda boxes: of_images(boxes, videos=True)),
-    "youtube-vis": (build_youtube_vis, of_tracks),
+    "coco": (Coco, lambda boxes: of_images(boxes, videos=False)),
+    "coco-vid": (CocoVid, lambda boxes: of_images(boxes, videos=True)),
+    "youtube-vis": (YoutubeVis, of_tracks),
 }
 
 

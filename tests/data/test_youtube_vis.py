@@ -10,8 +10,7 @@ import pytest
 from coco_scenes import YoutubeVisEval, tracked
 from pycocotools import mask as coco
 
-from ovvol_bench.data.json_videos import BARE
-from ovvol_bench.data.plugin import build_youtube_vis
+from ovvol_bench.data.json_videos import BARE, YoutubeVis
 from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import CROWD, NO_AREA, UNKNOWN_CLASS, describe
 from ovvol_bench.detections import Frames, in_order
@@ -93,9 +92,7 @@ def write_frames(root: Path, data: dict[str, Any]) -> None:
 
 def build(path: Path, **settings: Any):
     cache = (path if path.is_dir() else path.parent) / "cache"
-    return build_youtube_vis(
-        path=path, **{"frames_per_clip": 2, "short_side": 32, "cache": str(cache), **settings}
-    )
+    return YoutubeVis(path=path, **{"frames_per_clip": 2, "short_side": 32, "cache": str(cache), **settings})
 
 
 def test_boxes_masks_tracks_and_classes_by_frame(tmp_path):
@@ -391,7 +388,7 @@ def test_tubes_with_crowds_areas_and_empty_tracks_as_youtube_vis_scores_them(tmp
     truth, found = tracked()
     (tmp_path / "found.json").write_text(json.dumps(found))
     path = write(tmp_path, truth)
-    dataset = build_youtube_vis(path=path, frames_per_clip=3, cache=str(tmp_path / "cache"))
+    dataset = YoutubeVis(path=path, frames_per_clip=3, cache=str(tmp_path / "cache"))
     infos = [dataset.info(index) for index in range(len(dataset))]
     content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
     detections, _ = read_results(tmp_path / "found.json", content)

@@ -76,7 +76,13 @@ CASES = {
     ),
     "coco text": (COCO, [BOX, "box"], 'found "box"', "malformed entry"),
     "coco corners": (COCO, [BOX | {"bbox": [1, 2, 3]}], "bbox [x, y, width, height]", "malformed entry"),
-    "coco number": (COCO, [BOX | {"category_id": 4.5}], "expected an object", "malformed entry"),
+    "coco number": (COCO, [BOX | {"category_id": 4.5}], "category_id is 4.5; expected a", "malformed entry"),
+    "coco no score": (
+        COCO,
+        [{**BOX, "score": None}],
+        "score is nothing; expected a whole",
+        "malformed entry",
+    ),
     "coco mask size": (
         COCO,
         [BOX | {"segmentation": run_lengths(12, 21)}],
@@ -124,6 +130,7 @@ CASES = {
     "devkit class": (DEVKIT, ["10 5 0.5 1 2 3 4"], "unknown class 5", "unknown class"),
     "devkit half": (DEVKIT, ["10.5 4 0.5 1 2 3 4"], "frame_index 10.5; expected a whole", "malformed entry"),
     "devkit inverted": (DEVKIT, ["10 4 0.5 3 2 1 4"], "box [3.0, 2.0, 1.0, 4.0]", "inverted box"),
+    "devkit one inverted": (DEVKIT, ["10 4 0.5 1 2 3 4", "10 4 0.5 3 2 1 4"], "line 2: box", "inverted box"),
     "devkit NaN": (DEVKIT, ["10 4 nan 1 2 3 4"], "expected finite numbers", "not a number"),
     "devkit short": (DEVKIT, ["10 4 0.5 1 2 3 4", "10 4 0.5"], "line 2: '10 4 0.5'", "malformed entry"),
     "devkit words": (DEVKIT, ["10 cat 0.5 1 2 3 4"], "expected 7 to 7 numbers", "malformed entry"),

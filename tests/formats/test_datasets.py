@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ovvol_bench.data.plugin import build_coco_vid, build_youtube_vis
+from ovvol_bench.data.json_videos import CocoVid, YoutubeVis
 from ovvol_bench.detections import Detections, Frames, in_order
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats import coco
@@ -47,7 +47,7 @@ def youtube_vis(path):
     ]
     categories = [{"id": 11, "name": "dog"}, {"id": 2, "name": "cat"}]
     path.write_text(json.dumps({"videos": [video], "annotations": tracks, "categories": categories}))
-    return build_youtube_vis(path=path, frames_per_clip=3, cache=str(path.parent / "cache"))
+    return YoutubeVis(path=path, frames_per_clip=3, cache=str(path.parent / "cache"))
 
 
 def coco_vid(path):
@@ -70,7 +70,7 @@ def coco_vid(path):
     videos, categories = [{"id": 4, "name": "val/dog"}], [{"id": 9, "name": "dog"}]
     content = {"videos": videos, "images": images, "annotations": things, "categories": categories}
     path.write_text(json.dumps(content))
-    return build_coco_vid(path=path, frames_per_clip=3, cache=str(path.parent / "cache"))
+    return CocoVid(path=path, frames_per_clip=3, cache=str(path.parent / "cache"))
 
 
 def perfect(clips, classes):
