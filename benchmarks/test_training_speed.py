@@ -10,7 +10,7 @@ import torch
 
 from ovvol_bench.pipeline import autocast, best_precision
 from ovvol_bench.training import Optimization
-from ovvol_bench.training.engine import make_optimizer
+from ovvol_bench.training.optimization import make_optimizer
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
 from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
 
@@ -69,7 +69,7 @@ def test_an_optimizer_step(benchmark, optimizer):
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(value.detach().clone()) for value in VideoMAE(SHAPES).parameters()]
     numbers = Optimization(optimizer, 1e-3, lambda step, total: 1.0, 1, 1)
-    taken = make_optimizer(parameters, numbers)
+    taken = make_optimizer([{"params": parameters}], numbers)
     for value in parameters:
         value.grad = torch.ones_like(value)
     before = parameters[0].detach().clone()

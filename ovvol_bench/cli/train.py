@@ -231,10 +231,10 @@ def _train(plan: TrainingPlan, conduct: Conduct) -> Outcome:
 
 
 def _summary(plan: TrainingPlan, folder: Path) -> str:
-    from ovvol_bench.training.engine import trained_parameters
+    from ovvol_bench.training.optimization import trained_parameters
 
     recipe, numbers = plan.recipe, plan.recipe.optimization
-    parameters = sum(value.numel() for value in trained_parameters(recipe.module).values())
+    parameters = sum(value.numel() for value in trained_parameters(recipe).values())
     skipped = recipe.examples.skipped.items()
     first = (
         f"recipe {plan.spec.recipe}: {len(recipe.examples)} examples, {numbers.epochs:g} epochs of steps of "

@@ -15,16 +15,10 @@ from torch import Tensor
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import read_json
-from ovvol_bench.training.engine import (
-    Engine,
-    Precision,
-    leave_group,
-    make_optimizer,
-    set_numbers,
-    trained_parameters,
-)
+from ovvol_bench.training.engine import Engine, Precision, leave_group, optimizer_of
+from ovvol_bench.training.optimization import Optimization, set_numbers
 from ovvol_bench.training.order import Share
-from ovvol_bench.training.recipe import Batch, Losses, Optimization, Recipe
+from ovvol_bench.training.recipe import Batch, Losses, Recipe
 
 STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
@@ -61,7 +55,7 @@ class DeepSpeedEngine(Engine):
     """DeepSpeed itself: Accelerate's own way to it would need the transformers package.
 
     Args:
-        recipe: whose module is trained, in place.
+        recipe: is trained in place.
         precision: bfloat16 and float16 convert the module itself.
         device: ``auto``, ``cpu`` or ``cuda``.
         share: how steps are spread, which DeepSpeed wants to know.
@@ -79,15 +73,14 @@ class DeepSpeedEngine(Engine):
         _stand_alone()
         if device == "cpu" or not torch.cuda.is_available():
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed asks the environment
-        self._module, self._type = recipe.module, getattr(torch, precision)
-        parameters = list(trained_parameters(recipe.module).values())
-        optimizer = make_optimizer(parameters, recipe.optimization)
+        self._recipe, self._type = recipe, getattr(torch, precision)
+        optimizer = optimizer_of(recipe)
         try:
             import deepspeed
 
             deepspeed.init_distributed()
             self._engine, self._optimizer, _, _ = deepspeed.initialize(
-                model=recipe.module, optimizer=optimizer, config=config
+                model=recipe, optimizer=optimizer, config=config
             )
         except (ImportError, RuntimeError, ValueError, AssertionError, OSError) as error:
             raise SettingError(
@@ -98,72 +91,62 @@ class DeepSpeedEngine(Engine):
         self.overflow_is_handled = precision == "float16"
 
     def wait(self) -> None:
-        """See `Engine.wait`."""
         torch.distributed.barrier()
 
     def mean(self, values: Tensor) -> Tensor:
-        """See `Engine.mean`."""
         mean = values.to(self.device)
         torch.distributed.all_reduce(mean)
         return mean / self.processes
 
     def autocast(self) -> AbstractContextManager[object]:
-        """See `Engine.autocast`."""
         mixed = self._type != torch.float32
         return torch.autocast(self.device.type, self._type) if mixed else nullcontext()
 
     def losses(self, batch: Batch) -> Losses:
-        """See `Engine.losses`."""
         with self.autocast():
             losses: Losses = self._engine(batch)
         return losses
 
     def exchange(self, last: bool) -> AbstractContextManager[object]:
-        """See `Engine.exchange`; DeepSpeed counts the parts itself."""
-        return nullcontext()
+        return nullcontext()  # DeepSpeed counts the parts itself
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """See `Engine.backward`; DeepSpeed divides by the number of parts itself."""
-        self._engine.backward(loss)
+        self._engine.backward(loss)  # divides by the number of parts itself
         if not last:
             self._engine.step()  # no update yet: it counts
 
     def gradient_norm(self) -> Tensor:
-        """Norm of the gradients of the step before, as DeepSpeed measures it while updating; 0 at first."""
+        # Of the step before, as DeepSpeed measures it while updating.
         norm = self._engine.get_global_grad_norm()
         return torch.as_tensor(0.0 if norm is None else norm, dtype=torch.float32, device=self.device)
 
-    def update(self, learning_rate: float, weight_decay: float) -> None:
-        """See `Engine.update`."""
-        set_numbers(self._optimizer, learning_rate, weight_decay)
+    def update(self, factor: float, weight_decay: float) -> None:
+        set_numbers(self._optimizer, factor, weight_decay)
         self._engine.step()
 
     def save(self, folder: Path) -> None:
-        """See `Engine.save`; every process writes its part, in DeepSpeed's format."""
         self._engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=False)
 
     def load(self, folder: Path) -> None:
-        """See `Engine.load`; DeepSpeed unpickles what it reads, which must therefore be plain before."""
         from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
         from deepspeed.runtime.zero.config import ZeroStageEnum
         from deepspeed.utils.tensor_fragment import fragment_address
 
+        # DeepSpeed unpickles what it reads.
         refuse_objects(folder, (LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address))
         self._engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
 
-    def whole_weights(self) -> AbstractContextManager[object]:
-        """See `Engine.whole_weights`; at stage 3 their parts are brought together."""
+    def whole_weights(self, to_write: bool = False) -> AbstractContextManager[object]:
         if self._stage < 3:
             return nullcontext()
         import deepspeed
 
         gathered: AbstractContextManager[object] = deepspeed.zero.GatheredParameters(
-            list(self._module.parameters())
+            list(self._recipe.parameters()), modifier_rank=0 if to_write else None
         )
         return gathered
 
     def close(self) -> None:
-        """See `Engine.close`."""
         leave_group()
 
 

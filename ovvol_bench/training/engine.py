@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ovvol_bench.errors import SettingError
-from ovvol_bench.training.recipe import Batch, Losses, Optimization, Recipe
+from ovvol_bench.errors import SettingError, calling
+from ovvol_bench.training.optimization import check_groups, make_optimizer, set_numbers, trained_parameters
+from ovvol_bench.training.recipe import Batch, Losses, Recipe
 
 Precision = str
 """``float32``, ``bfloat16`` or ``float16``."""
@@ -22,41 +23,26 @@ MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """Precisions by Accelerate's names."""
 
 
-def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that want gradients, by name."""
-    return {name: value for name, value in module.named_parameters() if value.requires_grad}
-
-
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """All that a module holds by name: parameters, frozen ones too, and buffers, persistent or not."""
+    """Return all that a module holds by name: parameters, frozen ones too, and buffers, persistent or not."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
-def make_optimizer(parameters: Sequence[nn.Parameter], numbers: Optimization) -> torch.optim.Optimizer:
-    """The optimizer that a recipe states, over some parameters."""
-    vectors = [value for value in parameters if value.ndim < 2 and not numbers.decay_vectors]
-    others = [value for value in parameters if value.ndim >= 2 or numbers.decay_vectors]
-    groups = [
-        {"params": values, "weight_decay": decay, "decays": values is others}
-        for values, decay in ((others, numbers.weight_decay), (vectors, 0.0))
-        if values
-    ]
-    if numbers.optimizer == "sgd":
-        return torch.optim.SGD(groups, numbers.learning_rate, numbers.momentum, fused=True)
-    kind = torch.optim.AdamW if numbers.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, numbers.learning_rate, numbers.betas, fused=True)
+def optimizer_of(recipe: Recipe) -> torch.optim.Optimizer:
+    """Make the optimizer that a recipe states, over the groups that it gives.
 
-
-def set_numbers(optimizer: Any, learning_rate: float, weight_decay: float) -> None:
-    """Let an optimizer take its next step with these; what `make_optimizer` made not to decay doesn't."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-        if group["decays"]:
-            group["weight_decay"] = weight_decay
+    Raises:
+        ContractError: if the groups don't hold every trained parameter once.
+    """
+    where = f"{type(recipe).__name__}.parameter_groups"
+    with calling(where):
+        groups = recipe.parameter_groups()
+    check_groups(groups, recipe, where)
+    return make_optimizer(groups, recipe.optimization)
 
 
 class Engine(ABC):
-    """Forward, backward and update of a recipe's module on this process's device.
+    """Forward, backward and update of a recipe on this process's device.
 
     Attributes:
         name: kept in checkpoints; another engine can't read them.
@@ -107,8 +93,8 @@ class Engine(ABC):
         """Norm of all gradients together, before they are clipped here: a float32 scalar on the device."""
 
     @abstractmethod
-    def update(self, learning_rate: float, weight_decay: float) -> None:
-        """Take the optimizer's step and forget the gradients."""
+    def update(self, factor: float, weight_decay: float) -> None:
+        """Take the optimizer's step and forget the gradients; ``factor`` is of the learning rate."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -116,30 +102,34 @@ class Engine(ABC):
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote; called in every process."""
+        """Read what `save` wrote; called in every process.
+
+        Raises:
+            ValueError: if it holds other parameters than are trained.
+        """
 
     @abstractmethod
     def close(self) -> None:
         """Leave the group of processes."""
 
-    def whole_weights(self) -> AbstractContextManager[object]:
-        """While parameters are read as a whole; entered by all processes."""
+    def whole_weights(self, to_write: bool = False) -> AbstractContextManager[object]:
+        """Bring parameters together to be read, or written alike by all processes; entered by all of them."""
         return nullcontext()
 
     @contextmanager
-    def measuring(self, module: nn.Module) -> Iterator[None]:
-        """For forward passes that nothing is learned from."""
-        module.eval()
+    def measuring(self, recipe: Recipe) -> Iterator[None]:
+        """Set up forward passes that nothing is learned from."""
+        recipe.eval()
         with torch.no_grad(), self.autocast():
             yield
-        module.train()
+        recipe.train()
 
 
 class AccelerateEngine(Engine):
     """Hugging Face Accelerate.
 
     Args:
-        recipe: whose module is trained, in place.
+        recipe: is trained in place.
         precision: of forward and backward; parameters stay in float32.
         device: ``auto``, ``cpu`` or ``cuda``.
         parts: parts that a step is computed in, one after the other.
@@ -163,67 +153,53 @@ class AccelerateEngine(Engine):
         self._scaler = self._accelerator.scaler
         self.overflow_is_handled = self._scaler is not None
         self._parts, self._largest = parts, recipe.optimization.clip_gradients
-        self._module = recipe.module.to(self.device)
-        self._parameters = list(trained_parameters(recipe.module).values())
-        optimizer = make_optimizer(self._parameters, recipe.optimization)
-        self._model, self._optimizer = self._accelerator.prepare(recipe.module, optimizer)
+        self._recipe = recipe.to(self.device)
+        self._parameters = list(trained_parameters(recipe).values())
+        optimizer = optimizer_of(recipe)
+        self._model, self._optimizer = self._accelerator.prepare(recipe, optimizer)
 
     def wait(self) -> None:
-        """See `Engine.wait`."""
         self._accelerator.wait_for_everyone()
 
     def mean(self, values: Tensor) -> Tensor:
-        """See `Engine.mean`."""
         mean: Tensor = self._accelerator.reduce(values.to(self.device), "mean")
         return mean
 
     def autocast(self) -> AbstractContextManager[object]:
-        """See `Engine.autocast`."""
         context: AbstractContextManager[object] = self._accelerator.autocast()
         return context
 
     def losses(self, batch: Batch) -> Losses:
-        """See `Engine.losses`."""
         losses: Losses = self._model(batch)
         return losses
 
     def exchange(self, last: bool) -> AbstractContextManager[object]:
-        """See `Engine.exchange`."""
         context: AbstractContextManager[object] = self._accelerator.no_sync(self._model)
         return nullcontext() if last else context
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """See `Engine.backward`."""
         self._accelerator.backward(loss / self._parts)
 
     def gradient_norm(self) -> Tensor:
-        """See `Engine.gradient_norm`."""
         norm: Tensor = self._accelerator.clip_grad_norm_(self._parameters, self._largest or float("inf"))
         return norm.float()
 
-    def update(self, learning_rate: float, weight_decay: float) -> None:
-        """See `Engine.update`."""
-        set_numbers(self._optimizer, learning_rate, weight_decay)
+    def update(self, factor: float, weight_decay: float) -> None:
+        set_numbers(self._optimizer, factor, weight_decay)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def save(self, folder: Path) -> None:
-        """See `Engine.save`; the first process writes."""
         if not self.is_main:
             return
-        tensors = {name: value.detach().cpu().clone() for name, value in tensors_of(self._module).items()}
+        tensors = {name: value.detach().cpu().clone() for name, value in tensors_of(self._recipe).items()}
         save_file(tensors, folder / "module.safetensors")
         scale = self._scaler.state_dict() if self._scaler else {}
         torch.save({"optimizer": self._optimizer.state_dict(), "scaler": scale}, folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
-        """See `Engine.load`.
-
-        Raises:
-            ValueError: if it holds other parameters than are trained.
-        """
         tensors = load_file(folder / "module.safetensors")  # to the CPU: neither reader knows "cpu:0"
-        held = tensors_of(self._module)
+        held = tensors_of(self._recipe)
         if differing := tensors.keys() ^ held.keys():
             raise ValueError(f"it has other parameters: {', '.join(sorted(differing)[:5])}")
         for name, value in held.items():
@@ -234,10 +210,10 @@ class AccelerateEngine(Engine):
             self._scaler.load_state_dict(states["scaler"])
 
     def close(self) -> None:
-        """See `Engine.close`; the next training of this process may have another precision or device."""
         from accelerate.state import AcceleratorState
 
         self._accelerator.end_training()
+        # The next training of this process may have another precision or device.
         AcceleratorState._reset_state(reset_partial_state=True)
         leave_group()
 

@@ -122,7 +122,7 @@ def evaluate(recipe: Recipe, conduct: Conduct, checkpoint: Path) -> Mapping[str,
     """Measure a checkpoint of this training as validation does, and train nothing; no file is written.
 
     Args:
-        recipe: whose module the checkpoint is of.
+        recipe: that the checkpoint is of.
         conduct: as for `train`.
         checkpoint: a folder ``checkpoints/step-N``.
 
@@ -214,7 +214,7 @@ class _Training:
         """Measure a checkpoint."""
         try:
             self._load(checkpoint, read_progress(checkpoint))
-            with self.engine.measuring(self.recipe.module):
+            with self.engine.measuring(self.recipe):
                 count = self.conduct.measured_examples
                 return measure(self.recipe, self._prepared, count, self.share.micro_batch).numbers
         finally:
@@ -241,7 +241,7 @@ class _Training:
         for part in range(self.share.parts):
             batch = self._prepared(next(batches))
             last = part == self.share.parts - 1
-            with engine.exchange(last), calling(f"the module of {type(self.recipe).__name__}"):
+            with engine.exchange(last), calling(f"{type(self.recipe).__name__}.forward"):
                 losses = checked_losses(engine.losses(batch), self.recipe)
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
@@ -251,9 +251,16 @@ class _Training:
         if not engine.overflow_is_handled:
             self._check(step, "gradient norm", row["gradient_norm"])
         with calling(f"the schedule of {type(self.recipe).__name__}"):
-            rate = numbers.learning_rate * numbers.factor(step, self.total)
-        engine.update(rate, numbers.decay(step, self.total))
-        return {"step": step + 1, **row, "learning_rate": rate}
+            factor = numbers.factor(step, self.total)
+        engine.update(factor, numbers.decay(step, self.total))
+        if type(self.recipe).after_step is not Recipe.after_step:
+            with (
+                torch.no_grad(),
+                engine.whole_weights(to_write=True),
+                calling(f"{type(self.recipe).__name__}.after_step"),
+            ):
+                self.recipe.after_step(step + 1, self.total)
+        return {"step": step + 1, **row, "learning_rate": numbers.learning_rate * factor}
 
     def _remark(self, step: int, row: Row) -> None:
         with calling(f"{type(self.recipe).__name__}.remark"):
@@ -291,7 +298,7 @@ class _Training:
 
     def _measure(self, step: int) -> None:
         """On validation data; every process does the same, for modules that are spread over them."""
-        with self.engine.measuring(self.recipe.module):
+        with self.engine.measuring(self.recipe):
             measures = measure(
                 self.recipe, self._prepared, self.conduct.measured_examples, self.share.micro_batch
             )
@@ -374,12 +381,12 @@ class _Training:
 
 
 def checked_losses(losses: Losses, recipe: Recipe) -> Losses:
-    """What a recipe's module returned, if it is what was promised.
+    """Return the losses of a recipe, if they are what was promised.
 
     Raises:
         ContractError: if there is no ``loss`` that can be minimised.
     """
-    where = f"the module of {type(recipe).__name__}"
+    where = f"{type(recipe).__name__}.forward"
     loss = named_values(losses, where).get("loss")
     if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
         raise ContractError(

@@ -30,7 +30,7 @@ class Measures:
 
 
 def measure(recipe: Recipe, prepare: Callable[[Batch], Batch], count: int, batch_size: int) -> Measures:
-    """Measure a recipe's module as it is; called in eval mode and without gradients.
+    """Measure a recipe as it is; called in eval mode and without gradients.
 
     Args:
         recipe: to measure.
@@ -47,8 +47,8 @@ def measure(recipe: Recipe, prepare: Callable[[Batch], Batch], count: int, batch
         found: list[Losses] = []
         for first in range(0, len(positions), batch_size):
             batch = prepare(stack([reader[at] for at in positions[first : first + batch_size]]))
-            with calling(module := f"the module of {name}"):
-                found.append(named_values(recipe.module(batch), module))
+            with calling(forward := f"{name}.forward"):
+                found.append(named_values(recipe(batch), forward))
             if first == 0:
                 with calling(drawing := f"{name}.pictures"):
                     pictures = named_values(recipe.pictures(batch), drawing)

@@ -7,15 +7,14 @@ batch size, order, number of processes and resuming leave the training as it is.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,9 @@ from torch import Generator, Tensor, nn
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
-from ovvol_bench.errors import ContractError, SettingError
+from ovvol_bench.errors import ContractError
 from ovvol_bench.runs.draws import seed_from
+from ovvol_bench.training.optimization import Group, Optimization, trained_parameters
 
 Batch = dict[str, Tensor]
 """Tensors of a batch by name, the first dimension counts examples."""
@@ -34,9 +34,6 @@ Losses = dict[str, Tensor]
 """Scalars of a step by name: ``loss``, which is minimised, and whatever else is worth a curve."""
 
 Value = TypeVar("Value")
-
-Factor = Callable[[int, int], float]
-"""(optimizer steps done, steps in all) to a factor of the learning rate; see `schedules`."""
 
 
 @dataclass(frozen=True)
@@ -60,62 +57,6 @@ class TrainingTask:
     cache: Path
     seed: int
     workers: int = 0
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """The numbers of an optimisation.
-
-    Attributes:
-        optimizer: by name.
-        learning_rate: before ``factor``.
-        factor: what the learning rate is multiplied with, by optimizer step.
-        batch_size: examples of one optimizer step, over all processes and accumulated parts.
-        epochs: passes over the examples.
-        weight_decay: decoupled for ``adamw``, L2 for the others.
-        final_weight_decay: what half a cosine takes it to by the last step; None: it stays.
-        decay_vectors: false: biases and other parameters of one dimension do not decay.
-        betas: of Adam and AdamW.
-        momentum: of SGD.
-        clip_gradients: largest norm of all gradients together; None: not clipped.
-
-    Raises:
-        SettingError: if a number is out of range.
-    """
-
-    optimizer: Literal["adam", "adamw", "sgd"]
-    learning_rate: float
-    factor: Factor
-    batch_size: int
-    epochs: float
-    weight_decay: float = 0.0
-    final_weight_decay: float | None = None
-    decay_vectors: bool = True
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.9
-    clip_gradients: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "epochs"):
-            if not getattr(self, name) > 0:
-                raise SettingError(f"recipe.{name}={getattr(self, name)}: expected more than 0.")
-        if self.clip_gradients is not None and not self.clip_gradients > 0:
-            raise SettingError(f"recipe.clip_gradients={self.clip_gradients}: expected more than 0, or none.")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            betas = ",".join(map(str, self.betas))
-            raise SettingError(f"recipe.betas={betas}: expected two numbers from 0 to below 1.")
-        if not 0 <= self.momentum < 1:
-            raise SettingError(f"recipe.momentum={self.momentum}: expected 0 to below 1.")
-        for name in ("weight_decay", "final_weight_decay"):
-            if (getattr(self, name) or 0) < 0:
-                raise SettingError(f"recipe.{name}={getattr(self, name)}: expected 0 or more.")
-
-    def decay(self, step: int, total: int) -> float:
-        """The weight decay of a step, from 0."""
-        if self.final_weight_decay is None:
-            return self.weight_decay
-        passed = 0.5 * (1 - math.cos(math.pi * step / max(1, total - 1)))
-        return self.weight_decay + (self.final_weight_decay - self.weight_decay) * passed
 
 
 @dataclass(frozen=True)
@@ -191,27 +132,36 @@ class LossScope(Enum):
     STEP = "all examples of a step"
 
 
-class Recipe(ABC):
+class Recipe(nn.Module, ABC):
     """How one component is trained.
+
+    A recipe is a module: modules and parameters that are assigned to it are trained, and kept in checkpoints.
+    What needs no gradient, such as a teacher, isn't trained and kept all the same. What never changes, such
+    as a frozen encoder, is set with `hold` and used in `prepare`.
 
     Attributes:
         optimization: the numbers.
-        module: everything that is trained; ``forward(batch)`` gives the `Losses` of a batch, each a mean
-            over examples of equal weight. What needs no gradient isn't trained, and kept in checkpoints
-            like all else; what never changes belongs in `prepare`.
+        examples: what to learn from.
+        validation: what to measure the loss on, or None.
         loss_scope: what the loss of one example depends on.
         alike: examples of a step that are of one shape: the first so many, the next, and so on; only these
             are computed together. None: all.
-        examples: what to learn from.
-        validation: what to measure the loss on, or None.
     """
 
     optimization: Optimization
-    module: nn.Module
     examples: Examples
     validation: Examples | None = None
     loss_scope: LossScope = LossScope.EXAMPLE
     alike: int | None = None
+
+    def hold(self, **values: object) -> None:
+        """Set attributes whose modules are neither trained, nor moved to a device, nor saved."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Losses:
+        """Compute the losses of a prepared batch, each a mean over examples of equal weight."""
 
     @abstractmethod
     def save_weights(self, path: Path, about: Mapping[str, str]) -> None:
@@ -223,23 +173,41 @@ class Recipe(ABC):
         """
 
     def prepare(self, batch: Batch) -> Batch:
-        """Turn a batch into what ``module`` takes, on its device, without gradients.
-
-        For frozen parts, such as the encoder of a grouper, which would otherwise be wrapped and saved
-        with the module.
-        """
+        """Turn a batch into what `forward` takes, on its device, without gradients: for frozen parts."""
         return batch
 
+    def parameter_groups(self) -> Sequence[Group]:
+        """Split the trained parameters for the optimizer, as PyTorch's optimizers take them.
+
+        Returns:
+            Dictionaries with ``params``; where they are not those of ``optimization`` with ``lr``, which the
+            schedule multiplies, and ``weight_decay``, which then stays as it is.
+        """
+        trained = list(trained_parameters(self).values())
+        if self.optimization.decay_vectors:
+            return [{"params": trained}]
+        vectors = [value for value in trained if value.ndim < 2]
+        others: list[Group] = [{"params": [value for value in trained if value.ndim >= 2]}]
+        return others + ([{"params": vectors, "weight_decay": 0.0}] if vectors else [])
+
+    def after_step(self, step: int, total: int) -> None:
+        """Follow an optimizer step, without gradients and in all processes alike: for teachers, for example.
+
+        Args:
+            step: optimizer steps done, from 1.
+            total: steps in all.
+        """
+
     def evaluate(self) -> Mapping[str, float]:
-        """Further numbers by name, measured on validation data with the module as it is."""
+        """Measure further numbers by name on validation data, with the module as it is."""
         return {}
 
     def pictures(self, batch: Batch) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Pictures by name, each (H, W, 3) uint8, of a prepared batch with the module as it is."""
+        """Draw pictures by name, each (H, W, 3) uint8, of a prepared batch with the module as it is."""
         return {}
 
     def remark(self, numbers: Mapping[str, float]) -> str | None:
-        """What is wrong with how the training goes, to be said once; called after each step.
+        """Return what is wrong with how the training goes, to be said once; called after each step.
 
         Args:
             numbers: of the step by name: ``step``, the losses, ``learning_rate``, ``gradient_norm``.
@@ -247,8 +215,7 @@ class Recipe(ABC):
         return None
 
     def finish(self) -> None:
-        """Called once after the last step, before the weights are saved; does nothing by default."""
-        return
+        """Follow the last step, before the weights are saved; does nothing by default."""
 
 
 def named_values(given: Mapping[str, Value], where: str) -> dict[str, Value]:

@@ -131,6 +131,7 @@ class ClipRecipe(Recipe):
     """
 
     module: ClipTraining
+    _labeler: PaclLabeler
     validation: CaptionedExamples | None = None
 
     def __init__(
@@ -141,7 +142,8 @@ class ClipRecipe(Recipe):
         optimization: Optimization,
         keep_unknown_words: bool = True,
     ) -> None:
-        self._labeler = checked_labeler(task)
+        super().__init__()
+        self.hold(_labeler=checked_labeler(task))
         self._keep_unknown_words = keep_unknown_words
         self.optimization = optimization
         views, captions = examples
@@ -151,6 +153,11 @@ class ClipRecipe(Recipe):
             self.validation = CaptionedExamples(seen, captions)
         self.module = ClipTraining(self._labeler, matching)
         self.loss_scope = LossScope.STEP if matching.gather_negatives else LossScope.PROCESS
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of a prepared batch."""
+        losses: Losses = self.module(batch)
+        return losses
 
     def evaluate(self) -> Mapping[str, float]:
         """Naming of validation pictures, up to 2,048 of them evenly spread.

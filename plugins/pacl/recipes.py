@@ -75,7 +75,7 @@ def pacl_recipe(
         SettingError: if a number is out of range or does not fit the labeler.
     """
     from ovvol_bench.training import Optimization
-    from ovvol_bench.training.schedules import warmup_cosine
+    from ovvol_bench.training.optimization import warmup_cosine
 
     from .captions import Captions
     from .pictures import Views
@@ -155,7 +155,7 @@ def clip_recipe(
         SettingError: if a number is out of range, or a picture has no caption or too many.
     """
     from ovvol_bench.training import Optimization
-    from ovvol_bench.training.schedules import warmup_cosine
+    from ovvol_bench.training.optimization import warmup_cosine
 
     from .captions import Captions
     from .clip_training import ClipRecipe, Matching

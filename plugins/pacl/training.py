@@ -111,6 +111,7 @@ class PaclRecipe(Recipe):
     """
 
     module: PaclTraining
+    _labeler: PaclLabeler
 
     def __init__(
         self,
@@ -120,7 +121,8 @@ class PaclRecipe(Recipe):
         optimization: Optimization,
     ) -> None:
         views, captions = examples
-        self._labeler = checked_labeler(task)
+        super().__init__()
+        self.hold(_labeler=checked_labeler(task))
         quicken_attention(self._labeler)
         check_size(self._labeler, views.size)
         self.optimization = optimization
@@ -130,6 +132,11 @@ class PaclRecipe(Recipe):
             self.validation = _examples(seen, captions)
         self.module = PaclTraining(self._labeler, contrast)
         self.loss_scope = LossScope.STEP if contrast.gather_negatives else LossScope.PROCESS
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of a prepared batch."""
+        losses: Losses = self.module(batch)
+        return losses
 
     def prepare(self, batch: Batch) -> Batch:
         """What the frozen towers make of the pictures.

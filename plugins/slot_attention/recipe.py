@@ -21,8 +21,7 @@ from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.training import Batch, Examples, Losses, Optimization, Recipe, TrainingTask
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
 from ovvol_bench.training.localization import localization_quality
-from ovvol_bench.training.recipe import Factor
-from ovvol_bench.training.schedules import warmup_cosine
+from ovvol_bench.training.optimization import Factor, warmup_cosine
 from ovvol_bench.weights import save_state
 
 from .clips import (
@@ -135,6 +134,8 @@ class GroupingRecipe(Recipe):
         SettingError: if grouper, encoder and numbers don't fit together, or a dataset offers no videos.
     """
 
+    _grouper: SlotAttentionGrouper
+
     def __init__(
         self,
         task: TrainingTask,
@@ -146,11 +147,13 @@ class GroupingRecipe(Recipe):
     ) -> None:
         if evaluate_clips < 0:
             raise SettingError(f"recipe.evaluate_clips={evaluate_clips}: expected 0 or more.")
+        super().__init__()
         grouper, encoder = fitting_parts(task)
         settings = grouper.settings
         self.optimization, self._evaluate_clips = optimization, evaluate_clips
         self._seed, self._validation_data = task.seed, task.validation
-        self._encoder, self._grouper = FrozenEncoder(encoder), grouper
+        self._encoder = FrozenEncoder(encoder)
+        self.hold(_grouper=grouper)
         self.module = ReconstructionLoss(grouper)
         self._rate, self._uniform_steps = 0.0, 0
         draws = SlotDraws((settings.num_slots, settings.slot_dim), grouper.steps, decoded_frames)
@@ -162,6 +165,11 @@ class GroupingRecipe(Recipe):
                 plain = replace(sampling, clips_per_video=1, same_video=False)
             videos = task.validation.training_videos()
             self.validation = VideoClips(videos, plain, replace(draws, decoded=None))
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of a prepared batch."""
+        losses: Losses = self.module(batch)
+        return losses
 
     def prepare(self, batch: Batch) -> Batch:
         """Add ``features`` (B, S, h, w, D) float32: from the cache, or of ``video`` (B, T, H, W, 3) uint8."""

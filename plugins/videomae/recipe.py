@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from ovvol_bench import SettingError
 from ovvol_bench.components import Component
 from ovvol_bench.training import Batch, Draws, Losses, Optimization, Recipe, TrainingTask
-from ovvol_bench.training.recipe import Factor
-from ovvol_bench.training.schedules import warmup_cosine
+from ovvol_bench.training.optimization import Factor, warmup_cosine
 from ovvol_bench.weights import State, save_state
 
 from .checkpoint import header_of
@@ -140,6 +139,8 @@ class PretrainingRecipe(Recipe):
         DataError: if no video is long enough.
     """
 
+    _model: VideoMAEPretraining
+
     def __init__(
         self,
         task: TrainingTask,
@@ -149,6 +150,7 @@ class PretrainingRecipe(Recipe):
         calibrate_clips: int,
         drop_path: float = 0.0,
     ) -> None:
+        super().__init__()
         component = _checked(task.component, calibrate_clips)
         self.optimization, self._seed, self._calibrate_clips = optimization, task.seed, calibrate_clips
         self.examples = MaskedClips(task.dataset.training_videos(), clips, component.settings)
@@ -157,7 +159,7 @@ class PretrainingRecipe(Recipe):
             self.validation = MaskedClips(task.validation.training_videos(), plain, component.settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(task.seed)
-            self._model = _pretraining(component, decoder)
+            self.hold(_model=_pretraining(component, decoder))
         if not 0 <= drop_path < 1:
             raise SettingError(f"recipe.drop_path={drop_path:g}: expected a share from 0 and below 1.")
         blocks = self._model.encoder.blocks
@@ -165,6 +167,11 @@ class PretrainingRecipe(Recipe):
             block.drop_path = drop_path * number / max(1, len(blocks) - 1)  # type: ignore[assignment]
         self.module = MaskedLoss(self._model)
         self._calibrated: State = {}
+
+    def forward(self, batch: Batch) -> Losses:
+        """Losses of a prepared batch."""
+        losses: Losses = self.module(batch)
+        return losses
 
     def prepare(self, batch: Batch) -> Batch:
         """Normalise ``video``, as late as that can be: (B, T, 3, H, W) uint8 to float32."""

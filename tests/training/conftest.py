@@ -57,11 +57,11 @@ def train_toy(toy_arguments):
 
 @pytest.fixture
 def read_losses():
-    """Losses of a training by step."""
+    """Losses of a training by step, or others of its numbers."""
 
-    def read(folder):
+    def read(folder, name="loss"):
         rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-        return {row["step"]: row["loss"] for row in rows if "loss" in row}
+        return {row["step"]: row[name] for row in rows if name in row}
 
     return read
 

@@ -24,14 +24,14 @@ def trained(folder, recipe=None, **more):
 
 
 def tensors(recipe):
-    return {name: value.clone() for name, value in recipe.module.named_parameters()}
+    return {name: value.clone() for name, value in recipe.named_parameters()}
 
 
 def test_a_frozen_teacher_and_all_buffers_are_resumed(tmp_path):
     whole = trained(tmp_path / "whole")
     trained(tmp_path / "parts", steps=3)
     parts = trained(tmp_path / "parts")
-    assert parts.module.passes == whole.module.passes == 6
+    assert parts.passes == whole.passes == 6
     for name, value in tensors(whole).items():
         assert torch.equal(tensors(parts)[name], value), name
 
@@ -48,7 +48,7 @@ class TestDamage:
         flip_a_bit(checkpoints(folder)[-1] / file)
         recipe = trained(folder)
         assert [file in line and "goes on from step-00000002" in line for line in caplog.messages] == [True]
-        assert torch.equal(recipe.module.student.weight, trained(folder / "whole").module.student.weight)
+        assert torch.equal(recipe.student.weight, trained(folder / "whole").student.weight)
 
     def test_an_account_that_is_nested_too_deeply(self, folder, caplog):
         (checkpoints(folder)[-1] / "progress.json").write_text("[" * 10**5)
@@ -73,7 +73,7 @@ class TestDamage:
 
     def test_one_of_another_module_is_not_called_damaged(self, folder):
         recipe = SmallRecipe()
-        recipe.module.further = torch.nn.Linear(2, 2)
+        recipe.further = torch.nn.Linear(2, 2)
         with pytest.raises(CheckpointError, match="does not fit this training"):
             trained(folder, recipe)
 
@@ -124,8 +124,8 @@ def test_a_recipe_that_returns_none(tmp_path, method):
 )
 def test_losses_that_are_none(tmp_path, losses):
     recipe = SmallRecipe()
-    recipe.module.forward = lambda batch: losses
-    with pytest.raises(ContractError, match="the module of SmallRecipe returned"):
+    recipe.forward = lambda batch: losses
+    with pytest.raises(ContractError, match=r"SmallRecipe\.forward returned"):
         trained(tmp_path, recipe)
 
 
@@ -136,7 +136,9 @@ def fail(*arguments, **named):
 HERE = rf"failed: KeyError: 'no such key' \({re.escape(__file__)}, line {fail.__code__.co_firstlineno + 1}\)$"
 
 
-@pytest.mark.parametrize("method", ["prepare", "evaluate", "pictures", "remark", "save_weights", "finish"])
+@pytest.mark.parametrize(
+    "method", ["prepare", "evaluate", "pictures", "remark", "save_weights", "finish", "parameter_groups"]
+)
 def test_a_recipe_that_fails_is_one_line_with_its_place(tmp_path, method):
     recipe = SmallRecipe(validation=Points())
     setattr(recipe, method, fail)
@@ -146,15 +148,15 @@ def test_a_recipe_that_fails_is_one_line_with_its_place(tmp_path, method):
 
 def test_losses_that_fail_are_one_line_with_their_place(tmp_path):
     recipe = SmallRecipe()
-    recipe.module.forward = fail
-    with pytest.raises(PluginError, match=f"^the module of SmallRecipe {HERE}"):
+    recipe.forward = fail
+    with pytest.raises(PluginError, match=rf"^SmallRecipe\.forward {HERE}"):
         trained(tmp_path, recipe)
 
 
 def test_gradients_that_fail_are_one_line(tmp_path):
     recipe = SmallRecipe()
-    recipe.module.student.weight.register_hook(fail)
-    with pytest.raises(PluginError, match=f"^the module of SmallRecipe {HERE}"):
+    recipe.student.weight.register_hook(fail)
+    with pytest.raises(PluginError, match=rf"^SmallRecipe\.forward {HERE}"):
         trained(tmp_path, recipe)
 
 
@@ -171,7 +173,7 @@ def test_a_killed_reader_is_not_blamed_on_the_recipe(tmp_path):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     recipe = SmallRecipe()
-    recipe.module.forward = killed
+    recipe.forward = killed
     with pytest.raises(TrainingError, match="reading examples ahead failed"):
         trained(tmp_path, recipe)
 
@@ -189,7 +191,7 @@ def test_the_best_validation_is_kept(tmp_path):
     recipe.evaluate = lambda: {"error": next(values)}
     for steps in (3, 6):  # goes on from what was noted
         trained(tmp_path, recipe, measure_every=1, steps=steps, best=Best.of("lowest:error"))
-        recipe.module.load_state_dict(SmallRecipe().module.state_dict())
+        recipe.load_state_dict(SmallRecipe().state_dict())
     assert json.loads((tmp_path / "best.json").read_text()) == {"step": 4, "error": 0.5}
     assert read_metadata(tmp_path / "best.safetensors")["step"] == "4"
     assert not list((tmp_path / "checkpoints").glob(".*"))
@@ -228,9 +230,45 @@ def test_the_weight_decay_follows_its_schedule(tmp_path):
     numbers = [recipe.optimization.decay(step, 6) for step in range(6)]
     assert numbers[0] == 0.5 and numbers[-1] == pytest.approx(0.1) and numbers == sorted(numbers)[::-1]
     plain = trained(tmp_path / "plain")
-    assert not torch.equal(
-        trained(tmp_path / "decay", recipe).module.student.weight, plain.module.student.weight
-    )
+    assert not torch.equal(trained(tmp_path / "decay", recipe).student.weight, plain.student.weight)
+
+
+class TestParameterGroups:
+    def trained(self, folder, groups):
+        recipe = SmallRecipe()
+        first = tensors(recipe)
+        recipe.parameter_groups = lambda: groups(recipe.student)
+        trained(folder, recipe, steps=1)
+        return [(tensors(recipe)[name] - first[name]).abs().max().item() for name in list(first)[:2]]
+
+    def test_each_has_its_own_learning_rate(self, tmp_path):
+        weight, bias = self.trained(
+            tmp_path, lambda layer: [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.001}]
+        )
+        assert (weight, bias) == (pytest.approx(0.01, rel=1e-3), pytest.approx(0.001, rel=1e-3))
+
+    def test_each_may_have_its_own_weight_decay(self, tmp_path):
+        recipe = SmallRecipe()
+        recipe.optimization = replace(recipe.optimization, optimizer="adamw", weight_decay=0.5)
+        recipe.parameter_groups = lambda: [
+            {"params": [recipe.student.weight], "weight_decay": 0.1},
+            {"params": [recipe.student.bias]},
+        ]
+        trained(tmp_path, recipe, steps=1)
+        state = torch.load(checkpoints(tmp_path)[0] / "optimizer.pt")["optimizer"]
+        assert [group["weight_decay"] for group in state["param_groups"]] == [0.1, 0.5]
+
+    @pytest.mark.parametrize("missing", [True, False])
+    def test_a_parameter_in_none_or_in_two_is_named(self, tmp_path, missing):
+        where = "in none of the groups" if missing else "in several groups"
+        with pytest.raises(ContractError, match=rf"parameter_groups: parameter student\.bias is {where}"):
+            self.trained(
+                tmp_path,
+                lambda layer: [
+                    {"params": [layer.weight]},
+                    *[{"params": [layer.bias]}] * (0 if missing else 2),
+                ],
+            )
 
 
 def nothing(index, draws):

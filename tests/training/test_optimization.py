@@ -3,7 +3,7 @@
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training.recipe import Optimization
+from ovvol_bench.training import Optimization
 
 
 @pytest.mark.parametrize(
