@@ -48,7 +48,7 @@ def ovvol_encoders() -> Iterable[Entry]:  # type: ignore[empty-body]
     Example:
         @hookimpl
         def ovvol_encoders():
-            yield Entry("dino", build_dino, "DINO ViT-S/16, last block")
+            yield Entry("dino", "my_package.dino:Dino", "DINO ViT-S/16, last block")
     """
 
 
@@ -57,14 +57,9 @@ def ovvol_groupers() -> Iterable[Entry]:  # type: ignore[empty-body]
     """Groupers: features to slots (`ovvol_bench.Grouper`).
 
     Example:
-        def build_kmeans(*, num_slots: int = 15) -> Grouper:
-            from my_package.kmeans import KMeans  # torch loads here, not at discovery
-
-            return KMeans(num_slots)
-
         @hookimpl
         def ovvol_groupers():
-            yield Entry("kmeans", build_kmeans, "k-means over space-time features")
+            yield Entry("kmeans", "my_package.kmeans:KMeans", "k-means over space-time features")
     """
 
 
@@ -75,7 +70,7 @@ def ovvol_labelers() -> Iterable[Entry]:  # type: ignore[empty-body]
     Example:
         @hookimpl
         def ovvol_labelers():
-            yield Entry("maskclip", build_maskclip, "MaskCLIP: CLIP without its last pooling")
+            yield Entry("maskclip", "my_package.maskclip:MaskClip", "CLIP without its last pooling")
     """
 
 
@@ -86,7 +81,7 @@ def ovvol_datasets() -> Iterable[Entry]:  # type: ignore[empty-body]
     Example:
         @hookimpl
         def ovvol_datasets():
-            yield Entry("ytvis", build_ytvis, "YouTube-VIS 2021, validation half of train")
+            yield Entry("ytvis", "my_package.ytvis:YouTubeVis", "validation half of train")
     """
 
 
@@ -97,7 +92,7 @@ def ovvol_metrics() -> Iterable[Entry]:  # type: ignore[empty-body]
     Example:
         @hookimpl
         def ovvol_metrics():
-            yield Entry("corloc", build_corloc, "Share of frames with a box on an object")
+            yield Entry("corloc", "my_package.corloc:CorLoc", "share of frames with a box on an object")
     """
 
 

@@ -44,7 +44,7 @@ def write_package(kind: str, name: str, folder: Path) -> list[Path]:
     files = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
-        f"src/{name}/__init__.py": f"{kind}_entry.py",
+        f"src/{name}/__init__.py": "entry.py",
         f"src/{name}/{kind}.py": f"{kind}.py",
         f"tests/test_{name}.py": f"{kind}_test.py",
     }

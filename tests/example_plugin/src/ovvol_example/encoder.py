@@ -10,14 +10,21 @@ from ovvol_bench import Encoder, Features
 
 
 class PatchColours(Encoder):
-    """D = 5 channels: red, green, blue in [0, 1]; row and column in [0, ``position_weight``]."""
+    """Describe every patch by its mean colour and position.
+
+    D = 5 channels: red, green, blue in [0, 1]; row and column in [0, ``position_weight``].
+
+    Args:
+        patch_size: side of a patch, pixels.
+        position_weight: how much a frame's height or width counts beside the step from black to white.
+    """
 
     tubelet_size = 1
     dim = 5
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
 
-    def __init__(self, patch_size: int, position_weight: float) -> None:
+    def __init__(self, *, patch_size: int = 16, position_weight: float = 0.5) -> None:
         super().__init__()
         self.patch_size = patch_size
         self.position_weight = position_weight

@@ -11,9 +11,14 @@ from ovvol_bench import Features, Grouper, SlotMasks
 
 
 class NearestSeeds(Grouper):
-    """Soft assignment to seed patches, one seed a slot, in feature space."""
+    """Give every patch to the nearest of a few patches drawn at random, softly.
 
-    def __init__(self, num_slots: int, temperature: float) -> None:
+    Args:
+        num_slots: patches that are drawn, one a slot.
+        temperature: softness of the assignment, in squared units of the features.
+    """
+
+    def __init__(self, *, num_slots: int = 6, temperature: float = 0.05) -> None:
         super().__init__()
         self.num_slots = self.max_objects = num_slots
         self.temperature = temperature

@@ -22,13 +22,17 @@ GREY = (1.0, 1.0, 1.0)
 
 
 class ColourWords(Labeler):
-    """E = 3 channels: red, green, blue."""
+    """Put patches and the colour words of a sentence in one space: red, green, blue.
+
+    Args:
+        patch_size: side of a patch, pixels.
+    """
 
     dim = 3
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
 
-    def __init__(self, patch_size: int) -> None:
+    def __init__(self, *, patch_size: int = 16) -> None:
         super().__init__()
         self.patch_size = patch_size
 
