@@ -18,8 +18,7 @@ from moving_scenes import frames
 
 from ovvol_bench.data.mp4 import Encoding, encode_mp4
 from ovvol_bench.data.readers import FrameFolder
-from ovvol_bench.data.video import VideoFile, decoding_worker
-from ovvol_bench.data.video_readers import Probe
+from ovvol_bench.data.video import Probe, VideoFile, decoding_worker
 
 STORED, SIZE = (720, 1280), (224, 400)
 QUALITY = 85

@@ -18,8 +18,8 @@ import cv2
 from readers import WAYS, Read, Way, clips, write_inputs
 from tabulate import tabulate
 
-from ovvol_bench.data.memory import keep_freed_memory
-from ovvol_bench.data.workers import cpu_seconds
+from ovvol_bench.data.helper_process import cpu_seconds
+from ovvol_bench.tuning import keep_freed_memory
 
 WORKERS = (1, 2)
 

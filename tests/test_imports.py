@@ -17,7 +17,7 @@ LAYERS = (
     (
         "files",
         "progress",
-        "threads",
+        "tuning",
         "locks",
         "printing",
         "masks",

@@ -253,11 +253,11 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
         One result a combination, failed ones too.
     """
     from ovvol_bench.api.results import Result, Results
-    from ovvol_bench.data.memory import keep_freed_memory
     from ovvol_bench.progress import progress_bars
     from ovvol_bench.runs import store
     from ovvol_bench.runs.devices import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
+    from ovvol_bench.tuning import keep_freed_memory
 
     _check_choices({"device": device, "overwrite": overwrite, "on_error": on_error})
     _check_numbers({"batch_size": batch_size, "workers": workers})

@@ -20,7 +20,7 @@ import click
 from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
 from ovvol_bench.errors import OvvolError, PluginError, SettingError, nearest, reason_of
 from ovvol_bench.printing import printable, printable_lines
-from ovvol_bench.threads import spin_briefly
+from ovvol_bench.tuning import spin_briefly
 
 COMMANDS = (
     "run",

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ovvol_bench.data.findings import Findings, Kind
-from ovvol_bench.data.jpeg import read_header
 from ovvol_bench.data.mp4 import read_mp4
 from ovvol_bench.data.prepare import read_report
 from ovvol_bench.data.pyav import ShownFrames
-from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.readers import read_header, read_image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
 from ovvol_bench.data.vid_tree import (

@@ -10,8 +10,7 @@ from pathlib import Path
 from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
 from ovvol_bench.data.class_names import Names
 from ovvol_bench.data.image_index import ImageColumns
-from ovvol_bench.data.jpeg import read_header
-from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.readers import read_header, read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8

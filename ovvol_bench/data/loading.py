@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from ovvol_bench.benchmark import Dataset
-from ovvol_bench.data.workers import cpu_seconds
+from ovvol_bench.data.helper_process import cpu_seconds
 from ovvol_bench.errors import DecodeError, calling
 from ovvol_bench.types import Clip
 

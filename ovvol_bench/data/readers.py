@@ -1,17 +1,19 @@
-"""Frames by index at a target size, and folders of images as frames.
+"""Images and folders of them as frames, by index at a target size.
 
-These decode in the calling process; ``video_readers`` are those of video files.
+These decode in the calling process; ``video`` has the readers of video files.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -19,7 +21,6 @@ import numpy.typing as npt
 
 from ovvol_bench.arrays import Floats
 from ovvol_bench.benchmark import IncompleteClipError
-from ovvol_bench.data.jpeg import parse_header, read_header
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
@@ -36,6 +37,12 @@ _REDUCED = {  # OpenCV's names speak of grey; the colour is that of _AS_STORED
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+
+MOST_PIXELS = 1 << 27
+"""Of an image, 11,585 x 11,585: a file of a few bytes can state more than memory holds."""
+
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 1024  # bytes; some cameras and tools pad the file after its end marker
 
 
 class FrameReader(ABC):
@@ -117,8 +124,8 @@ class FrameReader(ABC):
             rest = indices[place:]
             try:
                 images = self.scaled(rest, size) if scale_at_decode else self.images(rest)
-                for image in images:
-                    yield _resized(image, size) if scale_at_decode else image
+                for image in images:  # OpenCV resizes bilinear
+                    yield np.asarray(cv2.resize(image, size[::-1]), np.uint8) if scale_at_decode else image
                     place += 1
                 return
             except DecodeError as error:
@@ -170,11 +177,11 @@ class FrameFolder(FrameReader):
     def __init__(self, files: Sequence[Path], frame_size: Size | None = None) -> None:
         self._files = files
         self.frame_count = len(files)
-        self.frame_size = frame_size or image_size(files[0])
+        self.frame_size = frame_size or read_header(files[0]).size
 
     @classmethod
     def of(cls, folder: Path) -> FrameFolder:
-        """All JPEG and PNG files of a folder, by name, numbers in it by value: 2.png comes before 10.png.
+        """Take all JPEG and PNG files of a folder by name, numbers by value: 2.png comes before 10.png.
 
         Hidden files are left aside, such as the ``._2.png`` that macOS writes beside ``2.png``.
 
@@ -196,17 +203,24 @@ class FrameFolder(FrameReader):
 
     def scaled(self, indices: Sequence[int], size: Size) -> Iterator[Image]:
         """See ``FrameReader.scaled``: JPEGs shrink to 1/2, 1/4 or 1/8 as they are decoded."""
-        factor = _largest_reduction(self.frame_size, size)
+        factor = max(  # the largest that leaves frames no smaller than the size
+            factor
+            for factor in _REDUCED
+            if factor == 1 or all(-(-a // factor) >= b for a, b in zip(self.frame_size, size, strict=True))
+        )
         return (read_image(self._files[index], self.frame_size, factor) for index in indices)
 
 
 def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> Image:
-    """(H, W, 3) uint8 RGB, as stored: a camera's note on orientation is ignored, transparent parts are white.
+    """Read an image as stored: a camera's note on orientation is ignored, transparent parts are white.
 
     Args:
         file: of the image.
         expected: (height, width) that it must have, pixels.
         reduction: 2, 4 or 8 decodes a JPEG to that part of its sides, rounded up; other images stay whole.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
 
     Raises:
         DecodeError: if the file is missing, no image, cut off, or not of the ``expected`` (height, width).
@@ -244,7 +258,7 @@ def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> 
 
 
 def _on_white(content: bytes, file: Path) -> Image:
-    """Pixels of an image with transparent parts, as a page shows it: what lies under them doesn't count."""
+    """Decode an image with transparent parts as a white page shows it."""
     from PIL import Image as Pillow
 
     try:
@@ -256,7 +270,7 @@ def _on_white(content: bytes, file: Path) -> Image:
 
 
 def numbers_as_numbers(name: str) -> list[tuple[int, str]]:
-    """What to sort names by so that numbers in them go by value.
+    """Key to sort names by so that numbers in them go by value.
 
     >>> sorted(["a10", "a9", "a09b"], key=numbers_as_numbers)
     ['a09b', 'a9', 'a10']
@@ -265,24 +279,60 @@ def numbers_as_numbers(name: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part[:1] in "0123456789" and part else (-1, part) for part in parts]
 
 
-def _largest_reduction(stored: Size, size: Size) -> int:
-    """The largest of 1, 2, 4 and 8 that leaves frames no smaller than ``size``."""
-    return max(
-        factor
-        for factor in _REDUCED
-        if factor == 1 or all(-(-old // factor) >= new for old, new in zip(stored, size, strict=True))
-    )
+@dataclass(frozen=True)
+class ImageHeader:
+    """Content of an image file's beginning and end.
+
+    Attributes:
+        size: (height, width), pixels.
+        complete: the end marker is there; decoders fill what is missing with grey, unasked.
+        transparent: some pixels are, more or less.
+    """
+
+    size: Size
+    complete: bool
+    transparent: bool
 
 
-def image_size(file: Path) -> Size:
-    """(height, width) of an image, pixels, from its header.
+def read_header(path: Path) -> ImageHeader:
+    """Read size and end of an image file.
 
     Raises:
-        DecodeError: if the file is missing or no image.
+        DecodeError: if it is missing, no image, or of more than ``MOST_PIXELS``.
     """
-    return read_header(file).size
+    try:
+        with require_file(path).open("rb") as file:
+            return parse_header(file, path)
+    except FileNotFoundError as error:
+        raise DecodeError(f"Image {path} does not exist. Extract it again.") from error
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"Image {path} is not a readable image ({error}). Extract it again.") from error
 
 
-def _resized(pixels: Any, size: Size) -> Image:
-    image: Image = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return image
+def parse_header(file: IO[bytes], path: Path) -> ImageHeader:
+    """Parse the header of an open image file, see ``read_header``.
+
+    Args:
+        file: its content, from the first byte.
+        path: for messages.
+    """
+    from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
+
+    # the limit here is MOST_PIXELS
+    warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
+    try:
+        with Pillow.open(file) as image:
+            width, height = image.size
+            transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+            end = _ENDS.get(image.format or "", b"")
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+        raise DecodeError(f"Image {path} is not a readable image. Extract it again.") from error
+    if not 0 < width * height <= MOST_PIXELS:
+        raise DecodeError(
+            f"Image {path} states a size of {height} x {width} pixels (height x width): expected at most "
+            f"{MOST_PIXELS:,} pixels in all. Make it smaller, or leave it out."
+        )
+    file.seek(0, os.SEEK_END)
+    file.seek(max(file.tell() - _TAIL, 0))
+    return ImageHeader((height, width), end in file.read(), transparent)

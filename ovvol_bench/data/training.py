@@ -17,11 +17,10 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.data.cache import content_digest, sample
+from ovvol_bench.data.helper_process import HelperProcess
 from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.vid_tree import VidTree
-from ovvol_bench.data.video import VideoFile
-from ovvol_bench.data.video_readers import Probe
-from ovvol_bench.data.workers import Worker
+from ovvol_bench.data.video import Probe, VideoFile
 
 _BLOCK, _BLOCKS = 1 << 14, 8  # bytes, and how many beside the first go into a fingerprint
 
@@ -63,7 +62,7 @@ class FileVideos(TrainingVideos):
         worker: where to decode, from ``decoding_worker``.
     """
 
-    def __init__(self, files: Sequence[ProbedFile], worker: Worker) -> None:
+    def __init__(self, files: Sequence[ProbedFile], worker: HelperProcess) -> None:
         self._files = tuple(files)
         self._worker = worker
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.readers import image_size
+from ovvol_bench.data.readers import read_header
 from ovvol_bench.data.truth_index import UNKNOWN_CLASS, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.vid_masks import MASK_SUFFIX, read_masks
@@ -97,7 +97,7 @@ def _stored_size(tree: VidTree, video: VideoFrames) -> tuple[int, int]:
     """(height, width) of the first frame of a video that says its own."""
     for number in video.numbers.tolist():
         try:
-            return image_size(tree.frame(video.name, number))
+            return read_header(tree.frame(video.name, number)).size
         except DecodeError:
             continue
     raise DataError(f"{tree.frames / video.name}: no frame says its size. Extract it again, or leave it out.")

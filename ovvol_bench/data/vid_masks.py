@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.data.jpeg import parse_header
+from ovvol_bench.data.readers import parse_header
 from ovvol_bench.data.truth_index import RawAnnotations, VideoFrames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file

@@ -13,13 +13,12 @@ import numpy as np
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
+from ovvol_bench.data.helper_process import HelperProcess
 from ovvol_bench.data.readers import read_clip
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
 from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
-from ovvol_bench.data.video import VideoBackend, VideoFile, decoding_worker, probe_video
+from ovvol_bench.data.video import Probe, VideoBackend, VideoFile, decoding_worker, probe_video
 from ovvol_bench.data.video_lists import find_video_files, other_files
-from ovvol_bench.data.video_readers import Probe
-from ovvol_bench.data.workers import Worker
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.progress import with_progress
@@ -199,7 +198,7 @@ def open_videos(  # noqa: PLR0913 - the settings of dataset videos
 
 
 def _probe_files(
-    files: Mapping[str, Path], decoding: Decoding, worker: Worker
+    files: Mapping[str, Path], decoding: Decoding, worker: HelperProcess
 ) -> tuple[dict[str, Probe], list[str]]:
     """Probes by name, and the names of what can't be decoded."""
     probes: dict[str, Probe] = {}
@@ -215,7 +214,7 @@ def _probe_files(
     return probes, list(errors)
 
 
-def _probe(path: Path, decoding: Decoding, worker: Worker) -> Probe:
+def _probe(path: Path, decoding: Decoding, worker: HelperProcess) -> Probe:
     """A probe from the cache, kept until the file changes."""
     stat = path.stat()
     source = repr((os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, decoding.backend))

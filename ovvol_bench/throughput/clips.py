@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ovvol_bench.benchmark import Dataset
-from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError
@@ -20,6 +19,7 @@ from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.selection import Choice, Selection
 from ovvol_bench.throughput.request import Request
+from ovvol_bench.tuning import keep_freed_memory
 from ovvol_bench.types import Clip, ClipInfo
 
 PATCH = 16

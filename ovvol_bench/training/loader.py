@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ovvol_bench.data.loading import processors
-from ovvol_bench.data.memory import keep_freed_memory
 from ovvol_bench.errors import ContractError, DecodeError, PluginError, TrainingError, calling
 from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Draws, Examples, named_values
+from ovvol_bench.tuning import keep_freed_memory
 
 _MOST_READERS = 8
 _PATIENCE = 600.0  # seconds that a batch may take; a decoder that hangs is given up long before

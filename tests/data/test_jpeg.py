@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovvol_bench.data.jpeg import read_header
-from ovvol_bench.data.readers import read_image
+from ovvol_bench.data.readers import read_header, read_image
 from ovvol_bench.errors import DecodeError
 
 

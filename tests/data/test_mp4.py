@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
-from ovvol_bench.data.video_readers import DecordReader, OpenCVReader
+from ovvol_bench.data.video import DecordReader, OpenCVReader
 from ovvol_bench.errors import DecodeError, SettingError
 
 SIZE = (64, 96)

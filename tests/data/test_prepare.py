@@ -18,7 +18,7 @@ from ovvol_bench.data.mp4 import Encoding, read_mp4
 from ovvol_bench.data.prepare import Outcome, prepare_videos, read_report
 from ovvol_bench.data.readers import read_image
 from ovvol_bench.data.vid_tree import find_tree, video_folders
-from ovvol_bench.data.video_readers import DecordReader
+from ovvol_bench.data.video import DecordReader
 from ovvol_bench.errors import DataError, SettingError
 
 SMALL = Encoding(short_side=32, multiple=16, crf=10)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.data.plugin import build_imagenet_vid, build_videos
-from ovvol_bench.data.video_readers import DecordReader
+from ovvol_bench.data.video import DecordReader
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 COUNTS = {"b": 30, "a": 5}

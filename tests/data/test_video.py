@@ -9,9 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.video import VideoFile, decoding_worker, open_reader, probe_video
-from ovvol_bench.data.video_readers import Decoder, DecordReader, OpenCVReader, Probe
-from ovvol_bench.data.workers import Worker, WorkerError
+from ovvol_bench.data.helper_process import HelperError, HelperProcess
+from ovvol_bench.data.video import (
+    Decoder,
+    DecordReader,
+    OpenCVReader,
+    Probe,
+    VideoFile,
+    decoding_worker,
+    open_reader,
+    probe_video,
+)
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 BACKENDS = ("decord", "pyav", "opencv")
@@ -103,7 +111,7 @@ def test_others_take_over_where_one_fails(tmp_path, worker):
     path = write_video(tmp_path / "ramp.mp4")
     asked = []
 
-    class Failing(Worker):
+    class Failing(HelperProcess):
         def call(self, method, *args):
             asked.append(args[0])
             return worker.call(method, args[0] if args[0] == "opencv" else "no such backend", *args[1:])
@@ -113,9 +121,9 @@ def test_others_take_over_where_one_fails(tmp_path, worker):
 
 
 def test_a_file_that_hangs_its_decoders_is_an_error(tmp_path):
-    class Late(Worker):
+    class Late(HelperProcess):
         def call(self, method, *args):
-            raise WorkerError("no answer within 0.5 s")
+            raise HelperError("no answer within 0.5 s")
 
     path = write_video(tmp_path / "hangs.mp4")
     with pytest.raises(

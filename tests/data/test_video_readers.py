@@ -15,8 +15,7 @@ from ovvol_bench.benchmark import IncompleteClipError
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.plugin import build_videos
 from ovvol_bench.data.pyav import ShownFrames
-from ovvol_bench.data.video import probe_video
-from ovvol_bench.data.video_readers import BACKENDS, Decoder, PyAVReader
+from ovvol_bench.data.video import BACKENDS, Decoder, PyAVReader, probe_video
 from ovvol_bench.errors import DecodeError
 
 COUNT, HEIGHT, WIDTH = 14, 64, 80

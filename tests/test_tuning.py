@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ovvol_bench.threads import spin_briefly
+from ovvol_bench.tuning import spin_briefly
 
 
 @pytest.mark.parametrize("said", [{"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
