@@ -1,5 +1,6 @@
 """Results as the harness writes them, for tables to read."""
 
+from ovvol_bench.results.schema import parse_result
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
 
@@ -41,3 +42,8 @@ def make_result(
     )
     result = build_result(spec, Truth(48, 384, 900, "shapes"), outcome)
     return result | {"machine": MACHINE, "date": "2026-09-01T00:00:00+00:00"} | fields
+
+
+def as_read(results):
+    """The results as if they were read from files."""
+    return [parse_result(result, "made up") for result in results]

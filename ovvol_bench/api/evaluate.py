@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.api.results import Result
 from ovvol_bench.api.run import Names, OnError, Places, Settings, listed, registry_of, settings_of
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.files import below, file_stem
+from ovvol_bench.results.schema import parse_result
 from ovvol_bench.runs.benchmark import build_dataset
 from ovvol_bench.runs.fitting import Wanted
 from ovvol_bench.runs.presets import load_preset
@@ -25,7 +26,6 @@ from ovvol_bench.runs.store import RunFolder
 if TYPE_CHECKING:
     from ovvol_bench.api.localize import LocalizedVideo
     from ovvol_bench.registry import Registry
-    from ovvol_bench.results.schema import Result as Record
 
 CUT_OFF = "The run was cut off: these are the clips so far, and no result was written."
 
@@ -167,7 +167,7 @@ def score(  # noqa: PLR0913 - see evaluate
         source = Source(path, form, on_error)
         spec, built = _truth_of(registry, path, truth, places)
         record = score_file(source, (spec, built), registry, wanted, name)
-        return Result(cast("Record", record), None, _left_out(record["left_out"]))
+        return Result(parse_result(record, str(path)), None, _left_out(record["left_out"]))
     for what, flag, value in (
         ("dataset", "--truth", truth),
         ("format", "--input-format", form),
@@ -178,7 +178,7 @@ def score(  # noqa: PLR0913 - see evaluate
     asked = names or added or protocol or settings.keys() - {"dataset"}
     record, left_out = rescore_run(folder, registry, wanted if asked else None, places)
     cut_off = () if folder.complete else (CUT_OFF,)
-    return Result(cast("Record", record), path, (*cut_off, *_left_out(left_out)))
+    return Result(parse_result(record, str(path)), path, (*cut_off, *_left_out(left_out)))
 
 
 def _truth_of(

@@ -12,17 +12,15 @@ from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import write_json
 from ovvol_bench.results import folder
 from ovvol_bench.results.blocks import Block, Query, make_blocks
-from ovvol_bench.results.columns import DEFAULT_COLUMNS, SPEED, split_of
+from ovvol_bench.results.columns import DEFAULT_COLUMNS, SPEED
 from ovvol_bench.results.comparison import Compared, check_comparable, compared, comparison_text, records_of
 from ovvol_bench.results.filters import filtered, parse_filter
-from ovvol_bench.results.rows import group_rows, names_of, seeds_of
-from ovvol_bench.results.schema import COMPONENTS
+from ovvol_bench.results.rows import group_rows
+from ovvol_bench.results.schema import COMPONENTS, Coverage, Record, Score
 from ovvol_bench.results.tables import render
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from ovvol_bench.results.schema import Result as Record
 
 
 class UnknownNumberError(UnknownNameError, KeyError):
@@ -40,7 +38,7 @@ class Metrics(Mapping[str, float]):
         scores: the ``metrics`` object of a result.
     """
 
-    def __init__(self, scores: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, scores: Mapping[str, Score]) -> None:
         short = [key.partition("@")[0] for key in scores]
         self._scores = scores
         self._keys = {
@@ -54,7 +52,7 @@ class Metrics(Mapping[str, float]):
             raise UnknownNumberError(
                 f"the result has no number '{name}'.{nearest(name, self._keys)} It has: {known}."
             )
-        value = self._scores[key]["value"]
+        value = self._scores[key].value
         return math.nan if value is None else value
 
     def __iter__(self) -> Iterator[str]:
@@ -71,7 +69,7 @@ class Result:
     """Result of one combination on a dataset, or of a file of predictions.
 
     Attributes:
-        record: content of ``result.json``, see docs/results.md.
+        record: content of ``result.json``, field by field; see docs/results.md.
         path: folder of the run, or the file that the result is in; None where nothing was written.
         notes: remarks, such as metrics that were left out and why.
         error: what ended the run, None if it is done.
@@ -92,17 +90,17 @@ class Result:
     @property
     def metrics(self) -> Metrics:
         """Numbers by name, as in ``metrics["corloc_any"]``; none if the run failed."""
-        return Metrics(self.record["metrics"])
+        return Metrics(self.record.metrics)
 
     @property
     def name(self) -> str:
         """Encoder, grouper and labeler as ``videomae+kmeans+pacl``, or the name of another method."""
-        return "+".join(filter(None, names_of(self.record)))
+        return self.record.title
 
     @property
-    def coverage(self) -> Mapping[str, Any]:
+    def coverage(self) -> Coverage:
         """Clips asked for and done, and reasons to skip clips with their counts."""
-        return self.record.get("coverage", {})
+        return self.record.coverage
 
     def table(
         self, columns: Sequence[str] | None = None, style: str = "text", *, width: int | None = None
@@ -116,7 +114,7 @@ class Result:
         Raises:
             SettingError: if it can't be written.
         """
-        write_json(Path(path), self.record)
+        write_json(Path(path), self.record.to_json())
         return Path(path)
 
     def to_pandas(self) -> DataFrame:
@@ -128,7 +126,7 @@ class Result:
 
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name}={value:.3g}" for name, value in self.metrics.items())
-        return f"<Result {self.name} on {self.record['dataset']['name']}: {numbers or self.record['status']}>"
+        return f"<Result {self.name} on {self.record.dataset.name}: {numbers or self.record.status}>"
 
     def _repr_html_(self) -> str:
         return Results([self])._repr_html_()
@@ -195,7 +193,7 @@ class Results(Sequence[Result]):
         """
         from pandas import DataFrame
 
-        keys = list(dict.fromkeys(key for record in self.records for key in record["metrics"]))
+        keys = list(dict.fromkeys(key for record in self.records for key in record.metrics))
         short = [key.partition("@")[0] for key in keys]
         names = {key: name if short.count(name) == 1 else key for name, key in zip(short, keys, strict=True)}
         return DataFrame([_row(result, names) for result in self])
@@ -223,18 +221,18 @@ class Results(Sequence[Result]):
 def _row(result: Result, names: Mapping[str, str]) -> dict[str, Any]:
     record = result.record
     scores = {name: result.metrics[key] for key, name in names.items() if key in result.metrics}
-    parts = ("method",) if "method" in record else COMPONENTS
+    parts = ("method",) if record.method else COMPONENTS
     return {
-        "dataset": record["dataset"]["name"],
-        "split": split_of(record),
-        **dict(zip(parts, names_of(record), strict=False)),
-        "seed": ", ".join(map(str, seeds_of(record))),
+        "dataset": record.dataset.name,
+        "split": record.dataset.split,
+        **dict(zip(parts, record.names, strict=False)),
+        "seed": ", ".join(map(str, record.all_seeds)),
         **scores,
-        SPEED: record.get("timing", {}).get(SPEED),
-        "clips": result.coverage.get("clips"),
-        "done": result.coverage.get("done"),
-        "status": record["status"],
-        "id": record["id"],
+        SPEED: record.timing.clips_per_s,
+        "clips": result.coverage.clips,
+        "done": result.coverage.done,
+        "status": record.status,
+        "id": record.id,
         "path": None if result.path is None else str(result.path),
     }
 
@@ -307,7 +305,7 @@ def load_results(*places: str | Path, where: str | Sequence[str] = ()) -> Result
 
     >>> from pathlib import Path
     >>> stored = load_results(Path(__file__).parents[2] / "results", where="encoder=random")
-    >>> sorted({result.record["grouper"]["name"] for result in stored})[:2]
+    >>> sorted({result.record.grouper.name for result in stored})[:2]
     ['agglomerative', 'grid']
     """
     found = [Path(place) for place in places or ("results", "runs")]
@@ -350,7 +348,7 @@ def compare(
         for record in (each.records if isinstance(each, Results) else [each.record])
     ]
     check_comparable(records)
-    numbers = dict.fromkeys(key.partition("@")[0] for record in records for key in record["metrics"])
+    numbers = dict.fromkeys(key.partition("@")[0] for record in records for key in record.metrics)
     shown = [name for name in numbers if name in DEFAULT_COLUMNS] or numbers
     names = ["id", *(columns or (*COMPONENTS, *shown, SPEED))]
     query = Query(names, sort_by, merge_seeds=len(group_rows(records)) > 1)

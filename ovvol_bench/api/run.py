@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from ovvol_bench.errors import SettingError, UnknownNameError, nearest
 from ovvol_bench.progress import quiet
@@ -13,7 +13,6 @@ from ovvol_bench.registry import KINDS, Registry, load_registry
 if TYPE_CHECKING:
     from ovvol_bench.api.results import Result, Results
     from ovvol_bench.benchmark import Dataset
-    from ovvol_bench.results.schema import Result as Record
     from ovvol_bench.runs.selection import Selection
 
 Names = str | Sequence[str] | None
@@ -140,7 +139,7 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
         Exception: what ended the run, if none of its combinations came to an end.
 
     >>> result = run(grouper="kmeans", options={"grouper.num_slots": 6}, limit=2, progress=False)
-    >>> result.name, result.coverage["done"], 0 <= result.metrics["corloc_any"] <= 1
+    >>> result.name, result.coverage.done, 0 <= result.metrics["corloc_any"] <= 1
     ('videomae+kmeans+pacl', 2, True)
     """
     registry = registry_of(plugins)
@@ -254,6 +253,7 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
     """
     from ovvol_bench.api.results import Result, Results
     from ovvol_bench.progress import progress_bars
+    from ovvol_bench.results.schema import parse_result
     from ovvol_bench.runs import store
     from ovvol_bench.runs.devices import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
@@ -275,7 +275,8 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
         )
         finished = run_all(selection, registry, conduct)
     return Results(
-        Result(cast("Record", each.result), each.folder.path, each.remarks, each.error) for each in finished
+        Result(parse_result(each.result, "this run"), each.folder.path, each.remarks, each.error)
+        for each in finished
     )
 
 

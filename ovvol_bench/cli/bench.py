@@ -27,7 +27,7 @@ from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
-    from ovvol_bench.results.schema import Result
+    from ovvol_bench.results.schema import Record
     from ovvol_bench.results.throughput import Throughput
     from ovvol_bench.runs.selection import Selection
     from ovvol_bench.throughput.request import Request
@@ -157,7 +157,8 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
     else:
         found = [_measure(context, options)]
     if style == "json":
-        echo_json(found if options["show"] else found[0])
+        contents = [each.to_json() for each in found]
+        echo_json(contents if options["show"] else contents[0])
     else:
         from ovvol_bench.report.throughput_tables import render_throughput
 
@@ -166,7 +167,7 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
         from ovvol_bench.report.speed_chart import write_speed_chart
 
         write_speed_chart(found, accuracies, options["metric"], options["picture"])
-    if not options["show"] and found[0]["failures"]:
+    if not options["show"] and found[0].failures:
         context.exit(1)
 
 
@@ -186,9 +187,9 @@ def _load(paths: Sequence[Path]) -> list[Throughput]:
 
 
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
-    from ovvol_bench.files import ensure_writable
+    from ovvol_bench.files import ensure_writable, write_json
     from ovvol_bench.progress import progress_bars
-    from ovvol_bench.results.throughput import FOLDER, default_name, parse_throughput, write_throughput
+    from ovvol_bench.results.throughput import FOLDER, default_name, parse_throughput
     from ovvol_bench.throughput.session import bench
 
     registry = registry_from(context)
@@ -197,7 +198,8 @@ def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
     ensure_writable(output.parent if output else Path("results", FOLDER))
     with progress_bars("steps") as progress:
         for result in bench(request, registry, progress):  # what is measured is kept, whatever comes
-            path = write_throughput(output or Path("results", FOLDER, default_name(result)), result)
+            path = output or Path("results", FOLDER, default_name(result))
+            write_json(path, result)
     click.echo(f"wrote {path}", err=True)
     return parse_throughput(result, str(path))
 
@@ -249,7 +251,7 @@ def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> N
                     )
 
 
-def _accuracies(options: dict[str, Any]) -> Sequence[Result]:
+def _accuracies(options: dict[str, Any]) -> Sequence[Record]:
     """The results for the picture, before anything is measured."""
     from ovvol_bench.report.speed_chart import metric_key
     from ovvol_bench.results.folder import load_results

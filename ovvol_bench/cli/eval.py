@@ -78,8 +78,8 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
     result = score(registry_from(context), predictions, options["truth"], names=names, **how)
     _write(result, options["output"], options["pictures"])
     if style == "json":
-        echo_json(result.record)
-    elif "file" in result.record:
+        echo_json(result.record.to_json())
+    elif result.record.file:
         _show_file(result, style)
     else:
         click.echo(result.table(style=style, width=terminal_width()) + "\n")
@@ -108,14 +108,14 @@ def _write(result: Result, output: Path | None, pictures: Path | None) -> None:
 
 def _show_numbers(result: Result, style: str) -> None:
     from ovvol_bench.results.columns import is_share, number_text, with_unit
-    from ovvol_bench.results.rows import TELLING_SPAN, tie_span
+    from ovvol_bench.results.rows import TELLING_SPAN
 
     rows = []
-    for key, score in result.record["metrics"].items():
-        share = is_share(key, [score["value"]])
-        value, (low, high) = number_text(score["value"], share), tie_span(score) or (0.0, 0.0)
+    for key, score in result.record.metrics.items():
+        share = is_share(key, [score.value])
+        value, (low, high) = number_text(score.value, share), score.tie_span or (0.0, 0.0)
         ties = f"{number_text(low, share)} to {number_text(high, share)}" if high - low > TELLING_SPAN else ""
-        rows.append({"metric": with_unit(key, share), "value": value, "count": score["count"], "ties": ties})
+        rows.append({"metric": with_unit(key, share), "value": value, "count": score.count, "ties": ties})
     if not any(row["ties"] for row in rows):
         rows = [{name: cell for name, cell in row.items() if name != "ties"} for row in rows]
     echo_table(rows, style, expendable=("count",))
@@ -124,18 +124,18 @@ def _show_numbers(result: Result, style: str) -> None:
 def _show_file(result: Result, style: str) -> None:
     _show_numbers(result, style)
     coverage = result.coverage
-    if "detections" not in coverage:
-        click.echo(f"\n{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames")
+    if coverage.detections is None:
+        click.echo(f"\n{coverage.done} of {coverage.clips} clips, {coverage.frames} frames")
     else:
         click.echo(
-            f"\n{coverage['detections']} detections in {coverage['frames_with_detections']} of "
-            f"{coverage['frames']} frames, {coverage['entries']} entries read"
+            f"\n{coverage.detections} detections in {coverage.frames_with_detections} of "
+            f"{coverage.frames} frames, {coverage.entries} entries read"
         )
-        if coverage["out_of_frame"]:
-            click.echo(f"{coverage['out_of_frame']} boxes reach out of their frame (dataset.out_of_frame)")
-        if coverage["unscored"]:
-            click.echo(f"{coverage['unscored']} detections have no score (conf -1) and count with 1")
-    if coverage.get("unread"):
-        click.echo(f"{len(coverage['unread'])} frames of these clips have no prediction and are not scored")
-    for reason, count in coverage.get("skipped", {}).items():
+        if coverage.out_of_frame:
+            click.echo(f"{coverage.out_of_frame} boxes reach out of their frame (dataset.out_of_frame)")
+        if coverage.unscored:
+            click.echo(f"{coverage.unscored} detections have no score (conf -1) and count with 1")
+    if coverage.unread:
+        click.echo(f"{len(coverage.unread)} frames of these clips have no prediction and are not scored")
+    for reason, count in coverage.skipped.items():
         click.echo(f"skipped: {count} x {reason}")

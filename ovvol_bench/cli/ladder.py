@@ -23,6 +23,7 @@ from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
     from ovvol_bench.api.results import Results
+    from ovvol_bench.results.schema import Record
     from ovvol_bench.runs.selection import Selection
 
 ORACLE = "oracle"
@@ -65,7 +66,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
     if picture is not None:
         from ovvol_bench.report.ladder_chart import write_ladder
 
-        click.echo(write_ladder(shares, dict(results[0].record), picture), err=style == "json")
+        click.echo(write_ladder(shares, results[0].record, picture), err=style == "json")
 
 
 def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
@@ -84,10 +85,10 @@ def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
     return select(preset, registry_from(context), names, options["settings"], **fields)  # type: ignore[arg-type]
 
 
-def _steps(results: Results) -> dict[tuple[bool, bool], list[dict[str, Any]]]:
+def _steps(results: Results) -> dict[tuple[bool, bool], list[Record]]:
     """Results by whether groups and names are true."""
-    steps: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
+    steps: dict[tuple[bool, bool], list[Record]] = {}
     for each in results:
-        key = (each.record["grouper"]["name"] == ORACLE, each.record["labeler"]["name"] == ORACLE)
-        steps.setdefault(key, []).append(dict(each.record))
+        _, grouper, labeler = each.record.names
+        steps.setdefault((grouper == ORACLE, labeler == ORACLE), []).append(each.record)
     return steps

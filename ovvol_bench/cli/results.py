@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ovvol_bench.cli.common import echo_json
+
 
 @click.group()
 def command() -> None:
@@ -38,3 +40,11 @@ def add(runs: Sequence[Path], folder: Path) -> None:
     for path in add_results(runs, folder):
         click.echo(path)
     write_results_readme(folder)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of a result file."""
+    from ovvol_bench.results.schema import json_schema
+
+    echo_json(json_schema())

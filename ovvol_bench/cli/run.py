@@ -39,6 +39,7 @@ from ovvol_bench.cli.running import RUNNING, running_options
 if TYPE_CHECKING:
     from ovvol_bench.api.results import Results
     from ovvol_bench.registry import Registry
+    from ovvol_bench.results.schema import Coverage, Timing
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")
 MOST_LISTED = 10  # run folders named one by one
@@ -197,14 +198,15 @@ def _report(results: Results, style: str, asked: bool) -> None:
     from ovvol_bench.results.schema import COMPONENTS
 
     if style == "json":
-        echo_json([{**each.record, "folder": str(each.path)} for each in results])
+        echo_json([{**each.record.to_json(), "folder": str(each.path)} for each in results])
         return
-    numbers = dict.fromkeys(key.partition("@")[0] for each in results for key in each.record["metrics"])
+    numbers = dict.fromkeys(key.partition("@")[0] for each in results for key in each.record.metrics)
     columns = [*COMPONENTS, *numbers, SPEED] if asked else None
     click.echo(results.table(columns, style, width=terminal_width()) + "\n")
-    records: list[Mapping[str, Any]] = list(results.records)
-    coverage = [coverage_text(record) for record in records if record["status"] == "done"]
-    reading = [reading_text(record) for record in records if _was_read(record)]
+    coverage = [coverage_text(each.coverage) for each in results if each.record.status == "done"]
+    # Those of clips that were computed, by a version that counted the reading.
+    timings = [each.record.timing for each in results if each.record.timing.clips]
+    reading = [reading_text(timing) for timing in timings if timing.reading_cpu_s is not None]
     for line in (*dict.fromkeys(coverage), *dict.fromkeys(reading), *_note_lines(results)):
         click.echo(line)
     for line in _folder_lines(results):
@@ -226,29 +228,22 @@ def _note_lines(results: Results) -> Iterator[str]:
 
 def _folder_lines(results: Results) -> Iterator[str]:
     """List the places of runs: a line each, for many one for all that ended alike."""
-    for status in dict.fromkeys(each.record["status"] for each in results):
-        folders = [each.path for each in results if each.record["status"] == status and each.path]
+    for status in dict.fromkeys(each.record.status for each in results):
+        folders = [each.path for each in results if each.record.status == status and each.path]
         if len(folders) > MOST_LISTED:
             yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
         else:
             yield from (f"{status}: {folder}" for folder in folders)
 
 
-def _was_read(result: Mapping[str, Any]) -> bool:
-    """Tell whether clips were computed, by a version that counted the reading."""
-    return bool(result["timing"]["clips"]) and "reading_cpu_s" in result["timing"]
-
-
-def reading_text(result: Mapping[str, Any]) -> str:
+def reading_text(timing: Timing) -> str:
     """Report on one line what reading frames took, and how much of it the models waited for."""
-    timing = result["timing"]
-    work, waited = timing["reading_cpu_s"], timing["seconds"]["decode"]
+    work, waited = timing.reading_cpu_s, timing.seconds["decode"]
     return f"frames: {work:.1f} s of work to read them, {waited:.1f} s waited for them"
 
 
-def coverage_text(result: Mapping[str, Any]) -> str:
+def coverage_text(coverage: Coverage) -> str:
     """Report on one line the clips done of those asked for, frames, and what was skipped and why."""
-    coverage = result["coverage"]
-    skipped = [f"{count} skipped: {reason}" for reason, count in sorted(coverage["skipped"].items()) if count]
-    line = f"{coverage['done']} of {coverage['clips']} clips, {coverage['frames']} frames"
+    skipped = [f"{count} skipped: {reason}" for reason, count in sorted(coverage.skipped.items()) if count]
+    line = f"{coverage.done} of {coverage.clips} clips, {coverage.frames} frames"
     return "; ".join([line, *skipped])

@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     results = load(what)
     click.echo(results.table(columns, style, sort_by=sort_by, by=by, width=terminal_width()))
     if references is not None:
-        _print_references(references, {record["dataset"]["name"] for record in results.records}, style)
+        _print_references(references, {record.dataset.name for record in results.records}, style)
 
 
 def sorted_out(what: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ovvol_bench.report.charts import percent
 from ovvol_bench.results.columns import MISSING, is_share, number_text, with_unit
 from ovvol_bench.results.tables import Grid
-from ovvol_bench.results.throughput import AgreementRecord, MetricPair
+from ovvol_bench.results.throughput import Agreement, MetricPair
 
 _HEADERS = ("method", "size", "precision", "clips", "patches %", "names %", "cosine", "least cosine")
 _NOTES = (
@@ -16,10 +16,10 @@ _NOTES = (
 )
 
 
-def agreement_grids(entries: Sequence[AgreementRecord]) -> Iterator[Grid]:
+def agreement_grids(entries: Sequence[Agreement]) -> Iterator[Grid]:
     """One table of slots, names and embeddings, and one of metrics; none where nothing was compared."""
-    compared = [entry for entry in entries if "error" not in entry]
-    failed = tuple(f"failed: {method_of(each)}: {each['error']}" for each in entries if "error" in each)
+    compared = [entry for entry in entries if entry.error is None]
+    failed = tuple(f"failed: {each.method}: {each.error}" for each in entries if each.error is not None)
     if compared:
         cells = tuple(_cells(entry) for entry in compared)
         numeric = (False,) * 3 + (True,) * 5
@@ -29,30 +29,25 @@ def agreement_grids(entries: Sequence[AgreementRecord]) -> Iterator[Grid]:
         yield _metrics(compared)
 
 
-def method_of(entry: AgreementRecord) -> str:
-    """Names of encoder, grouper and labeler."""
-    return f"{entry['encoder']} + {entry['grouper']} + {entry['labeler']}"
-
-
-def _cells(entry: AgreementRecord) -> tuple[str, ...]:
-    cosine = entry["patch_cosine"]
+def _cells(entry: Agreement) -> tuple[str, ...]:
+    cosine = entry.patch_cosine
     return (
-        method_of(entry),
-        "x".join(map(str, entry["size"])),
-        entry["precision"],
-        str(entry["clips"]),
-        percent(entry["patches_same"], 2),
-        percent(entry["names_same"], 2),
+        entry.method,
+        "x".join(map(str, entry.size)),
+        entry.precision,
+        str(entry.clips),
+        percent(entry.patches_same, 2),
+        percent(entry.names_same, 2),
         *(f"{cosine[name]:.5f}" if cosine else MISSING for name in ("mean", "least")),
     )
 
 
-def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
+def _metrics(entries: Sequence[Agreement]) -> Grid:
     """A line a combination and number."""
     cells = tuple(
-        (method_of(entry), "x".join(map(str, entry["size"])), *_pair(name, pair))
+        (entry.method, "x".join(map(str, entry.size)), *_pair(name, pair))
         for entry in entries
-        for name, pair in entry["metrics"].items()
+        for name, pair in entry.metrics.items()
     )
     headers = ("method", "size", "metric", "reference", "fast", "difference")
     numeric = (False,) * 3 + (True,) * 3
@@ -64,6 +59,6 @@ def _metrics(entries: Sequence[AgreementRecord]) -> Grid:
 
 def _pair(name: str, pair: MetricPair) -> tuple[str, ...]:
     """The name, both numbers and the difference; of shares in percent, and in points."""
-    share = is_share(name, (pair["reference"], pair["fast"]))
-    both = (number_text(value, share, decimals=2) for value in (pair["reference"], pair["fast"]))
-    return with_unit(name, share), *both, number_text(pair["difference"], share, decimals=2, sign="+")
+    share = is_share(name, (pair.reference, pair.fast))
+    both = (number_text(value, share, decimals=2) for value in (pair.reference, pair.fast))
+    return with_unit(name, share), *both, number_text(pair.difference, share, decimals=2, sign="+")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.results.columns import number_text
+from ovvol_bench.results.schema import Record
 from ovvol_bench.results.tables import Grid
 
 PARTS = ("patch grid", "encoder and grouper", "naming")
@@ -68,7 +69,7 @@ def attribute(name: str, method: float, groups: float, names: float, both: float
     return Shares(name, method, 1 - both, grouping, naming)
 
 
-def ladder(results: Mapping[tuple[bool, bool], Sequence[Mapping[str, Any]]]) -> list[Shares]:
+def ladder(results: Mapping[tuple[bool, bool], Sequence[Record]]) -> list[Shares]:
     """The shares of all numbers of a ladder that lie between 0 and 1.
 
     Args:
@@ -83,7 +84,7 @@ def ladder(results: Mapping[tuple[bool, bool], Sequence[Mapping[str, Any]]]) -> 
             f"the ladder lacks the step '{_STEPS[missing[0]]}'; expected finished runs of all four. See the "
             "reasons above"
         )
-    names = [name for name in results[False, False][0]["metrics"] if name.split("@")[0] in COLUMNS]
+    names = [name for name in results[False, False][0].metrics if name.split("@")[0] in COLUMNS]
     return [attribute(name, *(_mean(results[step], name) for step in _STEPS)) for name in names]
 
 
@@ -109,7 +110,7 @@ _STEPS = {
 }
 
 
-def _mean(results: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [result["metrics"].get(name, {}).get("value") for result in results]
+def _mean(results: Sequence[Record], name: str) -> float:
+    values = [result.metrics[name].value for result in results if name in result.metrics]
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from ovvol_bench.files import replacing
 from ovvol_bench.report.charts import BLUE, GREEN, LIGHT, ORANGE, Heading, chart, ink_on, paint
 from ovvol_bench.report.ladder import PARTS, Shares
 from ovvol_bench.report.pictures import subject
+from ovvol_bench.results.schema import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ _LEAST = 0.035
 """Share of a bar from which on a part of it has room for its number."""
 
 
-def write_ladder(shares: Sequence[Shares], result: Mapping[str, Any], path: Path) -> Path:
+def write_ladder(shares: Sequence[Shares], result: Record, path: Path) -> Path:
     """Draw a ladder into a PNG file.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import below, file_stem, replacing
-from ovvol_bench.results.schema import COMPONENTS
+from ovvol_bench.results.schema import Record, Score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,12 +19,11 @@ METRICS = ("errors", "confusion", "pr_curves", "detrate_by")
 """The metrics whose notes pictures are made of."""
 
 
-def write_pictures(result: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_pictures(result: Record, folder: Path) -> list[Path]:
     """Draw what a result has pictures of.
 
     Args:
-        result: decoded JSON with the objects ``dataset``, ``coverage`` and ``metrics`` of a result, as run
-            folders and ``ovvol-bench eval`` hold it.
+        result: of a run or a file of predictions, see ``read_result``.
         folder: gets the PNG files, ``errors@vid-reference.png`` and so on; made if needed.
 
     Returns:
@@ -49,22 +48,16 @@ def write_pictures(result: Mapping[str, Any], folder: Path) -> list[Path]:
     return written
 
 
-def subject(result: Mapping[str, Any], protocol: str) -> str:
+def subject(result: Record, protocol: str) -> str:
     """Dataset and split, protocol, how much was scored, and the method, or else the file, if known."""
-    dataset, coverage = result["dataset"], result.get("coverage", {})
-    split = (dataset.get("options") or {}).get("split")
-    amount = [
-        f"{coverage[unit]:,} {words}"
-        for unit, words in (("done", "clips"), ("frames", "frames"))
-        if unit in coverage
-    ]
-    method = " + ".join(result[part]["name"] for part in COMPONENTS if part in result)
-    method = method or result.get("method", {}).get("name", "")
-    known = [f"{dataset['name']} {split}" if split else dataset["name"], protocol, ", ".join(amount), method]
+    dataset, coverage = result.dataset, result.coverage
+    amount = f"{coverage.done:,} clips, {coverage.frames:,} frames"
+    method = " + ".join(filter(None, result.names))
+    known = [f"{dataset.name} {dataset.split}".strip(), protocol, amount, method]
     return "   ·   ".join(each for each in known if each)
 
 
-def _pictures(result: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Figure]]]:
+def _pictures(result: Record) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """The name of every picture, and what draws it."""
     from ovvol_bench.report.error_charts import causes_chart, gains_chart
     from ovvol_bench.report.name_charts import confusion_chart, curves_chart
@@ -78,14 +71,14 @@ def _pictures(result: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[], Fig
         "rates": (rates_chart, ("detrate_by_size", "detrate_by_motion")),
     }
     for kind, (chart, numbers) in kinds.items():
-        for variant, notes in _notes(result["metrics"], numbers):
+        for variant, notes in _notes(result.metrics, numbers):
             if kind != "gains" or "gains" in notes[0]:
                 text = subject(result, variant.split("@", 1)[1])
                 yield f"{kind}{variant}", partial(chart, *notes, text)
 
 
 def _notes(
-    metrics: Mapping[str, Any], numbers: Sequence[str]
+    metrics: Mapping[str, Score], numbers: Sequence[str]
 ) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """The notes of some numbers under every protocol and threshold that all of them are there for.
 
@@ -96,5 +89,5 @@ def _notes(
     for key in metrics:
         found = re.fullmatch(rf"{numbers[0]}((?:_\d+)?@.+)", key)
         scores = [metrics.get(f"{number}{found[1]}") for number in numbers] if found else []
-        if found and all(scores) and any(score["count"] for score in scores if score):
-            yield found[1], [score["notes"] for score in scores if score]
+        if found and all(scores) and any(score.count for score in scores if score):
+            yield found[1], [score.notes for score in scores if score]

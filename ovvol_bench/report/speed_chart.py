@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import replacing
 from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
-from ovvol_bench.report.throughput_tables import by_machine, machine_of, method_of
+from ovvol_bench.report.throughput_tables import by_machine
 from ovvol_bench.results.columns import is_share, with_unit
 from ovvol_bench.results.rows import Stat
-from ovvol_bench.results.schema import COMPONENTS, Result
-from ovvol_bench.results.throughput import RowRecord, SpreadRecord, Throughput
+from ovvol_bench.results.schema import PartRecord, Record
+from ovvol_bench.results.throughput import Row, Spread, Throughput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,12 +38,12 @@ class Point:
 
     label: str
     fidelity: str
-    speed: SpreadRecord
+    speed: Spread
     accuracy: Stat
 
 
 def write_speed_chart(
-    measured: Sequence[Throughput], results: Sequence[Result], metric: str, path: Path
+    measured: Sequence[Throughput], results: Sequence[Record], metric: str, path: Path
 ) -> Path:
     """Draw the combinations whose accuracy is known into a PNG file, a panel a machine.
 
@@ -61,7 +61,7 @@ def write_speed_chart(
         DataError: if no combination is in both.
     """
     key = metric_key(results, metric)
-    panels = {machine_of(same[0]): list(_points(same, results, key)) for same in by_machine(measured)}
+    panels = {same[0].machine.text: list(_points(same, results, key)) for same in by_machine(measured)}
     panels = {machine: points for machine, points in panels.items() if points}
     if not panels:
         raise DataError(
@@ -69,18 +69,18 @@ def write_speed_chart(
             " same settings, weights, fidelity and dataset. Make some with: ovvol-bench run, results add"
         )
     with replacing(path) as temporary:
-        datasets = sorted({result["dataset"]["name"] for result in measured})
+        datasets = sorted({result.dataset.name for result in measured})
         _figure(panels, key, f"frames of {', '.join(datasets)}").savefig(temporary)
     return path
 
 
-def metric_key(results: Sequence[Result], metric: str) -> str:
+def metric_key(results: Sequence[Record], metric: str) -> str:
     """The full key of a metric.
 
     Raises:
         SettingError: if no result has it, or several protocols have it.
     """
-    keys = sorted({key for result in results for key in result["metrics"]})
+    keys = sorted({key for result in results for key in result.metrics})
     found = [key for key in keys if metric in (key, key.split("@")[0])]
     if len(found) != 1:
         which = f"one of {', '.join(found)}" if found else "a metric of the results"
@@ -89,49 +89,40 @@ def metric_key(results: Sequence[Result], metric: str) -> str:
     return found[0]
 
 
-def _points(measured: Sequence[Throughput], results: Sequence[Result], key: str) -> Iterator[Point]:
+def _points(measured: Sequence[Throughput], results: Sequence[Record], key: str) -> Iterator[Point]:
     """The combinations of one machine that are in the results."""
     accuracies: dict[Any, list[float]] = {}
     for result in results:
-        score = result["metrics"].get(key)
-        if score is not None and score["value"] is not None:
-            which = (result["dataset"]["fingerprint"], _identity(result), result.get("fidelity"))
-            accuracies.setdefault(which, []).append(score["value"])
+        score = result.metrics.get(key)
+        if score is not None and score.value is not None:
+            which = (result.dataset.fingerprint, _identity(result.parts.values()), result.fidelity)
+            accuracies.setdefault(which, []).append(score.value)
     for which, row in _fastest(measured).items():
         if which in accuracies:
-            yield Point(method_of(row), row["fidelity"], row["clips_per_s"], Stat.of(accuracies[which]))
+            yield Point(row.method, row.fidelity, row.clips_per_s, Stat.of(accuracies[which]))
 
 
-def _fastest(measured: Sequence[Throughput]) -> dict[Any, RowRecord]:
+def _fastest(measured: Sequence[Throughput]) -> dict[Any, Row]:
     """By dataset, combination and fidelity the row of the fastest batch size."""
-    fastest: dict[Any, RowRecord] = {}
+    fastest: dict[Any, Row] = {}
     for of in measured:
-        for row in of["rows"]:
-            which = (of["dataset"]["fingerprint"], _identity(row), row["fidelity"])
+        for row in of.rows:
+            which = (of.dataset.fingerprint, _identity(row.parts), row.fidelity)
             known = fastest.get(which)
-            slower = known is not None and known["clips_per_s"]["median"] > row["clips_per_s"]["median"]
-            if not row["resized"] and not slower:
+            slower = known is not None and known.clips_per_s.median > row.clips_per_s.median
+            if not row.resized and not slower:
                 fastest[which] = row
     return fastest
 
 
-def _identity(record: Any) -> tuple[Any, ...]:
-    """Names, settings and weights of the three parts, of a row or a result."""
-    return tuple(
-        (part["name"], repr(sorted(_settings(part).items())), part.get("weights_sha256"))
-        for part in (record[kind] for kind in COMPONENTS)
-    )
-
-
-def _settings(part: Any) -> dict[str, Any]:
-    return {
-        key: value for key, value in part.get("options", {}).items() if key not in part.get("located", ())
-    }
+def _identity(parts: Iterable[PartRecord]) -> tuple[Any, ...]:
+    """Names, settings and weights of encoder, grouper and labeler."""
+    return tuple((part.name, repr(sorted(part.settings.items())), part.weights_sha256) for part in parts)
 
 
 def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
     every = [point for points in panels.values() for point in points]
-    speeds = [point.speed["median"] for point in every]
+    speeds = [point.speed.median for point in every]
     share = is_share(key, (point.accuracy.mean for point in every))
     wide = max(speeds) > _WIDE * min(speeds)
     about = (
@@ -152,8 +143,8 @@ def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
 
 
 def _draw(axes: Axes, point: Point, scale: float) -> None:
-    speed, value = point.speed["median"], scale * point.accuracy.mean
-    across = [[speed - point.speed["low"]], [point.speed["high"] - speed]]
+    speed, value = point.speed.median, scale * point.accuracy.mean
+    across = [[speed - point.speed.low], [point.speed.high - speed]]
     up = None if point.accuracy.std is None else scale * point.accuracy.std
     color = paint(_COLORS[point.fidelity])
     axes.errorbar(speed, value, xerr=across, yerr=up, fmt="o", color=color, capsize=2, linewidth=0.9)

@@ -9,9 +9,9 @@ from typing import Literal
 
 from ovvol_bench.report.agreement_tables import agreement_grids
 from ovvol_bench.results.columns import MISSING
-from ovvol_bench.results.schema import COMPONENTS, machine_text
+from ovvol_bench.results.schema import COMPONENTS
 from ovvol_bench.results.tables import Grid, render_grid
-from ovvol_bench.results.throughput import RowRecord, SpreadRecord, Throughput
+from ovvol_bench.results.throughput import Row, Spread, Throughput
 from ovvol_bench.results.widths import expendable_places
 
 IN_A_PASS = ("wait", "encode", "group", "label", "name", "store")
@@ -24,27 +24,21 @@ GIGA, MEGA = 1e9, 1e6
 class Line:
     """A row with what its file says of all rows."""
 
-    row: RowRecord
+    row: Row
     of: Throughput
-
-    @property
-    def method(self) -> str:
-        """Names of encoder, grouper and labeler."""
-        return method_of(self.row)
 
     @property
     def times_reference(self) -> float | None:
         """Clips a second over those of ``reference`` in the same file, at its smallest batch."""
         same = [
             each
-            for each in self.of["rows"]
-            if each["fidelity"] == "reference"
-            and (method_of(each), each["size"]) == (self.method, self.row["size"])
+            for each in self.of.rows
+            if each.fidelity == "reference" and (each.method, each.size) == (self.row.method, self.row.size)
         ]
         if not same:
             return None
-        slowest = min(same, key=lambda each: each["batch_size"])
-        return self.row["clips_per_s"]["median"] / slowest["clips_per_s"]["median"]
+        slowest = min(same, key=lambda each: each.batch_size)
+        return self.row.clips_per_s.median / slowest.clips_per_s.median
 
 
 Column = tuple[str, Callable[[Line], str]]
@@ -52,26 +46,26 @@ Cells = tuple[str, Sequence[str]]
 """The header of a column and what stands below it."""
 
 _WHAT: tuple[Column, ...] = (
-    ("method", lambda line: line.method),
-    ("frames of", lambda line: str(line.of["dataset"]["name"])),
-    ("size", lambda line: size_text(line.row["size"])),
-    ("batch", lambda line: str(line.row["batch_size"])),
-    ("fidelity", lambda line: line.row["fidelity"]),
-    ("precision", lambda line: line.row["precision"]),
+    ("method", lambda line: line.row.method),
+    ("frames of", lambda line: str(line.of.dataset.name)),
+    ("size", lambda line: size_text(line.row.size)),
+    ("batch", lambda line: str(line.row.batch_size)),
+    ("fidelity", lambda line: line.row.fidelity),
+    ("precision", lambda line: line.row.precision),
 )
 """What tells configurations apart: a column where it differs, else a part of the title."""
 
 _IN_TITLES = {"frames of": "frames of {}", "batch": "batch {}"}
 
 _SPEED: tuple[Column, ...] = (
-    ("clips/s", lambda line: number(line.row["clips_per_s"]["median"])),
-    ("quartiles", lambda line: _quartiles(line.row["clips_per_s"])),
-    ("frames/s", lambda line: number(line.row["frames_per_s"]["median"])),
+    ("clips/s", lambda line: number(line.row.clips_per_s.median)),
+    ("quartiles", lambda line: _quartiles(line.row.clips_per_s)),
+    ("frames/s", lambda line: number(line.row.frames_per_s.median)),
     ("x reference", lambda line: number(line.times_reference)),
-    ("cores", lambda line: number(line.row["cores"])),
-    ("peak GB", lambda line: number(line.row["memory"]["host"], GIGA)),
-    ("device GB", lambda line: number(line.row["memory"]["device"], GIGA)),
-    ("matrix peak GFLOP/s", lambda line: number(line.row["matrix_peak"], GIGA)),
+    ("cores", lambda line: number(line.row.cores)),
+    ("peak GB", lambda line: number(line.row.memory.host, GIGA)),
+    ("device GB", lambda line: number(line.row.memory.device, GIGA)),
+    ("matrix peak GFLOP/s", lambda line: number(line.row.matrix_peak, GIGA)),
     *(
         (f"{stage} %", partial(lambda stage, line: _share(line, stage), stage))
         for stage in (*COUNTED, "whole")
@@ -128,23 +122,8 @@ def by_machine(results: Iterable[Throughput]) -> list[list[Throughput]]:
     """Results of each machine, sorted by its name."""
     groups: dict[str, list[Throughput]] = {}
     for result in results:
-        groups.setdefault(result["fingerprint"], []).append(result)
-    return sorted(groups.values(), key=lambda group: machine_of(group[0]))
-
-
-def machine_of(result: Throughput) -> str:
-    """The machine in words, and how many threads were used."""
-    threads = result["machine"].get("threads")
-    return (
-        f"{machine_text(result['machine'])}, {threads} threads"
-        if threads
-        else machine_text(result["machine"])
-    )
-
-
-def method_of(row: RowRecord) -> str:
-    """Names of encoder, grouper and labeler."""
-    return " + ".join(row[kind]["name"] for kind in COMPONENTS)  # type: ignore[literal-required]
+        groups.setdefault(result.fingerprint, []).append(result)
+    return sorted(groups.values(), key=lambda group: group[0].machine.text)
 
 
 def size_text(size: Sequence[int]) -> str:
@@ -164,34 +143,33 @@ def number(value: float | None, unit: float = 1.0) -> str:
     return f"{scaled:.0f}" if abs(scaled) >= 100 else f"{scaled:#.3g}".rstrip(".") if scaled else "0"
 
 
-def _quartiles(spread: SpreadRecord) -> str:
-    return f"{number(spread['low'])} to {number(spread['high'])}"
+def _quartiles(spread: Spread) -> str:
+    return f"{number(spread.low)} to {number(spread.high)}"
 
 
 def _milliseconds(line: Line, stage: str) -> str:
-    seconds = line.row["seconds"].get(stage)
-    return number(seconds and seconds["median"], 1e-3)
+    return number(line.row.seconds[stage].median if stage in line.row.seconds else None, 1e-3)
 
 
 def _share(line: Line, stage: str) -> str:
     """Of the matrix peak, in percent."""
-    return number((line.row["share_of_peak"] or {}).get(stage), 0.01)
+    return number((line.row.share_of_peak or {}).get(stage), 0.01)
 
 
 def _count(line: Line, field: Literal["parameters", "flops"], name: str, unit: float) -> str:
-    return number((line.row[field] or {}).get(name), unit)
+    return number((getattr(line.row, field) or {}).get(name), unit)
 
 
 def _grids(results: Sequence[Throughput]) -> Iterator[Grid]:
     """The tables of one machine."""
-    lines = [Line(row, result) for result in results for row in result["rows"]]
-    where = machine_of(results[0])
+    lines = [Line(row, result) for result in results for row in result.rows]
+    where = results[0].machine.text
     yield _grid(f"Speed · {where}", lines, (_WHAT, _SPEED), _notes(results))
     yield _grid(f"Milliseconds a clip · {where}", lines, (_WHAT, _STAGES), _STAGE_NOTES)
-    counted = {(line.method, *line.row["size"]): line for line in lines if line.row["flops"]}
+    counted = {(line.row.method, *line.row.size): line for line in lines if line.row.flops}
     if counted:
         yield _grid("Parameters and operations", list(counted.values()), (_WHAT[:3], _PARTS), _PART_NOTES)
-    yield from agreement_grids([entry for result in results for entry in result["agreement"]])
+    yield from agreement_grids([entry for result in results for entry in result.agreement])
 
 
 def _grid(
@@ -233,11 +211,11 @@ def _notes(results: Sequence[Throughput]) -> list[str]:
     """What to know of a machine's numbers: how busy it was, whose frames, what failed."""
     notes = ["% are shares of the matrix peak, which was measured after each configuration"]
     for result in results:
-        asked = result["asked"]
-        weights = ", weights drawn at random" if asked["random_weights"] else ""
+        asked = result.asked
+        weights = ", weights drawn at random" if asked.random_weights else ""
         notes.append(
-            f"{result['date'][:10]}: {asked['repeats']} batches after {asked['warmup']}{weights};"
-            f" load before {result['load']:.1f}"
+            f"{result.date[:10]}: {asked.repeats} batches after {asked.warmup}{weights};"
+            f" load before {result.load:.1f}"
         )
-        notes += [f"failed: {failure['what']}: {failure['error']}" for failure in result["failures"]]
+        notes += [f"failed: {failure.what}: {failure.error}" for failure in result.failures]
     return notes

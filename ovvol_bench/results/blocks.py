@@ -18,13 +18,11 @@ from ovvol_bench.results.columns import (
     check_columns,
     machine_labels,
     resolve_column,
-    seed_text,
     setting_column,
-    split_of,
     text_column,
 )
-from ovvol_bench.results.rows import Row, group_rows, names_of, telling_settings
-from ovvol_bench.results.schema import COMPONENTS, Result
+from ovvol_bench.results.rows import Row, group_rows, telling_settings
+from ovvol_bench.results.schema import COMPONENTS, Record
 
 DIFFERING = tuple(
     setting_column(key, header)
@@ -93,16 +91,14 @@ class Block:
     notes: tuple[str, ...]
 
 
-def shared_by(result: Result) -> Shared:
+def shared_by(result: Record) -> Shared:
     """What other results must share with this one to stand in its block."""
-    dataset = result["dataset"]
-    protocols = sorted({key.partition("@")[2] for key in result["metrics"]})
-    clips = dataset.get("clips") or 0
-    told = bool(result.get("oracle", False))  # results of earlier versions don't say: there were none
-    return Shared(dataset["name"], split_of(result), dataset["fingerprint"], clips, tuple(protocols), told)
+    data = result.dataset
+    protocols = tuple(sorted({key.partition("@")[2] for key in result.metrics}))
+    return Shared(data.name, data.split, data.fingerprint, data.clips or 0, protocols, result.oracle)
 
 
-def make_blocks(results: Sequence[Result], query: Query) -> list[Block]:
+def make_blocks(results: Sequence[Record], query: Query) -> list[Block]:
     """Sort results into blocks and rows.
 
     Raises:
@@ -116,24 +112,24 @@ def make_blocks(results: Sequence[Result], query: Query) -> list[Block]:
     return [_make_block(group, key, query) for key, group in sorted(groups.items())]
 
 
-def _group(results: Sequence[Result], by: str) -> dict[tuple[Shared, str], list[Result]]:
+def _group(results: Sequence[Record], by: str) -> dict[tuple[Shared, str], list[Record]]:
     """Results by block; a failed run, which has no protocols, joins a block on its clips."""
-    done = sorted((shared_by(result) for result in results if result["status"] == "done"), reverse=True)
+    done = sorted((shared_by(result) for result in results if result.status == "done"), reverse=True)
     home = {shared.under(()): shared for shared in done}
-    groups: dict[tuple[Shared, str], list[Result]] = {}
+    groups: dict[tuple[Shared, str], list[Record]] = {}
     for result in results:
         shared = shared_by(result)
-        if result["status"] == "failed":
+        if result.status == "failed":
             shared = home.get(shared.under(()), shared)
         groups.setdefault((shared, _part_name(result, by)), []).append(result)
     return groups
 
 
-def _part_name(result: Result, by: str) -> str:
-    return dict(zip(COMPONENTS, names_of(result), strict=True)).get(by, "")
+def _part_name(result: Record, by: str) -> str:
+    return dict(zip(COMPONENTS, result.names, strict=True)).get(by, "")
 
 
-def _make_block(results: Sequence[Result], key: tuple[Shared, str], query: Query) -> Block:
+def _make_block(results: Sequence[Record], key: tuple[Shared, str], query: Query) -> Block:
     rows = group_rows(results) if query.merge_seeds else [Row((result,)) for result in results]
     outside = ["method"] if any(row.outside for row in rows) else []
     names = query.columns or [*outside, *DEFAULT_COLUMNS]
@@ -218,13 +214,13 @@ def _failure_notes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for result in row.failed:
             who = "+".join(filter(None, row.names))
-            ended.setdefault(_reason(result), []).append(f"{who}, {seed_text(result)}")
+            ended.setdefault(_reason(result), []).append(f"{who}, {result.seed_text}")
     return [
         f"failed: {runs[0]}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}: {reason}"
         for reason, runs in ended.items()
     ]
 
 
-def _reason(result: Result) -> str:
-    lines = (result.get("error") or "no reason recorded").strip().splitlines()
+def _reason(result: Record) -> str:
+    lines = (result.error or "no reason recorded").strip().splitlines()
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]

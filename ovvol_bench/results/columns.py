@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ovvol_bench.errors import SettingError, nearest
-from ovvol_bench.results.rows import Row, Stat, seeds_of
-from ovvol_bench.results.schema import COMPONENTS, Result
+from ovvol_bench.results.rows import Row, Stat
+from ovvol_bench.results.schema import COMPONENTS
 from ovvol_bench.results.statistics import Sample
 from ovvol_bench.results.widths import expendable_places
 
@@ -137,19 +137,12 @@ def number_text(
     return f"{rounded:{sign}.{decimals}f}"
 
 
-def split_of(result: Result) -> str:
-    """The dataset's split, or an empty text for datasets without."""
-    return str(result["dataset"].get("options", {}).get("split") or "")
-
-
 def _coverage_text(row: Row) -> str:
     if math.isnan(row.coverage):
         return MISSING
     skipped: dict[str, int] = {}
     for result in row.done:
-        coverage = result.get("coverage", {})
-        unread = {"frames unread": len(coverage["unread"])} if coverage.get("unread") else {}
-        for reason, count in (*coverage.get("skipped", {}).items(), *unread.items()):
+        for reason, count in result.coverage.left_out.items():
             skipped[reason] = skipped.get(reason, 0) + count
     reasons = "".join(f", {count} {reason}" for reason, count in sorted(skipped.items()))
     return f"{100 * row.coverage:.1f} %{reasons}"
@@ -166,10 +159,10 @@ _TEXTS: dict[str, Callable[[Row], str]] = {
     "encoder": lambda row: MISSING if row.outside else row.names[0],
     "grouper": lambda row: row.names[1] or MISSING,
     "labeler": lambda row: row.names[2] or MISSING,
-    "dataset": lambda row: row.first["dataset"]["name"],
-    "split": lambda row: split_of(row.first) or MISSING,
-    "id": lambda row: ", ".join(result["id"] for result in row.results),
-    "date": lambda row: max((result.get("date") or "" for result in row.results), default="")[:10] or MISSING,
+    "dataset": lambda row: row.first.dataset.name,
+    "split": lambda row: row.first.dataset.split or MISSING,
+    "id": lambda row: ", ".join(result.id for result in row.results),
+    "date": lambda row: max(result.date or "" for result in row.results)[:10] or MISSING,
     "machine": lambda row: "; ".join(row.machines) or MISSING,
     "precision": lambda row: row.settings.get("precision", MISSING),
     "fidelity": lambda row: row.settings.get("fidelity", MISSING),
@@ -182,8 +175,8 @@ _TEXTS: dict[str, Callable[[Row], str]] = {
 
 def metric_keys(rows: Sequence[Row]) -> dict[str, bool]:
     """Every metric key ``NAME@PROTOCOL`` of the rows, sorted, with its direction."""
-    scores = {key: score for row in rows for result in row.done for key, score in result["metrics"].items()}
-    return {key: scores[key].get("higher_is_better", True) for key in sorted(scores)}
+    scores = {key: score for row in rows for result in row.done for key, score in result.metrics.items()}
+    return {key: scores[key].higher_is_better for key in sorted(scores)}
 
 
 def check_columns(names: Sequence[str], rows: Sequence[Row]) -> None:
@@ -303,9 +296,3 @@ def _importance(column: Column) -> int:
 def is_prose(column: Column) -> bool:
     """Tell a column of lists or sentences, whose lines may be broken, from others."""
     return column.key in _PROSE
-
-
-def seed_text(result: Result) -> str:
-    """The seed or seeds in words, for example ``seed 0`` or ``seeds 0, 1, 2``."""
-    seeds = seeds_of(result)
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -10,9 +10,9 @@ from typing import Any
 
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.results.blocks import Block, Shared, shared_by
-from ovvol_bench.results.columns import MISSING, NumberColumn, seed_text
+from ovvol_bench.results.columns import MISSING, NumberColumn
 from ovvol_bench.results.rows import Row, telling_settings
-from ovvol_bench.results.schema import Result
+from ovvol_bench.results.schema import Record
 from ovvol_bench.results.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
 from ovvol_bench.results.tables import Grid, csv_text, render_blocks, render_grid
 
@@ -91,7 +91,7 @@ def _called(block: Block) -> list[str]:
     called = []
     for row in block.rows:
         parts = [name for name, differs in zip(row.names, differ, strict=True) if differs and name]
-        called.append(" ".join([*parts, *filter(None, [told[id(row)]])]) or seed_text(row.first))
+        called.append(" ".join([*parts, *filter(None, [told[id(row)]])]) or row.first.seed_text)
     return called
 
 
@@ -177,7 +177,7 @@ def _with_none(record: dict[str, Any]) -> dict[str, Any]:
     return {name: None if name in undefined else value for name, value in record.items()}
 
 
-def check_comparable(results: Sequence[Result]) -> None:
+def check_comparable(results: Sequence[Record]) -> None:
     """Refuse runs whose numbers do not mean the same.
 
     Raises:
@@ -187,19 +187,19 @@ def check_comparable(results: Sequence[Result]) -> None:
         raise OvvolError(
             f"compare: got {len(results)} different run(s), expected at least two. See: ovvol-bench table"
         )
-    first = min(results, key=lambda result: result["status"])  # a finished run, if there is one
+    first = min(results, key=lambda result: result.status)  # a finished run, if there is one
     for result in results:
         differing = list(_differences(first, result))
         if differing:
             raise OvvolError(
-                f"compare: runs {first['id']} and {result['id']} differ in {', '.join(differing)}: their "
+                f"compare: runs {first.id} and {result.id} differ in {', '.join(differing)}: their "
                 "numbers don't compare. Run both on the same clips, score both alike with ovvol-bench eval."
             )
 
 
-def _differences(first: Result, other: Result) -> Iterator[str]:
+def _differences(first: Record, other: Record) -> Iterator[str]:
     ours, theirs = shared_by(first), shared_by(other)
-    if other["status"] == "failed":  # it has no scores, so no protocols to differ in
+    if other.status == "failed":  # it has no scores, so no protocols to differ in
         theirs = theirs.under(ours.protocols)
     for name, one, two in zip(Shared._fields, ours, theirs, strict=True):
         if one != two:

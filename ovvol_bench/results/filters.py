@@ -6,20 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ovvol_bench.errors import DataError, SettingError, nearest
-from ovvol_bench.results.columns import split_of
-from ovvol_bench.results.rows import names_of, seeds_of, settings_of
-from ovvol_bench.results.schema import Result
+from ovvol_bench.results.rows import settings_of
+from ovvol_bench.results.schema import Record
 
-_FACTS: Mapping[str, Callable[[Result], set[str]]] = {
-    "method": lambda result: {names_of(result)[0]} if "method" in result else set(),
-    "encoder": lambda result: set() if "method" in result else {names_of(result)[0]},
-    "grouper": lambda result: {names_of(result)[1]} - {""},
-    "labeler": lambda result: {names_of(result)[2]} - {""},
-    "dataset": lambda result: {result["dataset"]["name"]},
-    "split": lambda result: {split_of(result)},
-    "seed": lambda result: {str(seed) for seed in seeds_of(result)},
-    "status": lambda result: {result["status"]},
-    "id": lambda result: {result["id"]},
+_FACTS: Mapping[str, Callable[[Record], set[str]]] = {
+    "method": lambda result: {result.method.name} if result.method else set(),
+    "encoder": lambda result: set() if result.method else {result.names[0]},
+    "grouper": lambda result: {result.names[1]} - {""},
+    "labeler": lambda result: {result.names[2]} - {""},
+    "dataset": lambda result: {result.dataset.name},
+    "split": lambda result: {result.dataset.split},
+    "seed": lambda result: {str(seed) for seed in result.all_seeds},
+    "status": lambda result: {result.status},
+    "id": lambda result: {result.id},
 }
 
 
@@ -55,7 +54,7 @@ def parse_filter(text: str) -> Filter:
     return Filter(key.strip(), values)
 
 
-def filtered(results: Sequence[Result], filters: Sequence[Filter]) -> list[Result]:
+def filtered(results: Sequence[Record], filters: Sequence[Filter]) -> list[Record]:
     """The results that meet all filters; a result without a setting doesn't meet a filter on it.
 
     Raises:
@@ -74,7 +73,7 @@ def filtered(results: Sequence[Result], filters: Sequence[Filter]) -> list[Resul
     return met
 
 
-def _facts(result: Result) -> dict[str, set[str]]:
+def _facts(result: Record) -> dict[str, set[str]]:
     """Everything that can be filtered by: what a result says, as text."""
     settings = {name: {value} for name, value in settings_of(result).items()}
     return settings | {key: read(result) for key, read in _FACTS.items()}

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ovvol_bench.errors import DataError, OutputError
 from ovvol_bench.files import below, is_leftover, read_json, write_json, write_text
 from ovvol_bench.results.references import REFERENCE_FOLDER, load_references, render_references
-from ovvol_bench.results.rows import names_of
 from ovvol_bench.results.schema import (
-    Result,
+    Record,
     claims_to_be_result,
     is_reference,
-    machine_label,
     parse_result,
     read_result,
 )
@@ -55,7 +52,7 @@ class LoadedResults:
         skipped: JSON files in searched folders that hold something other than a result.
     """
 
-    results: list[Result]
+    results: list[Record]
     paths: list[Path]
     skipped: int
 
@@ -71,16 +68,16 @@ def load_results(paths: Iterable[Path]) -> LoadedResults:
         DataError: if a path is missing, or a result is malformed or of a newer schema; names the
             file and the field.
     """
-    newest: dict[tuple[str, str], tuple[Result, Path]] = {}
+    newest: dict[tuple[str, str], tuple[Record, Path]] = {}
     skipped = 0
     for path, named in _json_files(paths):
         document = read_json(path, strict=True)
         if named or claims_to_be_result(document):
             result = parse_result(document, str(path))
             # Copies have the same id and machine, as when runs/ and results/ are both read.
-            known, _ = newest.setdefault((result["id"], machine_label(result)), (result, path))
-            if (result.get("date") or "") > (known.get("date") or ""):
-                newest[result["id"], machine_label(result)] = (result, path)
+            known, _ = newest.setdefault((result.id, result.machine.text), (result, path))
+            if (result.date or "") > (known.date or ""):
+                newest[result.id, result.machine.text] = (result, path)
         elif not is_reference(document) and not is_throughput(document):
             skipped += 1
     kept = list(newest.values())
@@ -97,32 +94,33 @@ def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
         DataError: if a path holds no finished result, or a result is malformed.
         OutputError: if a result's names lead out of the folder; nothing is written then.
     """
-    done: list[tuple[Path, dict[str, Any]]] = []
+    done: list[tuple[Path, Record]] = []
     for run in runs:
-        finished = [
-            (folder / place_of(result), document)
-            for document, result in _documents(run)
-            if result["status"] == "done"
+        documents = ((path, read_json(path, strict=True), named) for path, named in _json_files([run]))
+        found = [
+            parse_result(document, str(path))
+            for path, document, named in documents
+            if named or claims_to_be_result(document)
         ]
+        finished = [(folder / place_of(result), result) for result in found if result.status == "done"]
         if not finished:
             raise DataError(
                 f"{run}: no result of a finished run there. Give run folders, or trees of them, that "
                 "`ovvol-bench run` has written to its end."
             )
         done += finished
-    for path, document in done:
-        write_json(path, document)
+    for path, result in done:
+        write_json(path, result.to_json())
         yield path
 
 
-def place_of(result: Result) -> Path:
+def place_of(result: Record) -> Path:
     """Return the place of a result in a folder of results.
 
     Raises:
         OutputError: if its names lead out of the folder.
     """
-    parts = "+".join(filter(None, names_of(result)))
-    return below(Path(), result["dataset"]["name"], parts, f"{result['id']}.json")
+    return below(Path(), result.dataset.name, result.title, f"{result.id}.json")
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -182,14 +180,6 @@ def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
             )
 
 
-def _documents(place: Path) -> Iterator[tuple[dict[str, Any], Result]]:
-    """Yield every result of a place, copies included, as its file has it and checked."""
-    for path, named in _json_files([place]):
-        document = read_json(path, strict=True)
-        if named or claims_to_be_result(document):
-            yield document, parse_result(document, str(path))
-
-
 def _problems_of_files(folder: Path) -> Iterator[str]:
     for path in sorted(each for each in folder.rglob("*.json") if not is_leftover(each)):
         if path.parent == folder / FOLDER:
@@ -211,11 +201,10 @@ def _problems_of_result(path: Path, folder: Path) -> Iterator[str]:
     except DataError as error:
         yield str(error)
         return
-    if "digest" not in result:
+    if result.digest is None:
         yield f"{path}: field 'digest' is missing; expected a result as `ovvol-bench run` writes it"
-    coverage = result.get("coverage", {})
-    asked, done = coverage.get("clips", 0), coverage.get("done", 0)
-    if result["status"] == "done" and done + sum(coverage.get("skipped", {}).values()) < asked:
+    asked, done = result.coverage.clips, result.coverage.done
+    if result.status == "done" and done + sum(result.coverage.skipped.values()) < asked:
         yield f"{path}: {asked - done} of {asked} clips are missing without a reason; score the run again"
     try:
         place = place_of(result)

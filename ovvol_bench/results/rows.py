@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.metrics.by_video import Terms
-from ovvol_bench.results.schema import COMPONENTS, Result, machine_label
+from ovvol_bench.results.schema import Record
 from ovvol_bench.results.statistics import Sample
 
 Settings = dict[str, str]
@@ -57,10 +57,10 @@ class Row:
         results: at least one, done or failed.
     """
 
-    results: tuple[Result, ...]
+    results: tuple[Record, ...]
 
     @property
-    def first(self) -> Result:
+    def first(self) -> Record:
         """A result to read the common settings from."""
         return self.results[0]
 
@@ -70,31 +70,33 @@ class Row:
         return settings_of(self.first)
 
     @cached_property
-    def done(self) -> list[Result]:
+    def done(self) -> list[Record]:
         """Finished results, one a seed (the newest, where a seed ran on several machines)."""
-        newest = sorted((r for r in self.results if r["status"] == "done"), key=lambda r: r.get("date") or "")
-        return list({seeds_of(result): result for result in newest}.values())
+        newest = sorted(
+            (each for each in self.results if each.status == "done"), key=lambda each: each.date or ""
+        )
+        return list({each.all_seeds: each for each in newest}.values())
 
     @property
-    def failed(self) -> list[Result]:
+    def failed(self) -> list[Record]:
         """Results of runs that ended in an error."""
-        return [result for result in self.results if result["status"] == "failed"]
+        return [result for result in self.results if result.status == "failed"]
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of encoder, grouper and labeler."""
-        return names_of(self.first)
+        return self.first.names
 
     @property
     def outside(self) -> bool:
         """Whether another program made the predictions."""
-        return "method" in self.first
+        return self.first.method is not None
 
     @property
     def machines(self) -> list[str]:
         """Machines that finished a run, in words, sorted; none for outside results."""
-        done = [result for result in self.results if result["status"] == "done"]
-        return [] if self.outside else sorted({machine_label(result) for result in done})
+        done = [result for result in self.results if result.status == "done"]
+        return [] if self.outside else sorted({result.machine.text for result in done})
 
     @property
     def coverage(self) -> float:
@@ -104,7 +106,7 @@ class Row:
     @property
     def seen(self) -> dict[str, int]:
         """Of the videos that are scored, those that weights learned from; by kind of part."""
-        return self.first.get("seen") or {}  # type: ignore[return-value] # earlier versions don't say
+        return self.first.seen
 
     def metric(self, key: str) -> Stat:
         """A metric by its full key ``NAME@PROTOCOL``."""
@@ -112,72 +114,50 @@ class Row:
 
     def sample(self, key: str) -> Sample | None:
         """A metric by video over all seeds; None where results don't have it alike."""
-        videos = [result.get("videos") for result in self.done]
-        known = [each for each in videos if each and key in each["terms"]]
-        if not known or len(known) < len(videos) or any(each["names"] != known[0]["names"] for each in known):
+        videos = [result.videos for result in self.done]
+        known = [each for each in videos if key in each.terms]
+        if not known or len(known) < len(videos) or any(each.names != known[0].names for each in known):
             return None
-        seeds = (each["terms"][key] for each in known)
-        terms = tuple(Terms(np.array(each["sums"]), np.array(each["counts"])) for each in seeds)
-        return Sample(tuple(known[0]["names"]), terms)
+        seeds = (each.terms[key] for each in known)
+        terms = tuple(Terms(np.array(each.sums), np.array(each.counts)) for each in seeds)
+        return Sample(tuple(known[0].names), terms)
 
     def tie_span(self, key: str) -> tuple[float, float] | None:
         """Mean bounds that the order of equal scores leaves a metric; None if they are as good as equal."""
-        spans = [span for result in self.done if (span := tie_span(result["metrics"].get(key, {})))]
+        spans = [span for each in self.done if key in each.metrics and (span := each.metrics[key].tie_span)]
         low, high = np.mean(spans, axis=0).tolist() if spans else (0.0, 0.0)
         return (low, high) if high - low > TELLING_SPAN else None
 
     def speed(self, machine: str) -> Stat:
         """Clips a second on one machine, as named by ``machine_label``."""
-        here = [r for r in self.results if r["status"] == "done" and machine_label(r) == machine]
-        return _stat(here, lambda result: result.get("timing", {}).get("clips_per_s"))
+        here = [each for each in self.results if each.status == "done" and each.machine.text == machine]
+        return _stat(here, lambda result: result.timing.clips_per_s)
 
 
-def tie_span(score: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Lowest and highest value of a metric over the orders of equal scores; None where ties don't matter.
-
-    Args:
-        score: a metric of a result, with its ``notes``.
-    """
-    low, high = score.get("notes", {}).get("tie_span") or (None, None)
-    return None if low is None or high is None or math.isnan(high - low) else (low, high)
-
-
-def group_rows(results: Iterable[Result]) -> list[Row]:
-    """One row a combination and its settings; seeds and machines come together in it."""
-    groups: dict[str, list[Result]] = {}
+def group_rows(results: Iterable[Record]) -> list[Row]:
+    """Group results into one row a combination and its settings, over seeds and machines."""
+    groups: dict[str, list[Record]] = {}
     for result in results:
-        groups.setdefault(json.dumps([names_of(result), settings_of(result)]), []).append(result)
+        groups.setdefault(json.dumps([result.names, settings_of(result)]), []).append(result)
     return [Row(tuple(group)) for group in groups.values()]
 
 
-def seeds_of(result: Result) -> tuple[int, ...]:
-    """The seed, or the several that a consensus was made of."""
-    many = result.get("seeds")
-    return tuple(many) if many else (result.get("seed") or 0,)
-
-
-def settings_of(result: Result) -> Settings:
-    """Everything that can change a result except its seed, flat, by dotted name.
+def settings_of(result: Record) -> Settings:
+    """Flatten everything that can change a result except its seed, by dotted name.
 
     Settings that say where content lies give way to the digest of the content.
     """
     flat: dict[str, Any] = {}
-    parts = () if "method" in result else COMPONENTS
-    for kind in (*parts, "dataset"):
-        part = _part(result, kind)
-        said = {
-            key: value for key, value in part.get("options", {}).items() if key not in part.get("located", ())
-        }
-        flat |= _prefixed(kind, said)
-        flat[f"{kind}.version"] = part.get("version")
-    if "file" in result:
-        flat["file"] = result["file"]["sha256"][:8]
+    for kind, part in {**result.parts, "dataset": result.dataset}.items():
+        flat |= {f"{kind}.{name}": value for name, value in part.settings.items()}
+    flat |= {f"{kind}.version": part.version for kind, part in result.parts.items()}
+    if result.file is not None:
+        flat["file"] = result.file.sha256[:8]
         return {name: setting_text(value) for name, value in sorted(flat.items())}
-    for kind in parts:
-        flat[f"{kind}.weights"] = (_part(result, kind).get("weights_sha256") or "none")[:8]
-    flat |= _prefixed("naming", result.get("naming", {}))
-    flat |= {name: result.get(name) for name in ("precision", "fidelity", "consensus")}
-    flat["seeds merged"] = len(seeds_of(result))
+    flat |= {f"{kind}.weights": (part.weights_sha256 or "none")[:8] for kind, part in result.parts.items()}
+    flat |= {f"naming.{name}": value for name, value in result.naming.items()}
+    flat |= {name: getattr(result, name) for name in ("precision", "fidelity", "consensus")}
+    flat["seeds merged"] = len(result.all_seeds)
     return {name: setting_text(value) for name, value in sorted(flat.items())}
 
 
@@ -209,34 +189,14 @@ def telling_settings(rows: Sequence[Row], shown: Collection[str] = ()) -> dict[i
     return told
 
 
-def names_of(result: Result) -> tuple[str, ...]:
-    """Names of encoder, grouper and labeler; of an outside result that of its method, then empty ones."""
-    if "method" in result:
-        return (result["method"]["name"], "", "")
-    return tuple(_part(result, kind)["name"] for kind in COMPONENTS)
+def _coverage(result: Record) -> float:
+    share = result.coverage.share
+    return math.nan if share is None else share
 
 
-def _part(result: Result, kind: str) -> Mapping[str, Any]:
-    parts: Mapping[str, Any] = result
-    part: Mapping[str, Any] = parts[kind]
-    return part
+def _value(result: Record, key: str) -> float | None:
+    return result.metrics[key].value if key in result.metrics else None
 
 
-def _prefixed(prefix: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}.{name}": value for name, value in options.items()}
-
-
-def _coverage(result: Result) -> float:
-    coverage = result.get("coverage", {})
-    asked, frames, unread = coverage.get("clips"), coverage.get("frames", 0), len(coverage.get("unread", ()))
-    if not asked:
-        return math.nan
-    return coverage.get("done", 0) / asked * (frames / (frames + unread) if unread else 1)
-
-
-def _value(result: Result, key: str) -> float | None:
-    return result["metrics"][key]["value"] if key in result["metrics"] else None
-
-
-def _stat(results: Iterable[Result], read: Callable[[Result], float | None]) -> Stat:
+def _stat(results: Iterable[Record], read: Callable[[Record], float | None]) -> Stat:
     return Stat.of([value for result in results if (value := read(result)) is not None])

@@ -16,7 +16,7 @@ from ovvol_bench.results.blocks import Block, Query, make_blocks
 from ovvol_bench.results.columns import Column, NumberColumn, expendable_columns, is_prose
 from ovvol_bench.results.honours import Honour, honours
 from ovvol_bench.results.rows import Row
-from ovvol_bench.results.schema import Result
+from ovvol_bench.results.schema import Record
 from ovvol_bench.results.widths import TextColumn, fitted
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Grid:
 
 
 def render(  # noqa: PLR0913 - what `ovvol-bench table` offers
-    results: Sequence[Result],
+    results: Sequence[Record],
     columns: Sequence[str] | None = None,
     style: str = "text",
     *,
@@ -234,8 +234,8 @@ def _record(block: Block, row: Row) -> dict[str, Any]:
         "failed": len(row.failed),
         "coverage": None if math.isnan(row.coverage) else row.coverage,
         "machine": "; ".join(row.machines),
-        "ids": " ".join(result["id"] for result in row.results),
-        "errors": "; ".join(result.get("error") or "no reason recorded" for result in row.failed),
+        "ids": " ".join(result.id for result in row.results),
+        "errors": "; ".join(result.error or "no reason recorded" for result in row.failed),
     }
 
 

@@ -1,4 +1,4 @@
-"""Files of throughput results (schema 1, docs/throughput.md)."""
+"""Schema of throughput results, docs/throughput.md."""
 
 from __future__ import annotations
 
@@ -6,38 +6,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import Field
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import read_json_object, sealed, write_json
+from ovvol_bench.files import read_json_object
+from ovvol_bench.results.schema import Fields, Machine, PartRecord, check_digest, validated
 
 SCHEMA = 1
 FOLDER = "throughput"
 """Where they lie in a folder of results."""
 
-_LENIENT = ConfigDict(extra="allow")
+_ADVICE = "Such files are written by `ovvol-bench bench`; measure again."
 
 
-class SpreadRecord(TypedDict):
+class Spread(Fields):
     """Median and quartiles of some samples."""
 
-    __pydantic_config__ = _LENIENT  # type: ignore[misc]
     median: float
     low: float
     high: float
 
 
-class PartRecord(TypedDict):
-    """A component as it ran."""
-
-    __pydantic_config__ = _LENIENT  # type: ignore[misc]
-    name: str
-    options: dict[str, Any]
-    weights_sha256: str | None
-
-
-class MemoryRecord(TypedDict):
+class Memory(Fields):
     """Bytes: resident once the models were loaded, at the peak, and at the peak of the device."""
 
     loaded: int
@@ -45,10 +35,9 @@ class MemoryRecord(TypedDict):
     device: int | None
 
 
-class RowRecord(TypedDict):
-    """One configuration."""
+class Row(Fields):
+    """Speed of one configuration."""
 
-    __pydantic_config__ = _LENIENT  # type: ignore[misc]
     encoder: PartRecord
     grouper: PartRecord
     labeler: PartRecord
@@ -58,18 +47,28 @@ class RowRecord(TypedDict):
     batch_size: int
     fidelity: Literal["fast", "reference"]
     precision: str
-    clips_per_s: SpreadRecord
-    frames_per_s: SpreadRecord
-    seconds: dict[str, SpreadRecord]
+    clips_per_s: Spread
+    frames_per_s: Spread
+    seconds: dict[str, Spread]
     cores: float
-    memory: MemoryRecord
+    memory: Memory
     parameters: dict[str, int] | None
     flops: dict[str, int] | None
     matrix_peak: float
     share_of_peak: dict[str, float] | None
 
+    @property
+    def parts(self) -> tuple[PartRecord, PartRecord, PartRecord]:
+        """Encoder, grouper and labeler."""
+        return self.encoder, self.grouper, self.labeler
 
-class MetricPair(TypedDict):
+    @property
+    def method(self) -> str:
+        """Names of encoder, grouper and labeler."""
+        return " + ".join(part.name for part in self.parts)
+
+
+class MetricPair(Fields):
     """A number at both fidelities; None where it is undefined."""
 
     reference: float | None
@@ -77,81 +76,90 @@ class MetricPair(TypedDict):
     difference: float | None
 
 
-class AgreementRecord(TypedDict, total=False):
-    """How far ``fast`` is from ``reference``; ``error`` in place of numbers where one of them failed."""
+class Agreement(Fields):
+    """Distance of ``fast`` from ``reference``; ``error`` in place of numbers where one of them failed."""
 
     encoder: str
     grouper: str
     labeler: str
     size: tuple[int, int]
     precision: str
-    error: str
-    clips: int
-    patches_same: float
-    names_same: float
-    patch_cosine: dict[str, float] | None
-    metrics: dict[str, MetricPair]
+    error: str | None = None
+    clips: int = 0
+    patches_same: float | None = None
+    names_same: float | None = None
+    patch_cosine: dict[str, float] | None = None
+    metrics: dict[str, MetricPair] = Field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """Names of encoder, grouper and labeler."""
+        return f"{self.encoder} + {self.grouper} + {self.labeler}"
 
 
-class Failure(TypedDict):
-    """What could not be measured, and why."""
+class Failure(Fields):
+    """Work that could not be measured, and why."""
 
     what: str
     error: str
 
 
-class AskedRecord(TypedDict):
-    """How it was measured."""
+class Asked(Fields):
+    """Settings of the measurement."""
 
-    __pydantic_config__ = _LENIENT  # type: ignore[misc]
     preset: str
     repeats: int
     warmup: int
     random_weights: bool
 
 
-class Throughput(TypedDict):
-    """One file; fields not named here are allowed and kept."""
+class Frames(Fields):
+    """Dataset whose frames were used."""
 
-    __pydantic_config__ = _LENIENT  # type: ignore[misc]
+    name: str
+    fingerprint: str | None = None
+
+
+class Threads(Machine):
+    """Machine, and how many threads were used."""
+
+    threads: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The machine in words."""
+        return f"{super().text}, {self.threads} threads" if self.threads else super().text
+
+
+class Throughput(Fields):
+    """Content of one file."""
+
     throughput: Literal[1]
-    asked: AskedRecord
-    dataset: dict[str, Any]
-    rows: list[RowRecord]
-    agreement: list[AgreementRecord]
+    asked: Asked
+    dataset: Frames
+    rows: list[Row]
+    agreement: list[Agreement]
     failures: list[Failure]
-    machine: dict[str, Any]
+    machine: Threads
     fingerprint: str
+    """Of the machine."""
     load: float
     date: str
     digest: str
 
 
-_THROUGHPUT = TypeAdapter(Throughput)
-
-
-def write_throughput(path: Path, result: dict[str, Any]) -> Path:
-    """Write a result, atomically; one that is there is replaced.
-
-    Raises:
-        SettingError: if the folder can't be written to.
-    """
-    write_json(path, result)
-    return path
-
-
 def default_name(result: Mapping[str, Any]) -> str:
-    """Of a file: preset, method and machine."""
+    """Name a file after preset, method and machine."""
     asked = result["asked"]
     return f"{asked['preset']}-{asked['method']}-{result['fingerprint']}.json"
 
 
 def is_throughput(document: object) -> bool:
-    """Whether a decoded JSON document looks like a throughput result, be it a broken one."""
+    """Tell whether a decoded JSON document looks like a throughput result, be it a broken one."""
     return isinstance(document, dict) and "throughput" in document
 
 
-def parse_throughput(document: object, source: str) -> Throughput:
+def parse_throughput(document: dict[str, Any], source: str) -> Throughput:
     """Check a decoded JSON document.
 
     Args:
@@ -161,26 +169,13 @@ def parse_throughput(document: object, source: str) -> Throughput:
     Raises:
         DataError: names ``source``, the first wrong field and what was expected.
     """
-    advice = "Such files are written by `ovvol-bench bench`; measure again."
-    try:
-        result = _THROUGHPUT.validate_python(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "(whole file)"
-        raise DataError(
-            f"{source}: not a throughput result: field '{field}': {first['msg']}. {advice}"
-        ) from None
-    assert isinstance(document, dict)
-    if sealed(document)["digest"] != result["digest"]:
-        raise DataError(
-            f"{source}: field 'digest' differs from the content: the file was edited after it was written."
-            f" {advice}"
-        )
+    result = validated(Throughput, document, f"{source}: not a throughput result", _ADVICE)
+    check_digest(document, source, _ADVICE)
     return result
 
 
 def load_throughput(paths: Iterable[Path]) -> list[Throughput]:
-    """Throughput results of files, and of all files in folders, in the order of their paths.
+    """Read throughput results of files, and of all files in folders, in the order of their paths.
 
     Raises:
         DataError: if a path is missing, holds none, or a file is malformed.

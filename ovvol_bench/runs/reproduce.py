@@ -9,6 +9,7 @@ from typing import Any
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry import Registry
+from ovvol_bench.results.schema import Configured, Record
 from ovvol_bench.runs.benchmark import located
 from ovvol_bench.runs.selection import Choice, Selection
 
@@ -43,9 +44,7 @@ class Check:
         return abs(self.now - self.then)
 
 
-def selection_of(
-    registry: Registry, result: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]
-) -> Selection:
+def selection_of(registry: Registry, result: Record, places: Mapping[str, Mapping[str, Any]]) -> Selection:
     """What a result says was run.
 
     Args:
@@ -57,71 +56,66 @@ def selection_of(
         DataError: if the result is of a failed run, or from before results said how they were scored.
         SettingError: if another setting would be changed.
     """
-    if "method" in result:
+    if result.method:
         raise DataError(
-            f"result {result['id']} is of a file of '{result['method']['name']}', which no run makes; score "
+            f"result {result.id} is of a file of '{result.method.name}', which no run makes; score "
             "the file again with ovvol-bench eval"
         )
-    if result["status"] != "done" or "scoring" not in result:
+    if result.status != "done" or result.scoring is None:
         raise DataError(
-            f"result {result['id']} can't be run again: expected a finished run that says how it was scored "
+            f"result {result.id} can't be run again: expected a finished run that says how it was scored "
             "(field 'scoring')"
         )
-    movable = {kind: located(registry, kind, result[kind]["name"]) for kind in PARTS}
+    parts: dict[str, Configured] = {**result.parts, "dataset": result.dataset}
+    movable = {kind: located(registry, kind, part.name) for kind, part in parts.items()}
     for kind, settings in places.items():
         for name in settings:
             if name not in movable.get(kind, ()):
-                known = [f"{of}.{each}" for of in PARTS for each in movable[of]]
+                known = [f"{of}.{each}" for of in parts for each in movable[of]]
                 raise SettingError(
                     f"-o {kind}.{name}: would be another run; expected only where things lie: "
                     f"{', '.join(known) or 'nothing, in this run'}"
                 )
     chosen = {
-        kind: (Choice(result[kind]["name"], {**result[kind]["options"], **places.get(kind, {})}),)
-        for kind in PARTS
+        kind: (Choice(part.name, {**part.options, **places.get(kind, {})}),) for kind, part in parts.items()
     }
     return Selection(
         encoders=chosen["encoder"],
         groupers=chosen["grouper"],
         labelers=chosen["labeler"],
         datasets=chosen["dataset"],
-        metrics=tuple(Choice(metric["name"], metric["options"]) for metric in result["scoring"]),
-        naming=result["naming"],
-        seeds=tuple(result.get("seeds") or (result["seed"],)),
-        consensus=tuple(result["consensus"]) if result.get("consensus") else None,
-        fidelity=result["fidelity"],
-        precision=result["precision"],
-        limit=result["limit"],
+        metrics=tuple(Choice(metric.name, metric.options) for metric in result.scoring),
+        naming=result.naming,
+        seeds=result.all_seeds,
+        consensus=result.consensus,
+        fidelity=result.fidelity,
+        precision=result.precision,
+        limit=result.limit,
     )
 
 
-def checks(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Check]:
-    """Every number of the earlier result beside that of the later one."""
-    return [
-        Check(name, _value(then["metrics"], name), _value(now["metrics"], name)) for name in then["metrics"]
-    ]
+def checks(then: Record, now: Record) -> list[Check]:
+    """Set every number of the earlier result beside that of the later one."""
+    return [Check(name, _value(then, name), _value(now, name)) for name in then.metrics]
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What else differs and may explain numbers that do: content, versions, machine."""
-    for kind in PARTS:
-        for field, what in _CONTENT.items():
-            before, after = then[kind].get(field), now[kind].get(field)
-            if before != after:
-                yield f"{kind} {what}: {_short(before)}, now {_short(after)}"
-    before, after = (each.get("code", {}).get("sha256") for each in (then, now))
-    if before != after:
-        yield f"code of ovvol-bench: {_short(before)}, now {_short(after)}"
-    for field in ("cpu", "gpu", "torch"):
-        before, after = then.get("machine", {}).get(field), now.get("machine", {}).get(field)
-        if before != after:
-            yield f"{field}: {_short(before)}, now {_short(after)}"
-
-
-def _value(metrics: Mapping[str, Any], name: str) -> float:
-    value = metrics.get(name, {}).get("value")
+def _value(result: Record, name: str) -> float:
+    value = result.metrics[name].value if name in result.metrics else None
     return math.nan if value is None else float(value)
 
 
-def _short(value: object) -> str:
-    return "none" if value is None else str(value)[:40]
+def changes(then: Record, now: Record) -> Iterator[str]:
+    """Name other differences that may explain those of numbers: content, versions, machine."""
+    compared = [
+        (f"{kind} {what}", *(getattr(getattr(each, kind), field, None) for each in (then, now)))
+        for kind in PARTS
+        for field, what in _CONTENT.items()
+    ]
+    compared.append(("code of ovvol-bench", then.code.sha256, now.code.sha256))
+    compared += [
+        (name, getattr(then.machine, name), getattr(now.machine, name)) for name in ("cpu", "gpu", "torch")
+    ]
+    for what, before, after in compared:
+        if before != after:
+            old, new = ("none" if value is None else str(value)[:40] for value in (before, after))
+            yield f"{what}: {old}, now {new}"

@@ -39,14 +39,14 @@ def test_a_run_is_scored_again_with_further_metrics(result):
     again = ovb.evaluate(result, metrics="detrate", protocol="vid-devkit", plugins=PLUGIN)
     assert {"detrate@vid-reference", "detrate@vid-devkit", "corloc_any"} < set(again.metrics)
     assert again.path == result.path
-    assert json.loads((result.path / "result.json").read_text()) == again.record
+    assert json.loads((result.path / "result.json").read_text()) == again.record.to_json()
 
 
 def test_predictions_are_scored_against_an_open_dataset(result, squares):
     scored = ovb.evaluate(result.path / "predictions", squares, plugins=PLUGIN, name="mine")
     assert scored.name == "mine"
     assert scored.metrics["corloc_any"] == result.metrics["corloc_any"]
-    assert scored.record["dataset"]["options"]["clips"] == 4
+    assert scored.record.dataset.options["clips"] == 4
     assert scored.path is None
 
 
@@ -60,7 +60,7 @@ def test_predictions_are_scored_against_a_dataset_by_name(result):
 def test_a_dataset_that_was_not_opened_by_name_is_truth_too(result, squares):
     del squares.__dict__["_spec"]
     scored = ovb.evaluate(result.path / "predictions", squares, plugins=PLUGIN)
-    assert scored.record["dataset"]["name"] == "TinyClips"
+    assert scored.record.dataset.name == "TinyClips"
     assert scored.metrics["detrate"] == result.metrics["detrate"]
 
 
@@ -113,7 +113,7 @@ def test_predictions_of_clips_that_the_dataset_lacks_are_refused(result):
 def test_an_open_dataset_is_run_on_with_its_settings(result, squares, tmp_path, monkeypatch):
     asked = {"preset": RUNS / "tiny.yaml", "plugins": PLUGIN, "output": tmp_path}
     again = ovb.run(dataset=squares, **asked)
-    assert again.record["dataset"]["options"]["clips"] == 4
+    assert again.record.dataset.options["clips"] == 4
     assert again.metrics["detrate"] == result.metrics["detrate"]
     monkeypatch.delattr(squares, "_spec")
     with pytest.raises(SettingError, match="was not opened by name"):

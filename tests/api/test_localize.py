@@ -103,7 +103,7 @@ def test_what_was_found_is_evaluated_like_a_file(localize):
         ovb.evaluate(found)
     scored = ovb.evaluate(found, squares, metrics="coco_ap")
     assert scored.name == squares.info(0).video
-    assert scored.coverage["detections"] == len(found.detections)
+    assert scored.coverage.detections == len(found.detections)
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -8,6 +8,7 @@ import pytest
 import ovvol_bench as ovb
 from ovvol_bench.api.results import Result, Results
 from ovvol_bench.errors import DataError, OvvolError, SettingError
+from ovvol_bench.results.schema import parse_result
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
 
@@ -34,14 +35,14 @@ def make(grouper, shift=0.0, seed=0, protocols=("vid-reference",)):
         {**dict.fromkeys(keys, score), "detrate@vid-reference": undefined},
         videos={"names": [f"{index:02d}" for index in range(30)], "terms": terms},
     )
-    return Result(build_result(spec, Truth(30, 360, 900, "shapes"), outcome))
+    return Result(parse_result(build_result(spec, Truth(30, 360, 900, "shapes"), outcome), "made up"))
 
 
 @pytest.fixture
 def stored(tmp_path):
     (tmp_path / "results/kmeans").mkdir(parents=True)
-    (tmp_path / "results/kmeans/result.json").write_text(json.dumps(make("kmeans", 0.05).record))
-    (tmp_path / "results/grid.json").write_text(json.dumps(make("grid").record))
+    (tmp_path / "results/kmeans/result.json").write_text(json.dumps(make("kmeans", 0.05).record.to_json()))
+    (tmp_path / "results/grid.json").write_text(json.dumps(make("grid").record.to_json()))
     (tmp_path / "results" / "other.json").write_text("{}")
     return tmp_path / "results"
 

@@ -27,24 +27,24 @@ def run(tmp_path, monkeypatch, capfd):
 def test_one_combination_gives_a_result(run, tmp_path):
     result = run(options={"grouper.num_slots": 3, "naming.merge": "none"})
     assert result.name == "tiny+randomcut+colours"
-    assert result.record["grouper"]["options"]["num_slots"] == 3
-    assert result.record["naming"]["merge"] == "none"
+    assert result.record.grouper.options["num_slots"] == 3
+    assert result.record.naming["merge"] == "none"
     assert 0 <= result.metrics["corloc_any"] <= 1
     assert result.metrics["corloc_any"] == result.metrics["corloc_any@vid-reference"]
-    assert result.path == Path("runs", "squares", result.name, result.record["id"])
+    assert result.path == Path("runs", "squares", result.name, result.record.id)
     assert (tmp_path / result.path / "result.json").is_file()
-    assert (result.error, result.coverage["done"]) == (None, 2)
+    assert (result.error, result.coverage.done) == (None, 2)
 
 
 def test_lists_and_seeds_give_results_of_one_too(run):
-    assert [each.record["seed"] for each in run(seeds=[3, 5])] == [3, 5]
+    assert [each.record.seed for each in run(seeds=[3, 5])] == [3, 5]
     (only,) = run(grouper=["randomcut"])
-    assert only.record["seed"] == run(seeds=0).record["seed"] == 0
+    assert only.record.seed == run(seeds=0).record.seed == 0
 
 
 def test_a_failed_combination_is_among_the_results_of_a_matrix(run):
     results = run(grouper="all")
-    assert [each.record["status"] for each in results] == ["failed", "failed", "done", "done"]
+    assert [each.record.status for each in results] == ["failed", "failed", "done", "done"]
     assert "fell over" in str(results[0].error)
     frame = results.to_pandas()
     assert frame.status.tolist() == ["failed", "failed", "done", "done"]
@@ -63,8 +63,8 @@ def test_metrics_are_chosen_by_name(run):
 
 
 def test_a_complete_run_is_not_computed_again_unless_asked(run):
-    date = run().record["timing"]
-    assert run().record["timing"] == date
+    date = run().record.timing
+    assert run().record.timing == date
     with pytest.raises(SettingError, match="holds a complete run"):
         run(overwrite="never")
 

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from throughput_results import row, throughput
 
 from ovvol_bench.cli import main
-from ovvol_bench.results.throughput import load_throughput, write_throughput
+from ovvol_bench.files import write_json
+from ovvol_bench.results.throughput import load_throughput
 from ovvol_bench.throughput import session
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -34,18 +35,16 @@ def test_measures_writes_and_prints_all(invoke, tmp_path):
         assert expected in done.output
     (path,) = (tmp_path / "results/throughput").iterdir()
     (found,) = load_throughput([path])
-    assert [(each["fidelity"], each["batch_size"]) for each in found["rows"]] == [
+    assert [(each.fidelity, each.batch_size) for each in found.rows] == [
         ("reference", 2),
         ("fast", 2),
     ]
-    assert len(found["failures"]) == 2
-    assert found["machine"]["threads"] == 1
-    for each in found["rows"]:
-        whole = each["seconds"]["whole"]["median"]
-        assert each["share_of_peak"]["whole"] == pytest.approx(
-            each["flops"]["whole"] / whole / each["matrix_peak"]
-        )
-        assert each["flops"]["whole"] == sum(each["flops"][stage] for stage in ("encode", "group", "label"))
+    assert len(found.failures) == 2
+    assert found.machine.threads == 1
+    for each in found.rows:
+        whole, flops = each.seconds["whole"].median, each.flops
+        assert each.share_of_peak["whole"] == pytest.approx(flops["whole"] / whole / each.matrix_peak)
+        assert flops["whole"] == sum(flops[stage] for stage in ("encode", "group", "label"))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,7 @@ def test_if_nothing_can_be_measured_the_reason_is_the_message(invoke, tmp_path):
 
 
 def test_stored_files_are_printed_again(invoke, tmp_path):
-    write_throughput(tmp_path / "kept/one.json", throughput([row(2.0)]))
+    write_json(tmp_path / "kept/one.json", throughput([row(2.0)]))
     done = invoke("--show", "kept")
     assert done.exit_code == 0, done.output
     assert "Speed · Xeon, 2 cores, torch 2.15, 2 threads" in done.output

@@ -10,12 +10,19 @@ from ovvol_bench.cli import main
 from ovvol_bench.errors import DataError
 from ovvol_bench.report.ladder import attribute, ladder, ladder_grid
 from ovvol_bench.report.ladder_chart import ladder_figure
+from ovvol_bench.results.schema import Record, Score
 
 STEPS = {(False, False): 0.1, (True, False): 0.2, (False, True): 0.6, (True, True): 0.8}
 
 
+def result(**values):
+    metrics = {name: {"value": value, "count": 1} for name, value in values.items()}
+    data = {"name": "shapes", "fingerprint": ""}
+    return Record(schema=1, status="done", id="x", dataset=data, metrics=metrics)
+
+
 def results(values, name="ap50@vid-reference"):
-    return {step: [{"metrics": {name: {"value": value}}}] for step, value in values.items()}
+    return {step: [result(**{name: value})] for step, value in values.items()}
 
 
 def test_what_is_reached_and_lost_adds_up_to_one():
@@ -32,8 +39,8 @@ def test_parts_that_do_not_interact_lose_what_mending_them_brings():
 
 def test_seeds_are_averaged_and_other_numbers_left_out():
     steps = results(STEPS)
-    steps[False, False].append({"metrics": {"ap50@vid-reference": {"value": 0.3}}})
-    steps[False, False][0]["metrics"]["boxes_per_frame@vid-reference"] = {"value": 3.0}
+    steps[False, False].append(result(**{"ap50@vid-reference": 0.3}))
+    steps[False, False][0].metrics["boxes_per_frame@vid-reference"] = Score(value=3.0, count=1)
     (shares,) = ladder(steps)
     assert shares.reached == pytest.approx(0.2)
 

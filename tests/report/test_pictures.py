@@ -15,6 +15,7 @@ from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart
 from ovvol_bench.report.name_charts import confusion_chart, curves_chart
 from ovvol_bench.report.pictures import subject, write_pictures
 from ovvol_bench.report.rate_charts import rates_chart
+from ovvol_bench.results.schema import COMPONENTS, MethodRecord, PartRecord, Record
 
 A, B, FAR = (10, 10, 29, 29), (30, 10, 49, 29), (100, 10, 119, 29)
 NAMES = ("ant", "bee", "cat")
@@ -47,15 +48,13 @@ def result_of(columns, iou_threshold=0.5, **errors):
         DetectionRateBy(protocol, iou_threshold),
     )
     coverage = {"clips": 3, "done": 2, "frames": 1500}
-    return {
-        "dataset": {"name": "shapes", "options": {"split": "val"}},
-        "coverage": coverage,
-        "metrics": metrics,
-    }
+    data = {"name": "shapes", "options": {"split": "val"}, "fingerprint": ""}
+    fixed = {"schema": 1, "status": "done", "id": "x", "dataset": data, "coverage": coverage}
+    return Record.model_validate({**fixed, "metrics": metrics})
 
 
 def notes(columns, number):
-    return result_of(columns)["metrics"][f"{number}@{columns.protocol.name}"]["notes"]
+    return result_of(columns).metrics[f"{number}@{columns.protocol.name}"].notes
 
 
 def test_every_kind_of_picture_is_written(columns, tmp_path):
@@ -81,13 +80,13 @@ def test_other_thresholds_have_their_own_files_and_gains_may_be_missing(columns,
 @pytest.mark.parametrize("seed", range(6))
 def test_any_result_can_be_drawn(protocol, seed, tmp_path):
     result = result_of(random_columns(seed, protocol))
-    if any(value["count"] for value in result["metrics"].values()):
+    if any(score.count for score in result.metrics.values()):
         assert write_pictures(result, tmp_path)
 
 
 def test_a_result_without_data_is_refused(columns, tmp_path):
     with pytest.raises(DataError, match="errors, confusion, pr_curves, detrate_by"):
-        write_pictures({**result_of(columns), "metrics": {}}, tmp_path)
+        write_pictures(result_of(columns).model_copy(update={"metrics": {}}), tmp_path)
     with pytest.raises(DataError, match="eval --pictures"):
         write_pictures(result_of(scene([], [])), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -103,9 +102,10 @@ def test_the_subject_says_what_was_scored_and_how(columns):
     result = result_of(columns)
     dots = "   ·   "
     assert subject(result, "vid-devkit") == dots.join(["shapes val", "vid-devkit", "2 clips, 1,500 frames"])
-    run = {**result, **{part: {"name": part[0]} for part in ("encoder", "grouper", "labeler")}}
+    run = result.model_copy(update={part: PartRecord(name=part[0]) for part in COMPONENTS})
     assert subject(run, "vid-devkit").endswith(f"{dots}e + g + l")
-    assert subject({**result, "method": {"name": "boxes"}}, "vid-devkit").endswith(f"{dots}boxes")
+    outside = result.model_copy(update={"method": MethodRecord(name="boxes")})
+    assert subject(outside, "vid-devkit").endswith(f"{dots}boxes")
 
 
 def texts(axes):

@@ -1,9 +1,12 @@
 import pytest
-from throughput_results import part, row, throughput
+import throughput_results
+from stored_results import as_read
+from throughput_results import part, row
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.report.speed_chart import write_speed_chart
 from ovvol_bench.report.throughput_tables import number, render_throughput
+from ovvol_bench.results.throughput import parse_throughput
 
 OTHER = {"cpu": "Opteron"}
 AGREEMENT = {
@@ -22,6 +25,11 @@ AGREEMENT = {
         "ap50_fast@vid-reference": {"reference": None, "fast": None, "difference": None},
     },
 }
+
+
+def throughput(*args, **named):
+    """A measurement as if it were read from a file."""
+    return parse_throughput(throughput_results.throughput(*args, **named), "made up")
 
 
 def tables(text):
@@ -130,7 +138,8 @@ class TestChart:
     def result(self, make_result):
         """A result of the combination that ``row`` measures."""
         found = make_result(grouper="kmeans", fidelity="fast")
-        return found | {kind: part(found[kind]["name"]) for kind in ("encoder", "grouper", "labeler")}
+        parts = {kind: part(found[kind]["name"]) for kind in ("encoder", "grouper", "labeler")}
+        return as_read([found | parts])[0]
 
     def test_draws_what_is_in_both(self, tmp_path, result):
         path = self.chart(tmp_path, [throughput([row(2.0)]), throughput([row(1.0)], OTHER)], [result])

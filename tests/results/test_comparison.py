@@ -5,6 +5,7 @@ import random
 import re
 
 import pytest
+from stored_results import as_read
 
 from ovvol_bench import api
 from ovvol_bench.api.results import Result
@@ -13,7 +14,7 @@ from ovvol_bench.results.statistics import holm
 
 
 def compare(records, columns=None, style="text", correct=False):
-    results = map(Result, records)
+    results = map(Result, as_read(records))
     return api.results.compare(*results, columns=columns, best_first=True, correct=correct).table(style)
 
 

@@ -1,6 +1,7 @@
 """Filters: which results a table shows."""
 
 import pytest
+from stored_results import as_read
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.results.filters import Filter, filtered, parse_filter
@@ -8,12 +9,13 @@ from ovvol_bench.results.filters import Filter, filtered, parse_filter
 
 @pytest.fixture
 def results(make_result):
-    return [
+    made = [
         make_result(grouper="grid"),
         make_result(grouper="kmeans", options={"num_slots": 7}),
         make_result(grouper="kmeans", options={"num_slots": 15}, seed=1),
         make_result(grouper="kmeans", options={"num_slots": 15}, seeds=[0, 1, 2], consensus=[3, 10]),
     ]
+    return as_read(made)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,14 @@
 import math
 
 import pytest
+from stored_results import as_read
 
-from ovvol_bench.results.rows import Stat, group_rows, telling_settings
+from ovvol_bench.results import rows as module
+from ovvol_bench.results.rows import Stat, telling_settings
+
+
+def group_rows(results):
+    return module.group_rows(as_read(results))
 
 
 def test_seeds_come_together_as_mean_and_sample_deviation(make_result):

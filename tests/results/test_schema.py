@@ -6,7 +6,7 @@ import pytest
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.results.folder import load_results
-from ovvol_bench.results.schema import machine_label, parse_result
+from ovvol_bench.results.schema import json_schema, parse_result
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def tree(tmp_path, make_result):
 def test_trees_run_folders_and_files_are_read_and_other_json_is_counted(tree):
     assert len(load_results([tree]).results) == 2
     assert load_results([tree]).skipped == 2
-    assert [r["seed"] for r in load_results([tree / "runs/shapes/a/1"]).results] == [0]
-    assert [r["seed"] for r in load_results([tree / "results/shapes/a/2.json"]).results] == [1]
+    assert [r.seed for r in load_results([tree / "runs/shapes/a/1"]).results] == [0]
+    assert [r.seed for r in load_results([tree / "results/shapes/a/2.json"]).results] == [1]
 
 
 def test_a_copy_on_the_same_machine_counts_once_and_the_newest_wins(tmp_path, make_result):
@@ -37,8 +37,8 @@ def test_a_copy_on_the_same_machine_counts_once_and_the_newest_wins(tmp_path, ma
     for index, result in enumerate([newer, older, elsewhere]):
         (tmp_path / f"{index}.json").write_text(json.dumps(result))
     results = load_results([tmp_path]).results
-    assert [r["date"][:7] for r in results] == ["2026-10", "2026-09"]
-    assert [machine_label(r) for r in results] == ["Xeon, 2 cores, torch 2.15", "H100"]
+    assert [r.date[:7] for r in results] == ["2026-10", "2026-09"]
+    assert [r.machine.text for r in results] == ["Xeon, 2 cores, torch 2.15", "H100"]
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,18 @@ def test_truncated_missing_and_unfit_files_are_refused_by_name(tmp_path):
 
 
 def test_a_machine_without_facts_has_a_name(make_result):
-    assert machine_label(make_result(machine={})) == "unknown machine"
+    assert parse_result(make_result(machine={}), "x").machine.text == "unknown machine"
+
+
+def test_what_is_read_is_written_as_it_was(make_result):
+    result = make_result(by_video={"ap50": [0.25] * 3}, consensus=[3, 10], future={"field": [1, 2.5, None]})
+    result["metrics"]["ap50@vid-reference"] |= {"value": 1, "unit": "share"}
+    again = parse_result(result, "x").to_json()
+    assert json.dumps(again, sort_keys=True) == json.dumps(result, sort_keys=True)
+
+
+def test_the_schema_names_the_fields_that_results_have(make_result):
+    schema = json_schema()
+    assert make_result().keys() <= schema["properties"].keys()
+    assert {"schema", "status", "id", "dataset", "metrics"} == set(schema["required"])
+    assert schema["properties"]["metrics"]["additionalProperties"] == {"$ref": "#/$defs/Score"}

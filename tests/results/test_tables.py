@@ -6,9 +6,14 @@ import json
 import math
 
 import pytest
+from stored_results import as_read
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.results.tables import render
+from ovvol_bench.results import tables
+
+
+def render(results, *args, **named):
+    return tables.render(as_read(results), *args, **named)
 
 
 def cells_of(markdown):

@@ -4,24 +4,25 @@ import pytest
 from throughput_results import row, throughput
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import sealed
+from ovvol_bench.files import sealed, write_json
 from ovvol_bench.results.folder import load_results, problems
-from ovvol_bench.results.throughput import default_name, load_throughput, write_throughput
+from ovvol_bench.results.throughput import default_name, load_throughput
 
 
 def test_what_is_written_is_read(tmp_path):
     result = throughput([row(2.0)])
-    path = write_throughput(tmp_path / "throughput" / "one.json", result)
+    path = tmp_path / "throughput" / "one.json"
+    write_json(path, result)
     assert json.loads(path.read_text()) == result
     (found,) = load_throughput([tmp_path])
-    assert found["rows"][0]["clips_per_s"]["median"] == 2.0
+    assert found.rows[0].clips_per_s.median == 2.0
     assert load_throughput([path]) == [found]
 
 
 def test_an_edited_file_is_refused(tmp_path):
     result = throughput([row(2.0)])
     result["rows"][0]["clips_per_s"]["median"] = 20.0
-    write_throughput(tmp_path / "one.json", result)
+    write_json(tmp_path / "one.json", result)
     with pytest.raises(DataError, match=r"one\.json: field 'digest' differs from the content"):
         load_throughput([tmp_path])
 
@@ -35,7 +36,7 @@ def test_an_edited_file_is_refused(tmp_path):
     ],
 )
 def test_a_wrong_field_is_named(tmp_path, fields, message):
-    write_throughput(tmp_path / "one.json", sealed({**throughput([row(2.0)]), **fields}))
+    write_json(tmp_path / "one.json", sealed({**throughput([row(2.0)]), **fields}))
     with pytest.raises(DataError, match=message):
         load_throughput([tmp_path / "one.json"])
 
@@ -53,7 +54,8 @@ def test_the_name_says_preset_method_and_machine():
 
 
 def test_they_are_in_order_in_a_folder_of_results_and_are_no_results(tmp_path):
-    path = write_throughput(tmp_path / "throughput" / "one.json", throughput([row(2.0)]))
+    path = tmp_path / "throughput" / "one.json"
+    write_json(path, throughput([row(2.0)]))
     assert [problem for problem in problems(tmp_path) if str(path) in problem] == []
     assert load_results([tmp_path]).skipped == 0
     path.write_text(path.read_text().replace("shapes", "squares"))

@@ -4,16 +4,23 @@ import re
 from pathlib import Path
 
 import pytest
+from stored_results import as_read
 from throughput_results import row, throughput
 
 from ovvol_bench.api.results import Result, compare
 from ovvol_bench.report.throughput_tables import render_throughput
+from ovvol_bench.results import tables
 from ovvol_bench.results.references import load_references, render_references
-from ovvol_bench.results.tables import Grid, render, render_grid
+from ovvol_bench.results.tables import Grid, render_grid
+from ovvol_bench.results.throughput import parse_throughput
 from ovvol_bench.results.widths import TextColumn, fitted
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
 LEFT_OUT = "left out to fit the terminal: "
+
+
+def render(results, *args, **named):
+    return tables.render(as_read(results), *args, **named)
 
 
 def table_of(text):
@@ -139,9 +146,9 @@ def test_all_other_tables_fit_as_well(make_result, width):
     by_video = [{"ap50": [value + 0.01 * video for video in range(20)]} for value in (0.2, 0.4)]
     runs = [make_result(grouper=f"grouper_{n}", by_video=each) for n, each in enumerate(by_video)]
     for text in (
-        render_throughput([throughput(rows, agreement=[agreement])], width=width),
+        render_throughput([parse_throughput(throughput(rows, agreement=[agreement]), "x")], width=width),
         render_references(load_references(REFERENCES), "text", width=width),
-        compare(*map(Result, runs), best_first=True).table(width=width),
+        compare(*map(Result, as_read(runs)), best_first=True).table(width=width),
     ):
         blocks = [block.split("\n") for block in text.split("\n\n")]
         tables = [block for block in blocks if any(line.startswith("---") for line in block)]
