@@ -26,10 +26,9 @@ from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.localize import name_pooled, pool_slots, winning_slots
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.pipeline import autocast, best_precision, embed, encode, group, stack
+from ovvol_bench.pipeline import autocast, best_precision, clip_generator, embed, encode, group, stack
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.draws import clip_generator
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.types import Clip, ClipInfo, Localization
 
 SHOWN = ("corloc_any", "corloc_top1", "detrate", "ap50", "ap50_held_out")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ovvol_bench.nn.attention import QUERY_SCALE, attend
 from ovvol_bench.pipeline import autocast, embed, encode
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_preset
 
 CPU = torch.device("cpu")
 FRAMES = 8

@@ -6,6 +6,7 @@ every combination.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -321,3 +322,24 @@ def _check(tensor: Tensor, expected: tuple[int | str, ...], what: str, axes: str
     sound = torch.isfinite(tensor).flatten(1).all(1).tolist()
     if not all(sound):
         raise NotFiniteError(what, tuple(i for i, ok in enumerate(sound) if not ok))
+
+
+def clip_generator(seed: int, clip_id: str, component: str) -> torch.Generator:
+    """Random generator of one component on one clip.
+
+    Batch size, order of clips, number of processes and resuming leave its draws as they are.
+
+    Args:
+        seed: of the run.
+        clip_id: ``ClipInfo.id``.
+        component: name that the component is registered under.
+
+    Returns:
+        A CPU generator at the start of its stream.
+    """
+    return torch.Generator().manual_seed(seed_from(f"{seed}\0{clip_id}\0{component}"))
+
+
+def seed_from(key: str) -> int:
+    """A seed in [0, 2^63) that follows from a text, the same in every process and version of Python."""
+    return int.from_bytes(hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:8], "big") >> 1

@@ -126,7 +126,7 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
         "self.folder / f'{hashlib.sha256(content).hexdigest()[:16]}{SUFFIX}'",
         "path.with_name(f'{path.name}.broken')",
     },
-    "ovvol_bench/runs/presets.py": {"_folder() / f'{name}.yaml'"},
+    "ovvol_bench/runs/selection.py": {"PRESETS / f'{name}.yaml'"},
     "ovvol_bench/scaffold/__init__.py": {
         "resources.files('ovvol_bench.scaffold').joinpath('templates', f'{template}.txt')"
     },

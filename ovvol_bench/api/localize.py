@@ -276,7 +276,7 @@ def _opened(
 
 def _localized(selection: Selection, dataset: OneVideo, registry: Registry, device: Device) -> LocalizedVideo:
     """Run one combination in a folder that is removed afterwards, and join its clips."""
-    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.parts import pick_device
     from ovvol_bench.runs.plan import plan_on
     from ovvol_bench.runs.predictions import read_predictions
     from ovvol_bench.runs.session import Conduct, arithmetic, run_plan

@@ -212,9 +212,7 @@ def make_selection(
         UnknownNameError: if a component isn't installed; names the file that asks for it.
         SettingError: if a setting is wrong.
     """
-    from ovvol_bench.runs.matrix_file import load_matrix
-    from ovvol_bench.runs.presets import load_preset
-    from ovvol_bench.runs.selection import ALL, PARTS, select
+    from ovvol_bench.runs.selection import ALL, PARTS, load_matrix, load_preset, select
 
     _check_choices(fields)
     base, listed_names = load_preset(str(preset)), {}
@@ -255,7 +253,7 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
     from ovvol_bench.progress import progress_bars
     from ovvol_bench.results.schema import parse_result
     from ovvol_bench.runs import store
-    from ovvol_bench.runs.devices import pick_device
+    from ovvol_bench.runs.parts import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
     from ovvol_bench.tuning import keep_freed_memory
 
@@ -328,7 +326,7 @@ def with_weights(settings: Settings, folder: Path) -> Settings:
     Raises:
         WeightsError: if a checkpoint is missing.
     """
-    from ovvol_bench.runs.weights import weights_from
+    from ovvol_bench.runs.parts import weights_from
 
     files = weights_from(folder)
     return {**settings, **{kind: {**files[kind], **settings.get(kind, {})} for kind in files}}

@@ -205,8 +205,7 @@ def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
 
 
 def _request(registry: Registry, options: dict[str, Any]) -> Request:
-    from ovvol_bench.runs.presets import load_preset
-    from ovvol_bench.runs.selection import PARTS, select
+    from ovvol_bench.runs.selection import PARTS, load_preset, select
     from ovvol_bench.throughput.request import (
         FIDELITIES,
         STAND_IN,

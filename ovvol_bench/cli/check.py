@@ -37,7 +37,7 @@ def command(
     Shapes, odd sizes, single clips, determinism, independence of the batch, inputs left alone, NaN, and a GPU
     where there is one. The exit code is 1 if a promise is broken.
     """
-    from ovvol_bench.runs.presets import Kind, load_preset
+    from ovvol_bench.runs.selection import Kind, load_preset
     from ovvol_bench.testing.registered import check_registered
 
     foreign = sorted(settings.keys() - {kind})

@@ -58,7 +58,7 @@ def complete_names(kind: str) -> Complete:
 
 def complete_presets(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
     """Complete the name of a preset."""
-    from ovvol_bench.runs.presets import preset_names
+    from ovvol_bench.runs.selection import preset_names
 
     return _starting(typed, preset_names())
 
@@ -74,7 +74,7 @@ def complete_setting(context: click.Context, parameter: click.Parameter, typed: 
     """Complete KIND.SETTING= and KIND:NAME.SETTING= for the components named before, or the preset's."""
     from ovvol_bench.api.run import SETTING_KINDS
     from ovvol_bench.cli.common import registry_from
-    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import load_preset
 
     named, dot, _ = typed.rpartition(".")
     kind, colon, name = (named if dot else typed).partition(":")

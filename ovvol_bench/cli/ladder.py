@@ -70,8 +70,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
 
 
 def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
-    from ovvol_bench.runs.presets import load_preset
-    from ovvol_bench.runs.selection import select
+    from ovvol_bench.runs.selection import load_preset, select
 
     preset = load_preset(options["preset"])
     chosen = {kind: options[kind] or getattr(preset, kind).name for kind in ("encoder", "grouper", "labeler")}

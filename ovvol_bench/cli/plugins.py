@@ -44,7 +44,7 @@ def _event_rows(registry: Registry) -> list[Row]:
 
 
 def _preset_rows() -> list[Row]:
-    from ovvol_bench.runs.presets import load_preset, preset_names
+    from ovvol_bench.runs.selection import load_preset, preset_names
 
     presets = {name: load_preset(name) for name in preset_names()}
     return [_row("preset", name, "ovvol-bench", None, each.description) for name, each in presets.items()]

@@ -38,7 +38,7 @@ def command(context: click.Context, kind: str, name: str, preset: str, style: st
     if kind == PRESET:
         _show_preset(name, style)
         return
-    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import load_preset
 
     registry = registry_from(context)
     values = load_preset(preset)
@@ -60,7 +60,7 @@ def command(context: click.Context, kind: str, name: str, preset: str, style: st
 
 
 def _show_preset(name: str, style: str) -> None:
-    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import load_preset
 
     plain = load_preset(name).model_dump(mode="json", exclude_defaults=True)
     if style == "json":

@@ -161,7 +161,7 @@ def _claimed(folder: Path) -> AbstractContextManager[None]:
 
 def _plan(registry: Registry, options: Mapping[str, Any]) -> TrainingPlan:
     from ovvol_bench.data.cache import cache_folder
-    from ovvol_bench.runs.presets import load_preset
+    from ovvol_bench.runs.selection import load_preset
     from ovvol_bench.training.plan import TrainingRequest, make_plan
 
     cache = options["cache"]

@@ -15,8 +15,8 @@ from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import clip_infos
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.presets import load_preset
 from ovvol_bench.runs.rescore import same_dataset
+from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
 

@@ -18,6 +18,7 @@ from ovvol_bench.naming.rule import NO_EVIDENCE, Evidence
 from ovvol_bench.pipeline import (
     NotFiniteError,
     autocast,
+    clip_generator,
     embed,
     embed_guided,
     embed_slots,
@@ -27,7 +28,6 @@ from ovvol_bench.pipeline import (
 )
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.clock import Clock, Stage
-from ovvol_bench.runs.draws import clip_generator
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.spec import RunSpec

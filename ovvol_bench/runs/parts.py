@@ -1,15 +1,18 @@
-"""Networks of a run, built from the registry; what can't be built is kept with its reason."""
+"""Networks of a run, built on a device; what can't be built is kept with its reason."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from ovvol_bench.components import AnyLabeler, Component, Encoder, Grouper
-from ovvol_bench.errors import ContractError, MissingSettingError, SettingError, calling
+from ovvol_bench.errors import ContractError, MissingSettingError, SettingError, WeightsError, calling
 from ovvol_bench.naming.prompts import Prompts, TextBank
 from ovvol_bench.pipeline import check_frames, embed_prompts
 from ovvol_bench.registry import Filled, FromDataset, FromEncoder, Registry
@@ -17,7 +20,6 @@ from ovvol_bench.runs.benchmark import check_kind, fit, part_spec
 from ovvol_bench.runs.learned import Learned, learned_by
 from ovvol_bench.runs.selection import Choice
 from ovvol_bench.runs.spec import PartSpec
-from ovvol_bench.runs.weights import weights_digest
 from ovvol_bench.weights import noting_files
 
 Built = TypeVar("Built")
@@ -25,7 +27,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True)
 class Part(Generic[Built]):
-    """A component of a plan: built, or failed with the reason; ``value`` raises that reason.
+    """Component of a plan: built, or failed with the reason; ``value`` raises that reason.
 
     Attributes:
         learned: what the weights that were loaded say they learned from.
@@ -50,14 +52,14 @@ class Part(Generic[Built]):
 
 @dataclass(frozen=True)
 class LabelerWithText:
-    """A labeler and what it makes of the dataset's prompts."""
+    """Labeler with its embeddings of the dataset's prompts."""
 
     labeler: AnyLabeler
     text: TextBank
 
 
 def _spec_of(registry: Registry, kind: str, choice: Choice) -> tuple[PartSpec, Exception | None]:
-    """A network's spec, and why it can't be built if a setting that it must have is not given."""
+    """Return a network's spec, and the error if a required setting is not given."""
     try:
         return part_spec(registry, kind, choice), None
     except MissingSettingError as error:
@@ -68,7 +70,7 @@ def _spec_of(registry: Registry, kind: str, choice: Choice) -> tuple[PartSpec, E
 def _build(
     registry: Registry, kind: str, choice: Choice, device: torch.device, check: Callable[[Any], None]
 ) -> Part[Any]:
-    """Build a network, keep what goes wrong. Weights that nothing sets are drawn from a fixed seed."""
+    """Build a network, or keep the error. Weights that nothing sets are drawn from a fixed seed."""
     spec, missing = _spec_of(registry, kind, choice)
     if missing:
         return Part(spec, None, missing)
@@ -112,7 +114,7 @@ def check_component(component: object, kind: str, name: str) -> None:
 
 
 def prepare(part: Part[Built], precision: torch.dtype | None) -> Part[Built]:
-    """A part made ready for quick answers in a precision, or the reason why it can't be.
+    """Make a part ready for quick answers in a precision, or keep the error.
 
     Nothing is done for None and for float32.
     """
@@ -128,7 +130,7 @@ def prepare(part: Part[Built], precision: torch.dtype | None) -> Part[Built]:
 
 
 def build_encoder(registry: Registry, choice: Choice, frames: int, device: torch.device) -> Part[Encoder]:
-    """An encoder on the device, checked to take clips of so many frames."""
+    """Build an encoder, checked to take clips of so many frames."""
 
     def check(encoder: Encoder) -> None:
         check_frames(encoder, frames, f"encoder '{choice.name}'")
@@ -139,7 +141,7 @@ def build_encoder(registry: Registry, choice: Choice, frames: int, device: torch
 def build_grouper(
     registry: Registry, choice: Choice, encoder: Part[Encoder], frames: int, device: torch.device
 ) -> Part[Grouper]:
-    """A grouper on the device, fitted to the encoder whose features it will get.
+    """Build a grouper, fitted to the encoder whose features it will get.
 
     Settings that follow from the encoder (`FromEncoder`) are filled in unless chosen.
     """
@@ -154,7 +156,7 @@ def build_grouper(
 
 
 def fit_to_encoder(registry: Registry, choice: Choice, encoder: Encoder, frames: int) -> Choice:
-    """A grouper's choice with what follows from an encoder and clips of so many frames."""
+    """Fill in what follows for a grouper from an encoder and clips of so many frames."""
     follows: dict[Filled, Any] = {
         FromEncoder("dim"): encoder.dim,
         FromEncoder("steps"): frames // encoder.tubelet_size,
@@ -195,7 +197,7 @@ def check_pair(registry: Registry, named: tuple[str, Encoder], choice: Choice, g
 def build_labeler(
     registry: Registry, choice: Choice, prompts: Prompts, device: torch.device
 ) -> Part[LabelerWithText]:
-    """A labeler on the device, and its embeddings of the prompts.
+    """Build a labeler and its embeddings of the prompts.
 
     Settings that follow from the dataset (`FromDataset`) are filled in unless chosen.
     """
@@ -214,3 +216,78 @@ def build_labeler(
         return Part(part.spec, text, learned=part.learned)
     except Exception as error:
         return Part(part.spec, None, error)
+
+
+OFFICIAL_FILES = {
+    "videomae.pth": ("encoder", "weights"),
+    "grouping.pth": ("grouper", "weights"),
+    "pacl.pth": ("labeler", "weights"),
+    "clip.pt": ("labeler", "pretrained"),
+}
+"""File names that ``--weights-from`` looks for, and the setting that each goes to."""
+
+
+def weights_digest(module: nn.Module) -> str | None:
+    """Hash parameters and persistent buffers: names, types, shapes and bytes.
+
+    It is of what was loaded, not of the file, so that the same weights in another layout count as
+    the same, and weights that a library fetched by name count at all.
+
+    Returns:
+        SHA-256, 64 hex digits; None for a module without any.
+    """
+    state = module.state_dict()
+    if not state:
+        return None
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def weights_from(folder: Path) -> dict[str, dict[str, str]]:
+    """Find the official checkpoints in a folder, as settings.
+
+    Args:
+        folder: with the files of ``OFFICIAL_FILES``, or the same names ending in .safetensors.
+
+    Returns:
+        {kind: {setting: path}}, as ``-o`` would give them.
+
+    Raises:
+        WeightsError: listing what is missing.
+    """
+    found = {name: _existing(folder / name) for name in OFFICIAL_FILES}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise WeightsError(
+            f"--weights-from {folder}: missing {', '.join(missing)}. Expected files: "
+            f"{', '.join(OFFICIAL_FILES)}; rename or link them so, or give each file with "
+            "-o encoder.weights=FILE, -o grouper.weights=FILE, -o labeler.weights=FILE."
+        )
+    settings: dict[str, dict[str, str]] = {}
+    for name, (kind, setting) in OFFICIAL_FILES.items():
+        settings.setdefault(kind, {})[setting] = str(found[name])
+    return settings
+
+
+def _existing(path: Path) -> Path | None:
+    """The file, or the one of the same name that training writes."""
+    return next((each for each in (path, path.with_suffix(".safetensors")) if each.is_file()), None)
+
+
+def pick_device(asked: str) -> torch.device:
+    """Return the device that a name means.
+
+    Args:
+        asked: ``cpu``, ``cuda`` or ``auto``, which is CUDA where there is a device.
+
+    Raises:
+        SettingError: if CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if asked == "cuda" and not available:
+        raise SettingError("--device cuda: PyTorch finds no CUDA device. Use --device cpu or auto.")
+    return torch.device("cuda" if available and asked != "cpu" else "cpu")

@@ -1,23 +1,247 @@
-"""What to run: a preset, changed by what was typed."""
+"""Selection of a run: a preset or a matrix file, changed by what was typed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from ovvol_bench.errors import SettingError, nearest
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ovvol_bench.errors import DataError, SettingError, UnknownNameError, nearest
+from ovvol_bench.files import read_yaml
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.presets import Kind, Preset
 
-PARTS: tuple[Kind, ...] = ("encoder", "grouper", "labeler", "dataset")
+Document = TypeVar("Document", bound=BaseModel)
+Kind = Literal["encoder", "grouper", "labeler", "dataset", "metric"]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
+"""Strict, as true would else be 1."""
+
+
 ALL = "all"
 """In place of the names of encoders, groupers or labelers: every one that is installed."""
 
 
+class Part(BaseModel):
+    """A component by name, with the settings that differ from its factory's defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingPreset(BaseModel):
+    """Training of one component in a preset.
+
+    Attributes:
+        component: settings of the component in training, which replace those it is run with.
+        recipe: settings that differ from the recipe's defaults.
+        precision: of the arithmetic where none is typed; None: the hardware's best.
+        dataset: what to learn from.
+        validation: what to measure on, or None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    component: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    dataset: Part
+    validation: Part | None = None
+
+
+class Preset(BaseModel):
+    """Content of a preset file.
+
+    Attributes:
+        description: one line for ``--help`` and docs.
+        encoder: video to features.
+        grouper: features to slots.
+        labeler: patches and text to embeddings.
+        dataset: what to run on.
+        naming: naming settings that differ from the defaults.
+        metrics: what to score with, in the order of the table.
+        fidelity: ``fast`` or ``reference``.
+        seeds: one run each.
+        alternatives: settings for other components than the above, by kind and name, for when they
+            are chosen on the command line.
+        training: by name of the recipe.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    encoder: Part
+    grouper: Part
+    labeler: Part
+    dataset: Part
+    naming: dict[str, Any] = Field(default_factory=dict)
+    metrics: tuple[Part, ...] = ()
+    fidelity: Literal["fast", "reference"] = "fast"
+    seeds: Seeds = (0,)
+    alternatives: dict[Kind, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    training: dict[str, TrainingPreset] = Field(default_factory=dict)
+
+    def options_for(self, kind: Kind, name: str) -> dict[str, Any]:
+        """Return the preset's settings for a component; none for one it doesn't know."""
+        own = self.metrics if kind == "metric" else (getattr(self, kind),)
+        for part in own:
+            if part.name == name:
+                return dict(part.options)
+        return dict(self.alternatives.get(kind, {}).get(name, {}))
+
+
+PRESETS = resources.files("ovvol_bench.presets")
+"""Folder of the presets that come with ovvol-bench."""
+
+
+def preset_names() -> list[str]:
+    """List the presets that come with ovvol-bench."""
+    return sorted(Path(file.name).stem for file in PRESETS.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> Preset:
+    """Read a preset.
+
+    Args:
+        name: of a preset that comes with ovvol-bench, or path of a YAML file.
+
+    Raises:
+        UnknownNameError: if there is no such preset or file.
+        SettingError: if the file isn't YAML, lacks a field or has an unknown or wrong one.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if not path.is_file():
+            raise UnknownNameError(f"preset file {path} does not exist")
+        return parse_yaml(Preset, path)
+    if name not in preset_names():
+        raise UnknownNameError(
+            f"unknown preset '{name}'.{nearest(name, preset_names())} Presets: {', '.join(preset_names())}; "
+            "or the path of a .yaml file."
+        )
+    return parse_yaml(Preset, PRESETS / f"{name}.yaml")
+
+
+def parse_yaml(kind: type[Document], path: Path | Traversable) -> Document:
+    """Read YAML as a model.
+
+    Args:
+        kind: the model.
+        path: of the file.
+
+    Raises:
+        SettingError: if it isn't YAML, lacks a field or has an unknown or wrong one; names file and field.
+    """
+    try:
+        data = read_yaml(path)
+    except DataError as error:
+        raise SettingError(str(error)) from error
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise SettingError(f"{path}: {where}: {first['msg']} (found {first['input']!r:.80})") from error
+
+
+def _plain_if_all(part: Part) -> Part:
+    if part.name == ALL and part.options:
+        raise ValueError(f"'{ALL}' takes no options; give them to components by name, or with -o")
+    return part
+
+
+# A bare name is a component without settings of its own, and one component a list of one.
+NamedPart = Annotated[
+    Part,
+    BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value),
+    AfterValidator(_plain_if_all),
+]
+Parts = Annotated[
+    tuple[NamedPart, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str | Mapping) else value),
+    Field(min_length=1),
+]
+
+
+class MatrixFile(BaseModel):
+    """Content of a matrix file: the components that run with each other; the rest is the preset's.
+
+    Attributes:
+        encoder: names, or {name, options}; ``all`` stands for every one that is installed.
+        grouper: as encoder.
+        labeler: as encoder.
+        dataset: as encoder, without ``all``.
+        seeds: one run each.
+        naming: settings, added to the preset's.
+        metrics: what to score with, in the order of the table.
+        fidelity: ``fast`` or ``reference``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: Parts | None = None
+    grouper: Parts | None = None
+    labeler: Parts | None = None
+    dataset: Parts | None = None
+    seeds: Seeds | None = None
+    naming: dict[str, Any] = Field(default_factory=dict)
+    metrics: Annotated[tuple[NamedPart, ...], Field(min_length=1)] | None = None
+    fidelity: Literal["fast", "reference"] | None = None
+
+    def names(self) -> dict[Kind, list[str]]:
+        """Return the names of the components of each kind that the file lists."""
+        return {kind: [part.name for part in parts] for kind, parts in self._parts().items()}
+
+    def over(self, preset: Preset) -> Preset:
+        """Put the file's settings, seeds, metrics and fidelity over a preset's own.
+
+        A component's options are added to those that the preset has for it.
+        """
+        alternatives = {kind: dict(known) for kind, known in preset.alternatives.items()}
+        changed: dict[str, Any] = {"alternatives": alternatives, "naming": {**preset.naming, **self.naming}}
+        for kind, parts in self._parts().items():
+            for part in parts:
+                options = {**preset.options_for(kind, part.name), **part.options}
+                alternatives.setdefault(kind, {})[part.name] = options
+                if part.name == getattr(preset, kind).name:
+                    changed[kind] = Part(name=part.name, options=options)
+        own = {"seeds": self.seeds, "metrics": self.metrics, "fidelity": self.fidelity}
+        return preset.model_copy(update=changed | {name: value for name, value in own.items() if value})
+
+    def _parts(self) -> dict[Kind, tuple[Part, ...]]:
+        listed: dict[Kind, tuple[Part, ...] | None] = {
+            "encoder": self.encoder,
+            "grouper": self.grouper,
+            "labeler": self.labeler,
+            "dataset": self.dataset,
+        }
+        return {kind: parts for kind, parts in listed.items() if parts is not None}
+
+
+def load_matrix(path: Path) -> MatrixFile:
+    """Read a matrix file.
+
+    Raises:
+        SettingError: if it doesn't exist, isn't YAML, or has an unknown or wrong field; names file and field.
+    """
+    if not path.is_file():
+        raise SettingError(
+            f"--matrix {path}: no such file. Expected a YAML file with encoder, grouper, labeler."
+        )
+    return parse_yaml(MatrixFile, path)
+
+
+PARTS: tuple[Kind, ...] = ("encoder", "grouper", "labeler", "dataset")
+
+
 @dataclass(frozen=True)
 class Choice:
-    """A component by name, with the settings that were chosen for it; the factory has the others."""
+    """Component by name, with the settings that were chosen for it; the factory has the others."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -25,7 +249,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """A matrix of runs: every encoder with every grouper, labeler and seed, on every dataset.
+    """Matrix of runs: every encoder with every grouper, labeler and seed, on every dataset.
 
     Attributes:
         encoders: at least one, names unique; so for groupers, labelers and datasets.
@@ -105,7 +329,7 @@ def select(
 
 
 def pick_metrics(usual: Sequence[Choice], names: Sequence[str]) -> list[Choice]:
-    """The metrics that names stand for.
+    """Pick the metrics that names stand for.
 
     Args:
         usual: what is computed, and how, if there are no names.
@@ -123,7 +347,7 @@ def pick_metrics(usual: Sequence[Choice], names: Sequence[str]) -> list[Choice]:
 
 
 def _expand(registry: Registry, kind: Kind, names: Sequence[str]) -> Sequence[str]:
-    """The names; for ``all`` those of every installed component of the kind."""
+    """Replace ``all`` by the names of every installed component of the kind."""
     if ALL not in names or kind == "dataset":
         return names
     if len(names) > 1:

@@ -15,7 +15,7 @@ from ovvol_bench.errors import DataError
 from ovvol_bench.files import canonical_digest
 from ovvol_bench.registry import Filled, FromSize, Registry, load_registry
 from ovvol_bench.runs.benchmark import clip_infos, fit
-from ovvol_bench.runs.devices import pick_device
+from ovvol_bench.runs.parts import pick_device
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.selection import Choice, Selection
 from ovvol_bench.throughput.request import Request

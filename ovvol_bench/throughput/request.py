@@ -11,8 +11,7 @@ from typing import Any
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import Pretrained, Registry
-from ovvol_bench.runs.presets import load_preset
-from ovvol_bench.runs.selection import Choice, Selection
+from ovvol_bench.runs.selection import Choice, Selection, load_preset
 
 FIDELITIES: Mapping[str, tuple[str, ...]] = {
     "fast": ("fast",),

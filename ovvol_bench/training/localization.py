@@ -13,8 +13,7 @@ from ovvol_bench.errors import DecodeError
 from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate
 from ovvol_bench.metrics.bases import ColumnMetric
 from ovvol_bench.naming.localize import segment_boxes, winning_slots
-from ovvol_bench.pipeline import encode, group, stack
-from ovvol_bench.runs.draws import clip_generator
+from ovvol_bench.pipeline import clip_generator, encode, group, stack
 from ovvol_bench.types import Clip, Localization
 
 _PROTOCOL = "vid-reference"

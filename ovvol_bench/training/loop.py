@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench.errors import CheckpointError, ContractError, TrainingError, calling
-from ovvol_bench.runs.draws import seed_from
+from ovvol_bench.pipeline import seed_from
 from ovvol_bench.runs.learned import STEPS
 from ovvol_bench.training.best import Best
 from ovvol_bench.training.board import Board, Pictures, Row

@@ -21,13 +21,10 @@ from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
 from ovvol_bench.results.machine import core_version
 from ovvol_bench.runs.benchmark import build_dataset, part_spec
-from ovvol_bench.runs.devices import pick_device
 from ovvol_bench.runs.learned import Learned, learned_by
-from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder
-from ovvol_bench.runs.presets import Part, Preset, TrainingPreset
-from ovvol_bench.runs.selection import Choice, with_settings
+from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder, pick_device, weights_digest
+from ovvol_bench.runs.selection import Choice, Part, Preset, TrainingPreset, with_settings
 from ovvol_bench.runs.spec import PartSpec
-from ovvol_bench.runs.weights import weights_digest
 from ovvol_bench.training.recipe import Recipe, TrainingTask
 from ovvol_bench.weights import noting_files
 

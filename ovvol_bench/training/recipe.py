@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.errors import ContractError
-from ovvol_bench.runs.draws import seed_from
+from ovvol_bench.pipeline import seed_from
 from ovvol_bench.training.optimization import Group, Optimization, trained_parameters
 
 Batch = dict[str, Tensor]

@@ -22,7 +22,7 @@ from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.pipeline import embed_prompts
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_preset
 
 PATCH, HEADS = 4, 2
 ENTRIES = {entry.name: entry for entry in ovvol_labelers()}

@@ -77,7 +77,7 @@ def test_a_name_taken_twice_names_both_origins(plugins, tmp_path):
 
 
 def test_one_kind_alone_is_listed():
-    from ovvol_bench.runs.presets import preset_names
+    from ovvol_bench.runs.selection import preset_names
 
     listed = CliRunner().invoke(main, ["plugins", "--kind", "preset", "--format", "json"])
     found = json.loads(listed.stdout)["components"]

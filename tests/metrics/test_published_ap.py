@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.metrics.plugin import build_vid_ap
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 CLASSES, FRAMES = 4, 8

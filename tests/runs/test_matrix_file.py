@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.runs.matrix_file import load_matrix
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_matrix, load_preset
 
 PRESET = load_preset(str(Path(__file__).parent / "tiny.yaml"))
 

@@ -7,8 +7,7 @@ import pytest
 
 from ovvol_bench.errors import SettingError, UnknownNameError
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset, preset_names
-from ovvol_bench.runs.selection import Choice, Selection, select
+from ovvol_bench.runs.selection import Choice, Selection, load_preset, preset_names, select
 from ovvol_plugins.pacl.recipes import pacl_recipe
 
 HERE = Path(__file__).parent

@@ -20,8 +20,7 @@ from ovvol_bench.registry import load_registry
 from ovvol_bench.runs import matrix
 from ovvol_bench.runs import run as run_module
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.presets import load_preset
-from ovvol_bench.runs.selection import select
+from ovvol_bench.runs.selection import load_preset, select
 from ovvol_bench.runs.session import Conduct, run_all
 from ovvol_bench.runs.store import Overwrite
 

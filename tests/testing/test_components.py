@@ -3,7 +3,7 @@
 import pytest
 
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset
+from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.testing.registered import check_registered
 
 REGISTRY = load_registry()

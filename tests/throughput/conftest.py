@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset
-from ovvol_bench.runs.selection import select
+from ovvol_bench.runs.selection import load_preset, select
 from ovvol_bench.throughput.request import Request
 
 RUNS = Path(__file__).parents[1] / "runs"

@@ -9,8 +9,7 @@ from ovvol_bench.errors import DataError, PluginError
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.clock import Clock
-from ovvol_bench.runs.presets import load_preset
-from ovvol_bench.runs.selection import select
+from ovvol_bench.runs.selection import load_preset, select
 from ovvol_bench.throughput import measure as measure_module
 from ovvol_bench.throughput.agreement import agree, metrics_of, names_same, patches_same
 from ovvol_bench.throughput.arithmetic import FlopClock, SizedJob, count, matrix_peak

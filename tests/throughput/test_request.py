@@ -4,8 +4,7 @@ import pytest
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import load_preset
-from ovvol_bench.runs.selection import Choice, select
+from ovvol_bench.runs.selection import Choice, load_preset, select
 from ovvol_bench.throughput.request import (
     at_fidelity,
     configurations,

@@ -6,7 +6,7 @@ import pytest
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.presets import Part, load_preset
+from ovvol_bench.runs.selection import Part, load_preset
 from ovvol_bench.training.plan import TrainingRequest, check_data, make_plan
 
 

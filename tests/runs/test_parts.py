@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from ovvol_bench.errors import SettingError, WeightsError
-from ovvol_bench.runs.devices import pick_device
-from ovvol_bench.runs.draws import clip_generator
-from ovvol_bench.runs.weights import OFFICIAL_FILES, weights_digest, weights_from
+from ovvol_bench.pipeline import clip_generator
+from ovvol_bench.runs.parts import OFFICIAL_FILES, pick_device, weights_digest, weights_from
 
 
 def draw(*key):
