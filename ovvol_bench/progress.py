@@ -36,7 +36,7 @@ def progress_bars(unit: str) -> Iterator[Update]:
     """
     if not LOGGER.isEnabledFor(logging.INFO):
         yield lambda name, done, total, text="": None
-    elif not sys.stderr.isatty():
+    elif not (sys.stderr and sys.stderr.isatty()):
         yield _lines(unit)
     else:
         with _bars() as progress:

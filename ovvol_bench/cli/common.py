@@ -186,7 +186,8 @@ def terminal_width() -> int | None:
 
     The variable ``COLUMNS`` counts before what the terminal says.
     """
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    # A program that closes standard output before it starts another leaves it None.
+    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
 
 
 def echo_table(

@@ -53,7 +53,7 @@ def _overlays(registry: Registry, run: Path, output: Path | None, clips: int, vi
 
 def _with_progress(paths: Iterator[Path]) -> Iterator[Path]:
     """The same paths, with a line of progress on terminals."""
-    if not (sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)):
+    if not (sys.stderr and sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)):
         yield from paths
         return
     from rich.console import Console

@@ -173,3 +173,9 @@ def test_compare_refuses_other_data(files, tmp_path):
     result = invoke("compare", files[0], write_result(tmp_path, other, 0.5))
     assert result.exit_code == 2
     assert "differ in fingerprint" in result.stderr
+
+
+def test_a_closed_standard_output_is_no_traceback():
+    script = f"{sys.executable} -m ovvol_bench plugins >&-"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
