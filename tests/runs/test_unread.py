@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
-from ovvol_bench.data.shapes.export import write_split
+from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
 from ovvol_bench.predictions import ClipPrediction, own_part, pack, same_content
