@@ -6,15 +6,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
-from ovvol_bench.data.class_names import Names
-from ovvol_bench.data.image_index import ImageColumns
+from ovvol_bench.data.cache import cache_folder
+from ovvol_bench.data.class_names import Names, read_class_names
+from ovvol_bench.data.image_index import ImageColumns, load_images
 from ovvol_bench.data.readers import read_header, read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8
-from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, spoken
+from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, load_vocabulary, spoken
+from ovvol_bench.registry import FromSize, Located
 from ovvol_bench.types import Clip, ClipInfo
 
 
@@ -108,6 +111,36 @@ class ImageFolder(Dataset):
     def _info(self, index: int, size: Size) -> ClipInfo:
         name = in_utf8(self._images.name(index))
         return ClipInfo(id=name, video=name, frame_indices=(0,), frame_size=size)
+
+
+def open_image_folder(
+    *,
+    path: Annotated[Path, Located],
+    names: Annotated[Path | None, Located] = None,
+    vocabulary: str | None = None,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    cache: Annotated[str | None, Located] = None,
+) -> ImageFolder:
+    """Open images in a folder a class, as ImageNet-1k is unpacked: to train on, or as clips without truth.
+
+    Args:
+        path: folder of the classes' folders; images may lie deeper in them.
+        names: what the folders' classes are called: lines "n01440764 tench, Tinca tinca", or JSON; none: as
+            in the vocabulary, or as their folders. Captions are made of all names.
+        vocabulary: names to look for, built-in or path of a .yaml file; none: the classes of the folders.
+        short_side: of resized images, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for the list of images; none: the user's cache folder.
+    """
+    words = load_vocabulary(vocabulary) if vocabulary is not None else None
+    known = read_class_names(names) if names is not None else None
+    images = load_images(path, cache_folder(cache))
+    classes = images.classes.tolist()
+    called = names_of_classes(classes, known, words)
+    return ImageFolder(
+        path, images, called, words or vocabulary_of(path, classes, called), (short_side, multiple)
+    )
 
 
 def names_of_classes(

@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.indexed import IndexedVideos
 from ovvol_bench.data.motion import read_motion_iou
 from ovvol_bench.data.readers import FrameFolder, FrameReader
@@ -17,10 +19,13 @@ from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.data.vid_frames import open_folder_videos
 from ovvol_bench.data.vid_index import find_frames, load_index
-from ovvol_bench.data.vid_tree import VideoList, VidTree, read_videos
+from ovvol_bench.data.vid_tree import VideoList, VidTree, find_tree, read_videos, tree_at
+from ovvol_bench.data.video_lists import prepared_videos
+from ovvol_bench.data.videos import Decoding, Videos
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.files import require_utf8
-from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.naming.vocabulary import Vocabulary, load_vocabulary
+from ovvol_bench.registry import ClipLength, FromSize, Located
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,49 @@ class ImageNetVid(IndexedVideos):
         """All frames of the videos, see ``vid_frames``; annotations are not read."""
         source = self._source
         return open_folder_videos(source.tree, source.list_file, source.cache)
+
+
+def open_imagenet_vid(  # noqa: PLR0913 - settings
+    *,
+    path: Annotated[Path, Located],
+    split: str = "val",
+    list: Annotated[Path | None, Located] = None,
+    vocabulary: str = "imagenet-vid",
+    classes: tuple[str, ...] | None = None,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
+    sampling: Literal["all", "reference"] = "all",
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    scale_at_decode: bool = False,
+    motion_iou: str = "tracks",
+    cache: Annotated[str | None, Located] = None,
+) -> Videos | ImageNetVid:
+    """Open frames and truth in the ILSVRC-VID layout, or mp4s that "data prepare" makes of it for training.
+
+    Training takes all frames of every video and reads no annotations; without a tree at path, it takes the
+    mp4s that the list names (./train/VIDEO.mp4 0, a label may follow). Those have no truth.
+
+    Args:
+        path: folder with Data, Annotations and ImageSets; or with SPLIT.csv and the mp4s that it names.
+        split: folder in Data/VID; or the name before .csv.
+        list: text file, one video or one frame a line (layout is detected); none: the split's own, or all.
+        vocabulary: built-in name or a .yaml file, whose codes or names are those in the annotations' <name>.
+        classes: names or codes to keep, separated by commas; none: all.
+        frames_per_clip: frames in a clip.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        motion_iou: tracks, or a .mat file in FGFA's format.
+        cache: folder for parsed annotations and frame counts; none: the user's cache folder.
+    """
+    words, folder = restrict(load_vocabulary(vocabulary), classes), cache_folder(cache)
+    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
+    files = None if tree_at(path, split) else prepared_videos(path, split, list)
+    if files is not None:
+        return Videos(files, words, clips, Decoding(folder))
+    motion = None if motion_iou == "tracks" else Path(motion_iou)
+    return ImageNetVid(VidSource(find_tree(path, split), folder, list, motion), words, clips)
 
 
 def restrict(vocabulary: Vocabulary, classes: Collection[str] | None) -> Vocabulary:

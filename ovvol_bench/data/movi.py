@@ -19,13 +19,13 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.data.cache import load_columns, store_columns
+from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
 from ovvol_bench.data.sampling import ClipSettings
@@ -40,6 +40,7 @@ from ovvol_bench.masks import RleMasks
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
+from ovvol_bench.registry import ClipLength, FromSize, Located
 
 VERSION = "1"
 """Of the columns and of how they are made; part of the cache's key."""
@@ -49,40 +50,37 @@ PNG = ".png"
 _ARRAYS = (".npy", ".npz")
 
 
-@dataclass(frozen=True)
-class MoviSource:
-    """Where everything lies.
-
-    Attributes:
-        path: holds a folder a split.
-        split: that is read.
-        cache: folder of the cache.
-        list_file: names of the videos to read, one a line; None: all.
-    """
-
-    path: Path
-    split: str
-    cache: Path
-    list_file: Path | None = None
-
-    @property
-    def root(self) -> Path:
-        """The folder of videos."""
-        return self.path / self.split
-
-
-def open_movi(source: MoviSource, vocabulary: str | None, clips: ClipSettings) -> Movi:
-    """Open a split.
+def open_movi(  # noqa: PLR0913 - settings
+    *,
+    path: Annotated[Path, Located],
+    split: str = "validation",
+    list: Annotated[Path | None, Located] = None,
+    vocabulary: str | None = None,
+    frames_per_clip: Annotated[int, ClipLength] = 8,
+    sampling: Literal["all", "reference"] = "all",
+    stride: int = 1,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    cache: Annotated[str | None, Located] = None,
+) -> Movi:
+    """Open MOVi as folders, which "ovvol-bench data convert movi" writes: boxes, masks and tracks.
 
     Args:
-        source: where everything lies.
-        vocabulary: see ``choose_vocabulary``.
-        clips: how clips are cut and resized.
+        path: folder that holds a folder a split.
+        split: name of the folder with a folder a video.
+        list: .txt file with a video a line; none: all.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the categories of the videos.
+        frames_per_clip: frames in a clip; MOVi has 24 a video.
+        sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for truth read from the masks; none: the user's cache folder.
 
     Raises:
         DataError: if the folder is missing or has no video, or a file is missing or malformed; names it.
     """
-    root = source.root
+    root = path / split
     if not root.is_dir():
         raise DataError(
             f"{root} is no folder: expected a folder a video. Convert MOVi with 'ovvol-bench data convert "
@@ -90,10 +88,10 @@ def open_movi(source: MoviSource, vocabulary: str | None, clips: ClipSettings) -
         )
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     require_utf8(names, root)
-    split = "all" if source.list_file is None else str(source.list_file)
-    rows = split_rows(split, names, {}, root)
-    index, categories = load_movi(root, [names[row] for row in rows], source.cache)
+    rows = split_rows("all" if list is None else str(list), names, {}, root)
+    index, categories = load_movi(root, [names[row] for row in rows], cache_folder(cache))
     words, class_of = choose_vocabulary(vocabulary, categories, "movi")
+    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
     return Movi(root, index.with_classes(class_of), words, clips)
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
 from ovvol_bench.data.video import Probe, VideoBackend, VideoFile, decoding_worker, probe_video
 from ovvol_bench.data.video_lists import find_video_files, other_files
 from ovvol_bench.errors import DataError, DecodeError, SettingError
-from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
+from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, load_vocabulary
 from ovvol_bench.progress import with_progress
+from ovvol_bench.registry import ClipLength, FromSize, Located
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 
 Truth = Callable[[str, int], FrameTruth]
@@ -194,6 +196,48 @@ def open_videos(  # noqa: PLR0913 - the settings of dataset videos
         Decoding(cache_folder(cache), backend, timeout),
         other_files(path),
         truth,
+    )
+
+
+def open_video_files(  # noqa: PLR0913 - settings
+    *,
+    path: Annotated[Path, Located],
+    vocabulary: str = "imagenet-vid",
+    frames_per_clip: Annotated[int, ClipLength] = 8,
+    stride: int = 1,
+    short_side: Annotated[int, FromSize("short_side")] = 224,
+    multiple: Annotated[int, FromSize("multiple")] = 16,
+    backend: VideoBackend = "auto",
+    timeout: float = 60.0,
+    scale_at_decode: bool = False,
+    cache: Annotated[str | None, Located] = None,
+) -> Videos:
+    """Open video files without truth: localizations, overlays and training, no metrics.
+
+    Args:
+        path: a video file, or a folder of them.
+        vocabulary: name of a built-in vocabulary, or path of a .yaml file.
+        frames_per_clip: frames in a clip.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        backend: tried first; others take over where it can't decode a file, or shows other frames than a
+            player; auto: decord, pyav, opencv.
+        timeout: seconds that one clip may take to decode.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for frame counts; none: the user's cache folder.
+    """
+    return open_videos(
+        path,
+        load_vocabulary(vocabulary),
+        frames_per_clip=frames_per_clip,
+        stride=stride,
+        short_side=short_side,
+        multiple=multiple,
+        backend=backend,
+        timeout=timeout,
+        scale_at_decode=scale_at_decode,
+        cache=cache,
     )
 
 

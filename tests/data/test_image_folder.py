@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.data.image_folder import open_image_folder
 from ovvol_bench.data.image_index import EMPTY_CLASS, NO_IMAGE, load_images
-from ovvol_bench.data.plugin import build_image_folder
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 
@@ -33,9 +33,7 @@ def root(tmp_path):
 
 
 def build(root: Path, **settings):
-    return build_image_folder(
-        path=root, **{"short_side": 32, "cache": str(root.parent / "cache"), **settings}
-    )
+    return open_image_folder(path=root, **{"short_side": 32, "cache": str(root.parent / "cache"), **settings})
 
 
 def levels(images) -> list[int]:

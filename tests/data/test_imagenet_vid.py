@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from ovvol_bench.data.imagenet_vid import restrict
-from ovvol_bench.data.plugin import build_imagenet_vid
+from ovvol_bench.data.imagenet_vid import open_imagenet_vid, restrict
 from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import NO_AREA, UNKNOWN_CLASS
 from ovvol_bench.errors import DataError, DecodeError, SettingError
@@ -54,7 +53,7 @@ def root(tmp_path):
 
 def build(root: Path, **settings):
     defaults = {"frames_per_clip": 2, "short_side": 32, "cache": str(root / "cache")}
-    return build_imagenet_vid(path=root, **{**defaults, **settings})
+    return open_imagenet_vid(path=root, **{**defaults, **settings})
 
 
 def test_clips_cover_all_frames_with_truth_in_original_pixels(root):

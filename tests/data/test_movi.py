@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
+from ovvol_bench.data.movi import open_movi
 from ovvol_bench.data.movi_convert import CATEGORIES, write_examples
-from ovvol_bench.data.plugin import build_movi
 from ovvol_bench.errors import DataError, DecodeError
 
 SIZE = (32, 48)
@@ -56,7 +56,7 @@ def root(tmp_path):
 
 def build(root: Path, **settings: Any):
     defaults = {"frames_per_clip": 2, "short_side": 32, "cache": str(root / "cache")}
-    return build_movi(path=root, **{**defaults, **settings})
+    return open_movi(path=root, **{**defaults, **settings})
 
 
 def test_converted_records_are_read_with_boxes_masks_and_tracks(root):

