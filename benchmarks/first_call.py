@@ -9,28 +9,16 @@ are in memory before the clock starts. ``third`` is the third call of the same p
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
 from tabulate import tabulate
 
-CASES = {
-    "ap50": ("ap50", "at once", "auto"),
-    "motion": ("motion", "at once", "auto"),
-    "sweep": ("sweep", "at once", "auto"),
-    "ap50, numba": ("ap50", "at once", "numba"),
-    "motion, numba": ("motion", "at once", "numba"),
-    "sweep, numba": ("sweep", "at once", "numba"),
-    "ap50, pieces": ("ap50", "pieces", "auto"),
-    "motion, pieces": ("motion", "pieces", "auto"),
-    "sweep, pieces": ("sweep", "pieces", "auto"),
-}
+CASES = ("ap50", "motion", "sweep")
 COLUMNS = ("import", "read", "score", "first", "first CPU", "third CPU", "MB imports", "MB truth", "MB peak")
 
 
@@ -38,15 +26,17 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(folder, extent, form):
+def measure(folder, extent):
     """One process: seconds and megabytes by the names of ``COLUMNS``."""
     start = perf_counter()
     import numpy as np
 
-    from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, Extent, VidAP
-    from ovvol_bench.metrics.evaluation import evaluate, evaluate_pieces
+    from ovvol_bench.metrics.corloc import CorLoc
+    from ovvol_bench.metrics.detrate import DetectionRate
+    from ovvol_bench.metrics.evaluation import evaluate
     from ovvol_bench.metrics.truth import TruthTable
-    from ovvol_bench.runs.predictions import read_pieces, read_predictions
+    from ovvol_bench.metrics.vid_ap import VidAP
+    from ovvol_bench.runs.predictions import read_predictions
     from ovvol_bench.types import ClipInfo, FrameRows, FrameTable
 
     costs = {"import": perf_counter() - start, "MB imports": peak()}
@@ -55,37 +45,24 @@ def measure(folder, extent, form):
     clips = {clip: place for place, clip in enumerate(columns.pop("clips").tolist())}
     table = FrameTable(**columns)
 
-    class Truth(Mapping):
-        """Clips of 8 frames, made when they are asked for."""
+    def info(clip):
+        video, first = clip.rsplit("/", 1)
+        rows, numbers = (range(at, at + 8) for at in (8 * clips[clip], int(first)))
+        return ClipInfo(clip, video, tuple(numbers), (224, 400), FrameRows(table, rows))
 
-        def __getitem__(self, clip):
-            video, first = clip.rsplit("/", 1)
-            rows, numbers = (range(at, at + 8) for at in (8 * clips[clip], int(first)))
-            return ClipInfo(clip, video, tuple(numbers), (224, 400), FrameRows(table, rows))
-
-        def __len__(self):
-            return len(clips)
-
-        def __iter__(self):
-            return iter(clips)
-
-    truth = Truth() if form == "pieces" else TruthTable.of([Truth()[clip] for clip in clips])
+    truth = TruthTable.of([info(clip) for clip in clips])
     costs["MB truth"] = peak()
     shards, name = folder / "predictions", "vid-reference"
     for call in ("first", "second", "third"):
         metrics = [
-            VidAP(name, ties="group", extent=Extent(motion=extent != "ap50", sweep=extent == "sweep")),
-            CorLoc(name),
-            DetectionRate(name),
+            VidAP(protocol=name, ties="group", motion=extent != "ap50", sweep=extent == "sweep"),
+            CorLoc(protocol=name),
+            DetectionRate(protocol=name),
         ]
         start, cpu = perf_counter(), process_time()
-        if form == "pieces":
-            evaluate_pieces(lambda: read_pieces(shards), truth, metrics)
-            read = start
-        else:
-            predictions = read_predictions(shards, masks=False)
-            read = perf_counter()
-            evaluate(predictions, truth, metrics)
+        predictions = read_predictions(shards, masks=False)
+        read = perf_counter()
+        evaluate(predictions, truth, metrics)
         costs |= {call: perf_counter() - start, f"{call} CPU": process_time() - cpu}
         if call == "first":
             costs |= {"read": read - start, "score": perf_counter() - read, "MB peak": peak()}
@@ -99,11 +76,9 @@ def main():
     folder, processes = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 5
     rows = []
     for case in sys.argv[3:] or CASES:
-        *settings, kernels = CASES[case]
-        command = [sys.executable, __file__, "--one", folder, *settings]
-        environment = {**os.environ, "OVVOL_BENCH_KERNELS": kernels}
+        command = [sys.executable, __file__, "--one", folder, case]
         runs = [
-            json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+            json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             for _ in range(processes)
         ]
         values = {name: median(run[name] for run in runs) for name in COLUMNS}

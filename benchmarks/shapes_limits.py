@@ -20,9 +20,11 @@ from tabulate import tabulate
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper, Labeler
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
-from ovvol_bench.metrics.bases import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
 from ovvol_bench.metrics.evaluation import held_out_ids
+from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.naming.localize import name_pooled, pool_slots, winning_slots
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
@@ -112,10 +114,10 @@ def metrics_of(dataset: Dataset) -> list[ColumnMetric]:
     """Fresh metrics."""
     held_out = held_out_ids(dataset.vocabulary)
     return [
-        CorLoc(PROTOCOL),
-        CorLoc(PROTOCOL, "top1"),
-        DetectionRate(PROTOCOL),
-        VidAP(PROTOCOL, held_out=held_out),
+        CorLoc(protocol=PROTOCOL),
+        CorLoc(protocol=PROTOCOL, box="top1"),
+        DetectionRate(protocol=PROTOCOL),
+        VidAP(protocol=PROTOCOL, held_out=held_out),
     ]
 
 

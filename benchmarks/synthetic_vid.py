@@ -7,7 +7,6 @@ the ILSVRC-VID layout with the truth as XML (its frames are empty files: they ar
 """
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from ovvol_bench.arrays import offsets_of
 from ovvol_bench.naming.vocabulary import imagenet_vid
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.predictions import PredictionWriter
-from ovvol_bench.types import ClipInfo, FrameTable, FrameTruth
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 FULL, VIDEOS = 176_126, 555
 WORDS = imagenet_vid().classes
@@ -130,7 +129,7 @@ def write_shards(predictions, folder, clips=64):
 def write_truth(infos, path):
     """All frames as the columns of a ``FrameTable``, and the ids of the clips."""
     frames = [frame for info in infos for frame in info.truth]
-    names = [field.name for field in fields(FrameTable) if field.name not in ("offsets", "masks")]
+    names = ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou")
     columns = {name: np.concatenate([getattr(frame, name) for frame in frames]) for name in names}
     offsets = offsets_of(np.array([len(frame) for frame in frames]))
     np.savez(path, **columns, offsets=offsets, clips=[info.id for info in infos])

@@ -11,13 +11,16 @@ import resource
 import pytest
 from synthetic_vid import synthetic, write_shards
 
-from ovvol_bench.metrics import default_metrics, evaluate, evaluate_pieces
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, Extent, VidAP
+from ovvol_bench.metrics import default_metrics, evaluate
+from ovvol_bench.metrics.by_video import by_video
 from ovvol_bench.metrics.columns import build_columns
-from ovvol_bench.metrics.error_accumulators import Errors
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
+from ovvol_bench.metrics.errors import Errors
 from ovvol_bench.metrics.protocols import PROTOCOLS
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.runs.predictions import read_pieces, read_predictions
+from ovvol_bench.metrics.vid_ap import VidAP
+from ovvol_bench.runs.predictions import read_predictions
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
 
@@ -35,8 +38,8 @@ def folder(data, tmp_path_factory):
 
 def numbers(extent, ties="earlier"):
     name = "vid-reference"
-    precision = VidAP(name, ties=ties, extent=Extent(motion=extent != "ap50", sweep=extent == "sweep"))
-    return [precision, CorLoc(name), DetectionRate(name)]
+    precision = VidAP(protocol=name, ties=ties, motion=extent != "ap50", sweep=extent == "sweep")
+    return [precision, CorLoc(protocol=name), DetectionRate(protocol=name)]
 
 
 def test_all_metrics_of_both_protocols(benchmark, data):
@@ -54,7 +57,7 @@ def test_vid_ap_of_the_reference(benchmark, data, ties):
     predictions, truth = data
     protocol = PROTOCOLS["vid-reference"]
     columns = build_columns(predictions, list(truth.values()), protocol)
-    metric = VidAP(protocol.name, ties=ties, extent=Extent(motion=False))
+    metric = VidAP(protocol=protocol.name, ties=ties, motion=False)
     results = benchmark.pedantic(metric.score, (columns,), rounds=3)
     assert 0 < results["ap50"].value < 1
 
@@ -75,18 +78,17 @@ def test_from_file_to_numbers(benchmark, data, folder, extent):
     assert 0 < results["ap50@vid-reference"].value < 1
 
 
-def test_from_file_to_numbers_in_pieces(benchmark, data, folder):
-    _, truth = data
-    results = benchmark.pedantic(
-        lambda: evaluate_pieces(lambda: read_pieces(folder), truth, numbers("motion", "group")), rounds=3
-    )
-    assert 0 < results["ap50@vid-reference"].value < 1
+def test_numbers_by_video(benchmark, data):
+    predictions, truth = data
+    table, metrics = TruthTable.of(list(truth.values())), numbers("motion")
+    found = benchmark.pedantic(by_video, (predictions, table, metrics), rounds=3)
+    assert found.terms["ap50@vid-reference"].value > 0
 
 
 @pytest.mark.parametrize("gains", [False, True])
 def test_error_causes(benchmark, data, gains):
     predictions, truth = data
-    metric = Errors("vid-reference", gains=gains)
+    metric = Errors(protocol="vid-reference", gains=gains)
     columns = build_columns(predictions, list(truth.values()), PROTOCOLS[metric.protocol])
     results = benchmark.pedantic(metric.score, (columns,), rounds=3)
     assert 0 < results["right_objects"].value < 1

@@ -10,11 +10,11 @@ from itertools import count
 
 import numpy as np
 import pytest
-from synthetic_vid import CLIP, synthetic, write_shards
+from synthetic_vid import synthetic, write_shards
 
 from ovvol_bench.predictions import same_content
 from ovvol_bench.runs.parquet import to_parquet
-from ovvol_bench.runs.predictions import read_pieces, read_predictions
+from ovvol_bench.runs.predictions import read_predictions
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
 ROUNDS = 3
@@ -55,11 +55,6 @@ def test_reading_shards(benchmark, predictions, folder, masks):
     if masks:
         assert_equal(got, predictions)
     assert np.array_equal(got.boxes, predictions.boxes)
-
-
-def test_reading_shards_in_pieces(benchmark, predictions, folder):
-    pieces = benchmark(lambda: [piece.frame_indices for piece in read_pieces(folder, 4 * CLIP)])
-    assert sum(map(len, pieces)) == len(predictions.frame_indices)
 
 
 def test_writing_parquet(benchmark, predictions, tmp_path):

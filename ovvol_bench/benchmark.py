@@ -256,7 +256,3 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> Mapping[str, MetricValue]:
         """The metric's numbers so far, by name (one metric may yield several)."""
-
-    @abstractmethod
-    def merge(self, other: Metric) -> None:
-        """Add the state of another accumulator of the same settings (other processes' clips)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,15 +129,21 @@ class Predictions:
 
     def counts(self, unit: str) -> Ints:
         """(L,) int64: rows that each clip has in the flat columns of a unit of ``FLAT_COLUMNS``."""
+        return self._rows[unit][0]
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[Ints, Ints]]:
+        """(L,) rows of each clip by unit, and (L + 1,) where they start."""
+        patches = self.frame_counts * self.grids.prod(axis=1)
         rows: dict[str, Ints] = {
             "frames": self.frame_counts,
             "boxes": self.frame_counts * self.segment_counts,
             "segments": self.segment_counts,
-            "patches": self.frame_counts * self.grids.prod(axis=1),
+            "patches": patches,
             "slots": self.slot_counts,
-            "shares": self.frame_counts * self.soft_counts * self.grids.prod(axis=1),
+            "shares": patches * self.soft_counts,
         }
-        return rows[unit]
+        return {unit: (counts, offsets_of(counts)) for unit, counts in rows.items()}
 
     def select(self, clips: Ints) -> Predictions:
         """The clips at the given positions, in that order."""
@@ -144,8 +151,8 @@ class Predictions:
         for field in fields(self):
             column = getattr(self, field.name)
             if field.name in FLAT_COLUMNS:
-                counts = self.counts(FLAT_COLUMNS[field.name])
-                columns[field.name] = column[spans(offsets_of(counts)[clips], counts[clips])]
+                counts, starts = self._rows[FLAT_COLUMNS[field.name]]
+                columns[field.name] = column[spans(starts[clips], counts[clips])]
             elif isinstance(column, tuple):
                 columns[field.name] = tuple(column[clip] for clip in clips)
             else:

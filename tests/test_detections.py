@@ -11,19 +11,13 @@ from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.registry import FORMATS
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.accumulators import (
-    BoxesPerFrame,
-    CorLoc,
-    DetectionRate,
-    Extent,
-    NamingAccuracy,
-    VidAP,
-)
 from ovvol_bench.metrics.coco import CocoSettings
+from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc
 from ovvol_bench.metrics.detection_accumulators import CocoAP
-from ovvol_bench.metrics.error_accumulators import Confusion
-from ovvol_bench.metrics.graded_accumulators import CalibrationError
+from ovvol_bench.metrics.detrate import DetectionRate
 from ovvol_bench.metrics.mask_accumulators import SlotDiagnostics
+from ovvol_bench.metrics.naming import CalibrationError, Confusion, NamingAccuracy
+from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization
 
@@ -81,8 +75,8 @@ def test_overlapping_clips_and_changing_sizes_are_refused(infos):
 @pytest.mark.parametrize("labels", ["all", "top1"])
 def test_predictions_as_detections_score_the_same(infos, predictions, labels):
     """``vid-devkit`` counts no absent segment and compares in original pixels, so that nothing is lost."""
-    metrics = [CorLoc("vid-devkit"), DetectionRate("vid-devkit")]
-    metrics += [VidAP("vid-devkit")] if labels == "all" else []
+    metrics = [CorLoc(protocol="vid-devkit"), DetectionRate(protocol="vid-devkit")]
+    metrics += [VidAP(protocol="vid-devkit")] if labels == "all" else []
     clips = in_order(infos)
     found = detections_of(predictions, Frames.of(clips), labels)
     ours = evaluate(predictions, {info.id: info for info in infos}, metrics)
@@ -106,13 +100,22 @@ def test_complete_files_score_as_the_run(infos, predictions, tmp_path, name, pro
     """Segments that their frame doesn't show and class 0 come back too, in any protocol."""
     clips = in_order(infos)
     assert not predictions.present.all()
-    metrics = [CorLoc(protocol), CorLoc(protocol, "top1"), DetectionRate(protocol), BoxesPerFrame(protocol)]
-    metrics += [VidAP(protocol, ties="reference"), NamingAccuracy(protocol), CalibrationError(protocol)]
-    metrics += [
-        VidAP(protocol, extent=Extent(labels="top1")),
-        VidAP(protocol, extent=Extent(class_agnostic=True)),
+    metrics = [
+        CorLoc(protocol=protocol),
+        CorLoc(protocol=protocol, box="top1"),
+        DetectionRate(protocol=protocol),
+        BoxesPerFrame(protocol=protocol),
     ]
-    metrics += [Confusion(protocol), CocoAP(CocoSettings(), "all")]
+    metrics += [
+        VidAP(protocol=protocol, ties="reference"),
+        NamingAccuracy(protocol=protocol),
+        CalibrationError(protocol=protocol),
+    ]
+    metrics += [
+        VidAP(protocol=protocol, labels="top1"),
+        VidAP(protocol=protocol, class_agnostic=True),
+    ]
+    metrics += [Confusion(protocol=protocol), CocoAP(CocoSettings(), "all")]
     found = detections_of(predictions, Frames.of(clips), "all", complete=True)
     again = written_and_read(name, found, tmp_path)
     ours = evaluate(predictions, {info.id: info for info in infos}, metrics)
@@ -125,9 +128,9 @@ def test_boxes_of_the_best_name_or_the_background_are_the_published_single_mode(
     clips = in_order(infos)
     found = detections_of(predictions, Frames.of(clips), "top1", complete=True)
     assert 0 < (found.class_ids == 0).sum() < len(found) == len(predictions.present)
-    metric = VidAP("vid-reference", ties="reference")
+    metric = VidAP(protocol="vid-reference", ties="reference")
     again = evaluate_detections(written_and_read("coco", found, tmp_path), clips, [metric], lambda size: size)
-    single = VidAP("vid-reference", ties="reference", extent=Extent(labels="top1"))
+    single = VidAP(protocol="vid-reference", ties="reference", labels="top1")
     ours = evaluate(predictions, {info.id: info for info in infos}, [single])
     assert again["ap50@vid-reference"].value == pytest.approx(
         ours["ap50_top1@vid-reference"].value, abs=1e-15

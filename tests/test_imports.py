@@ -61,7 +61,7 @@ HEAVY = {
     "matplotlib",
 }
 TORCH = {"torch", "torchvision", "timm", "open_clip"}
-LATER = {"accelerate", "av", "numba", "pyarrow", "pycocotools", "tabulate", "tensorboard"}
+LATER = {"accelerate", "av", "pyarrow", "pycocotools", "tabulate", "tensorboard"}
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
         default_metrics,
         evaluate,
         evaluate_detections,
-        evaluate_pieces,
         held_out_ids,
     )
 
-__all__ = ["default_metrics", "evaluate", "evaluate_detections", "evaluate_pieces", "held_out_ids"]
+__all__ = ["default_metrics", "evaluate", "evaluate_detections", "held_out_ids"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Floats, Ints
+from ovvol_bench.arrays import Doubles, Floats, Ints
 from ovvol_bench.errors import DataError
 
 _AT_ONCE = 1 << 13
@@ -58,10 +58,10 @@ def paired_iou(first: Floats, rows: Ints, second: Floats, others: Ints, offset: 
     return iou
 
 
-def box_areas(boxes: Floats, offset: int = 0) -> npt.NDArray[np.float64]:
+def box_areas(boxes: Floats | Doubles, offset: int = 0) -> Doubles:
     """(N,) areas of (N, 4) boxes, with ``offset`` added to their sides."""
     sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2] + offset
-    areas: npt.NDArray[np.float64] = sides[:, 0] * sides[:, 1]
+    areas: Doubles = sides[:, 0] * sides[:, 1]
     return areas
 
 
@@ -79,10 +79,10 @@ def checked(boxes: npt.ArrayLike, what: str | Callable[[int], str], thin: bool =
     """
     array = np.asarray(boxes, np.float32).reshape(-1, 4)
     # At the precision that they came with: a width of 0 could be below it in float32.
-    x1, y1, x2, y2 = np.asarray(boxes).reshape(-1, 4).T
-    upright = np.isfinite(array).all(axis=1) & (x1 - thin <= x2) & (y1 - thin <= y2)
-    if not upright.all():
-        row = int(np.argmin(upright))
+    given = np.asarray(boxes).reshape(-1, 4)
+    low, high = given[:, :2] - 1 if thin else given[:, :2], given[:, 2:]
+    if not (np.isfinite(array).all() and (low <= high).all()):
+        row = int(np.argmin(np.isfinite(array).all(axis=1) & (low <= high).all(axis=1)))
         name = f"{what}, box {row}" if isinstance(what, str) else what(row)
         raise DataError(
             f"{name}: {array[row].tolist()}; expected finite x1, y1, x2, y2 with x1 <= x2 and y1 <= y2 "

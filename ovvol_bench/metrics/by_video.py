@@ -8,24 +8,29 @@ Introduction to the Bootstrap, section 11.5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
-from ovvol_bench.metrics.accumulators import VidAP
 from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
 from ovvol_bench.metrics.evaluation import evaluate, evaluate_detections, table_of
+from ovvol_bench.metrics.matching import Candidates, find_candidates, queue_up
 from ovvol_bench.metrics.protocols import Protocol, protocol_of
+from ovvol_bench.metrics.ranks import Area, Ranking, by_class, defined_mean, places
 from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.metrics.vid_ap import Sought, VidAP, elsewhere_weight, outcomes_of
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.types import ClipInfo
+
+_AT_ONCE = 1 << 20
+"""Levels of all videos whose curves are taken together, about."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,15 @@ def by_video(
     """
     predictions = predictions.in_order()
     table = table_of(predictions, truth)
-    videos = _clips_of_videos(predictions.videos)
-    parts = [(predictions.select(clips), table.select(clips)) for clips in videos.values()]
-    means = [metric for metric in metrics if metric.averages]
-    terms = _means([evaluate(found, truth, deepcopy(means)) for found, truth in parts])
-
-    def columns(protocol: Protocol) -> Iterator[Columns]:
-        return (build_columns(found, truth, protocol) for found, truth in parts)
-
-    def whole(metric: Metric) -> Mapping[str, MetricValue]:
-        return evaluate(predictions, table, [metric])
-
-    return ByVideo(tuple(videos), terms | _precisions(metrics, len(parts), columns, whole))
+    names, video = np.unique(np.array(predictions.videos, np.str_), return_inverse=True)
+    clips = [np.flatnonzero(video == each) for each in range(len(names))]
+    scored = [evaluate(predictions.select(own), table.select(own), _means(metrics)) for own in clips]
+    precisions = _precisions(
+        metrics,
+        lambda protocol: build_columns(predictions, table, protocol),
+        np.repeat(video, predictions.frame_counts),
+    )
+    return ByVideo(tuple(names.tolist()), _terms(scored) | precisions)
 
 
 def detections_by_video(
@@ -111,34 +113,27 @@ def detections_by_video(
     for info in truth:
         clips.setdefault(info.video, []).append(info)
     names = sorted(clips)
-    parts = [(detections.of_video(name), clips[name]) for name in names]
-    means = [metric for metric in metrics if metric.averages]
-    terms = _means([evaluate_detections(found, infos, deepcopy(means), input_size) for found, infos in parts])
-
-    def columns(protocol: Protocol) -> Iterator[Columns]:
-        return (
-            detection_columns(found, TruthTable.of(infos), protocol, input_size) for found, infos in parts
-        )
-
-    def whole(metric: Metric) -> Mapping[str, MetricValue]:
-        return evaluate_detections(detections, truth, [metric], input_size)
-
-    return ByVideo(tuple(names), terms | _precisions(metrics, len(parts), columns, whole))
+    scored = [
+        evaluate_detections(detections.of_video(name), clips[name], _means(metrics), input_size)
+        for name in names
+    ]
+    place = np.array([names.index(name) for name in detections.frames.videos], np.int64)
+    precisions = _precisions(
+        metrics,
+        lambda protocol: detection_columns(detections, TruthTable.of(truth), protocol, input_size),
+        place[detections.frames.video],
+    )
+    return ByVideo(tuple(names), _terms(scored) | precisions)
 
 
-def _clips_of_videos(videos: Sequence[str]) -> dict[str, Ints]:
-    """The clips of every video, videos in their order."""
-    names, inverse = np.unique(np.array(videos, dtype=np.str_), return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    ends = np.cumsum(np.bincount(inverse, minlength=len(names)))
-    return dict(zip(names.tolist(), np.split(order, ends[:-1]), strict=True)) if len(names) else {}
+def _means(metrics: Sequence[Metric]) -> list[Metric]:
+    return [deepcopy(metric) for metric in metrics if metric.averages]
 
 
-def _means(scored: Sequence[Mapping[str, MetricValue]]) -> dict[str, Terms]:
-    """Terms of the numbers of each video that are means over their counts."""
-    names = scored[0] if scored else {}
+def _terms(scored: Sequence[Mapping[str, MetricValue]]) -> dict[str, Terms]:
+    """Return the terms of the numbers of each video that are means over their counts."""
     terms = {}
-    for name in names:
+    for name in scored[0] if scored else ():
         values = np.array([video[name].value for video in scored])
         counts = np.array([video[name].count for video in scored], np.float64)
         terms[name] = Terms(np.where(counts > 0, np.nan_to_num(values) * counts, 0.0), counts)
@@ -146,45 +141,133 @@ def _means(scored: Sequence[Mapping[str, MetricValue]]) -> dict[str, Terms]:
 
 
 def _precisions(
-    metrics: Sequence[Metric],
-    videos: int,
-    columns_of: Callable[[Protocol], Iterator[Columns]],
-    whole_of: Callable[[Metric], Mapping[str, MetricValue]],
+    metrics: Sequence[Metric], columns_of: Callable[[Protocol], Columns], video: Ints
 ) -> dict[str, Terms]:
-    """Terms of VID AP, from the columns of each video and the numbers over all."""
+    """Return the terms of VID AP.
+
+    Args:
+        metrics: of any kind.
+        columns_of: lays all frames out under a protocol.
+        video: (F,) the video of each frame, in [0, V).
+    """
     terms: dict[str, Terms] = {}
     for metric in metrics:
-        if isinstance(metric, VidAP) and videos > 1:
-            columns = partial(columns_of, protocol_of(metric.protocol))
-            terms |= _precision(columns, videos, metric, whole_of(metric))
+        if isinstance(metric, VidAP) and len(np.unique(video)) > 1:
+            columns = columns_of(protocol_of(metric.protocol))
+            whole, without = metric.score(columns), precision_without_each(metric, columns, video)
+            for name, left in without.items():
+                value = whole[name].value
+                if not np.isnan([value, *left]).any():  # else all objects are in one video
+                    pseudo = len(left) * value - (len(left) - 1) * left
+                    sums = np.asarray(pseudo - pseudo.mean() + value)
+                    terms[f"{name}@{metric.protocol}"] = Terms(sums, np.ones(len(left)))
     return terms
 
 
-def _precision(
-    columns: Callable[[], Iterator[Columns]],
-    videos: int,
-    metric: VidAP,
-    whole: Mapping[str, MetricValue],
-) -> dict[str, Terms]:
-    """The numbers of VID AP apart, given those over all videos.
+def precision_without_each(metric: VidAP, columns: Columns, video: Ints) -> dict[str, Doubles]:
+    """Compute average precision over all videos but each.
 
-    How much each video weighs is taken from the ranking with grouped ties, which sums can be taken from.
+    The ranking has grouped ties: what a video adds to it can be taken from sums by score.
+
+    Args:
+        metric: whose numbers are wanted.
+        columns: of F frames.
+        video: (F,) the video of each frame, in [0, V).
+
+    Returns:
+        By name of the number (V,) float64, NaN without objects.
     """
-    stream = metric.grouped().stream()
-    for piece in columns():
-        stream.survey(piece)
-    for piece in columns():
-        stream.add(piece)
-    without = [stream.without(piece) for piece in columns()]
-    terms = {}
-    for key, value in whole.items():
-        left = np.array([numbers[key.split("@")[0]].value for numbers in without])
-        if not np.isnan([value.value, *left]).any():  # else all objects are in one video
-            terms[key] = Terms(_pseudo_values(value.value, left), np.ones(videos))
-    return terms
+    columns = metric.view(columns)
+    candidates = find_candidates(columns)
+    queue = queue_up(columns, candidates, min(metric.thresholds), "group")
+    apart = _Apart.of(columns, candidates, Ranking.of(columns, candidates, queue, "group"), video)
+    results = []
+    for chosen in metric.ranges.values():
+        sought = Sought.of(columns, chosen)
+        outcomes = outcomes_of(columns, candidates, queue, sought, metric.thresholds)
+        left = apart.objects_left(columns, sought)
+        results.append([apart.areas(*outcome, *left, metric.area) for outcome in outcomes])
+    means = {name: np.mean(parts, axis=0) for name, parts in metric.by_number(results).items()}
+    return {name: np.array([defined_mean(row) for row in rows]) for name, rows in means.items()}
 
 
-def _pseudo_values(whole: float, left: Doubles) -> Doubles:
-    """(V,) of the number over all videos and the numbers without each."""
-    values: Doubles = len(left) * whole - (len(left) - 1) * left
-    return np.asarray(values - values.mean() + whole)
+@dataclass(frozen=True)
+class _Apart:
+    """A ranking of the detections of V videos, whose parts can be taken out.
+
+    Attributes:
+        ranking: of all of them.
+        members: of each class, (d,) its candidates.
+        video: (D,) the video of each candidate.
+        elsewhere: of each class, (V, bins of the class) int32 detections that are no candidates.
+        of_object: (M,) the video of each true object.
+    """
+
+    ranking: Ranking
+    members: Sequence[Ints]
+    video: Ints
+    elsewhere: Sequence[npt.NDArray[np.int32]]
+    of_object: Ints
+
+    @classmethod
+    def of(cls, columns: Columns, candidates: Candidates, ranking: Ranking, video: Ints) -> _Apart:
+        videos, members = int(video.max()) + 1, by_class(candidates.class_id, columns.scores.classes)
+        of_candidate, of_box = video[columns.frame[candidates.box]], video[columns.frame]
+        elsewhere = []
+        for class_id, (own, levels) in enumerate(zip(members, ranking.levels, strict=True)):
+            found, width = columns.scores.of_class(class_id), 2 * len(levels) + 1
+            every = of_box[found.boxes] * width + places(found.values, levels)[found.rows]
+            near = of_candidate[own] * width + ranking.bins[own] - ranking.offsets[class_id]
+            counts = np.bincount(every, minlength=videos * width) - np.bincount(
+                near, minlength=videos * width
+            )
+            elsewhere.append(counts.reshape(videos, width).astype(np.int32))
+        return cls(ranking, members, of_candidate, elsewhere, video[columns.truth.frame])
+
+    def objects_left(self, columns: Columns, sought: Sought) -> tuple[Ints, Doubles]:
+        """Count (V, C + 1) objects to be found without each video, and give (V,) ``Sought.elsewhere``."""
+        videos, width = len(self.elsewhere[0]), len(sought.objects)
+        wanted = ~sought.ignored
+        place = self.of_object[wanted] * width + columns.truth.classes[wanted]
+        objects = sought.objects - np.bincount(place, minlength=videos * width).reshape(videos, width)
+        if columns.protocol.unmatched == "full":
+            return objects, np.ones(videos)
+        inside, total = (
+            np.count_nonzero(some) - np.bincount(self.of_object[some], minlength=videos)
+            for some in (sought.inside, np.ones_like(sought.inside))
+        )
+        return objects, np.array([elsewhere_weight(*each) for each in zip(inside, total, strict=True)])
+
+    def areas(self, found: Doubles, wrong: Doubles, objects: Ints, weight: Doubles, area: Area) -> Doubles:
+        """Average precision of every class without each video.
+
+        Args:
+            found: (D,) 1 for a true positive.
+            wrong: (D,) weight as a false positive.
+            objects: of `objects_left`.
+            weight: of `objects_left`.
+            area: of a ranking.
+
+        Returns:
+            (V, C + 1), NaN for a class without objects.
+        """
+        areas = np.full(objects.shape, np.nan)
+        for class_id in np.flatnonzero(objects.any(axis=0)).tolist():
+            own, elsewhere = self.members[class_id], self.elsewhere[class_id]
+            videos, width = elsewhere.shape
+            bins = self.ranking.bins[own] - self.ranking.offsets[class_id]
+            hits, misses = (np.bincount(bins, each[own], minlength=width) for each in (found, wrong))
+            for some in np.array_split(np.arange(videos), min(videos, videos * width // _AT_ONCE + 1)):
+                inside = (self.video[own] >= some[0]) & (self.video[own] <= some[-1])
+                place = (self.video[own][inside] - some[0]) * width + bins[inside]
+                taken, mistaken = (
+                    np.bincount(place, each[own][inside], minlength=len(some) * width).reshape(-1, width)
+                    for each in (found, wrong)
+                )
+                others = (elsewhere.sum(axis=0) - elsewhere[some]) * weight[some, None]
+                down = (hits - taken)[:, 1::2][:, ::-1].cumsum(axis=1)
+                upto = (misses - mistaken + others)[:, ::-1].cumsum(axis=1)[:, 1::2]
+                left = objects[some, class_id]
+                values = area(down, upto, np.maximum(left, 1))
+                areas[some, class_id] = np.where(left > 0, values, np.nan)
+        return areas

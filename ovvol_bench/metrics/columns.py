@@ -17,8 +17,7 @@ from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import ContractError, DataError
-from ovvol_bench.metrics import kernels
-from ovvol_bench.metrics.boxes import box_areas, checked
+from ovvol_bench.metrics.boxes import box_areas, checked, paired_iou
 from ovvol_bench.metrics.protocols import Protocol
 from ovvol_bench.metrics.scores import BoxScores, ScoreList, ScoreTable
 from ovvol_bench.metrics.truth import TruthTable
@@ -29,7 +28,6 @@ GRID = 1024
 """Predicted boxes in input pixels are rounded to this fraction of a pixel: mapping them to the
 original frame and back leaves float32 noise, which would decide overlaps that are exactly at a
 threshold."""
-
 
 InputSize = Callable[[tuple[int, int]], tuple[int, int]]
 
@@ -122,31 +120,41 @@ class Columns:
     @cached_property
     def best(self) -> BestOverlap:
         """The best box of every true object, whatever its class."""
-        iou, box = kernels.best_boxes(
-            offsets_of(self.box_counts),
-            self.boxes,
-            self._padding(self.boxes),
-            offsets_of(self.truth.counts),
-            self.truth.boxes,
-            self.protocol.overlap_offset,
-        )
-        return BestOverlap(iou, box)
+        truth = self.truth
+        low, count = offsets_of(self.box_counts)[truth.frame], self.box_counts[truth.frame]
+        best, first = np.zeros(len(truth), np.float32), np.where(count > 0, low, -1)
+        padding = self._padding(self.boxes)
+        true = np.arange(len(truth))
+        # The first box of each object's frame, then the second: all pairs at once would be many.
+        for turn in range(int(count.max(initial=0))):
+            true = true[count[true] > turn]
+            box = low[true] + turn
+            iou = paired_iou(truth.boxes, true, self.boxes, box, self.protocol.overlap_offset)
+            iou[padding[box]] = 0
+            better = iou > best[true]
+            best[true[better]], first[true[better]] = iou[better], box[better]
+        return BestOverlap(best, first)
+
+    def hits(self, iou_threshold: float) -> Bools:
+        """(M,) bool, sought true objects that some box of their frame meets with IoU > ``iou_threshold``."""
+        hits: Bools = (self.best.iou > np.float32(iou_threshold)) & self.sought
+        return hits
 
     def nameless(self) -> Columns:
-        """The same as if there were one class: each box once, with its best foreground score."""
-        _, score = self.scores.top()
+        """Take all classes for one: each box once, with its best foreground score."""
+        _, score = self.scores.top
         scores = ScoreList(np.ones(len(score), np.int64), score, 1)
         return replace(
             self, scores=scores, truth=replace(self.truth, classes=np.ones_like(self.truth.classes))
         )
 
     def named_once(self) -> Columns:
-        """The same with each box under its most probable class only, the background included."""
+        """Keep each box under its most probable class only, the background included."""
         return replace(self, scores=self.scores.named_once())
 
     def top_boxes(self) -> Columns:
-        """The box with the highest foreground score of every frame (the first of equals)."""
-        _, score = self.scores.top()
+        """Keep the box with the highest foreground score of every frame (the first of equals)."""
+        _, score = self.scores.top
         some = self.box_counts > 0
         starts, counts = offsets_of(self.box_counts)[:-1][some], np.minimum(self.box_counts, 1)
         if not len(starts):
@@ -176,21 +184,35 @@ def build_columns(
         DataError: if a box is inverted, a score is no number, or a truth's class is not in the vocabulary.
     """
     table = truth if isinstance(truth, TruthTable) else TruthTable.of(truth)
-    check_values(predictions)
-    scales = _scales(predictions, protocol)
-    boxes, keep = _predicted(predictions, scales), predictions.present
-    if protocol.absent_boxes:
-        boxes[~keep] = 0
-        keep = np.ones_like(keep)
-    segments = np.repeat(predictions.segment_counts, predictions.frame_counts)
-    frame = np.repeat(np.arange(len(segments)), segments)[keep]
+    _check_values(predictions)
+    scales = np.ones((len(predictions), 2))
+    if protocol.space == "input":
+        unknown = np.flatnonzero((predictions.input_sizes <= 0).any(axis=1))
+        if len(unknown):
+            raise ContractError(
+                f"clip '{predictions.clip_ids[unknown[0]]}' has no input size; protocol {protocol.name} "
+                "compares boxes in input pixels, so Localization.input_size must be (height, width)"
+            )
+        scales = (predictions.input_sizes / predictions.frame_sizes)[:, ::-1]
+    boxes = _scaled(predictions.boxes, scales, predictions.counts("boxes"))
+    rows, segments = (
+        predictions.segment_of_box,
+        np.repeat(predictions.segment_counts, predictions.frame_counts),
+    )
+    present = predictions.present
+    absent = int(np.count_nonzero(~present))
+    if absent and protocol.absent_boxes:
+        boxes[~present] = 0
+    elif absent:
+        frame = np.repeat(np.arange(len(segments)), segments)[present]
+        boxes, rows, segments = boxes[present], rows[present], np.bincount(frame, minlength=len(segments))
     columns = Columns(
         protocol=protocol,
-        box_counts=np.bincount(frame, minlength=len(segments)),
-        boxes=boxes[keep],
-        scores=ScoreTable(predictions.probabilities, predictions.segment_of_box[keep]),
-        truth=_truth(table, scales.repeat(predictions.frame_counts, axis=0), protocol),
-        absent=int((~predictions.present).sum()),
+        box_counts=segments,
+        boxes=boxes,
+        scores=ScoreTable(predictions.probabilities, rows),
+        truth=_truth(table, scales, predictions.frame_counts, protocol),
+        absent=absent,
     )
     check_classes(columns.truth.classes, columns.scores.classes)
     return columns
@@ -213,17 +235,17 @@ def detection_columns(
     """
     check_boxes(detections)
     frames = detections.frames
-    video_scales = np.ones((len(frames.videos), 2))
+    scales = np.ones((len(frames.videos), 2))
     if protocol.space == "input":
         inputs = np.array([input_size((h, w)) for h, w in frames.sizes.tolist()], float).reshape(-1, 2)
-        video_scales = (inputs / frames.sizes)[:, ::-1]
-    scales, values = video_scales[frames.video], detections.score_table
-    rows = np.arange(len(detections))
+        scales = (inputs / frames.sizes)[:, ::-1]
+    values, rows = detections.score_table, np.arange(len(detections))
     scores: BoxScores = ScoreList(detections.class_ids, detections.scores, detections.classes)
     if values is not None:  # each box comes once for every class: only the first of these is a box
         rows, scores = rows[:: len(rows) // len(values)], ScoreTable(values, np.arange(len(values)))
-    boxes = _of_whole_pixels(detections.boxes[rows].astype(np.float32))
-    boxes, absent = _scaled(boxes, scales[detections.frame[rows]]), detections.absent[rows]
+    counts = np.bincount(detections.video[rows], minlength=len(scales))
+    boxes = _scaled(_of_whole_pixels(detections.boxes[rows].astype(np.float32)), scales, counts)
+    absent = detections.absent[rows]
     boxes[absent] = 0
     keep = np.flatnonzero(~absent | protocol.absent_boxes)
     columns = Columns(
@@ -231,14 +253,14 @@ def detection_columns(
         box_counts=np.bincount(detections.frame[rows[keep]], minlength=len(frames)),
         boxes=boxes[keep],
         scores=scores.keep(keep),
-        truth=_truth(table, scales, protocol),
+        truth=_truth(table, scales, np.bincount(frames.video, minlength=len(scales)), protocol),
         absent=int(absent.sum()),
     )
     check_classes(columns.truth.classes, columns.scores.classes)
     return columns
 
 
-def check_values(predictions: Predictions) -> None:
+def _check_values(predictions: Predictions) -> None:
     """Refuse boxes whose overlap and scores whose rank is undefined.
 
     Raises:
@@ -260,51 +282,44 @@ def check_values(predictions: Predictions) -> None:
         )
 
 
-def _scales(predictions: Predictions, protocol: Protocol) -> npt.NDArray[np.float64]:
-    """(L, 2) factors (x, y) from original pixels to those of the protocol."""
-    if protocol.space == "original":
-        return np.ones((len(predictions), 2))
-    unknown = np.flatnonzero((predictions.input_sizes <= 0).any(axis=1))
-    if len(unknown):
-        raise ContractError(
-            f"clip '{predictions.clip_ids[unknown[0]]}' has no input size; protocol {protocol.name} compares "
-            "boxes in input pixels, so Localization.input_size must be (height, width)"
-        )
-    scales: npt.NDArray[np.float64] = (predictions.input_sizes / predictions.frame_sizes)[:, ::-1]
-    return scales
+def _scaled(boxes: Floats, scales: npt.NDArray[np.float64], counts: Ints) -> Floats:
+    """Return a copy of boxes, scaled as areas of whole pixels.
 
-
-def _predicted(predictions: Predictions, scales: npt.NDArray[np.float64]) -> Floats:
-    """(B, 4) boxes in the space of the protocol."""
+    Args:
+        boxes: (B, 4), part by part.
+        scales: (L, 2) factors (x, y) of each part.
+        counts: (L,) boxes of each part.
+    """
     if (scales == 1).all():
-        return predictions.boxes.copy()
-    return _scaled(predictions.boxes, np.repeat(scales, predictions.counts("boxes"), axis=0))
+        return boxes.copy()
+    scale, edge = np.repeat(np.tile(scales, 2), counts, axis=0), np.array([0, 0, 1, 1])
+    # An inclusive end is one pixel short of its edge.
+    scaled = np.round(((boxes + edge) * scale - edge) * GRID) / GRID
+    same = np.repeat((scales == 1).all(axis=1), counts)
+    scaled[same] = boxes[same]
+    rounded: Floats = scaled.astype(np.float32)
+    return rounded
 
 
-def _scaled(boxes: Floats, scales: npt.NDArray[np.float64]) -> Floats:
-    """(B, 4) boxes scaled as areas of whole pixels: an inclusive end is one pixel short of its edge."""
-    scale = np.tile(scales, 2)
-    edge = np.array([0, 0, 1, 1])
-    scaled = (boxes + edge) * scale - edge
-    same = (scale == 1).all(axis=1, keepdims=True)
-    return np.where(same, boxes, np.round(scaled * GRID) / GRID).astype(np.float32)
-
-
-def _truth(table: TruthTable, scales: npt.NDArray[np.float64], protocol: Protocol) -> TruthColumns:
-    return TruthColumns(
-        counts=table.counts,
-        boxes=_of_whole_pixels(table.boxes)
-        * np.tile(scales, 2).repeat(table.counts, axis=0).astype(np.float32),
-        classes=table.classes,
-        ignored=table.generated & protocol.ignore_generated,
-        motion=table.motion,
-        table=table,
-    )
+def _truth(
+    table: TruthTable, scales: npt.NDArray[np.float64], frames: Ints, protocol: Protocol
+) -> TruthColumns:
+    """Lay out truth whose frames are in parts of (L,) frames, with (L, 2) factors of each part."""
+    boxes = _of_whole_pixels(table.boxes)
+    if not (scales == 1).all():
+        scale = np.tile(scales, 2).astype(np.float32).repeat(frames, axis=0).repeat(table.counts, axis=0)
+        boxes = boxes * scale
+    ignored = table.generated & protocol.ignore_generated
+    return TruthColumns(table.counts, boxes, table.classes, ignored, table.motion, table)
 
 
 def _of_whole_pixels(boxes: Floats) -> Floats:
-    """The boxes, those thinner than a pixel as one pixel: less has no area where ends are inclusive."""
-    return np.concatenate([boxes[:, :2], np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
+    """Widen boxes thinner than a pixel to one pixel: less has no area where ends are inclusive."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    if (low <= high).all():
+        return boxes
+    widened: Floats = np.concatenate([low, np.maximum(low, high)], axis=1)
+    return widened
 
 
 def check_boxes(detections: Detections) -> None:

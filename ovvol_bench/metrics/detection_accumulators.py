@@ -8,7 +8,7 @@ from typing import ClassVar
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections, Labels
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.bases import DetectionMetric
+from ovvol_bench.metrics.base import DetectionMetric
 from ovvol_bench.metrics.coco import CocoSettings, coco_values
 from ovvol_bench.metrics.tracking import TrackingSettings, tracking_values
 from ovvol_bench.metrics.truth import TruthTable

@@ -1,4 +1,4 @@
-"""Which detections find which true objects: the greedy matching of VOC and ILSVRC.
+"""Greedy matching of detections with true objects, as VOC and ILSVRC have it.
 
 Only detections in frames with truth of their class are looked at: all others are false positives
 by definition and never become objects here.
@@ -6,18 +6,17 @@ by definition and never become objects here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of
-from ovvol_bench.metrics import kernels
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
+from ovvol_bench.metrics.boxes import paired_iou
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.metrics.kernels_numpy import IGNORED, NORMAL, UNMATCHABLE
-from ovvol_bench.metrics.ranking import Ties, descending_in_lists
-from ovvol_bench.metrics.scores import Scores
+from ovvol_bench.metrics.scores import Scores, Ties, descending_in_lists
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Candidates:
     @cached_property
     def best(self) -> Floats:
         """(D,) highest IoU of each detection with true objects of its class."""
-        return _highest(self.pair_iou, self.start)
+        return self._highest(self.pair_iou)
 
     def best_iou(self, among: Bools) -> Floats:
         """(D,) highest IoU of each detection with true objects of a kind, -1 without any.
@@ -58,7 +57,7 @@ class Candidates:
         Args:
             among: (M,) which true objects to look at.
         """
-        return _highest(np.where(among[self.pair_truth], self.pair_iou, np.float32(-1)), self.start)
+        return self._highest(np.where(among[self.pair_truth], self.pair_iou, np.float32(-1)))
 
     def share(self, among: Bools) -> npt.NDArray[np.float64]:
         """(D,) share of the true objects of its group that are of a kind."""
@@ -66,27 +65,37 @@ class Candidates:
         shares: npt.NDArray[np.float64] = np.diff(counts) / np.diff(self.start)
         return shares
 
+    def _highest(self, iou: Floats) -> Floats:
+        highest: Floats = np.maximum.reduceat(iou, self.start[:-1]) if len(iou) else iou
+        return highest
+
 
 def find_candidates(columns: Columns) -> Candidates:
     """Pair detections with the truth of their frame and class; IoU is taken once a pair."""
-    truth = columns.truth
+    truth, labels = columns.truth, columns.scores.labels
     by_group = np.argsort(truth.frame * (columns.scores.classes + 1) + truth.classes, kind="stable")
-    groups = _groups(truth.frame[by_group], truth.classes[by_group])
-    box, group, start, place, iou = kernels.pair_up(
-        offsets_of(columns.box_counts),
-        columns.boxes,
-        columns.scores.labels,
-        groups,
-        truth.boxes[by_group],
-        columns.protocol.ap_offset,
-    )
-    class_id = groups[group, 1]
-    _, score = columns.scores.of_pairs(box, class_id)
-    return Candidates(box, class_id, score, group, start, by_group[place], iou)
+    frame, class_id = truth.frame[by_group], truth.classes[by_group]
+    change = np.ones(len(frame), np.bool_)
+    change[1:] = (frame[1:] != frame[:-1]) | (class_id[1:] != class_id[:-1])
+    first = np.flatnonzero(change)
+    objects = np.diff(first, append=len(frame))
+    frame, class_id = frame[first], class_id[first]
+    boxes = columns.box_counts[frame]
+    box = spans(offsets_of(columns.box_counts)[frame], boxes)
+    group = np.repeat(np.arange(len(first)), boxes)
+    if (labels >= 0).any():
+        detected = (labels[box] < 0) | (labels[box] == class_id[group])
+        box, group = box[detected], group[detected]
+    sizes = objects[group]
+    true = by_group[spans(first[group], sizes)]
+    iou = paired_iou(columns.boxes, np.repeat(box, sizes), truth.boxes, true, columns.protocol.ap_offset)
+    classes = class_id[group]
+    score = columns.scores.of_pairs(box, classes)
+    return Candidates(box, classes, score, group, offsets_of(sizes), true, iou)
 
 
 def queue_up(columns: Columns, candidates: Candidates, threshold: float, ties: Ties) -> Ints:
-    """The detections that can find an object, group by group, best scores first.
+    """Order the detections that can find an object, group by group, best scores first.
 
     Args:
         columns: that the candidates were found in.
@@ -99,48 +108,54 @@ def queue_up(columns: Columns, candidates: Candidates, threshold: float, ties: T
         (N,) int64 in [0, D).
     """
     near = candidates.best >= np.float32(threshold)
-    if ties in ("group", "earlier"):
-        some = np.flatnonzero(near)
-        last: tuple[npt.NDArray[np.number], ...] = (candidates.box[some],)
-        if ties == "group":
-            last = (-candidates.best[some], columns.boxes[candidates.box[some]])
-        keys = np.column_stack([-candidates.score[some].astype(np.float64), *last])
-        order = kernels.queue_groups(candidates.group[some], keys.astype(np.float64))
-        queue: Ints = some[order]
-        return queue
-    order = descending_in_lists(candidates.score, np.bincount(candidates.group), ties)
-    return order[near[order]]
+    if ties in ("reference", "later"):
+        order = descending_in_lists(candidates.score, np.bincount(candidates.group), ties)
+        return order[near[order]]
+    some = np.flatnonzero(near)
+    keys: list[npt.NDArray[np.number]] = [-candidates.score[some], candidates.group[some]]
+    if ties == "group":
+        keys = [*columns.boxes[candidates.box[some]].T[::-1], -candidates.best[some], *keys]
+    # The order is stable, and boxes of a group are in the order of the list already.
+    queue: Ints = some[np.lexsort(keys)]
+    return queue
 
 
-def match(candidates: Candidates, queue: Ints, matchable: Bools, ignored: Bools, threshold: float) -> Ints:
+def match(
+    candidates: Candidates, queue: Ints, matchable: Bools, ignored: Bools, thresholds: Sequence[float]
+) -> Iterator[Ints]:
     """Give each detection the free true object that it overlaps most, in the order of a queue.
 
     Args:
         candidates: D detections.
-        queue: (N,) of ``queue_up``, for this threshold or a lower one.
+        queue: (N,) of ``queue_up``, for the lowest threshold or a lower one.
         matchable: (M,) bool, true objects that can be taken.
         ignored: (M,) bool, decides between objects of exactly equal IoU: the first that is not
             ignored, else the last.
-        threshold: an IoU of at least this is a match.
+        thresholds: an IoU of at least this is a match.
 
-    Returns:
-        (N,) int64, the true object of each detection of the queue or -1.
+    Yields:
+        For each threshold (N,) int64, the true object of each detection of the queue or -1.
     """
-    state = np.select([~matchable, ignored], [UNMATCHABLE, IGNORED], NORMAL).astype(np.int8)
-    pairs = (candidates.start, candidates.pair_truth, candidates.pair_iou)
-    matched: Ints = kernels.take(*pairs, queue, state, np.float32(threshold))
-    return matched
-
-
-def _groups(frame: Ints, class_id: Ints) -> Ints:
-    """(G, 4) frame, class, first and end of the runs of equal frame and class."""
-    change = (frame[1:] != frame[:-1]) | (class_id[1:] != class_id[:-1])
-    first = np.flatnonzero(np.concatenate([np.ones(min(len(frame), 1), np.bool_), change]))
-    end = np.append(first[1:], len(frame)) if len(first) else first
-    return np.stack([frame[first], class_id[first], first, end], axis=1)
-
-
-def _highest(iou: Floats, start: Ints) -> Floats:
-    """(D,) highest of the pairs of each detection."""
-    highest: Floats = np.maximum.reduceat(iou, start[:-1]) if len(iou) else iou
-    return highest
+    counts = np.diff(candidates.start)[queue]
+    pair, place = spans(candidates.start[queue], counts), np.repeat(np.arange(len(queue)), counts)
+    near = matchable[candidates.pair_truth[pair]]
+    near &= candidates.pair_iou[pair] >= np.float32(min(thresholds))
+    pair, place = pair[near], place[near]
+    true, iou = candidates.pair_truth[pair], candidates.pair_iou[pair]
+    first = np.flatnonzero(np.diff(candidates.group[queue], prepend=-1))
+    turn = (np.arange(len(queue)) - np.repeat(first, np.diff(first, append=len(queue))))[place]
+    objects = np.arange(len(ignored))
+    preference = np.where(ignored, 2 * len(ignored) - objects, objects)
+    order = np.lexsort((preference[true], -iou, place, turn))
+    place, true, iou, turn = place[order], true[order], iou[order], turn[order]
+    for threshold in thresholds:
+        some = np.flatnonzero(iou >= np.float32(threshold))
+        matched, taken = np.full(len(queue), -1), np.zeros(len(ignored), np.bool_)
+        # In every turn each group's next detection takes its first free object. Detections of one turn
+        # belong to different groups, so they never want the same object.
+        for pairs in np.split(some, np.flatnonzero(np.diff(turn[some])) + 1):
+            free = pairs[~taken[true[pairs]]]
+            wanted = free[np.diff(place[free], prepend=-1) != 0]
+            matched[place[wanted]] = true[wanted]
+            taken[true[wanted]] = True
+        yield matched

@@ -27,19 +27,19 @@ def build_corloc(
     iou_threshold: float = 0.5,
 ) -> Metric:
     """CorLoc: any box of a frame may meet an object, or its best-scoring one only."""
-    from ovvol_bench.metrics.accumulators import CorLoc
+    from ovvol_bench.metrics.corloc import CorLoc
 
-    return CorLoc(protocol, box, iou_threshold)
+    return CorLoc(protocol=protocol, box=box, iou_threshold=iou_threshold)
 
 
 def build_detrate(*, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> Metric:
     """DetRate."""
-    from ovvol_bench.metrics.accumulators import DetectionRate
+    from ovvol_bench.metrics.detrate import DetectionRate
 
-    return DetectionRate(protocol, iou_threshold)
+    return DetectionRate(protocol=protocol, iou_threshold=iou_threshold)
 
 
-def build_vid_ap(  # noqa: PLR0913 - a setting each
+def build_vid_ap(
     *,
     protocol: ProtocolName = "vid-reference",
     iou_threshold: float = 0.5,
@@ -53,17 +53,27 @@ def build_vid_ap(  # noqa: PLR0913 - a setting each
     use_07_metric: bool = False,
 ) -> Metric:
     """VID AP, by motion and size; with a sweep also the mean over the thresholds .5 to .95."""
-    from ovvol_bench.metrics.accumulators import Extent, VidAP
+    from ovvol_bench.metrics.vid_ap import VidAP
 
-    extent = Extent(motion, sizes, sweep, class_agnostic, labels, use_07_metric)
-    return VidAP(protocol, iou_threshold, ties, held_out, extent)
+    return VidAP(
+        protocol=protocol,
+        iou_threshold=iou_threshold,
+        ties=ties,
+        motion=motion,
+        sizes=sizes,
+        held_out=held_out,
+        sweep=sweep,
+        class_agnostic=class_agnostic,
+        labels=labels,
+        use_07_metric=use_07_metric,
+    )
 
 
 def build_boxes_per_frame(*, protocol: ProtocolName = "vid-reference") -> Metric:
     """Mean number of boxes a frame."""
-    from ovvol_bench.metrics.accumulators import BoxesPerFrame
+    from ovvol_bench.metrics.corloc import BoxesPerFrame
 
-    return BoxesPerFrame(protocol)
+    return BoxesPerFrame(protocol=protocol)
 
 
 def build_naming_accuracy(
@@ -73,25 +83,25 @@ def build_naming_accuracy(
     held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
 ) -> Metric:
     """Naming accuracy of localized objects."""
-    from ovvol_bench.metrics.accumulators import NamingAccuracy
+    from ovvol_bench.metrics.naming import NamingAccuracy
 
-    return NamingAccuracy(protocol, iou_threshold, held_out)
+    return NamingAccuracy(protocol=protocol, iou_threshold=iou_threshold, held_out=held_out)
 
 
 def build_box_abo(*, protocol: ProtocolName = "vid-reference") -> Metric:
     """Average best overlap of boxes."""
-    from ovvol_bench.metrics.graded_accumulators import BestOverlapOfBoxes
+    from ovvol_bench.metrics.corloc import BestOverlapOfBoxes
 
-    return BestOverlapOfBoxes(protocol)
+    return BestOverlapOfBoxes(protocol=protocol)
 
 
 def build_naming_ece(
     *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5, bins: int = 15
 ) -> Metric:
     """Calibration of names, with a reliability table."""
-    from ovvol_bench.metrics.graded_accumulators import CalibrationError
+    from ovvol_bench.metrics.naming import CalibrationError
 
-    return CalibrationError(protocol, iou_threshold, bins)
+    return CalibrationError(protocol=protocol, iou_threshold=iou_threshold, bins=bins)
 
 
 def build_confusion(
@@ -102,9 +112,11 @@ def build_confusion(
     class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Confusion of the names of localized objects."""
-    from ovvol_bench.metrics.error_accumulators import Confusion
+    from ovvol_bench.metrics.naming import Confusion
 
-    return Confusion(protocol, iou_threshold, held_out, class_names)
+    return Confusion(
+        protocol=protocol, iou_threshold=iou_threshold, held_out=held_out, class_names=class_names
+    )
 
 
 def build_errors(
@@ -117,9 +129,16 @@ def build_errors(
     class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Causes of error, with what mending each would gain."""
-    from ovvol_bench.metrics.error_accumulators import Errors
+    from ovvol_bench.metrics.errors import Errors
 
-    return Errors(protocol, iou_threshold, touch, most, gains, class_names)
+    return Errors(
+        protocol=protocol,
+        iou_threshold=iou_threshold,
+        touch=touch,
+        most=most,
+        gains=gains,
+        class_names=class_names,
+    )
 
 
 def build_pr_curves(
@@ -129,16 +148,16 @@ def build_pr_curves(
     class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
 ) -> Metric:
     """Precision-recall curves of every class."""
-    from ovvol_bench.metrics.error_accumulators import PrecisionCurves
+    from ovvol_bench.metrics.pr_curves import PrecisionCurves
 
-    return PrecisionCurves(protocol, iou_threshold, class_names)
+    return PrecisionCurves(protocol=protocol, iou_threshold=iou_threshold, class_names=class_names)
 
 
 def build_detrate_by(*, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> Metric:
     """DetRate and CorLoc by size and motion of the objects."""
-    from ovvol_bench.metrics.error_accumulators import DetectionRateBy
+    from ovvol_bench.metrics.detrate import DetectionRateBy
 
-    return DetectionRateBy(protocol, iou_threshold)
+    return DetectionRateBy(protocol=protocol, iou_threshold=iou_threshold)
 
 
 def build_fg_ari(
@@ -173,7 +192,7 @@ def build_ari(
     return AdjustedRand(groups, resolution, unit, Conventions(upsampling=upsampling, ignore=ignore))
 
 
-def build_mbo(  # noqa: PLR0913 - a setting each
+def build_mbo(
     *,
     of: Literal["instance", "class"] = "instance",
     unit: Unit = "clip",
@@ -191,7 +210,7 @@ def build_mbo(  # noqa: PLR0913 - a setting each
     return MeanBestOverlap(of, groups, resolution, unit, conventions)
 
 
-def build_miou(  # noqa: PLR0913 - a setting each
+def build_miou(
     *,
     unit: Unit = "clip",
     groups: Groups = "slots",

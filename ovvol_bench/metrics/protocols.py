@@ -11,6 +11,8 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Bools, Floats
 from ovvol_bench.errors import UnknownNameError, nearest
 
+ProtocolName = Literal["vid-reference", "vid-devkit"]
+
 
 @dataclass(frozen=True)
 class MotionRange:

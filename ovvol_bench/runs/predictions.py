@@ -33,10 +33,8 @@ __all__ = [
     "Predictions",
     "broken_shards",
     "is_own",
-    "read_pieces",
     "read_predictions",
     "to_parquet",
-    "valid_shards",
 ]
 
 SCHEMA = 1
@@ -122,34 +120,6 @@ def read_predictions(path: Path, masks: bool = True) -> Predictions:
 def is_own(path: Path) -> bool:
     """Whether a file or folder is named as those of this format are."""
     return bool(_shards(path)) if path.is_dir() else path.suffix in (SUFFIX, ".parquet")
-
-
-def read_pieces(folder: Path, frames: int = 4096) -> Iterator[Predictions]:
-    """Read a folder of shards some thousand frames at a time, without slots and their maps.
-
-    Args:
-        folder: with shards.
-        frames: a piece ends with the shard that reaches this number.
-
-    Raises:
-        DataError: as ``read_predictions``.
-    """
-    files = _shards(folder)
-    if not files:
-        raise DataError(f"{folder}: no predictions; expected a folder with *{SUFFIX} files")
-    piece: list[Predictions] = []
-    for file in files:
-        piece.append(read_shard(file, masks=False))
-        if sum(len(each.frame_indices) for each in piece) >= frames:
-            yield concatenate(piece)
-            piece = []
-    if piece:
-        yield concatenate(piece)
-
-
-def valid_shards(folder: Path) -> list[Path]:
-    """Shards of a folder that can be read, by name."""
-    return [path for path in _shards(folder) if _is_valid(path)]
 
 
 def broken_shards(folder: Path) -> list[Path]:

@@ -58,7 +58,7 @@ class MetricContract:
     def checks(self) -> tuple[Callable[[], None], ...]:
         """The promises in the order in which they are checked."""
         return (
-            self.declares, self.gives_numbers, self.any_order, self.merges, self.undefined_without_clips,
+            self.declares, self.gives_numbers, self.any_order, self.undefined_without_clips,
             self.reads_only, self.saves,
         )  # fmt: skip
 
@@ -92,13 +92,6 @@ class MetricContract:
     def any_order(self) -> None:
         """Gives the same numbers in any order of the clips."""
         _expect_same(self.fed([3, 1, 0, 2]).compute(), self.fed(range(4)).compute(), "clips in another order")
-
-    def merges(self) -> None:
-        """Gives the same numbers when accumulators are merged."""
-        parts = [self.fed([2]), self.fed([0, 3]), self.fed([1])]
-        for part in parts[1:]:
-            parts[0].merge(part)
-        _expect_same(parts[0].compute(), self.fed(range(4)).compute(), "three merged accumulators and one")
 
     def undefined_without_clips(self) -> None:
         """Is undefined without clips, or a count of none."""

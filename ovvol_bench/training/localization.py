@@ -10,13 +10,12 @@ from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DecodeError
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate
-from ovvol_bench.metrics.bases import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
 from ovvol_bench.naming.localize import segment_boxes, winning_slots
 from ovvol_bench.pipeline import clip_generator, encode, group, stack
 from ovvol_bench.types import Clip, Localization
-
-_PROTOCOL = "vid-reference"
 
 
 def localization_quality(
@@ -41,7 +40,7 @@ def localization_quality(
         DataError: if a clip has no truth.
         ContractError: if a component breaks its contract.
     """
-    metrics: dict[str, ColumnMetric] = {"corloc": CorLoc(_PROTOCOL), "detrate": DetectionRate(_PROTOCOL)}
+    metrics: dict[str, ColumnMetric] = {"corloc": CorLoc(), "detrate": DetectionRate()}
     indices = np.linspace(0, len(dataset) - 1, min(clips, len(dataset))).round().astype(int)
     unreadable = 0
     for _, clip in prefetch(dataset, indices.tolist(), workers=1):

@@ -14,7 +14,7 @@ from synthetic_vid import synthetic, write_shards, write_tree
 from ovvol_bench.cli import main
 from ovvol_bench.files import sealed
 from ovvol_bench.metrics import evaluate as evaluate_predictions
-from ovvol_bench.metrics.accumulators import CorLoc
+from ovvol_bench.metrics.corloc import CorLoc
 from ovvol_bench.runs.predictions import PredictionWriter, read_predictions
 
 RUNS = Path(__file__).parents[1] / "runs"
@@ -74,7 +74,7 @@ def test_named_metrics_and_protocols_are_added(folder, evaluate):
 
 
 def stored_direction():
-    from ovvol_bench.metrics.accumulators import BoxesPerFrame
+    from ovvol_bench.metrics.corloc import BoxesPerFrame
 
     return BoxesPerFrame.higher_is_better
 
@@ -194,7 +194,7 @@ def test_a_file_is_scored_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     scored = json.loads(done.stdout)
     assert scored["coverage"] == {"clips": 8, "done": 8, "frames": 64, "unread": [], "skipped": {}}
-    own = evaluate_predictions(predictions, truth, [CorLoc("vid-reference")])
+    own = evaluate_predictions(predictions, truth, [CorLoc(protocol="vid-reference")])
     assert scored["metrics"]["corloc_any@vid-reference"]["value"] == own["corloc_any@vid-reference"].value
 
 

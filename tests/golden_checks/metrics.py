@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from golden_vectors import load_case
 
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
-from ovvol_bench.metrics.average_precision import class_precision
 from ovvol_bench.metrics.boxes import box_iou
 from ovvol_bench.metrics.columns import Columns, TruthColumns
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
 from ovvol_bench.metrics.protocols import VID_REFERENCE, MotionRange
 from ovvol_bench.metrics.scores import ScoreList
+from ovvol_bench.metrics.vid_ap import VidAP, class_precision
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 
@@ -210,8 +211,8 @@ def test_golden_metrics_corloc_and_detection_rate(golden):
         expected = case["expected"].get("unsupervised")
         if expected is None:
             continue
-        corloc = computed(CorLoc("vid-reference"), case)["corloc_any"]
-        rate = computed(DetectionRate("vid-reference"), case)["detrate"]
+        corloc = computed(CorLoc(protocol="vid-reference"), case)["corloc_any"]
+        rate = computed(DetectionRate(protocol="vid-reference"), case)["detrate"]
         assert corloc.value == pytest.approx(expected["corloc"], rel=0, abs=data["tolerance"]["corloc_abs"])
         assert rate.value == pytest.approx(expected["decrate"], rel=0, abs=data["tolerance"]["decrate_abs"])
         assert corloc.count == rate.count == expected.get("frames_counted", corloc.count)
@@ -223,7 +224,7 @@ def test_golden_metrics_of_localizations(golden):
     data = load(golden)
     for case in (case for case in data["sets"] if case["kind"] == "dup"):
         for threshold, expected in thresholds(case):
-            metric = VidAP("vid-reference", threshold, "reference")
+            metric = VidAP(protocol="vid-reference", iou_threshold=threshold, ties="reference")
             values = computed(metric, case)
             name = f"ap{round(100 * threshold)}"
             wanted = {str(index): value for index, value in enumerate(expected["ap"]) if value is not None}
@@ -236,7 +237,7 @@ def test_golden_metrics_of_localizations(golden):
 
 
 def assert_motion_of_localizations(case, tolerance):
-    values = computed(VidAP("vid-reference", ties="reference"), case)
+    values = computed(VidAP(protocol="vid-reference", ties="reference"), case)
     names = {(each.low, each.high): f"ap50_{each.name}" for each in VID_REFERENCE.motion}
     for expected in case["expected"].get("vid_ap50_motion", []):
         name = names.get(tuple(expected["range"]))

@@ -5,9 +5,9 @@ import pytest
 
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.metrics import default_metrics, evaluate
-from ovvol_bench.metrics.accumulators import VidAP
 from ovvol_bench.metrics.by_video import by_video
 from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
+from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization
 
@@ -58,9 +58,11 @@ def test_terms_add_up_to_the_numbers(world):
         assert terms.value == pytest.approx(whole[name].value, abs=1e-7), name
 
 
-def test_pseudo_values_come_from_leaving_videos_out(world):
+@pytest.mark.parametrize("at_once", [10, 1 << 20])
+def test_pseudo_values_come_from_leaving_videos_out(world, monkeypatch, at_once):
+    monkeypatch.setattr("ovvol_bench.metrics.by_video._AT_ONCE", at_once)
     predictions, infos, _ = world
-    metric = VidAP("vid-reference", ties="group")
+    metric = VidAP(protocol="vid-reference", ties="group")
     found = by_video(predictions, infos, [metric])
     whole = evaluate(predictions, infos, [metric])
     ordered = predictions.in_order()
@@ -80,7 +82,7 @@ def test_pseudo_values_come_from_leaving_videos_out(world):
 @pytest.mark.parametrize("ties", ["earlier", "reference"])
 def test_pseudo_values_of_any_order_of_ties_are_those_of_grouped_ones_around_its_value(world, ties):
     predictions, infos, _ = world
-    metric, grouped = (VidAP("vid-reference", ties=each) for each in (ties, "group"))
+    metric, grouped = (VidAP(protocol="vid-reference", ties=each) for each in (ties, "group"))
     value = evaluate(predictions, infos, [metric])["ap50@vid-reference"].value
     (terms, wanted) = (
         by_video(predictions, infos, [each]).terms["ap50@vid-reference"] for each in (metric, grouped)

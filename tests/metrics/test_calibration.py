@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.metrics.graded_accumulators import BestOverlapOfBoxes, CalibrationError
+from ovvol_bench.metrics.corloc import BestOverlapOfBoxes
+from ovvol_bench.metrics.naming import CalibrationError
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["vid-reference", "vid-devkit"])
@@ -49,10 +50,10 @@ def value_of(metric, *clip):
 
 @PROTOCOLS
 def test_names_that_are_right_as_often_as_they_say_are_calibrated(protocol):
-    value = value_of(CalibrationError(protocol), *named([0.75] * 4, [True, True, True, False]))
+    value = value_of(CalibrationError(protocol=protocol), *named([0.75] * 4, [True, True, True, False]))
     assert (value.value, value.count) == (pytest.approx(0), 4)
     assert value.notes["confidence"] == value.notes["accuracy"] == 0.75
-    value = value_of(CalibrationError(protocol), *named([1.0] * 4, [True, True, True, False]))
+    value = value_of(CalibrationError(protocol=protocol), *named([1.0] * 4, [True, True, True, False]))
     assert value.value == pytest.approx(0.25)
     assert value.notes["reliability"] == [
         {"above": 14 / 15, "to": 1, "count": 4, "confidence": 1, "accuracy": 0.75}
@@ -70,31 +71,33 @@ def test_the_error_is_the_mean_gap_of_the_bins(seed):
         inside = [low / 15 < each <= (low + 1) / 15 for each in confidences]
         if any(inside):
             expected += sum(inside) / 20 * abs(right[inside].mean() - confidences[inside].mean())
-    value = value_of(CalibrationError("vid-devkit"), *named(confidences, right))
+    value = value_of(CalibrationError(protocol="vid-devkit"), *named(confidences, right))
     assert value.value == pytest.approx(expected)
     assert sum(row["count"] for row in value.notes["reliability"]) == 20
 
 
 @PROTOCOLS
 def test_objects_without_a_box_have_no_confidence(protocol):
-    value = value_of(CalibrationError(protocol), *scene([], [], [(0, 0, 9, 9)], [1]))
+    value = value_of(CalibrationError(protocol=protocol), *scene([], [], [(0, 0, 9, 9)], [1]))
     assert (math.isnan(value.value), value.count, value.notes["reliability"]) == (True, 0, [])
 
 
 def test_scores_that_are_no_probabilities_are_refused():
     with pytest.raises(DataError, match="score 3 is no probability"):
-        value_of(CalibrationError("vid-devkit"), *named([3.0], [True]))
+        value_of(CalibrationError(protocol="vid-devkit"), *named([3.0], [True]))
     with pytest.raises(SettingError, match="bins is 0"):
-        CalibrationError("vid-devkit", bins=0)
+        CalibrationError(protocol="vid-devkit", bins=0)
 
 
 def test_the_best_overlap_is_that_of_any_box_whatever_its_name():
     objects = [(0, 0, 9, 9), (50, 0, 59, 9), (200, 0, 209, 9)]
     boxes = [(0, 0, 9, 9), (0, 0, 9, 4), (50, 0, 59, 4)]
-    value = value_of(BestOverlapOfBoxes("vid-devkit"), *scene(boxes, [(0.1, 0.9)] * 3, objects, [1, 1, 1]))
+    value = value_of(
+        BestOverlapOfBoxes(protocol="vid-devkit"), *scene(boxes, [(0.1, 0.9)] * 3, objects, [1, 1, 1])
+    )
     assert (value.value, value.count) == (pytest.approx((1 + 0.5 + 0) / 3), 3)
 
 
 def test_without_objects_the_best_overlap_is_undefined():
-    value = value_of(BestOverlapOfBoxes("vid-devkit"), *scene([(0, 0, 9, 9)], [(1, 0)], [], []))
+    value = value_of(BestOverlapOfBoxes(protocol="vid-devkit"), *scene([(0, 0, 9, 9)], [(1, 0)], [], []))
     assert (math.isnan(value.value), value.count) == (True, 0)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ovvol_bench.arrays import offsets_of
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.causes import OF_BOXES, OF_OBJECTS, Rules, explain
-from ovvol_bench.metrics.localization import detection_rate
+from ovvol_bench.metrics.detrate import detection_rate
+from ovvol_bench.metrics.errors import OF_BOXES, OF_OBJECTS, Rules, explain
 
 RULES = st.sampled_from([Rules(), Rules(0.75, 0.2, 0.4), Rules(0.3, 0.05, 0.9)])
 
@@ -119,7 +119,7 @@ def plain_box(each, leaders):
 def plain_causes(columns, rules):
     reference = columns.protocol.name == "vid-reference"
     offset = 0 if reference else 1
-    names, scores = columns.scores.top()
+    names, scores = columns.scores.top
     truth, labels = columns.truth, ([], [])
     starts, true_starts = offsets_of(columns.box_counts), offsets_of(truth.counts)
     for frame in range(len(columns)):
@@ -166,7 +166,7 @@ def test_everything_has_exactly_one_cause_of_its_kind(protocol, seed, rules):
 @given(seed=SEEDS, pairs=st.integers(1, 9))
 def test_frames_may_be_looked_at_in_any_portions(protocol, seed, pairs):
     columns = random_columns(seed, protocol)
-    with patch("ovvol_bench.metrics.causes._AT_ONCE", pairs):
+    with patch("ovvol_bench.metrics.errors._AT_ONCE", pairs):
         in_portions = causes(columns)
     assert in_portions == causes(columns)
 

@@ -13,17 +13,13 @@ from synthetic_vid import synthetic
 
 from ovvol_bench.detections import Frames, detections_of, in_order
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.average_precision import class_precision
-from ovvol_bench.metrics.breakdown import detection_rate_by
-from ovvol_bench.metrics.causes import Cause, Rules, explain
-from ovvol_bench.metrics.confusion import confusion
-from ovvol_bench.metrics.curves import RECALLS, class_curves, precision_curves
-from ovvol_bench.metrics.error_accumulators import Confusion, DetectionRateBy, Errors, PrecisionCurves
-from ovvol_bench.metrics.errors import error_causes
-from ovvol_bench.metrics.localization import corloc, detection_rate
-from ovvol_bench.metrics.mending import MENDED, mended
-from ovvol_bench.metrics.naming import naming_accuracy
-from ovvol_bench.metrics.ranking import curve_area
+from ovvol_bench.metrics.corloc import corloc
+from ovvol_bench.metrics.detrate import DetectionRateBy, detection_rate, detection_rate_by
+from ovvol_bench.metrics.errors import MENDED, Cause, Errors, Rules, error_causes, explain, mended
+from ovvol_bench.metrics.naming import Confusion, confusion, naming_accuracy
+from ovvol_bench.metrics.pr_curves import RECALLS, PrecisionCurves, class_curves, precision_curves
+from ovvol_bench.metrics.ranks import curve_area
+from ovvol_bench.metrics.vid_ap import class_precision
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 A, B, FAR = (10, 10, 29, 29), (30, 10, 49, 29), (100, 10, 119, 29)
@@ -197,7 +193,7 @@ def test_tracks_have_the_cause_of_most_frames_and_the_best_cause(protocol):
     whole, part = (A, 1, 0, 0.5), (FAR, 2, 1, 0.5)
     first = clip("one", [([A, None, None], 1), ([FAR] * 3, 2)], *[frame(whole, part)] * 3)
     second = clip("two", [([A], 2)], frame((A, 1, 0, 0.5), (B, 1, -1, 0.5)))
-    value = computed(Errors(protocol), first, second)["right_objects"]
+    value = computed(Errors(protocol=protocol), first, second)["right_objects"]
     tracks = value.notes["tracks"]
     assert {cause: n for cause, n in tracks["most"].items() if n} == {
         "missed": 1,
@@ -213,9 +209,9 @@ def test_other_programs_detections_have_the_causes_that_ours_would_have():
     predictions, truth = synthetic(160)
     predictions = predictions.in_order()
     infos = in_order(sorted(truth.values(), key=lambda info: info.video))
-    own = evaluate(predictions, truth, [Errors("vid-devkit", gains=False)])
+    own = evaluate(predictions, truth, [Errors(protocol="vid-devkit", gains=False)])
     detections = detections_of(predictions, Frames.of(infos))
-    foreign = evaluate_detections(detections, infos, [Errors("vid-devkit", gains=False)])
+    foreign = evaluate_detections(detections, infos, [Errors(protocol="vid-devkit", gains=False)])
     assert own["right_objects@vid-devkit"].notes["causes"]["wrong_name"] > 0
     assert foreign == own
 
@@ -223,11 +219,11 @@ def test_other_programs_detections_have_the_causes_that_ours_would_have():
 @BOTH
 def test_names_of_classes_stand_beside_their_numbers(protocol):
     names, clips = ("ant", "bee", "cat"), clip("one", [([A], 2)], frame((A, 1, 0, 0.5)))
-    errors = computed(Errors(protocol, class_names=names), clips)["right_objects"]
+    errors = computed(Errors(protocol=protocol, class_names=names), clips)["right_objects"]
     assert errors.notes["per_class"] == {"1": {"name": "ant", "wrong_name": 1}}
-    curves = computed(PrecisionCurves(protocol, class_names=names), clips)["pr_curves"]
+    curves = computed(PrecisionCurves(protocol=protocol, class_names=names), clips)["pr_curves"]
     assert [each["name"] for each in curves.notes["per_class"].values()] == ["ant"]
-    value = computed(Confusion(protocol, held_out=(2,), class_names=names), clips)["naming_balanced"]
+    value = computed(Confusion(protocol=protocol, held_out=(2,), class_names=names), clips)["naming_balanced"]
     assert value.notes == {
         "rows": {"1": {"2": 1}},
         "sought": {"1": 1},
@@ -239,14 +235,17 @@ def test_names_of_classes_stand_beside_their_numbers(protocol):
 @BOTH
 def test_without_data_every_number_is_undefined(protocol):
     for metric in (Errors, Confusion, PrecisionCurves, DetectionRateBy):
-        for value in metric(protocol).compute().values():
+        for value in metric(protocol=protocol).compute().values():
             assert math.isnan(value.value)
             assert value.count == 0
 
 
 def test_other_thresholds_show_in_the_name():
-    assert set(Errors("vid-devkit", 0.75).compute()) == {"right_objects_75", "right_boxes_75"}
-    assert set(DetectionRateBy("vid-devkit", 0.3).compute()) == {
+    assert set(Errors(protocol="vid-devkit", iou_threshold=0.75).compute()) == {
+        "right_objects_75",
+        "right_boxes_75",
+    }
+    assert set(DetectionRateBy(protocol="vid-devkit", iou_threshold=0.3).compute()) == {
         "detrate_by_size_30",
         "detrate_by_motion_30",
     }
@@ -334,7 +333,7 @@ def test_objects_are_sorted_by_size_and_motion(protocol):
     small, large = (10, 10, 29, 29), (40, 0, 139, 99)  # 400 and 10,000 of 20,000 pixels
     one = clip("one", [([small], 1)], frame((small, 1, 0, 0.5), (large, 1, 1, 0.95)))
     two = clip("two", [([large], 1)], frame((large, 1, 0, math.nan)))
-    values = computed(DetectionRateBy(protocol), one, two)
+    values = computed(DetectionRateBy(protocol=protocol), one, two)
     sizes = {each["name"]: each for each in values["detrate_by_size"].notes["bins"] if each["objects"]}
     assert sizes == {
         "0.1 to 0.2": {"name": "0.1 to 0.2", "objects": 1, "met": 1, "frames": 1, "corloc": 1},

@@ -91,17 +91,9 @@ def test_the_order_of_slots_means_nothing(seed):
     assert vars(one) == pytest.approx(vars(other))
 
 
-def test_halves_that_are_merged_are_the_whole():
+def test_order_and_repeats_change_nothing():
     clips = [slots_of([[[0, index % 3]]], 3, name=f"clip{index}") for index in range(4)]
-    one, other = SlotDiagnostics(), SlotDiagnostics()
-    for clip in clips[:3]:
-        one.update(*clip)
-    for clip in clips[2:]:
-        other.update(*clip)
-    one.merge(other)
-    assert repr(one.compute()) == repr(described(*clips))
-    with pytest.raises(ContractError, match="same settings"):
-        one.merge(SlotDiagnostics(min_share=0.5))
+    assert repr(described(*clips[2:], *clips[:3])) == repr(described(*clips))
 
 
 def test_clips_need_slots_and_come_once():

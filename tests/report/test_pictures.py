@@ -10,7 +10,10 @@ from PIL import Image
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import json_ready
-from ovvol_bench.metrics.error_accumulators import Confusion, DetectionRateBy, Errors, PrecisionCurves
+from ovvol_bench.metrics.detrate import DetectionRateBy
+from ovvol_bench.metrics.errors import Errors
+from ovvol_bench.metrics.naming import Confusion
+from ovvol_bench.metrics.pr_curves import PrecisionCurves
 from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart
 from ovvol_bench.report.name_charts import confusion_chart, curves_chart
 from ovvol_bench.report.pictures import subject, write_pictures
@@ -42,10 +45,10 @@ def result_of(columns, iou_threshold=0.5, **errors):
     protocol = columns.protocol.name
     metrics = scores_of(
         columns,
-        Errors(protocol, iou_threshold, class_names=NAMES, **errors),
-        Confusion(protocol, iou_threshold, class_names=NAMES),
-        PrecisionCurves(protocol, iou_threshold, class_names=NAMES),
-        DetectionRateBy(protocol, iou_threshold),
+        Errors(protocol=protocol, iou_threshold=iou_threshold, class_names=NAMES, **errors),
+        Confusion(protocol=protocol, iou_threshold=iou_threshold, class_names=NAMES),
+        PrecisionCurves(protocol=protocol, iou_threshold=iou_threshold, class_names=NAMES),
+        DetectionRateBy(protocol=protocol, iou_threshold=iou_threshold),
     )
     coverage = {"clips": 3, "done": 2, "frames": 1500}
     data = {"name": "shapes", "options": {"split": "val"}, "fingerprint": ""}

@@ -12,10 +12,8 @@ from ovvol_bench.predictions import ClipPrediction, same_content
 from ovvol_bench.runs.predictions import (
     PredictionWriter,
     broken_shards,
-    read_pieces,
     read_predictions,
     to_parquet,
-    valid_shards,
 )
 from ovvol_bench.types import ClipInfo, Localization
 
@@ -125,18 +123,6 @@ def test_masks_can_be_left_out(tmp_path, form):
         np.testing.assert_array_equal(one.localization.probabilities, other.localization.probabilities)
 
 
-def test_shards_are_read_in_pieces(tmp_path):
-    writer = PredictionWriter(tmp_path)
-    for start in range(0, 9, 2):
-        writer.write(CLIPS[start : start + 2])
-    pieces = list(read_pieces(tmp_path, frames=9))
-    assert all(len(piece.frame_indices) >= 9 for piece in pieces[:-1])
-    assert len(pieces) > 1
-    assert sorted(clip for piece in pieces for clip in piece.clip_ids) == [clip.info.id for clip in CLIPS]
-    with pytest.raises(DataError, match="no predictions"):
-        list(read_pieces(tmp_path / "nothing"))
-
-
 def test_contradicting_shards_are_refused(tmp_path):
     writer = PredictionWriter(tmp_path)
     writer.write(CLIPS[:2])
@@ -158,9 +144,9 @@ def test_truth_and_context_are_not_stored(tmp_path):
 @pytest.mark.parametrize("kept", [0, 4, 100, -1])
 def test_truncated_shards_are_found_and_set_aside_on_resume(tmp_path, kept):
     writer = PredictionWriter(tmp_path)
-    good, bad = writer.write(CLIPS[:2]), writer.write(CLIPS[2:])
+    writer.write(CLIPS[:2])
+    bad = writer.write(CLIPS[2:])
     bad.write_bytes(bad.read_bytes()[:kept])
-    assert valid_shards(tmp_path) == [good]
     assert broken_shards(tmp_path) == [bad]
     with pytest.raises(DataError, match="damaged or no predictions file"):
         read_predictions(tmp_path)

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from ovvol_bench.cli import main
 from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.errors import DataError, DecodeError
-from ovvol_bench.metrics.accumulators import CorLoc, DetectionRate, VidAP
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
+from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, own_part, pack, same_content
 from ovvol_bench.registry import load_registry
 from ovvol_bench.report.overlays import write_overlays

@@ -65,9 +65,6 @@ class Clips(Metric):
         mean = sum(self.seen.values()) / len(self.seen) if self.seen else math.nan
         return {"segments": MetricValue(mean, len(self.seen), {})}
 
-    def merge(self, other):
-        self.seen |= other.seen
-
 
 def broken(report):
     return {finding.promise: finding.reason for finding in report.broken}
@@ -232,11 +229,6 @@ class Overwriting(Clips):
         localization.boxes[:] = 0
 
 
-class Deaf(Clips):
-    def merge(self, other):
-        pass
-
-
 class Zero(Clips):
     def compute(self):
         return {"segments": MetricValue(1.0, len(self.seen), {})}
@@ -246,7 +238,6 @@ METRICS = {
     "Keeps its state when it is saved and loaded": Forgetful,
     "Gives the same numbers in any order of the clips": Last,
     "Writes to neither of its arguments": Overwriting,
-    "Gives the same numbers when accumulators are merged": Deaf,
     "Is undefined without clips, or a count of none": Zero,
 }
 
