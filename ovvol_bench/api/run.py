@@ -215,7 +215,7 @@ def make_selection(
     from ovvol_bench.runs.selection import ALL, PARTS, load_matrix, load_preset, select
 
     _check_choices(fields)
-    base, listed_names = load_preset(str(preset)), {}
+    base, listed_names = load_preset(str(preset), registry), {}
     files: dict[str, str | Path] = dict.fromkeys(PARTS, preset)
     if matrix:
         file = load_matrix(Path(matrix))

@@ -215,7 +215,7 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
         with_random_weights,
     )
 
-    preset, settings = load_preset(options["preset"]), typed_settings(options)
+    preset, settings = load_preset(options["preset"], registry), typed_settings(options)
     typed = {kind: options[kind] for kind in PARTS if options[kind]}
     fields = {name: options[name] for name in ("precision", "limit")} | {"seeds": preset.seeds[:1]}
     fidelities = FIDELITIES[options["fidelity"]]

@@ -45,8 +45,9 @@ def command(
         raise SettingError(
             f"-o {foreign[0]}.*: only settings of the {kind} count here, as in -o {kind}.NAME=VALUE"
         )
-    options = load_preset(preset).options_for(cast(Kind, kind), name) | settings.get(kind, {})
-    report = check_registered(registry_from(context), kind, name, options)
+    registry = registry_from(context)
+    options = load_preset(preset, registry).options_for(cast(Kind, kind), name) | settings.get(kind, {})
+    report = check_registered(registry, kind, name, options)
     if style == "json":
         echo_json({"component": report.component, "findings": [asdict(each) for each in report.findings]})
     else:

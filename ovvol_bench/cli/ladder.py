@@ -72,7 +72,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
 def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
     from ovvol_bench.runs.selection import load_preset, select
 
-    preset = load_preset(options["preset"])
+    preset = load_preset(options["preset"], registry_from(context))
     chosen = {kind: options[kind] or getattr(preset, kind).name for kind in ("encoder", "grouper", "labeler")}
     for kind, name in chosen.items():
         if name == ORACLE:

@@ -41,7 +41,7 @@ def command(context: click.Context, kind: str, name: str, preset: str, style: st
     from ovvol_bench.runs.selection import load_preset
 
     registry = registry_from(context)
-    values = load_preset(preset)
+    values = load_preset(preset, registry)
     chosen = values.options_for(kind, name)  # type: ignore[arg-type]  # click has checked it
     found, settings = registry.find(kind, name), registry.settings(kind, name)
     recipes = [registry.recipe(kind, name, recipe) for recipe in found.recipes]

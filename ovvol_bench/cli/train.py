@@ -169,7 +169,7 @@ def _plan(registry: Registry, options: Mapping[str, Any]) -> TrainingPlan:
         kind=options["kind"],
         name=options["name"],
         recipe=options["recipe"],
-        preset=load_preset(options["preset"]),
+        preset=load_preset(options["preset"], registry),
         settings=options["settings"],
         encoder=options["encoder"],
         dataset=options["dataset"],

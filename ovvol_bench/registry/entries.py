@@ -40,6 +40,8 @@ class Entry:
             if there is none.
         code: import names of packages that the component is made of beside those of its own distribution:
             their code counts for the identity of runs as well.
+        presets: settings of the component under presets, by name, unless the preset has some for it; not for
+            metrics.
         reference: paper that the component follows and what differs from it, for ``ovvol-bench show``.
     """
 
@@ -50,6 +52,7 @@ class Entry:
     argument: str | None = None
     training: Mapping[str, object] = field(default_factory=dict)
     code: tuple[str, ...] = ()
+    presets: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     reference: str = ""
 
 

@@ -93,6 +93,8 @@ def _checked_entry(kind: str, item: object) -> Entry:
             f"ovvol_{kind}s yielded the name {item.name!r}; expected letters, digits, '_', '-' and '.' only, "
             "as names are typed and become folders."
         )
+    if item.presets and kind == "metric":
+        raise PluginError(f"metric '{item.name}' has presets; presets say by themselves how they score.")
     if item.recipes and kind not in TRAINABLE:
         raise PluginError(f"{kind} '{item.name}' has recipes; only {', '.join(TRAINABLE)}s are trained.")
     return item
@@ -136,8 +138,10 @@ def component_settings(found: Found) -> list[Setting]:
     argument, names = found.entry.argument, [setting.name for setting in settings]
     if argument is not None and argument not in names:
         raise PluginError(f"{who}: its argument '{argument}' is none of its settings.")
-    if unknown := sorted(found.entry.training.keys() - names):
-        raise PluginError(f"{who}: training names '{unknown[0]}', which is none of its settings.")
+    told = {"training": found.entry.training, **found.entry.presets}
+    for place, values in told.items():
+        if unknown := sorted(values.keys() - set(names)):
+            raise PluginError(f"{who}: {place} names '{unknown[0]}', which is none of its settings.")
     return settings
 
 

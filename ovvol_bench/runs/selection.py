@@ -104,11 +104,13 @@ def preset_names() -> list[str]:
     return sorted(Path(file.name).stem for file in PRESETS.iterdir() if file.name.endswith(".yaml"))
 
 
-def load_preset(name: str) -> Preset:
+def load_preset(name: str, registry: Registry | None = None) -> Preset:
     """Read a preset.
 
     Args:
         name: of a preset that comes with ovvol-bench, or path of a YAML file.
+        registry: whose entries' own settings under a preset of that name are its alternatives, unless it has
+            some for the component itself.
 
     Raises:
         UnknownNameError: if there is no such preset or file.
@@ -124,7 +126,15 @@ def load_preset(name: str) -> Preset:
             f"unknown preset '{name}'.{nearest(name, preset_names())} Presets: {', '.join(preset_names())}; "
             "or the path of a .yaml file."
         )
-    return parse_yaml(Preset, PRESETS / f"{name}.yaml")
+    preset = parse_yaml(Preset, PRESETS / f"{name}.yaml")
+    if registry is None:
+        return preset
+    alternatives = {kind: dict(preset.alternatives.get(kind, {})) for kind in PARTS}
+    for kind in PARTS:
+        for each in registry.names(kind):
+            if own := registry.find(kind, each).entry.presets.get(name):
+                alternatives[kind].setdefault(each, dict(own))
+    return preset.model_copy(update={"alternatives": preset.alternatives | alternatives})
 
 
 def parse_yaml(kind: type[Document], path: Path | Traversable) -> Document:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ovvol_bench.errors import SettingError, UnknownNameError
+from ovvol_bench.errors import PluginError, SettingError, UnknownNameError
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import Choice, Selection, load_preset, preset_names, select
 from ovvol_plugins.pacl.recipes import pacl_recipe
@@ -79,6 +79,25 @@ def test_names_bring_the_presets_settings_or_an_alternatives_or_none(preset, reg
     selection = select(preset, registry, names, {})
     assert selection.encoders == (Choice("deep", {"dim": 5}), Choice("short"), Choice("tiny"))
     assert selection.groupers == (Choice("needy"), Choice("randomcut", {"num_slots": 5}))
+
+
+def test_a_plugin_may_bring_settings_for_a_preset(tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from ovvol_bench import Entry, hookimpl\n"
+        "def build(*, size: int = 3): ...\n"
+        "@hookimpl\ndef ovvol_groupers():\n"
+        "    yield Entry('own', build, '', presets={'shapes': {'size': 8}})\n"
+    )
+    registry = load_registry([plugin])
+    selection = select(load_preset("shapes", registry), registry, {"grouper": ["own", "grid"]}, {})
+    assert selection.groupers == (Choice("own", {"size": 8}), Choice("grid", {"rows": 2, "columns": 4}))
+    assert load_preset("paper", registry).options_for("grouper", "own") == {}
+    plugin.write_text(plugin.read_text().replace("{'size'", "{'sizes'"))
+    with pytest.raises(
+        PluginError, match="grouper 'own': shapes names 'sizes', which is none of its settings"
+    ):
+        load_registry([plugin])
 
 
 def test_settings_go_to_the_components_that_have_them(preset, registry):
