@@ -151,7 +151,10 @@ def parse_settings(texts: Sequence[str], kinds: Sequence[str] = SETTING_KINDS) -
         key, equals, value = text.partition("=")
         if not equals:
             raise SettingError(f"-o '{text}' has no '='. {form}")
-        kind, setting = kind_and_setting(key, kinds)
+        try:
+            kind, setting = kind_and_setting(key, kinds)
+        except SettingError as error:
+            raise SettingError(f"-o {error}") from None
         if not value:
             raise SettingError(
                 f"-o {key}= gives no value. {form} 'none' stands for no value, where one may lack."

@@ -249,7 +249,7 @@ class Registry:
     def _naming_setting(
         self, error: WeightsError | DataError, kind: str, name: str, values: Mapping[str, Any]
     ) -> OvvolError:
-        """An error about content that begins with the settings it is from: those whose values it shows."""
+        """Begin an error about content with the settings it is from: those whose values it shows."""
         of_weights = isinstance(error, WeightsError)
         role = Pretrained if of_weights else Located
         sources = [each.name for each in self.settings(kind, name) if isinstance(each.role, role)]
@@ -264,6 +264,16 @@ class Registry:
         ):
             return error
         message = f"{' or '.join(f'{kind}.{each}' for each in shown)}: {error}"
+        if of_weights:
+            # Sizes that don't fit the weights are among the settings that were changed.
+            changed = [
+                f"{each.name}={values[each.name]}"
+                for each in self.settings(kind, name)
+                if each.role is None and each.default != values[each.name]
+            ]
+            message += (
+                f" Settings of the {kind} beside its defaults: {', '.join(changed)}." if changed else ""
+            )
         return WeightsError(message) if of_weights else DataError(message)
 
     def _unknown(self, kind: str, name: str) -> str:
