@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
-from ovvol_bench import Entry, hookimpl
-from ovvol_plugins.slot_attention import slot_attention_recipe
+from ovvol_bench import Entry, Lazy, hookimpl
 
-dinosaur_recipe = partial(
-    slot_attention_recipe,
+dinosaur_recipe = Lazy(
+    "ovvol_plugins.slot_attention.recipe:SlotAttentionRecipe",
     sizes=("224x224",),
     strides=(1,),
     clips_per_video=30,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -114,6 +115,29 @@ def warmup_exponential(step: int, total: int, warmup: int, decay_rate: float, de
     """
     rise = min(1.0, step / warmup) if warmup else 1.0
     return rise * math.pow(decay_rate, step / decay_steps)
+
+
+def make_schedule(name: str, warmup_steps: int, decay_rate: float, decay_steps: int) -> Factor:
+    """Make the schedule that a recipe's settings name.
+
+    Args:
+        name: ``cosine``, see `warmup_cosine`, or ``exponential``, see `warmup_exponential`.
+        warmup_steps: of both.
+        decay_rate: of ``exponential``, in (0, 1].
+        decay_steps: of ``exponential``.
+
+    Raises:
+        SettingError: if a number is out of range.
+    """
+    if warmup_steps < 0:
+        raise SettingError(f"recipe.warmup_steps={warmup_steps}: expected 0 or more.")
+    if not 0 < decay_rate <= 1:
+        raise SettingError(f"recipe.decay_rate={decay_rate:g}: expected above 0 and at most 1.")
+    if decay_steps < 1:
+        raise SettingError(f"recipe.decay_steps={decay_steps}: expected at least 1.")
+    if name == "cosine":
+        return partial(warmup_cosine, warmup=warmup_steps)
+    return partial(warmup_exponential, warmup=warmup_steps, decay_rate=decay_rate, decay_steps=decay_steps)
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

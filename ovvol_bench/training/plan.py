@@ -166,7 +166,10 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
     if preset.validation is not None:
         _, validation = _dataset(registry, request, "validation", preset.validation)
     options = {**preset.recipe, **request.settings.get("recipe", {})}
-    task = TrainingTask(component, dataset, validation, encoder, request.cache, request.seed, request.workers)
+    task = TrainingTask(
+        component, dataset, validation, encoder, request.cache, request.seed, request.workers,
+        _frames(registry, dataset_spec),
+    )  # fmt: skip
     with _seeded(request.seed):
         recipe = found.build(task, options)
     if not isinstance(recipe, Recipe):

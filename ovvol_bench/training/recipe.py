@@ -48,6 +48,7 @@ class TrainingTask:
         cache: folder for what is worth keeping between runs, such as features.
         seed: of all draws.
         workers: processes that may read for what is made beforehand, such as features; 0: none.
+        frames: of a clip of the dataset.
     """
 
     component: Component
@@ -57,6 +58,7 @@ class TrainingTask:
     cache: Path
     seed: int
     workers: int = 0
+    frames: int = 8
 
 
 @dataclass(frozen=True)

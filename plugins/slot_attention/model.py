@@ -281,11 +281,6 @@ class SlotAttentionGrouper(Grouper):
         if weights is not None:
             self.load_weights(resolve_weights(weights, BUNDLED))
 
-    @property
-    def settings(self) -> SlotAttentionGrouper:
-        """The grouper, whose attributes are its settings."""
-        return self
-
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
         return SlotMasks(self.masks(features.grid, self.noise(draws)))
 

@@ -7,7 +7,7 @@ import torch
 from golden_vectors import load_case
 from torch import nn
 
-from ovvol_plugins.slot_attention.recipe import learning_rate_factor
+from ovvol_bench.training import warmup_exponential
 
 
 def schedule(folder):
@@ -18,8 +18,8 @@ def schedule(folder):
 def test_golden_schedule_factors(golden):
     case = schedule(golden)
     for item in case.get("factors", []):
-        found = learning_rate_factor(
-            item["step"], case["warmup_steps"], case["decay_rate"], case["decay_steps"]
+        found = warmup_exponential(
+            item["step"], 0, case["warmup_steps"], case["decay_rate"], case["decay_steps"]
         )
         assert math.isclose(found, item["factor"], rel_tol=1e-12), item
 
@@ -29,8 +29,8 @@ def test_golden_schedule_first_steps_of_an_optimizer(golden):
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=case["base_lr"])
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: learning_rate_factor(
-            step, case["warmup_steps"], case["decay_rate"], case["decay_steps"]
+        lambda step: warmup_exponential(
+            step, 0, case["warmup_steps"], case["decay_rate"], case["decay_steps"]
         ),
     )
     for want in case.get("lr_of_first_four_optimiser_steps", []):

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
 
+from ovvol_bench.training.slots import slots_used
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
-from ovvol_plugins.slot_attention.recipe import ReconstructionLoss, reconstruction_loss, slots_used
+from ovvol_plugins.slot_attention.recipe import reconstruction_loss
 from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
 
 
@@ -105,22 +106,10 @@ def test_golden_slot_attention_loss_and_gradients(golden):
     for given in (case, tensors):
         assert_near(loss, given.get("feat_recon_loss"), case["tolerance"])
     assert_slots_used(parts, case)
+    masks = tensors["masks"]
+    assert_near(parts["slot_entropy"], -(masks * masks.log()).sum(1).mean(), case["tolerance"], 2e-4)
     loss.backward()
     assert_all_gradients(grouper, case, tensors)
-
-
-def test_golden_slot_attention_through_the_recipes_module(golden):
-    case, tensors = load(golden)
-    module = ReconstructionLoss(load_grouper(golden, case, load_settings(case["config"])))
-    batch = {"features": as_grid(tensors["features"], case), "noise": tensors["noise"].float()}
-    losses = module(batch)
-    assert_near(losses["loss"], tensors.get("feat_recon_loss"), case["tolerance"])
-    assert_slots_used(losses, case)
-    masks = tensors["masks"]
-    entropy = -(masks * masks.log()).sum(1).mean()
-    assert_near(losses["slot_entropy"], entropy, case["tolerance"], 2e-4)
-    losses["loss"].backward()
-    assert_all_gradients(module.grouper, case, tensors)
 
 
 def assert_slots_used(parts, case):

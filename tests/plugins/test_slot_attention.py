@@ -8,7 +8,7 @@ from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import save_state
 from ovvol_plugins.slot_attention import model as module
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
-from ovvol_plugins.slot_attention.recipe import learning_rate_factor, reconstruction_loss, slots_used
+from ovvol_plugins.slot_attention.recipe import reconstruction_loss
 
 SMALL = {
     "num_slots": 3,
@@ -129,16 +129,6 @@ class TestTraining:
             losses.append(loss)
         assert losses[-1] < 0.95 * losses[0]
         assert numbers["slots_used"] >= 1
-
-    def test_slots_that_win_nowhere_are_not_counted(self):
-        masks = torch.zeros(2, 3, 1, 2, 2)
-        masks[0, 1] = 1
-        masks[1, 0, 0, 0], masks[1, 2, 0, 1] = 1, 1
-        assert slots_used(masks).tolist() == [1, 2]
-
-    def test_schedule_without_warm_up_starts_at_one(self):
-        assert learning_rate_factor(0, warmup_steps=0) == 1
-        assert learning_rate_factor(10, warmup_steps=0, decay_rate=0.25, decay_steps=20) == 0.5
 
 
 class TestCheckpoints:

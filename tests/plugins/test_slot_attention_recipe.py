@@ -1,6 +1,5 @@
 """How slot attention is trained: defaults, what a step sees, weights, cached features, errors."""
 
-import inspect
 import json
 import logging
 
@@ -13,13 +12,14 @@ from ovvol_bench import Clip, ClipInfo, Dataset, Encoder, Features, FrameTruth, 
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.naming.vocabulary import ForegroundClass
 from ovvol_bench.nn.grids import sincos_table
-from ovvol_bench.registry.settings import read_settings
+from ovvol_bench.registry.settings import read_documentation, read_settings
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.clips import Sampling, read_sizes
 from ovvol_bench.training.loop import Conduct, train
-from ovvol_plugins.slot_attention import ovvol_groupers, slot_attention_recipe
-from ovvol_plugins.slot_attention.clips import Sampling, read_sizes
+from ovvol_bench.training.slots import slot_entropy
+from ovvol_plugins.slot_attention import ovvol_groupers
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
-from ovvol_plugins.slot_attention.recipe import slot_entropy
+from ovvol_plugins.slot_attention.recipe import SlotAttentionRecipe, reconstruction_loss
 
 SIZE, DIM = (8, 12), 6
 GROUPER = {
@@ -122,7 +122,7 @@ def task_of(tmp_path, **parts):
 
 
 def recipe_of(tmp_path, settings=(), **parts):
-    return slot_attention_recipe(task_of(tmp_path, **parts), **{**SMALL, **dict(settings)})
+    return SlotAttentionRecipe(task_of(tmp_path, **parts), **{**SMALL, **dict(settings)})
 
 
 def step_of(recipe, step=0, lap=0, indices=(0, 1, 2, 3)):
@@ -145,7 +145,7 @@ class TestDefaults:
     def test_they_are_the_published_ones(self, tmp_path):
         (entry,) = ovvol_groupers()
         assert list(entry.recipes) == ["slot_attention"]
-        given = {setting.name: setting.default for setting in read_settings(slot_attention_recipe, given=1)}
+        given = {setting.name: setting.default for setting in read_settings(SlotAttentionRecipe, given=1)}
         wanted = {
             "strides": (1, 2, 4, 8),
             "clips_per_video": 7,
@@ -160,7 +160,7 @@ class TestDefaults:
             "cache_features": False,
         }
         assert {name: given[name] for name in wanted} == wanted
-        assert given.keys() <= set(inspect.getdoc(slot_attention_recipe).replace(":", " ").split())
+        assert given.keys() <= set(read_documentation(SlotAttentionRecipe).replace(":", " ").split())
 
     def test_the_learning_rate_rises_and_halves(self, tmp_path):
         numbers = recipe_of(tmp_path).optimization
@@ -286,17 +286,17 @@ class TestLearning:
         before = {name: value.clone() for name, value in encoder.state_dict().items()}
         batch = recipe.prepare(step_of(recipe))
         assert batch["features"].shape == (4, 4, 2, 3, DIM)
-        recipe.module(batch)["loss"].backward()
+        recipe(batch)["loss"].backward()
         assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
         assert all(value.grad is None for value in encoder.parameters())
-        assert {id(value) for value in encoder.parameters()}.isdisjoint(map(id, recipe.module.parameters()))
+        assert {id(value) for value in encoder.parameters()}.isdisjoint(map(id, recipe.parameters()))
 
     def test_the_loss_falls(self, tmp_path):
         recipe = recipe_of(tmp_path, {"decoded_frames": 2})
-        optimizer = torch.optim.Adam(recipe.module.parameters(), 3e-3)
+        optimizer = torch.optim.Adam(recipe.parameters(), 3e-3)
         losses = []
         for step in range(40):
-            numbers = recipe.module(recipe.prepare(step_of(recipe, step)))
+            numbers = recipe(recipe.prepare(step_of(recipe, step)))
             optimizer.zero_grad()
             numbers["loss"].backward()
             optimizer.step()
@@ -307,8 +307,8 @@ class TestLearning:
 
     def test_every_parameter_learns_from_some_decoded_steps(self, tmp_path):
         recipe = recipe_of(tmp_path, {"decoded_frames": 1})
-        recipe.module(recipe.prepare(step_of(recipe)))["loss"].backward()
-        assert all(value.grad is not None for value in recipe.module.parameters())
+        recipe(recipe.prepare(step_of(recipe)))["loss"].backward()
+        assert all(value.grad is not None for value in recipe.parameters())
 
     def test_entropy_of_masks(self):
         shared = torch.full((1, 4, 1, 2, 2), 0.25)
@@ -321,7 +321,10 @@ class TestMeasuring:
         recipe = recipe_of(tmp_path, {"decoded_frames": 1, "clips_per_video": 3}, validation=Videos((9, 9)))
         assert len(recipe.validation) == 2
         example = recipe.validation.example(0, Draws("a", "b"))
-        assert example.keys() == {"video", "noise"}
+        batch = recipe.prepare({name: value[None] for name, value in example.items()})
+        whole = reconstruction_loss(recipe.grouper, batch["features"], batch["noise"])[0]
+        assert torch.equal(recipe.eval()(batch)["loss"], whole)
+        assert not torch.equal(recipe.train()(batch)["loss"], whole), "one time step of four"
 
     def test_slots_are_held_against_boxes(self, tmp_path):
         found = recipe_of(tmp_path, validation=Videos()).evaluate()
@@ -355,7 +358,7 @@ class TestWeights:
         recipe.save_weights(tmp_path / "w.safetensors", {"trained_by": "a test"})
         loaded = grouper_of(weights=str(tmp_path / "w.safetensors"))
         batch = recipe.prepare(step_of(recipe))
-        want, found = (m.masks(batch["features"], batch["noise"]) for m in (recipe.module.grouper, loaded))
+        want, found = (m.masks(batch["features"], batch["noise"]) for m in (recipe.grouper, loaded))
         assert torch.equal(found, want)
 
     def test_positions_start_as_built_or_from_a_table(self, tmp_path):
@@ -363,7 +366,7 @@ class TestWeights:
         table = sincos_table(4, 4, 8).flatten(1, 2)
         for start, want in (("random", built), ("sincos", table)):
             recipe = recipe_of(tmp_path, {"position_init": start})
-            assert torch.equal(recipe.module.grouper.decoder.pos_embed, want)
+            assert torch.equal(recipe.grouper.decoder.pos_embed, want)
 
     def test_loaded_positions_stay(self, tmp_path):
         recipe_of(tmp_path).save_weights(tmp_path / "w.safetensors", {})
@@ -391,7 +394,7 @@ class TestCache:
         assert batch["features"].dtype == torch.float32
         assert torch.equal(batch["features"], later["features"])
         assert not torch.equal(batch["noise"], later["noise"])
-        assert recipe.module(batch)["loss"].isfinite()
+        assert recipe(batch)["loss"].isfinite()
 
     def test_they_are_those_of_the_frames(self, tmp_path):
         dataset = Videos(lengths=(4, 4))  # as long as a clip: each has but one

@@ -1,9 +1,9 @@
-"""The numbers of an optimisation."""
+"""The numbers of an optimization, and learning rates over time."""
 
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training import Optimization
+from ovvol_bench.training import Optimization, warmup_exponential
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,8 @@ def test_numbers_out_of_range_are_named(wrong, message):
     usual = {"optimizer": "adam", "learning_rate": 0.1, "factor": lambda step: 1.0}
     with pytest.raises(SettingError, match=message):
         Optimization(**usual, batch_size=2, epochs=1, **wrong)
+
+
+def test_schedule_without_warm_up_starts_at_one():
+    assert warmup_exponential(0, 30, warmup=0, decay_rate=0.25, decay_steps=20) == 1
+    assert warmup_exponential(10, 30, warmup=0, decay_rate=0.25, decay_steps=20) == 0.5

@@ -1,4 +1,4 @@
-"""CorLoc and DetRate of slots before naming."""
+"""Slots in training: CorLoc and DetRate before naming, how many are used."""
 
 import math
 
@@ -20,7 +20,7 @@ from ovvol_bench import (
     Vocabulary,
 )
 from ovvol_bench.naming.vocabulary import ForegroundClass
-from ovvol_bench.training.localization import localization_quality
+from ovvol_bench.training.slots import localization_quality, slots_used
 
 HEIGHT, WIDTH, FRAMES = 16, 32, 2
 LEFT = (0, 0, 15, 15)
@@ -140,3 +140,10 @@ def test_without_objects_there_is_no_number():
 def test_without_truth_it_is_refused():
     with pytest.raises(DataError, match="has no truth"):
         quality(Halves(), Boxes([LEFT], known=False))
+
+
+def test_slots_that_win_nowhere_are_not_counted():
+    masks = torch.zeros(2, 3, 1, 2, 2)
+    masks[0, 1] = 1
+    masks[1, 0, 0, 0], masks[1, 2, 0, 1] = 1, 1
+    assert slots_used(masks).tolist() == [1, 2]

@@ -1,9 +1,9 @@
-"""What slot attention learns from: clips of videos at several frame rates, or their cached features."""
+"""Clips of videos to learn from, drawn anew in every pass, or fixed so that their features can be cached."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,14 @@ from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.data.augment import Augmentation, resize_clip
 from ovvol_bench.data.transforms import Size, target_size
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training import Batch, Draws, Examples
 from ovvol_bench.training.features import CachedFeatures, FixedClips
+from ovvol_bench.training.recipe import Batch, Draws, Examples
 
 NATIVE = "native"
 """Among sizes: each video at its own."""
+
+Draw = Callable[[Draws], Batch]
+"""Further tensors of an example, such as the noise that slots start from."""
 
 _WHOLE = Augmentation(scales=(1.0,), flip=False)
 
@@ -48,7 +51,7 @@ class NativeSize:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are cut from videos.
+    """Numbers by which clips are cut from videos.
 
     Attributes:
         frames: T, of a clip.
@@ -90,38 +93,8 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class SlotDraws:
-    """What an example needs besides the clip.
-
-    Attributes:
-        slots: (K, slot_dim) of the noise that slots start from.
-        steps: S, time steps of the features.
-        decoded: how many of them are decoded, the same ones in all examples of a step; None: all.
-    """
-
-    slots: tuple[int, int]
-    steps: int
-    decoded: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.decoded is not None and not 1 <= self.decoded <= self.steps:
-            raise SettingError(
-                f"recipe.decoded_frames={self.decoded}: expected 1 to {self.steps}, the time steps of a "
-                "clip's features, or none for all."
-            )
-
-    def draw(self, draws: Draws) -> Batch:
-        """``noise`` (K, slot_dim), and where not all time steps are decoded, ``steps`` (s,)."""
-        noise: Batch = {"noise": torch.randn(self.slots, generator=draws.torch)}
-        if self.decoded is None:
-            return noise
-        chosen = draws.shared.permutation(self.steps)[: self.decoded]
-        return {**noise, "steps": torch.from_numpy(np.sort(chosen))}
-
-
-@dataclass(frozen=True)
 class ClipNames:
-    """Which clip of which video an index means.
+    """Videos and names of clips by index, several of each video.
 
     Attributes:
         videos: that clips are cut from.
@@ -135,11 +108,11 @@ class ClipNames:
         return len(self.videos) * self.per_video
 
     def video(self, index: int) -> int:
-        """The clip's video."""
+        """Return the clip's video."""
         return index % len(self.videos)
 
     def name(self, index: int) -> str:
-        """What the clip is called, unique and stable over runs."""
+        """Return the clip's name, unique and stable over runs."""
         return f"{self.videos.name(self.video(index))} clip {index // len(self.videos)}"
 
 
@@ -148,39 +121,35 @@ class VideoClips(Examples):
 
     Args:
         videos: to draw from.
-        sampling: how.
-        slots: what else an example needs.
+        sampling: how clips are cut.
+        draw: what else an example has.
     """
 
-    def __init__(self, videos: TrainingVideos, sampling: Sampling, slots: SlotDraws) -> None:
-        self.videos, self.sampling, self.slots = videos, sampling, slots
+    def __init__(self, videos: TrainingVideos, sampling: Sampling, draw: Draw) -> None:
+        self.videos, self.sampling, self.draw = videos, sampling, draw
         self._names = ClipNames(videos, sampling.clips_per_video)
 
     def __len__(self) -> int:
-        """See `Examples`."""
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """See `Examples`."""
         return self._names.name(index)
 
     def example(self, index: int, draws: Draws) -> Batch:
-        """``video`` (T, H, W, 3) uint8, and what `SlotDraws` draws."""
-        sizes = self.sampling.sizes
+        """Read ``video`` (T, H, W, 3) uint8, and draw the rest."""
+        sampling, video = self.sampling, self._names.video(index)
+        sizes = sampling.sizes
         size = sizes if isinstance(sizes, NativeSize) else sizes[draws.shared.integers(len(sizes))]
-        video = self._video(index, draws)
-        positions = self.sampling.positions(self.videos.length(video), draws.numpy)
+        if sampling.same_video:
+            # The step's own draws: which videos it has follows from nothing but the place in the step.
+            before = draws.place // sampling.clips_per_video
+            video = int(draws.shared.spawn(1)[0].integers(len(self.videos), size=before + 1)[-1])
+        positions = sampling.positions(self.videos.length(video), draws.numpy)
         frames = read_clip(self.videos, video, positions, size, draws.numpy)
-        return {"video": torch.from_numpy(frames), **self.slots.draw(draws)}
-
-    def _video(self, index: int, draws: Draws) -> int:
-        if not self.sampling.same_video:
-            return self._names.video(index)
-        videos_before = draws.place // self.sampling.clips_per_video
-        return int(draws.shared.spawn(1)[0].integers(len(self.videos), size=videos_before + 1)[-1])
+        return {"video": torch.from_numpy(frames), **self.draw(draws)}
 
 
-class VideoFixedClips(FixedClips):
+class FixedVideoClips(FixedClips):
     """Clips drawn once, from the seed, the video and a running number.
 
     Args:
@@ -196,16 +165,13 @@ class VideoFixedClips(FixedClips):
         self._sampling, self._seed = sampling, seed
 
     def __len__(self) -> int:
-        """See `FixedClips`."""
         return len(self.names)
 
     def frames(self, index: int) -> npt.NDArray[np.uint8]:
-        """See `FixedClips`."""
         positions, rng = self._drawn(index)
         return read_clip(self.names.videos, self.names.video(index), positions, self.size, rng)
 
     def fingerprint(self) -> str:
-        """See `FixedClips`."""
         clips = [(self.names.name(index), self._drawn(index)[0]) for index in range(len(self))]
         what = (self.names.videos.fingerprint(), self.size, self._seed, clips)
         return hashlib.sha256(repr(what).encode()).hexdigest()
@@ -221,24 +187,22 @@ class CachedClips(Examples):
     Args:
         names: of the clips.
         features: of all of them, once for every size.
-        slots: what else an example needs.
+        draw: what else an example has.
     """
 
-    def __init__(self, names: ClipNames, features: Sequence[CachedFeatures], slots: SlotDraws) -> None:
-        self._names, self._features, self._slots = names, features, slots
+    def __init__(self, names: ClipNames, features: Sequence[CachedFeatures], draw: Draw) -> None:
+        self._names, self._features, self.draw = names, features, draw
 
     def __len__(self) -> int:
-        """See `Examples`."""
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """See `Examples`."""
         return self._names.name(index)
 
     def example(self, index: int, draws: Draws) -> Batch:
-        """``features`` (S, h, w, D) float16, and what `SlotDraws` draws."""
+        """Read ``features`` (S, h, w, D) float16, and draw the rest."""
         features = self._features[int(draws.shared.integers(len(self._features)))]
-        return {"features": features[index], **self._slots.draw(draws)}
+        return {"features": features[index], **self.draw(draws)}
 
 
 def read_clip(
@@ -248,7 +212,7 @@ def read_clip(
     size: Size | NativeSize,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.uint8]:
-    """(T, H, W, 3) frames: the largest window of the shape of ``size``, at a random place, resized.
+    """Read frames (T, H, W, 3): the largest window of the shape of ``size``, at a random place, resized.
 
     Whole frames are resized where the size is the video's own.
     """
@@ -261,7 +225,7 @@ def read_clip(
 
 
 def read_sizes(sizes: tuple[str, ...], patch_size: int, short_side: int) -> tuple[Size, ...] | NativeSize:
-    """Sizes as they are typed, HEIGHTxWIDTH, or ``native``.
+    """Read sizes as they are typed, HEIGHTxWIDTH, or ``native``.
 
     Args:
         sizes: for example ("224x224", "224x400").
@@ -269,30 +233,26 @@ def read_sizes(sizes: tuple[str, ...], patch_size: int, short_side: int) -> tupl
         short_side: of native ones, pixels.
 
     Returns:
-        (height, width) of each, or that each video has its own.
+        (height, width) of each; or the native one, each video's own.
 
     Raises:
         SettingError: if there is none, or one is not of that form or no multiple.
     """
     if sizes == (NATIVE,):
         return NativeSize(short_side, patch_size)
-    found = tuple(_size(text) for text in sizes)
-    wrong = [text for text, size in zip(sizes, found, strict=True) if not _fits(size, patch_size)]
+    found, wrong = [], []
+    for text in sizes:
+        height, _, width = text.lower().partition("x")
+        size = (int(height), int(width)) if height.isdecimal() and width.isdecimal() else (0, 0)
+        found.append(size)
+        if min(size) < 1 or any(side % patch_size for side in size):
+            wrong.append(text)
     if wrong or not found:
         raise SettingError(
             f"recipe.sizes={_listed(wrong or sizes)}: expected HEIGHTxWIDTH, such as 224x400, one or "
             f"several, in multiples of the encoder's patch of {patch_size} pixels; or {NATIVE} alone."
         )
-    return found
-
-
-def _size(text: str) -> Size:
-    height, _, width = text.lower().partition("x")
-    return (int(height), int(width)) if height.isdecimal() and width.isdecimal() else (0, 0)
-
-
-def _fits(size: Size, patch_size: int) -> bool:
-    return min(size) > 0 and all(side % patch_size == 0 for side in size)
+    return tuple(found)
 
 
 def _listed(values: Iterable[object]) -> str:
