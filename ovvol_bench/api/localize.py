@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from ovvol_bench.metrics.linking import link_clips
 from ovvol_bench.naming.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
 from ovvol_bench.progress import progress_bars, quiet
 from ovvol_bench.runs.spec import PartSpec
+from ovvol_bench.tuning import spin_briefly
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -276,6 +278,7 @@ def _opened(
 
 def _localized(selection: Selection, dataset: OneVideo, registry: Registry, device: Device) -> LocalizedVideo:
     """Run one combination in a folder that is removed afterwards, and join its clips."""
+    spin_briefly(os.environ)  # before anything loads torch
     from ovvol_bench.runs.parts import pick_device
     from ovvol_bench.runs.plan import plan_on
     from ovvol_bench.runs.predictions import read_predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, ove
 from ovvol_bench.errors import SettingError, UnknownNameError, nearest
 from ovvol_bench.progress import quiet
 from ovvol_bench.registry import KINDS, Registry, load_registry
+from ovvol_bench.tuning import spin_briefly
 
 if TYPE_CHECKING:
     from ovvol_bench.api.results import Result, Results
@@ -249,6 +251,7 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
     Returns:
         One result a combination, failed ones too.
     """
+    spin_briefly(os.environ)  # before anything loads torch
     from ovvol_bench.api.results import Result, Results
     from ovvol_bench.progress import progress_bars
     from ovvol_bench.results.schema import parse_result
