@@ -308,6 +308,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, _NUMBERS.sub(lambda found: " ".join(found[0].split()), text))
 
 
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Pause garbage collection, which would look again and again at millions of objects in use."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@no_collection()
 def read_json(path: Path, strict: bool = False) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
@@ -320,8 +333,6 @@ def read_json(path: Path, strict: bool = False) -> Any:
         DataError: if it can't be read, is cut off, nested too deeply, holds a key twice in one object, half
             a character (a lone surrogate) or NUL.
     """
-    collecting = gc.isenabled()
-    gc.disable()  # it would look again and again at millions of objects that are all in use
     try:
         text = require_file(path).read_bytes().decode("utf-8" if strict else "utf-8-sig")
         numbers: dict[str, Any] = dict.fromkeys(("parse_float", "parse_constant"), _finite) if strict else {}
@@ -336,9 +347,6 @@ def read_json(path: Path, strict: bool = False) -> Any:
         raise DataError(
             f"{path}: can't be read as JSON ({str(error)[:300]}). Was it cut off? Write it again."
         ) from None
-    finally:
-        if collecting:
-            gc.enable()
     return content
 
 

@@ -20,6 +20,7 @@ from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.video_splits import Recipe, split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.files import no_collection
 from ovvol_bench.formats import coco, coco_vid, youtube_vis
 from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.formats.json_truth import Annotations, BoxEnds, Reading
@@ -320,7 +321,8 @@ def load_annotations(
     key = f"json-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
     columns = load_columns(cache, key)
     if columns is None:
-        columns = read(JsonFile.read(path), reading).columns()
+        with no_collection():
+            columns = read(JsonFile.read(path), reading).columns()
         store_columns(cache, key, columns)
     return Annotations.of_columns(columns)
 

@@ -16,6 +16,7 @@ import numpy as np
 from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.detections import Detections
+from ovvol_bench.files import no_collection
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_objects import (
@@ -138,6 +139,7 @@ def files_of(images: Section, order: Sequence[int]) -> list[str]:
     return [images.paths(row, [names[row]])[0] for row in order]
 
 
+@no_collection()
 def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
     """Read ``[{image_id, category_id, bbox: [x, y, width, height], score}]``.
 
@@ -179,14 +181,15 @@ def read_objects(
     if any(each is not None for each in segmentations):
         masks = SizedMasks.read(segmentations, map(tuple, sizes(images).tolist()))
     values = [entry.get("bbox") for entry in entries]
-    own = np.array([value is not None for value in values], np.bool_)
-    if not own.all() and (masks is None or masks.missing[~own].any()):
-        raise ValueError("neither bbox nor segmentation")
-    boxes = np.zeros((len(entries), 4)) if masks is None or own.all() else masks.boxes()
-    corners = boxes_of([value for value in values if value is not None])
+    boxes = boxes_of([value for value in values if value is not None])
     with np.errstate(over="ignore"):  # infinity is refused later, by its entry
-        corners[:, 2:] += corners[:, :2] - 1
-    boxes[own] = corners
+        boxes[:, 2:] += boxes[:, :2] - 1
+    if len(boxes) < len(values):
+        own = np.array([value is not None for value in values], np.bool_)
+        if masks is None or masks.missing[~own].any():
+            raise ValueError("neither bbox nor segmentation")
+        corners, boxes = boxes, masks.boxes()
+        boxes[own] = corners
     scores = np.array(column(entries, "score", NUMBER), np.float64)
     classes, tracks = whole_numbers(entries, "category_id"), whole_numbers(entries, track, -1)
     return images, classes, (boxes, scores, tracks, masks)

@@ -18,7 +18,7 @@ from ovvol_bench.arrays import Bools, Ints
 from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
-from ovvol_bench.files import read_json
+from ovvol_bench.files import no_collection, read_json
 from ovvol_bench.formats.coco import EXPECTED, annotations_of, read_objects, segmentation_of, written_boxes
 from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content, looked_up
 from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
@@ -75,6 +75,7 @@ def read_truth(file: JsonFile, reading: Reading) -> Annotations:
     )
 
 
+@no_collection()
 def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
     """Read an object of lists.
 

@@ -26,7 +26,6 @@ Columns = TypeVar("Columns")
 
 WHOLE, NUMBER, FLAG, TEXT, LIST = (int,), (int, float), (int, bool), (str,), (list,)
 LARGEST = 2**53  # whole numbers up to here keep all their digits as float64
-LARGEST_ID = 2**63 - 1  # of int64
 LONGEST = 1000  # characters of a name or a file's path
 REQUIRED = object()  # in place of a default
 _WORDS = {int: "a whole number", float: "a number", str: "text", list: "a list", bool: "true or false"}
@@ -49,7 +48,7 @@ def column(
     field: str,
     kinds: tuple[type, ...],
     default: Any = REQUIRED,
-    most: int = LARGEST_ID,
+    most: int | None = None,
 ) -> list[Any]:
     """Read a field of every entry.
 
@@ -58,7 +57,7 @@ def column(
         field: its name.
         kinds: types that its values may have, exactly; 1.0 counts as a whole number, as tables write ids.
         default: for entries without it or with null; not given: it must be there.
-        most: largest whole number, and with a minus the least.
+        most: largest whole number, and with a minus the least; None: any.
 
     Raises:
         FieldError: if an entry lacks it or has something else there.
@@ -67,20 +66,20 @@ def column(
     if default is not REQUIRED and None in values:
         values = [default if value is None else value for value in values]
     given = values if default is not None else [value for value in values if value is not None]
-    types, bounded = set(map(type, given)), float not in kinds
+    types = set(map(type, given))
     if types <= set(kinds):  # as in nearly all files: passes in C, without a loop
-        small = int not in types or not bounded or -most <= min(given) <= max(given) <= most
+        small = int not in types or most is None or -most <= min(given) <= max(given) <= most
         if small and (str not in types or max(map(len, given)) <= LONGEST):
             return values
     expected = " or ".join(_WORDS[kind] for kind in kinds)
     for row, value in enumerate(values):
         if value is REQUIRED:
             raise FieldError(row, f"{field} is missing; expected {expected}")
-        if type(value) is float and bounded and int in kinds and value.is_integer():
+        if type(value) is float and float not in kinds and int in kinds and value.is_integer():
             values[row] = int(value)
         elif type(value) not in kinds and value is not default:
             raise FieldError(row, f"{field} is {shown(value)}; expected {expected}")
-        if type(values[row]) is int and bounded and abs(values[row]) > most:
+        if type(values[row]) is int and most is not None and abs(values[row]) > most:
             raise FieldError(row, f"{field} is {shown(value)}; expected at most 2^{(most - 1).bit_length()}")
         if type(value) is str and len(value) > LONGEST:
             raise FieldError(row, f"{field} has {len(value)} characters; expected at most {LONGEST}")
@@ -88,8 +87,8 @@ def column(
 
 
 def whole_numbers(entries: Sequence[Mapping[str, Any]], field: str, default: Any = REQUIRED) -> Ints:
-    """Read whole numbers as (E,) int64, see `column`."""
-    return np.array(column(entries, field, WHOLE, default), np.int64)
+    """Read whole numbers as (E,) int64, see `column`; OverflowError beyond its range."""
+    return np.fromiter(column(entries, field, WHOLE, default), np.int64, len(entries))
 
 
 def boxes_of(values: Sequence[Any]) -> Doubles:

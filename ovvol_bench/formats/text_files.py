@@ -85,8 +85,8 @@ def write_numbers(path: Path, columns: Sequence[npt.NDArray[Any]], separator: st
 
 
 def _shortest(column: npt.NDArray[Any]) -> list[str]:
-    """The shortest text of each number, whole ones without a point."""
-    return [text.removesuffix(".0") for text in column.astype(str).tolist()]
+    """Return the shortest text of each number, whole ones without a point."""
+    return [text.removesuffix(".0") for text in map(repr, column.tolist())]
 
 
 def _quickly(path: Path, layout: Layout) -> Doubles | None:

@@ -17,6 +17,7 @@ from ovvol_bench.arrays import Doubles, Ints, offsets_of
 from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
+from ovvol_bench.files import no_collection
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_objects import (
@@ -173,6 +174,7 @@ def _numbers(names: Sequence[str]) -> Ints:
     return np.array(numbers if len(numbers) == len(names) else [], np.int64)
 
 
+@no_collection()
 def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Detections, Report]:
     """Read ``[{video_id, category_id, segmentations: [run lengths, polygons or null], score}]``.
 
