@@ -46,7 +46,8 @@ class FrameTruth:
         areas: (M,) float64 square pixels as the annotation says, NaN where it says nothing, or None where no
             annotation does; COCO's ranges of area go by these.
         crowds: regions that stand for crowds, which are no objects: COCO's metrics ignore what is found
-            there. None where there are none.
+            there. Those of class 0 are of no class, as void is: only metrics of masks can leave them out.
+            None where there are none.
     """
 
     boxes: Floats

@@ -17,7 +17,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,7 +33,7 @@ from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames
 from ovvol_bench.data.vid_masks import label_runs, read_labels
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
-from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.files import require_utf8
 from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.masks import RleMasks
@@ -42,7 +42,7 @@ from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import ClipLength, FromSize, Located
 
-VERSION = "1"
+VERSION = "2"
 """Of the columns and of how they are made; part of the cache's key."""
 
 VIDEO, FRAMES, SEGMENTATIONS, INSTANCES = "video", "frames", "segmentations", "instances.json"
@@ -56,6 +56,7 @@ def open_movi(  # noqa: PLR0913 - settings
     split: str = "validation",
     list: Annotated[Path | None, Located] = None,
     vocabulary: str | None = None,
+    void: int | None = None,
     frames_per_clip: Annotated[int, ClipLength] = 8,
     sampling: Literal["all", "reference"] = "all",
     stride: int = 1,
@@ -70,6 +71,7 @@ def open_movi(  # noqa: PLR0913 - settings
         split: name of the folder with a folder a video.
         list: .txt file with a video a line; none: all.
         vocabulary: object (one class), a built-in name or a .yaml file; none: the categories of the videos.
+        void: value of pixels of masks that nobody annotated, as 255 in DAVIS and VOC; none: there are none.
         frames_per_clip: frames in a clip; MOVi has 24 a video.
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         stride: every n-th frame is used.
@@ -79,7 +81,10 @@ def open_movi(  # noqa: PLR0913 - settings
 
     Raises:
         DataError: if the folder is missing or has no video, or a file is missing or malformed; names it.
+        SettingError: if ``void`` is no value that an object could have.
     """
+    if void is not None and not 1 <= void <= 255:
+        raise SettingError(f"dataset.void={void}: expected a pixel value from 1 to 255; 0 is the background.")
     root = path / split
     if not root.is_dir():
         raise DataError(
@@ -89,10 +94,10 @@ def open_movi(  # noqa: PLR0913 - settings
     names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     require_utf8(names, root)
     rows = split_rows("all" if list is None else str(list), names, {}, root)
-    index, categories = load_movi(root, [names[row] for row in rows], cache_folder(cache))
+    index, crowds, categories = load_movi(root, [names[row] for row in rows], cache_folder(cache), void)
     words, class_of = choose_vocabulary(vocabulary, categories, "movi")
     clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
-    return Movi(root, index.with_classes(class_of), words, clips)
+    return Movi(root, index.with_classes(class_of), crowds, words, clips)
 
 
 class Movi(IndexedVideos):
@@ -101,13 +106,21 @@ class Movi(IndexedVideos):
     Args:
         root: holds a folder a video.
         index: truth, from ``load_movi``, with classes of the vocabulary.
+        crowds: void regions of the same frames.
         vocabulary: that the classes refer to.
         clips: how clips are cut and resized.
     """
 
-    def __init__(self, root: Path, index: TruthIndex, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        index: TruthIndex,
+        crowds: TruthIndex,
+        vocabulary: Vocabulary,
+        clips: ClipSettings,
+    ) -> None:
         super().__init__(vocabulary, clips)
-        self.index = index
+        self.index, self.crowds = index, crowds
         self._root = root
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
@@ -168,30 +181,38 @@ class ArrayFrames(FrameReader):
         return (np.asarray(self._video[self._positions[index]]) for index in indices)
 
 
-def load_movi(root: Path, names: Sequence[str], cache: Path) -> tuple[TruthIndex, list[str]]:
+def load_movi(
+    root: Path, names: Sequence[str], cache: Path, void: int | None = None
+) -> tuple[TruthIndex, TruthIndex, list[str]]:
     """Truth of videos: from the cache, or from the masks and then into the cache.
 
     Args:
         root: holds a folder a video.
         names: of the videos.
         cache: folder of the cache; its key hashes names, sizes and times of change of all files read.
+        void: see ``open_movi``.
 
     Returns:
-        The index and the names of the categories; class ids are positions in these, from 1.
+        The index of objects, that of void regions (class 0), and the names of the categories; class ids are
+        positions in these, from 1.
 
     Raises:
         DataError: if a file is missing or malformed; names it.
     """
     stamps = [(name, _stamps(root / name)) for name in names]
-    source = repr((VERSION, os.fspath(root.absolute()), stamps))
+    source = repr((VERSION, os.fspath(root.absolute()), stamps, void))
     key = f"movi-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
     columns = load_columns(cache, key)
     if columns is None:
         shown = with_progress(names, len(names), "reading masks", lambda _: 1)
-        columns = _columns([_read_video(root / name) for name in shown])
+        columns = _columns([_read_video(root / name, void) for name in shown])
         store_columns(cache, key, columns)
     index = TruthIndex(**{field.name: columns[field.name] for field in fields(TruthIndex)})
-    return index, columns["categories"].tolist()
+    categories = columns["categories"].tolist()
+    is_void = index.class_ids > len(categories)
+    crowds = index.of_objects(np.flatnonzero(is_void))
+    crowds = replace(crowds, class_ids=np.zeros_like(crowds.class_ids))
+    return index.of_objects(np.flatnonzero(~is_void)), crowds, categories
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
@@ -205,25 +226,28 @@ def _stamps(folder: Path) -> list[tuple[str, int, int]]:
 
 @dataclass(frozen=True)
 class _Video:
-    """Truth of one video: per frame the numbers of the instances that show, and their masks."""
+    """Truth of one video: per frame the numbers of the instances that show, and their masks; void is one."""
 
     name: str
     size: tuple[int, int]
     shown: list[list[int]]
     runs: list[bytes]
     categories: list[str | None] | None
+    void: int | None = None
 
-    def category(self, instance: int) -> str:
-        """What an instance is called; ``object`` where nothing is known."""
+    def category(self, instance: int) -> str | None:
+        """What an instance is called, ``object`` where nothing is known; None: it is void."""
+        if self.void == instance + 1:
+            return None
         name = self.categories[instance] if self.categories is not None else None
         return OBJECT if name is None else name
 
 
-def _read_video(folder: Path) -> _Video:
+def _read_video(folder: Path, void: int | None) -> _Video:
     labels = list(_labels(folder))
     categories = _categories(folder / INSTANCES)
     shown = [(np.unique(frame)[np.unique(frame) > 0] - 1).tolist() for frame in labels]
-    most = max((max(frame, default=-1) for frame in shown), default=-1)
+    most = max((each for frame in shown for each in frame if each + 1 != void), default=-1)
     if categories is not None and most >= len(categories):
         raise DataError(
             f"{folder / SEGMENTATIONS} has the value {most + 1}, but {INSTANCES} has {len(categories)} "
@@ -235,7 +259,7 @@ def _read_video(folder: Path) -> _Video:
         for run in label_runs(frame, np.array(instances, np.int64) + 1)
     ]
     height, width = labels[0].shape
-    return _Video(folder.name, (height, width), shown, runs, categories)
+    return _Video(folder.name, (height, width), shown, runs, categories, void)
 
 
 def _labels(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:
@@ -308,6 +332,7 @@ def _categories(path: Path) -> list[str | None] | None:
 
 
 def _columns(videos: Sequence[_Video]) -> dict[str, Any]:
+    """Columns of an index, and the categories; void has the class id after theirs."""
     shown = [frame for video in videos for frame in video.shown]
     named = [
         (video.category(instance), instance)
@@ -315,8 +340,8 @@ def _columns(videos: Sequence[_Video]) -> dict[str, Any]:
         for frame in video.shown
         for instance in frame
     ]
-    categories = sorted({name for name, _ in named}) or [OBJECT]
-    row_of = {name: row for row, name in enumerate(categories, 1)}
+    categories = sorted({name for name, _ in named if name is not None}) or [OBJECT]
+    row_of = {name: row for row, name in enumerate([*categories, None], 1)}
     rows = np.zeros((len(named), 8))
     rows[:, 0] = [row_of[name] for name, _ in named]
     rows[:, 5] = [instance for _, instance in named]

@@ -115,10 +115,7 @@ class TruthIndex:
         unknown = np.bincount(self.video_of_object[classes == 0], minlength=len(self.videos))
         dropped = self.dropped.copy()
         dropped[:, REASONS.index(UNKNOWN_CLASS)] += unknown
-        kept = np.flatnonzero(classes)
-        index = replace(self, class_ids=classes, dropped=dropped)
-        offsets = np.searchsorted(kept, self.object_offsets).astype(np.int64)
-        return replace(index, object_offsets=offsets, **index._object_columns(kept))
+        return replace(self, class_ids=classes, dropped=dropped).of_objects(np.flatnonzero(classes))
 
     def of_videos(self, rows: Sequence[int] | Ints) -> TruthIndex:
         """The videos at the given positions, in that order."""
@@ -140,6 +137,11 @@ class TruthIndex:
         """Hash names and lengths of the videos, in order: 8 hex digits."""
         pairs = list(zip(self.videos.tolist(), self.lengths.tolist(), strict=True))
         return hashlib.blake2b(repr(pairs).encode(), digest_size=4).hexdigest()
+
+    def of_objects(self, rows: Ints) -> TruthIndex:
+        """The objects at the given positions, ascending."""
+        offsets = np.searchsorted(rows, self.object_offsets).astype(np.int64)
+        return replace(self, object_offsets=offsets, **self._object_columns(rows))
 
     def _object_columns(self, rows: Ints) -> dict[str, Any]:
         if np.array_equal(rows, np.arange(len(self.boxes))):

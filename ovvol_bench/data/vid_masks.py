@@ -62,18 +62,23 @@ def _frame_masks(file: Path, raw: RawAnnotations, frame: int) -> Iterator[bytes]
 
 
 def read_labels(file: Path) -> npt.NDArray[np.uint8]:
-    """(H, W) uint8 pixel values of a PNG of one channel.
+    """(H, W) uint8 pixel values of a PNG of one channel; of one with a palette, as DAVIS's, the indices.
 
     Raises:
         DataError: if the file is missing, no image, or has more than one channel of 8 bits.
     """
+    from PIL import Image
+
     try:
         content = require_file(file).read_bytes()
         header = parse_header(BytesIO(content), file)
-        labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        with Image.open(BytesIO(content)) as image:  # OpenCV would give the palette's colours
+            labels = np.asarray(image) if image.mode == "P" else None
+        if labels is None:
+            labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except FileNotFoundError as error:
         raise DataError(f"Mask {file} does not exist. {_ADVICE}") from error
-    except (OSError, ValueError, DecodeError, cv2.error):
+    except (OSError, ValueError, SyntaxError, DecodeError, cv2.error):
         labels = None
     if labels is None or not header.complete:
         raise DataError(f"Mask {file} is not a readable image. {_ADVICE}")

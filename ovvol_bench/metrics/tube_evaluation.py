@@ -150,7 +150,7 @@ def _curves(
 def _annotations(
     tubes: Tubes, classes: int, behind: Ints | int = 0, crowd: bool = False
 ) -> list[Mapping[str, Any]]:
-    """Tubes as COCO has boxes; those of no class count only where classes play no part.
+    """Tubes as COCO has boxes; those of no class count only where classes play no part, such crowds never.
 
     Args:
         tubes: found or true ones, or crowds.
@@ -159,7 +159,7 @@ def _annotations(
         crowd: whether the tubes are crowds.
     """
     places: Ints = np.arange(len(tubes)) - tubes.starts[tubes.sample] + behind
-    named = np.where(tubes.classes == 0, classes, tubes.classes)
+    named = np.where((tubes.classes == 0) & (not crowd), classes, tubes.classes)
     columns = (tubes.sample + 1, named, tubes.area, tubes.scores, places)
     keys = ("image_id", "category_id", "area", "score", "place")
     rows = zip(*(column.tolist() for column in columns), strict=True)

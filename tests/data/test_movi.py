@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,18 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from ovvol_bench.cli import main
 from ovvol_bench.data.movi import open_movi
 from ovvol_bench.data.movi_convert import CATEGORIES, write_examples
-from ovvol_bench.errors import DataError, DecodeError
+from ovvol_bench.errors import DataError, DecodeError, SettingError
+from ovvol_bench.metrics.coco import CocoSettings
+from ovvol_bench.metrics.conventions import Conventions
+from ovvol_bench.metrics.detection_accumulators import CocoAP, TubeAP
+from ovvol_bench.metrics.mask_accumulators import MaskMetric, MatchedIoU
+from ovvol_bench.metrics.tube_evaluation import TubeSettings
+from ovvol_bench.types import ClipInfo, Localization
 
 SIZE = (32, 48)
 FRAMES = 4
@@ -248,3 +256,83 @@ def test_names_that_are_no_utf8_are_refused(root):
     (root / "validation/other").rename(root / "validation" / os.fsdecode(b"caf\xe9"))
     with pytest.raises(DataError, match=r"validation: 1 names there are not UTF-8, first: caf\\xe9\. Rename"):
         build(root)
+
+
+def write_index_png(path: Path, labels: np.ndarray) -> None:
+    """A PNG with a palette, as DAVIS and VOC have them: colours of the indices, which alone count."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels).convert("P")
+    image.putpalette([(37 * value) % 256 for value in range(768)])
+    image.putdata(labels.ravel().tolist())
+    image.save(path)
+
+
+@pytest.fixture
+def davis(tmp_path):
+    """A video of one frame of 4 x 6 pixels: object 1 is 4 pixels of the first row, void the other two."""
+    labels = np.zeros((4, 6), np.uint8)
+    labels[0, :4], labels[0, 4:] = 1, 255
+    write_index_png(tmp_path / "val/bear/segmentations/000000.png", labels)
+    (tmp_path / "val/bear/frames").mkdir()
+    cv2.imwrite(str(tmp_path / "val/bear/frames/000000.png"), np.zeros((4, 6, 3), np.uint8))
+    return tmp_path
+
+
+def open_davis(root: Path, **settings: Any):
+    return open_movi(
+        path=root, split="val", frames_per_clip=1, short_side=4, multiple=2, cache=str(root / "c"), **settings
+    )
+
+
+def scored(info: ClipInfo, metric: MaskMetric) -> float:
+    """The number of a metric where slot 0 has pixels 1 to 5 of the first row, and slot 1 all others."""
+    slots = np.ones((1, 4, 6), np.int16)
+    slots[0, 0, 1:] = 0
+    nothing = np.zeros((1, 0, 4), np.float32), np.zeros((1, 0), bool), np.zeros((0, 2), np.float32)
+    metric.update(Localization(*nothing, slots, np.full(2, -1, np.int16)), info)
+    (value,) = metric.compute().values()
+    return value.value
+
+
+def test_void_is_left_out_of_metrics_of_masks(davis):
+    plain, void = open_davis(davis).info(0), open_davis(davis, void=255).info(0)
+    ignoring = Conventions(ignore="crowds")
+    # Object 1 and slot 0 share 3 pixels of 4 and 5.
+    assert scored(void, MatchedIoU()) == pytest.approx(3 / 6)
+    assert scored(void, MatchedIoU(conventions=ignoring)) == pytest.approx(3 / 4), "slot 0 has 3 pixels left"
+    # Without the setting 255 is an object, of 2 pixels, for which the slot that is left has none.
+    assert scored(plain, MatchedIoU()) == pytest.approx((3 / 6 + 0) / 2)
+    assert [frame.track_ids.tolist() for frame in (*void.truth, *plain.truth)] == [[0], [0, 254]]
+    assert void.truth[0].crowds.pixels[0].tolist() == [[False] * 4 + [True] * 2, *[[False] * 6] * 3]
+    assert void.truth[0].crowds.class_ids.tolist() == [0]
+
+
+def test_void_makes_another_dataset_and_needs_no_category(davis):
+    (davis / "val/bear/instances.json").write_text(json.dumps({"category": ["bear"]}))
+    with pytest.raises(DataError, match=r"has the value 255, but instances\.json has 1 categories"):
+        open_davis(davis)
+    dataset = open_davis(davis, void=255)
+    assert dataset.vocabulary.names[1:] == ("bear",)
+    (davis / "val/bear/instances.json").unlink()
+    assert open_davis(davis, void=255).fingerprint() != open_davis(davis).fingerprint()
+    for value in (0, 256):
+        with pytest.raises(SettingError, match=rf"dataset\.void={value}: expected a pixel value from 1"):
+            open_davis(davis, void=value)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_void_is_of_no_class_for_ap_of_boxes_and_tracks(davis, agnostic):
+    info = open_davis(davis, void=255).info(0)
+    without = replace(info, truth=tuple(replace(frame, crowds=None) for frame in info.truth))
+    boxes = np.array([[[4, 0, 5, 0], [0, 0, 3, 0]]], np.float32)
+    scores = np.array([[0, 0.9], [0, 0.8]], np.float32)
+    slots, segments = np.zeros((1, 4, 6), np.int16), np.zeros(1, np.int16)
+    found = Localization(boxes, np.ones((1, 2), bool), scores, slots, segments, (4, 6))
+    for kind, settings in ((CocoAP, CocoSettings), (TubeAP, TubeSettings)):
+        values = []
+        for clip in (info, without):
+            metric = kind(settings(class_agnostic=agnostic))
+            metric.update(found, clip)
+            values.append({name: value.value for name, value in metric.compute().items()})
+        assert str(values[0]) == str(values[1])
+        assert next(iter(values[0].values())) == pytest.approx(0.5), "the box in the void is wrong"
