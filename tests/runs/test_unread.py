@@ -117,7 +117,7 @@ def test_the_frame_is_not_scored(run, registry):
     finished = run()
     dataset = same_dataset(registry, finished.folder.read_spec())
     infos = {info.id: info for info in map(dataset.info, range(len(dataset)))}
-    metrics = [CorLoc("vid-reference"), DetectionRate("vid-reference"), VidAP("vid-reference")]
+    metrics = [kind(protocol="vid-reference") for kind in (CorLoc, DetectionRate, VidAP)]
     for each in read_predictions(finished.folder.predictions):
         info = infos[each.info.id]
         if info.id == f"{A}/000004":
@@ -143,10 +143,10 @@ def test_a_frame_without_prediction_is_neither_found_nor_missed():
     unread = ClipPrediction(replace(info, unread={1: "cut off"}), (10, 10), found)
     both, one = pack([replace(unread, info=info)]), pack([unread])
     score = partial(score_predictions, infos=[info])
-    coverage, metrics = score(one, metrics=[DetectionRate("vid-devkit")])
+    coverage, metrics = score(one, metrics=[DetectionRate(protocol="vid-devkit")])
     assert (coverage.frames, coverage.unread) == (1, ["v/000001"])
     assert [(each["value"], each["count"]) for each in metrics.values()] == [(1.0, 1)]
-    coverage, metrics = score(both, metrics=[DetectionRate("vid-devkit")])
+    coverage, metrics = score(both, metrics=[DetectionRate(protocol="vid-devkit")])
     assert (coverage.frames, coverage.unread) == (2, [])
     assert [(each["value"], each["count"]) for each in metrics.values()] == [(0.5, 2)]
 
