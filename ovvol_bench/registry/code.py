@@ -26,14 +26,14 @@ OUTSIDE = (
     "throughput",
     "training",
 )
-"""Folders of the core that no prediction depends on: they ask for runs, read what runs left, or train."""
+"""Folders of the core that no prediction depends on: they ask for runs, read results, or train."""
 
 MOST_BYTES = 2**20
-"""Larger files beside a plugin are data, such as weights, and count by what the plugin makes of them."""
+"""Largest file beside a plugin that counts as code: others are data, such as weights."""
 
 
 def digest_of(files: Iterable[Path], root: Path) -> str:
-    """Hash of the content of files and of their places below a folder.
+    """Hash the content of files and their places below a folder.
 
     Returns:
         SHA-256, 64 hex digits.
@@ -47,7 +47,7 @@ def digest_of(files: Iterable[Path], root: Path) -> str:
 
 @cache
 def core_code() -> str:
-    """Digest of the modules of the core that predictions depend on."""
+    """Hash the modules of the core that predictions depend on."""
     root = Path(__file__).parents[1]
     return digest_of(
         (file for file in _code_in(root) if file.relative_to(root).parts[0] not in OUTSIDE), root
@@ -56,7 +56,7 @@ def core_code() -> str:
 
 @cache
 def code_of_module(name: str) -> str:
-    """Digest of a package by its import name, or of a module that stands alone."""
+    """Hash a package by its import name, or a module that stands alone."""
     spec = find_spec(name)
     if spec is None:
         return ""
@@ -69,7 +69,7 @@ def code_of_module(name: str) -> str:
 
 @cache
 def code_of_imports(module: str, packages: tuple[str, ...]) -> str:
-    """Digest of a module and of all that it imports from some packages, directly or not; nothing is imported.
+    """Hash a module and all that it imports from some packages, directly or not; nothing is imported.
 
     Args:
         module: import name.
@@ -88,7 +88,7 @@ def code_of_imports(module: str, packages: tuple[str, ...]) -> str:
 
 
 def code_of_plugin(module: str, distribution: Distribution | None, component: str | None = None) -> str:
-    """Digest of an installed plugin: of everything that its distribution lets import.
+    """Hash an installed plugin: all that its distribution lets import.
 
     The harness's own plugins live in one distribution, whose core counts by itself. Of these it is the module
     of the component with what that imports, or the package of the plugin.
@@ -114,10 +114,10 @@ def code_of_plugin(module: str, distribution: Distribution | None, component: st
 
 
 def code_of_file(path: Path) -> str:
-    """Digest of a plugin file and of the modules and files beside it that it names, and these in turn.
+    """Hash a plugin file, the modules and files beside it that it names, and those that these name.
 
-    What lies beside it is found without being imported, as it may be imported only when it is needed: every
-    name that is imported, and every text that is the name of a module, a file or a folder of modules.
+    They are found without being imported, as they may be imported only when they are needed: by every name
+    that is imported, and every text that is the name of a module, a file or a folder of modules.
 
     Raises:
         OSError: if the file can't be read.
@@ -148,7 +148,7 @@ def _imported_by(file: Path, module: str) -> Iterator[str]:
 
 
 def combined(digests: Iterable[str]) -> str:
-    """One digest of several, in their order."""
+    """Hash several digests into one, in their order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
@@ -157,7 +157,7 @@ def _code_in(folder: Path) -> Iterator[Path]:
 
 
 def _named_by(path: Path) -> Iterator[Path]:
-    """The file, and everything beside it that it leads to."""
+    """Yield the file, and everything beside it that it leads to."""
     seen, waiting = {path}, [path]
     while waiting:
         file = waiting.pop()
@@ -169,7 +169,7 @@ def _named_by(path: Path) -> Iterator[Path]:
 
 
 def _neighbours(file: Path, root: Path) -> Iterator[Path]:
-    """What a Python file names of the folder it lies in, of the plugin's, and of folders that it names."""
+    """Yield what a Python file names of its own folder, of the plugin's, and of folders that it names."""
     try:
         names = _names_in(ast.parse(file.read_bytes()))
     except (SyntaxError, ValueError, RecursionError):

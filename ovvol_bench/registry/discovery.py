@@ -1,4 +1,4 @@
-"""Where plugins come from: entry points of installed packages, and files."""
+"""Plugins to be loaded: entry points of installed packages, and files."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Source:
 
 
 def restriction() -> list[str] | None:
-    """Entry-point names that `RESTRICT` allows, or None if it is unset."""
+    """Return the entry-point names that `RESTRICT` allows, or None if it is unset."""
     text = os.environ.get(RESTRICT)
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def installed(only: Sequence[str] | None) -> list[Source]:
-    """Plugins of installed packages, ordered by package and entry point.
+    """List the plugins of installed packages, ordered by package and entry point.
 
     Args:
         only: entry points to load, or None for all.
@@ -64,11 +64,18 @@ def installed(only: Sequence[str] | None) -> list[Source]:
                 f"{RESTRICT} names the plugin '{name}', which is not installed.{nearest(name, known)} "
                 f"Installed: {', '.join(known)}."
             )
-    return [_source(point) for point in points if only is None or point.name in only]
+    sources = []
+    for point in points:
+        if only is None or point.name in only:
+            version = point.dist.version if point.dist else "unknown"
+            origin = f"{_package(point) or 'unknown package'} {version} ({point.value})"
+            code = partial(code_of_plugin, point.module, point.dist)
+            sources.append(Source(origin, version, point.load, code))
+    return sources
 
 
 def from_file(path: Path) -> Source:
-    """A plugin in a Python file.
+    """Find a plugin in a Python file.
 
     Raises:
         PluginError: if the file can't be read.
@@ -87,14 +94,6 @@ def from_file(path: Path) -> Source:
 
 def _package(point: EntryPoint) -> str:
     return point.dist.name if point.dist else ""
-
-
-def _source(point: EntryPoint) -> Source:
-    version = point.dist.version if point.dist else "unknown"
-    code = partial(code_of_plugin, point.module, point.dist)
-    return Source(
-        f"{_package(point) or 'unknown package'} {version} ({point.value})", version, point.load, code
-    )
 
 
 def _import_file(path: Path, name: str) -> Any:

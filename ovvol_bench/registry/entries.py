@@ -1,4 +1,4 @@
-"""What plugins register, and what the host knows about it."""
+"""Entries that plugins register, and what the host knows about them."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class FoundRecipe(SettingsOf):
 
 
 class Registry:
-    """Everything that plugins offer, by kind and name.
+    """Components, recipes, commands and hooks of all plugins, by kind and name.
 
     Attributes:
         broken: installed plugins that failed to load, with the reason.
@@ -129,7 +129,10 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise PluginError(f"plugin {source.origin} is broken: {_reason(error)}") from error
+            reason = str(error) if isinstance(error, PluginError | SyntaxError) else reason_of(error)
+            if isinstance(error, pluggy.PluginValidationError):
+                reason = " ".join(str(error).split())
+            raise PluginError(f"plugin {source.origin} is broken: {reason}") from error
         for item in found:
             self._found[item.kind, item.entry.name].append(item)
 
@@ -161,7 +164,7 @@ class Registry:
         return found[0]
 
     def settings(self, kind: str, name: str) -> list[Setting]:
-        """The settings of a component, in the order of its factory's signature."""
+        """Read the settings of a component, in the order of its factory's signature."""
         return component_settings(self.find(kind, name))
 
     def resolve(self, kind: str, name: str, options: Mapping[str, object]) -> dict[str, Any]:
@@ -206,7 +209,7 @@ class Registry:
             getattr(self.hook, event)(**arguments)
 
     def recipe(self, kind: str, name: str, recipe: str | None = None) -> FoundRecipe:
-        """A way to train a component.
+        """Find a way to train a component.
 
         Args:
             kind: one of `KINDS`.
@@ -233,7 +236,7 @@ class Registry:
         return FoundRecipe(recipe, found, f"show {kind} {name}")
 
     def _with_argument(self, kind: str, name: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """Settings, with the one that NAME:VALUE gives."""
+        """Add the setting that NAME:VALUE gives."""
         argument, value = self.find(kind, name).entry.argument, name.partition(":")[2]
         if argument is None or not value:
             return options
@@ -311,27 +314,15 @@ def load_registry(plugin_files: Sequence[Path] = (), only: Sequence[str] | None 
         except PluginError as error:
             registry.broken.append(Broken(source.origin, error))
         except KeyboardInterrupt as error:
-            if not _raised_by_hand(error):
+            # The user's, unless the line that was at work is a ``raise`` statement.
+            line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+            if not line.lstrip().startswith("raise"):
                 raise
             reason = PluginError(f"plugin {source.origin} is broken: {reason_of(error)}")
             registry.broken.append(Broken(source.origin, reason))
     for path in {path.resolve(): path for path in plugin_files}.values():
         registry.add(from_file(path))
     return registry
-
-
-def _raised_by_hand(error: KeyboardInterrupt) -> bool:
-    """Whether a ``raise`` statement made it, and not the user: the line that was at work says so."""
-    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
-    return line.lstrip().startswith("raise")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, PluginError | SyntaxError):
-        return str(error)
-    if isinstance(error, pluggy.PluginValidationError):
-        return " ".join(str(error).split())
-    return reason_of(error)
 
 
 @contextmanager

@@ -6,6 +6,10 @@ from the parsed source. Annotations become real objects all the same, as every n
 the imports and assignments of its module. Modules that are loaded already or load quickly are imported for
 that; of any other the source is read in the same way. Where source can't tell (a decorator, a computed
 default), the module is imported and inspected instead.
+
+A class may hand settings on to its base, as in ``def __init__(self, *, rounds: int = 3, **base: Any)``: the
+keyword-only parameters of the base's ``__init__`` are then settings of the class as well, documented where
+the base documents them.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from importlib.util import find_spec, resolve_name
 from typing import Any, NamedTuple, get_type_hints
 
 from ovvol_bench.errors import PluginError, calling, nearest
-from ovvol_bench.registry.inherited import hands_on, joined, joined_documentation
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*):", re.MULTILINE)
 _QUICK = {*sys.stdlib_module_names, "annotated_types"}
 """Top-level packages that load quickly, beside this one's."""
 
@@ -88,6 +92,46 @@ class Lazy:
         except (_UnreadableError, AttributeError, RecursionError):
             found = self.load()
         return partial(found, **self.defaults) if self.defaults else found
+
+
+def hands_on(signature: inspect.Signature) -> bool:
+    """True if a signature ends in ``**``."""
+    return any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+
+
+def joined(own: inspect.Signature, inherited: inspect.Signature) -> inspect.Signature:
+    """Put the keyword-only parameters of a base, but for those declared anew, in the place of ``**``.
+
+    Args:
+        own: ends in ``**``.
+        inherited: of the base; its own ``**`` stays.
+    """
+    known = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    names = {each.name for each in known}
+    handed = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    more = [each for each in inherited.parameters.values() if each.kind in handed and each.name not in names]
+    return own.replace(parameters=[*known, *more])
+
+
+def joined_documentation(own: str, base: str, name: str) -> str:
+    """Add what a base's docstring says of the arguments that the class's own leaves out.
+
+    Args:
+        own: docstring of the class, indentation removed.
+        base: of the base, indentation removed.
+        name: of the base.
+    """
+    known = {name.strip() for names in re.findall(_ARGUMENT, own) for name in names.split(",")}
+    lines: list[str] = []
+    is_new = False
+    for line in (base.partition("\nArgs:\n")[2] + "\nEnd").splitlines():
+        if line and not line.startswith(" "):
+            break
+        if entry := _ARGUMENT.match(line):
+            is_new = entry[1] not in known and entry[1] not in ("self", "task")
+        if is_new and line:
+            lines.append(line)
+    return "\n".join([own, "", f"Args of {name}:", *lines]) if lines else own
 
 
 class _UnreadableError(Exception):

@@ -1,4 +1,4 @@
-"""What a setting is to a run, said by its annotation: ``weights: Annotated[Path | None, Weights] = None``."""
+"""Roles of settings in a run, said by annotations: ``weights: Annotated[Path | None, Weights] = None``."""
 
 from __future__ import annotations
 
@@ -14,50 +14,39 @@ from ovvol_bench.errors import PluginError
 
 @dataclass(frozen=True)
 class Role:
-    """Base of what a setting can be beside a plain one, which counts for a run's identity as it is."""
+    """Base of all that a setting can be beside a plain one, which counts for a run's identity as it is."""
+
+    words: ClassVar[str] = ""
 
     @property
     def text(self) -> str:
         """A few words for lists of settings."""
-        raise NotImplementedError
+        return self.words
 
 
-@dataclass(frozen=True)
 class Located(Role):
     """The setting says where content lies: a digest of the content counts for identity, its place doesn't.
 
     The component must then show the content: weights as parameters or buffers, data in its fingerprint.
     """
 
-    @property
-    def text(self) -> str:
-        """See `Role`."""
-        return "place of content"
+    words = "place of content"
 
 
-@dataclass(frozen=True)
 class Pretrained(Located):
-    """Where the weights lie that a component is built on; None or false: random ones."""
+    """Place of the weights that a component is built on; None or false: random ones."""
 
-    @property
-    def text(self) -> str:
-        """See `Role`."""
-        return "place of weights"
+    words = "place of weights"
 
 
-@dataclass(frozen=True)
 class Weights(Pretrained):
-    """Where the component's own trained weights lie; None: random. Training starts without them."""
+    """Place of the component's own trained weights; None: random ones. Training starts without them."""
 
 
-@dataclass(frozen=True)
 class ClipLength(Role):
-    """Of a dataset: the setting says how many frames a clip has; groupers are trained for as many."""
+    """Frames of a dataset's clips; groupers are trained for as many."""
 
-    @property
-    def text(self) -> str:
-        """See `Role`."""
-        return "frames of a clip"
+    words = "frames of a clip"
 
 
 @dataclass(frozen=True)
@@ -83,11 +72,10 @@ class Filled(Role):
 
     @property
     def text(self) -> str:
-        """See `Role`."""
+        """A few words for lists of settings."""
         return f"follows from the {self.source} ({self.what})"
 
 
-@dataclass(frozen=True)
 class FromEncoder(Filled):
     """Of a grouper: ``dim``, channels of the features; ``steps``, their time steps in a clip."""
 
@@ -95,7 +83,6 @@ class FromEncoder(Filled):
     known = ("dim", "steps")
 
 
-@dataclass(frozen=True)
 class FromDataset(Filled):
     """Of a labeler or metric: ``num_classes``, ``class_names``, or ``held_out``, ids kept out of training.
 
@@ -106,7 +93,6 @@ class FromDataset(Filled):
     known = ("num_classes", "class_names", "held_out")
 
 
-@dataclass(frozen=True)
 class FromPredictions(Filled):
     """Of a metric: ``groups``, ``slots`` or ``segments``, whichever the predictions hold."""
 
@@ -114,7 +100,6 @@ class FromPredictions(Filled):
     known = ("groups",)
 
 
-@dataclass(frozen=True)
 class FromSize(Filled):
     """Of a dataset: ``short_side`` and ``multiple`` of the frames that ``bench --sizes`` asks for, pixels."""
 
@@ -128,11 +113,11 @@ FILLED = {
     "metric": (FromDataset, FromPredictions),
     "dataset": (FromSize,),
 }
-"""What the settings of a kind of component can follow from."""
+"""Roles of settings that are filled in, by kind of component."""
 
 
 def role_of(annotation: Any) -> Role | None:
-    """The role that an annotation gives a setting, wherever in it ``Annotated`` stands.
+    """Return the role that an annotation gives a setting, wherever in it ``Annotated`` stands.
 
     >>> role_of(Annotated[int, FromEncoder("dim")] | None)
     FromEncoder(what='dim')
@@ -159,7 +144,7 @@ def _roles(annotation: Any) -> Iterator[Role]:
 
 
 def without_roles(annotation: Any) -> Any:
-    """An annotation as it would be without roles, to show it.
+    """Return an annotation as it would be without roles, to show it.
 
     >>> without_roles(Annotated[int, FromEncoder("dim")] | None)
     int | None

@@ -6,14 +6,12 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
-from ovvol_bench.registry.inherited import hands_on, joined, joined_documentation
-from ovvol_bench.registry.lazy import Lazy
+from ovvol_bench.registry.lazy import Lazy, hands_on, joined, joined_documentation
 from ovvol_bench.registry.roles import Role, role_of, without_roles
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ REQUIRED = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a component.
+    """A setting of a component.
 
     Attributes:
         name: as in ``-o KIND.NAME=VALUE`` and in the factory's signature.
@@ -46,7 +44,7 @@ class Setting:
 
 
 def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
-    """The settings that a factory's signature declares, in its order.
+    """Read the settings that a factory's signature declares, in its order.
 
     Args:
         factory: of a component, or of a recipe.
@@ -56,21 +54,28 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
         PluginError: if a parameter is not keyword-only, has no annotation, or one that can't be resolved.
     """
     factory = factory.declaration if isinstance(factory, Lazy) else factory
-    if inspect.isclass(factory) and not _owners(
-        factory
-    ):  # the ``__init__`` of nn.Module declares no settings
-        return []
+    if inspect.isclass(factory) and not _owners(factory):
+        return []  # the ``__init__`` of nn.Module declares no settings
     parameters = dict(list(_signature(factory).parameters.items())[given:])
     for parameter in parameters.values():
-        _check_parameter(parameter)
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            raise PluginError(
+                f"factory parameter '{parameter}' is not keyword-only. Every parameter is a setting: "
+                f"put them after a bare '*', as in def build(*, num_slots: int = 15)."
+            )
+        if parameter.annotation is parameter.empty:
+            raise PluginError(
+                f"factory parameter '{parameter.name}' has no type, so its values can't be checked. "
+                f"Annotate it, as in def build(*, {parameter.name}: int = 15)."
+            )
     annotations = _resolved_annotations(factory, parameters)
     return [_setting(parameter, annotations[name]) for name, parameter in parameters.items()]
 
 
 def read_documentation(factory: Factory) -> str:
-    """Docstring of a factory, indentation removed: its own, not a base class's; empty without any.
+    """Return a factory's own docstring, indentation removed; empty without any.
 
-    What bases say of the settings that a class hands on to them is added.
+    Lines of bases about the settings that a class hands on to them are added.
     """
     factory = factory.declaration if isinstance(factory, Lazy) else factory
     own = factory.func if isinstance(factory, partial) else factory
@@ -101,7 +106,7 @@ def _signature(factory: Factory) -> inspect.Signature:
 
 
 def _owners(factory: type) -> list[Any]:
-    """Classes whose ``__init__`` declare the settings: each but the last hands some on to the next."""
+    """List the classes whose ``__init__`` declare the settings; each but the last hands some on."""
     found = []
     for owner in [each for each in factory.__mro__ if "__init__" in vars(each)]:
         if owner.__module__.partition(".")[0] in ("torch", "builtins"):
@@ -110,19 +115,6 @@ def _owners(factory: type) -> list[Any]:
         if not hands_on(inspect.signature(vars(owner)["__init__"])):
             break
     return found
-
-
-def _check_parameter(parameter: inspect.Parameter) -> None:
-    if parameter.kind is not parameter.KEYWORD_ONLY:
-        raise PluginError(
-            f"factory parameter '{parameter}' is not keyword-only. Every parameter is a setting: "
-            f"put them after a bare '*', as in def build(*, num_slots: int = 15)."
-        )
-    if parameter.annotation is parameter.empty:
-        raise PluginError(
-            f"factory parameter '{parameter.name}' has no type, so its values can't be checked. "
-            f"Annotate it, as in def build(*, {parameter.name}: int = 15)."
-        )
 
 
 def _resolved_annotations(factory: Factory, parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
@@ -150,7 +142,7 @@ def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
 
 
 def _type_text(annotation: Any) -> str:
-    """An annotation in words: without its role, limits as ``1 <= int <= 8``."""
+    """Write an annotation as text: without its role, limits as ``1 <= int <= 8``."""
     text = inspect.formatannotation(without_roles(annotation))
     text = re.sub(r"^(?:typing\.)?Optional\[(.+)\]$", r"\1 | None", text)
     limited = r"(?:typing\.)?Annotated\[(int|float)((?:, (?:Ge|Gt|Le|Lt)\(\w+=[-+.\w]+\))+)\]"
@@ -158,7 +150,7 @@ def _type_text(annotation: Any) -> str:
 
 
 def _with_limits(found: re.Match[str]) -> str:
-    """The largest lower and the smallest upper limit of a number, before and after its type."""
+    """Write the largest lower and the smallest upper limit of a number before and after its type."""
     limits = [(sign, float(value)) for sign, value in re.findall(r"(\w+)=([^)]+)", found[2])]
     lower = max(((value, sign) for sign, value in limits if sign in ("ge", "gt")), default=None)
     upper = min(((value, sign) for sign, value in limits if sign in ("le", "lt")), default=None)
@@ -168,7 +160,7 @@ def _with_limits(found: re.Match[str]) -> str:
 
 
 class SettingsOf:
-    """Checks values against some settings.
+    """Settings of a component or recipe, and the check of values against them.
 
     Args:
         kind: what stands before the dot in ``-o KIND.SETTING=VALUE``.
@@ -183,7 +175,7 @@ class SettingsOf:
         self._see = f"See: ovvol-bench {see or f'show {kind} {name}'}"
 
     def values(self, options: Mapping[str, object]) -> dict[str, Any]:
-        """Every setting's value: as given and checked, or its default.
+        """Return every setting's value: as given and checked, or its default.
 
         Args:
             options: values by setting. Text is read as the setting's type: "8" for an int, "true" for a
@@ -193,51 +185,55 @@ class SettingsOf:
             SettingError: if a setting is unknown, missing or has a wrong value.
         """
         for name in options:
-            self._check_known(name)
-        return {name: self._value(setting, options) for name, setting in self.settings.items()}
+            if name not in self.settings:
+                raise SettingError(
+                    f"{self.kind} '{self.name}' has no setting '{name}'.{nearest(name, self.settings)} "
+                    f"Settings: {', '.join(self.settings) or 'none'}. {self._see}"
+                )
+        for setting in self.settings.values():
+            if setting.required and setting.name not in options:
+                raise MissingSettingError(
+                    f"{self.kind} '{self.name}' needs the setting '{setting.name}' ({setting.type}). "
+                    f"Set it with -o {self.kind}.{setting.name}=VALUE. {self._see}"
+                )
+        # A default is checked as well: its own type may refuse it.
+        return {
+            name: self._checked(setting, options.get(name, setting.default))
+            for name, setting in self.settings.items()
+        }
 
     def json_values(self, options: Mapping[str, object]) -> dict[str, Any]:
-        """As `values`, in types that JSON has."""
+        """Return `values` in types that JSON has."""
         return {
             name: _adapter(self.settings[name]).dump_python(value, mode="json")
             for name, value in self.values(options).items()
         }
 
-    def _check_known(self, name: str) -> None:
-        if name not in self.settings:
-            known = ", ".join(self.settings) or "none"
-            raise SettingError(
-                f"{self.kind} '{self.name}' has no setting '{name}'.{nearest(name, self.settings)} "
-                f"Settings: {known}. {self._see}"
-            )
-
-    def _value(self, setting: Setting, options: Mapping[str, object]) -> Any:
-        if setting.name not in options and setting.required:
-            raise MissingSettingError(
-                f"{self.kind} '{self.name}' needs the setting '{setting.name}' ({setting.type}). "
-                f"Set it with -o {self.kind}.{setting.name}=VALUE. {self._see}"
-            )
-        given = options.get(setting.name, setting.default)
-        return self._checked(setting, given)
-
     def _checked(self, setting: Setting, given: object) -> Any:
-        """The first reading of a value that its type takes."""
+        """Return the first reading of a value that its type takes."""
         from pydantic import ValidationError
 
-        adapter = _adapter(setting)
-        for reading in _readings(given):
-            with suppress(ValidationError):
+        adapter, readings = _adapter(setting), [given]
+        if isinstance(given, str):  # as typed: it may stand for None or for a sequence
+            none = [None] if given.lower() in ("none", "null") else []
+            readings = [*none, given, [part.strip() for part in given.strip("[]()").split(",")]]
+        reasons: list[str] = []
+        for reading in readings:
+            try:
                 return adapter.validate_python(reading)
+            except ValidationError as error:
+                if reading is given:
+                    reasons = [detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors()]
         raise SettingError(
             f"{self.kind} '{self.name}': setting '{setting.name}' can't be {given!r}: "
-            f"{_reasons(adapter, given)}. Expected {setting.type}. {self._see}"
+            f"{' or '.join(dict.fromkeys(reasons))}. Expected {setting.type}. {self._see}"
         )
 
 
 def _adapter(setting: Setting) -> TypeAdapter[Any]:
-    # One adapter a setting and no model of all: names such as "copy" or "schema" are taken in models.
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
+    # One adapter a setting and no model of all: names such as "copy" or "schema" are taken in models.
     try:
         return TypeAdapter(setting.annotation, config=ConfigDict(allow_inf_nan=False))
     except PydanticUserError as error:
@@ -245,22 +241,3 @@ def _adapter(setting: Setting) -> TypeAdapter[Any]:
             f"setting '{setting.name}': type {setting.type} can't be checked; use types that JSON has, "
             "Literal, Path, and tuples or lists of these"
         ) from error
-
-
-def _readings(given: object) -> list[object]:
-    """What a value may stand for; more than itself only for text, as it comes from the command line."""
-    if not isinstance(given, str):
-        return [given]
-    none = [None] if given.lower() in ("none", "null") else []
-    return [*none, given, [part.strip() for part in given.strip("[]()").split(",")]]
-
-
-def _reasons(adapter: TypeAdapter[Any], given: object) -> str:
-    from pydantic import ValidationError
-
-    try:
-        adapter.validate_python(given)
-    except ValidationError as error:
-        reasons = [detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors()]
-        return " or ".join(dict.fromkeys(reasons))
-    return "not allowed"

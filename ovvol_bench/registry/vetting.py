@@ -1,9 +1,10 @@
-"""A plugin's hooks and entries, looked at before they count: strict where pluggy is silent."""
+"""Checks of a plugin's hooks and entries before they count: strict where pluggy is silent."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,22 +23,22 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def new_manager() -> pluggy.PluginManager:
-    """A plugin manager that knows the hooks and no plugin."""
+    """Make a plugin manager that knows the hooks and no plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
 
 def listed_by(plugin: Any, source: Source) -> list[Found]:
-    """Everything that a plugin registers: components, and commands under the kind ``command``.
+    """List all that a plugin registers: components, and commands under the kind ``command``.
 
     Args:
         plugin: the loaded module.
         source: where it came from.
 
     Raises:
-        PluginError: if a hook is misspelt or unmarked, or an entry is not valid. What the plugin's own
-            code raises while it lists its entries comes through as it is.
+        PluginError: if a hook is misspelt or unmarked, or an entry is not valid. Errors of the plugin's own
+            code while it lists its entries come through as they are.
         pluggy.PluginValidationError: if a hook takes parameters that it doesn't have.
     """
     manager = new_manager()  # one of its own, so that a plugin that fails leaves no trace
@@ -49,7 +50,10 @@ def listed_by(plugin: Any, source: Source) -> list[Found]:
         for implementation in getattr(manager.hook, f"ovvol_{kind}s").get_hookimpls()
         for entry in _entries(kind, implementation.function)
     ]
-    _check_distinct(found)
+    counts = Counter((item.kind, item.entry.name) for item in found)
+    for (kind, name), count in counts.items():
+        if count > 1:
+            raise PluginError(f"it registers {kind} '{name}' twice.")
     for item in found:
         if item.kind != "command":
             _check_factories(item)
@@ -59,7 +63,11 @@ def listed_by(plugin: Any, source: Source) -> list[Found]:
 def _check_names(manager: pluggy.PluginManager, plugin: Any) -> None:
     known = [name for name in dir(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
     marked = {name: manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
-    hooks = [name for name in marked if marked[name] is not None or _looks_like_hook(plugin, name)]
+    # A function of such a name was meant as a hook, marked or not.
+    meant = [
+        name for name in marked if name.startswith("ovvol_") and inspect.isroutine(getattr(plugin, name))
+    ]
+    hooks = [name for name in marked if marked[name] is not None or name in meant]
     for name in hooks:
         options = marked[name]
         hook = (options and options.get("specname")) or name
@@ -69,10 +77,6 @@ def _check_names(manager: pluggy.PluginManager, plugin: Any) -> None:
             raise PluginError(f"'{hook}' is not marked as a hook: put @hookimpl above it.")
     if not hooks:
         raise PluginError(f"it implements no hook. Hooks: {', '.join(known)}.")
-
-
-def _looks_like_hook(plugin: Any, name: str) -> bool:
-    return name.startswith("ovvol_") and inspect.isroutine(getattr(plugin, name))
 
 
 def _entries(kind: str, hook: Any) -> Iterator[Entry]:
@@ -184,10 +188,3 @@ def _command_entry(item: object) -> Entry:
     if not isinstance(item, click.Command) or not item.name:
         raise PluginError(f"ovvol_commands yielded {item!r}; expected a click command with a name.")
     return Entry(item.name, lambda: item, item.get_short_help_str())
-
-
-def _check_distinct(found: list[Found]) -> None:
-    keys = [(item.kind, item.entry.name) for item in found]
-    for kind, name in keys:
-        if keys.count((kind, name)) > 1:
-            raise PluginError(f"it registers {kind} '{name}' twice.")

@@ -1,4 +1,4 @@
-"""What checks find: each promise of the contract held, broken, or not checked here."""
+"""Findings of checks: each promise of the contract held, broken, or not checked here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NotCheckedError(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise of the contract.
+    """A promise of the contract, and whether it was kept.
 
     Attributes:
         promise: what a component of the kind does.
