@@ -69,21 +69,24 @@ class FrameTransformer(Encoder):
         self.maps = frozenset({"keys", "attention"} if model.has_class_token else {"keys"})
 
     def encode(self, video: Tensor) -> Features:
-        """See `Encoder.encode`."""
         tokens, qkv = self._tokens(video.flatten(0, 1))
         shape = (*video.shape[:2], video.shape[3] // self.patch_size, video.shape[4] // self.patch_size)
         first = self.model.num_prefix_tokens
-        query, key = self._heads(qkv)
+        last = self.model.blocks[
+            -1
+        ].attn  # queries and keys as it compares them, (N, heads, 1 + P, D' / heads)
+        query, key, _ = qkv.unflatten(2, (3, last.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = last.q_norm(query), last.k_norm(key)
         maps = {"keys": key[:, :, first:].transpose(1, 2).flatten(2).unflatten(0, shape[:2])}
         maps["keys"] = maps["keys"].unflatten(2, shape[2:])
         if "attention" in self.maps:
             logits = query[:, :, 0].float()[:, :, None] @ key.float().transpose(2, 3)
-            attention = (logits * self.model.blocks[-1].attn.scale).softmax(dim=-1)[:, :, 0, first:]
+            attention = (logits * last.scale).softmax(dim=-1)[:, :, 0, first:]
             maps["attention"] = attention.unflatten(2, shape[2:]).unflatten(0, shape[:2])
         return Features(tokens[:, first:].unflatten(1, shape[2:]).unflatten(0, shape[:2]), maps)
 
     def prepare(self, precision: torch.dtype) -> None:
-        """See `Component.prepare`: all blocks but the last one, whose queries and keys are looked at."""
+        # All blocks but the last one, whose queries and keys are looked at.
         for index, block in enumerate(self.model.blocks[:-1]):
             if (parts := _parts(block)) is not None:
                 self.model.blocks[index] = PackedBlock(parts, precision)
@@ -121,15 +124,9 @@ class FrameTransformer(Encoder):
             tokens = torch.cat((prefix.expand(len(tokens), -1, -1), tokens), dim=1)
         return tokens
 
-    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries and keys as the attention compares them, (N, heads, 1 + P, D' / heads) each."""
-        attention = self.model.blocks[-1].attn
-        query, key, _ = qkv.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return attention.q_norm(query), attention.k_norm(key)
-
 
 def _parts(block: Any) -> BlockParts | None:
-    """What a block of timm is made of; None if it has more than a plain one."""
+    """Take a block of timm apart; None if it has more than a plain one."""
     attn, mlp = block.attn, block.mlp
     if (type(block), type(attn), type(mlp)) != (Block, Attention, Mlp):
         return None

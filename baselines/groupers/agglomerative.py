@@ -16,7 +16,7 @@ from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.registry.limits import Rounds, Slots
 
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span
+from .patches import Patches, PatchGrouper, Source, Span, clustered
 
 FEWEST = 3
 """Merging that leaves fewer clusters is undone, as published."""
@@ -53,20 +53,13 @@ class Agglomerative(PatchGrouper):
         directions = unit(patches.tokens)
         if self.start == "patches":
             return merged(directions, self.threshold, self.num_slots).reshape(patches.shape)
-        clusters = self._clusters(directions, rng)
+        labels = clustered(directions, self.num_slots, self.restarts, rng)
+        clusters = np.unique(labels, return_inverse=True)[1]  # an empty cluster has no number
         members = clusters == np.arange(clusters.max() + 1)[:, None]
         means = members.astype(np.float32) @ patches.tokens / members.sum(axis=1, keepdims=True)
         group_of = merged(unit(means), self.threshold, self.num_slots)
         kept = group_of if group_of.max() + 1 >= FEWEST else np.arange(len(means))
         return kept[clusters].reshape(patches.shape)
-
-    def _clusters(self, directions: Floats, rng: np.random.Generator) -> Ints:
-        from sklearn.cluster import KMeans
-
-        count = min(self.num_slots, len(np.unique(directions, axis=0)))
-        model = KMeans(count, n_init=self.restarts, random_state=int(rng.integers(2**32)))
-        labels: Ints = model.fit(directions).labels_.astype(np.int64)
-        return np.unique(labels, return_inverse=True)[1]
 
 
 def merged(directions: Floats, threshold: float, most: int) -> Ints:

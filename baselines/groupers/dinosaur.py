@@ -61,7 +61,8 @@ class Dinosaur(SlotAttentionGrouper):
         frames, draws = _as_clips(grid, noise)
         slots, attention = self.slots(frames, draws)
         masks = self.masks_of(slots, attention, frames)[:, :, 0].unflatten(0, grid.shape[:2])
-        numbers = torch.stack([_linked(clip) for clip in slots.unflatten(0, grid.shape[:2])])
+        clips = slots.detach().float().cpu().unflatten(0, grid.shape[:2]).numpy()
+        numbers = torch.stack([torch.from_numpy(link(clip)) for clip in clips])  # of every slot
         where = numbers.argsort(dim=2).to(masks.device)[..., None, None].expand_as(masks)
         linked: Tensor = masks.gather(2, where).transpose(1, 2)
         return linked
@@ -77,8 +78,3 @@ class Dinosaur(SlotAttentionGrouper):
 def _as_clips(grid: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Every frame as a clip of its own, (B * S, 1, h, w, D), and its draws."""
     return grid.flatten(0, 1)[:, None], noise.repeat_interleave(grid.shape[1], dim=0)
-
-
-def _linked(slots: Tensor) -> Tensor:
-    """(S, K) number of every slot (S, K, slot_dim) of a clip, see `link`."""
-    return torch.from_numpy(link(slots.detach().float().cpu().numpy()))

@@ -45,19 +45,18 @@ class KMeans(Grouper):
         tokens = features.grid.flatten(1, 3).float()
         if self.normalize:
             tokens = F.normalize(tokens, dim=-1)
-        clusters = torch.stack([self._best(clip, draw) for clip, draw in zip(tokens, draws, strict=True)])
+        best = []
+        for clip, draw in zip(tokens, draws, strict=True):
+            count = min(self.num_slots, len(clip))
+            first = [torch.randperm(len(clip), generator=draw)[:count] for _ in range(self.restarts)]
+            runs = [self._clustered(clip, clip[pick.to(clip.device)]) for pick in first]
+            best.append(min(runs, key=lambda run: float(run[0]))[1])
+        clusters = torch.stack(best)
         masks = F.one_hot(clusters, self.num_slots).transpose(1, 2).float()
         return SlotMasks(masks.unflatten(2, features.grid.shape[1:4]))
 
-    def _best(self, tokens: Tensor, draw: Generator) -> Tensor:
-        """(N,) int64 cluster of every token (N, D), of the run that fits best."""
-        count = min(self.num_slots, len(tokens))
-        first = [torch.randperm(len(tokens), generator=draw)[:count] for _ in range(self.restarts)]
-        runs = [self._clustered(tokens, tokens[pick.to(tokens.device)]) for pick in first]
-        return min(runs, key=lambda run: float(run[0]))[1]
-
     def _clustered(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """Total squared distance, and the cluster of every token."""
+        """Run Lloyd's iterations on tokens (N, D): total squared distance, and (N,) int64 clusters."""
         clusters = tokens.new_full((len(tokens),), -1, dtype=torch.int64)
         for _ in range(self.iterations):
             nearest = torch.cdist(tokens, centres).argmin(dim=1)

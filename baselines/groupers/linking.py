@@ -28,7 +28,10 @@ def link(slots: Floats, present: Bools | None = None) -> Ints:
     vectors = unit(slots) * there[..., None]
     seen, numbers = vectors[0].copy(), np.empty(slots.shape[:2], np.int64)
     for step, (found, visible) in enumerate(zip(vectors, there, strict=True)):
-        own, partner = linear_sum_assignment(found @ seen.T, maximize=True) if step else (..., _range(found))
+        if step:
+            own, partner = linear_sum_assignment(found @ seen.T, maximize=True)
+        else:  # the first step's slots keep their own numbers
+            own = partner = np.arange(len(found))
         numbers[step, own] = partner
         seen[numbers[step, visible]] = found[visible]
     return numbers
@@ -60,7 +63,3 @@ def unit(vectors: npt.NDArray[np.floating]) -> Floats:
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Floats = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return scaled
-
-
-def _range(rows: Floats) -> Ints:
-    return np.arange(len(rows))

@@ -1,4 +1,4 @@
-"""One object a clip, grown from the patch that is like the fewest others.
+"""LOST: an object a clip, grown from the patch that is like the fewest others.
 
 Siméoni et al., "Localizing objects with self-supervised transformers and no labels" (LOST), BMVC 2021,
 section 3.

@@ -45,7 +45,8 @@ class MaskCut(PatchGrouper):
         taken, before = np.zeros(patches.shape, bool), np.zeros(patches.shape, bool)
         for number in range(1, self.num_slots):
             mask = self._cut(patches.tokens * ~taken.reshape(-1, 1), patches.shape)
-            if mask.mean() <= SMALLEST_SHARE or _overlap(mask, before) > LARGEST_OVERLAP:
+            overlap = (mask & before).sum() / max(1, (mask | before).sum())  # IoU with the one before
+            if mask.mean() <= SMALLEST_SHARE or overlap > LARGEST_OVERLAP:
                 break  # the next round would find it again
             slots[mask & ~taken] = number
             taken, before = taken | mask, mask
@@ -58,9 +59,3 @@ class MaskCut(PatchGrouper):
         if corners.mean() >= CORNERS_OF_BACKGROUND and not side.all():
             side, seed = opposite_side(vector, side)
         return connected(side, seed, shape)
-
-
-def _overlap(mask: Bools, other: Bools) -> float:
-    """Intersection over union."""
-    union = (mask | other).sum()
-    return float((mask & other).sum() / union) if union else 0.0

@@ -1,4 +1,4 @@
-"""What groupers of patches share: one clip or one frame at a time, in numpy, from a generator of its own."""
+"""Base of groupers that work on one clip or frame at a time, in numpy, with a generator of its own."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ class PatchGrouper(Grouper):
         """(S, h, w) slot of every patch in [0, num_slots), of a clip or of a frame (S = 1)."""
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        clips = patches_of(features, self.source)
-        slots = [self._slots(clip, numpy_draws(draw)) for clip, draw in zip(clips, draws, strict=True)]
+        slots = []
+        for clip, draw in zip(patches_of(features, self.source), draws, strict=True):
+            rng = numpy_draws(draw)
+            if self.span == "clip":
+                slots.append(self.segment(clip, rng))
+            else:
+                labels = np.concatenate([self.segment(frame, rng) for frame in clip.frames()])
+                slots.append(link_labels(labels, clip.grid, self.num_slots, self._fixed))
         masks = F.one_hot(torch.from_numpy(np.stack(slots)), self.num_slots).movedim(-1, 1).float()
         return SlotMasks(masks.to(features.grid.device))
-
-    def _slots(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        if self.span == "clip":
-            return self.segment(patches, rng)
-        labels = np.concatenate([self.segment(frame, rng) for frame in patches.frames()])
-        return link_labels(labels, patches.grid, self.num_slots, self._fixed)
 
 
 def patches_of(features: Features, source: Source) -> list[Patches]:
@@ -100,6 +100,16 @@ def patches_of(features: Features, source: Source) -> list[Patches]:
 def numpy_draws(draw: Generator) -> np.random.Generator:
     """A numpy generator that follows from a torch one."""
     return np.random.default_rng(int(torch.randint(2**62, (1,), generator=draw)))
+
+
+def clustered(rows: Floats, most: int, restarts: int, rng: np.random.Generator) -> Ints:
+    """Run k-means on rows (N, D), with fewer clusters than ``most`` if fewer rows differ: (N,) cluster."""
+    from sklearn.cluster import KMeans
+
+    count = min(most, len(np.unique(rows, axis=0)))
+    model = KMeans(count, n_init=restarts, random_state=int(rng.integers(2**32)))
+    labels: Ints = model.fit(rows).labels_.astype(np.int64)
+    return labels
 
 
 def cosines(tokens: Floats) -> Floats:

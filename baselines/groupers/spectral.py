@@ -14,12 +14,12 @@ import numpy as np
 from annotated_types import Ge, Lt
 
 from ovvol_bench import SettingError
-from ovvol_bench.arrays import Doubles, Floats, Ints
+from ovvol_bench.arrays import Doubles, Ints
 from ovvol_bench.registry.limits import Rounds, Slots
 
 from .cuts import WEAK, spectrum
 from .linking import unit
-from .patches import Patches, PatchGrouper, Source, Span, cosines
+from .patches import Patches, PatchGrouper, Source, Span, clustered, cosines
 
 
 class Spectral(PatchGrouper):
@@ -54,23 +54,13 @@ class Spectral(PatchGrouper):
         self.threshold, self.restarts = threshold, restarts
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        values, vectors = spectrum(self._graph(patches.tokens), self.num_slots + 1)
+        similarity = cosines(patches.tokens)
+        # Every two patches have some edge, which keeps the graph in one piece.
+        graph = np.where(similarity > self.threshold, similarity, 0) + np.float32(WEAK)
+        values, vectors = spectrum(graph, self.num_slots + 1)
         groups = number_of_groups(values, self.fewest, self.num_slots)
-        rows = unit(vectors[:, :groups])
-        return self._clustered(rows, rng).reshape(patches.shape)
-
-    def _graph(self, tokens: Floats) -> Floats:
-        similarity = cosines(tokens)
-        graph: Floats = np.where(similarity > self.threshold, similarity, 0) + np.float32(WEAK)
-        return graph
-
-    def _clustered(self, rows: Floats, rng: np.random.Generator) -> Ints:
-        from sklearn.cluster import KMeans
-
-        groups = min(rows.shape[1], len(np.unique(rows, axis=0)))
-        model = KMeans(groups, n_init=self.restarts, random_state=int(rng.integers(2**32)))
-        labels: Ints = model.fit(rows).labels_.astype(np.int64)
-        return labels
+        labels = clustered(unit(vectors[:, :groups]), groups, self.restarts, rng)
+        return labels.reshape(patches.shape)
 
 
 def number_of_groups(values: Doubles, fewest: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""One object a clip: the smaller side of a normalised cut.
+"""TokenCut: an object a clip, the smaller side of a normalised cut.
 
 Wang et al., "Self-supervised transformers for unsupervised object discovery using normalized cut", CVPR 2022,
 section 3; over whole clips as in "TokenCut: segmenting objects in images and videos", PAMI 2023, section 3.5,

@@ -1,4 +1,4 @@
-"""One slot for all patches: what naming makes of a clip without any grouping."""
+"""No grouping: all patches of a clip are one slot, which shows what naming does by itself."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Grid = tuple[int, int]
 
 @dataclass(frozen=True)
 class Attention:
-    """How changed blocks attend.
+    """Attention of changed blocks.
 
     Attributes:
         kind: what is compared with what: ``vanilla`` queries with keys, ``qq``, ``kk``, ``vv`` one of the
@@ -103,7 +103,7 @@ def beside(blocks: list[ResidualAttentionBlock], tokens: Tensor, grid: Grid, att
 
 
 def attended(block: ResidualAttentionBlock, tokens: Tensor, grid: Grid, attention: Attention) -> Tensor:
-    """What a block's changed attention alone makes of tokens: (N, 1 + h*w, width)."""
+    """Apply a block's changed attention alone to tokens: (N, 1 + h*w, width)."""
     query, key, value = projections(block, tokens)
     bonus = None
     if attention.kind == "kk+gauss":
@@ -122,7 +122,7 @@ def projections(block: ResidualAttentionBlock, tokens: Tensor) -> tuple[Tensor, 
 
 
 def joined(block: ResidualAttentionBlock, heads: Tensor) -> Tensor:
-    """What heads (N, heads, L, width / heads) found, through the block's last projection: (N, L, width)."""
+    """Project heads (N, heads, L, width / heads) back to the block's width: (N, L, width)."""
     return block.ls_1(block.attn.out_proj(heads.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
 
@@ -139,7 +139,7 @@ def nearness(grid: Grid, std: float) -> Tensor:
 
 
 def proxy_weights(features: Tensor, attention: Attention) -> Tensor:
-    """How patches attend to each other by an encoder's features.
+    """Weigh patches for each other by an encoder's features.
 
     Cosines, less ``proxy_shift`` times their mean, times ``proxy_scale``; what is then below 0 is cut off,
     and the rest goes through a softmax. A patch always attends to itself, so that a row is never empty.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -53,7 +52,8 @@ class CropClip(ClipLabeler, SlotLabeler):
         numbers = torch.arange(num_slots, device=slots.device)[:, None, None]
         found = video.new_zeros(len(video), num_slots, self.dim, dtype=torch.float32)
         for clip, (frames, grid) in enumerate(zip(video, slots, strict=True)):
-            chosen = self._chosen(len(frames), slots.device)
+            count = min(len(frames), self.frames or len(frames))  # of frames, evenly spread
+            chosen = ((2 * torch.arange(count, device=slots.device) + 1) * len(frames)) // (2 * count)
             members = grid[chosen][:, None] == numbers
             present = members.flatten(2).any(dim=2).nonzero()
             for part in present.split(_AT_ONCE):
@@ -61,11 +61,6 @@ class CropClip(ClipLabeler, SlotLabeler):
                 token = self.shared(self.tokens(pictures)[:, 0])
                 found[clip].index_add_(0, part[:, 1], F.normalize(token.float(), dim=-1))
         return found
-
-    def _chosen(self, frames: int, device: torch.device) -> Tensor:
-        """(F,) int64 frames that are looked at."""
-        count = min(frames, self.frames or frames)
-        return ((2 * torch.arange(count, device=device) + 1) * frames) // (2 * count)
 
     def _cut(self, frames: Tensor, members: Tensor, wanted: Tensor) -> Tensor:
         """Crops of one size.
@@ -90,17 +85,13 @@ class CropClip(ClipLabeler, SlotLabeler):
 
 def _boxes(masks: Tensor, size: tuple[int, int], context: float) -> Tensor:
     """(N, 4) float32 x1, y1, x2, y2 around the patches of masks (N, h, w), pixels, ends exclusive."""
-    sides = list(_sides(masks, size, context))
-    (top, bottom), (left, right) = sides
-    return torch.stack([left, top, right, bottom], dim=1)
-
-
-def _sides(masks: Tensor, size: tuple[int, int], context: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """First and last coordinate of each mask, from top to bottom and from left to right."""
-    for axis, pixels in zip((2, 1), size, strict=True):
+    starts, ends = [], []
+    for axis, pixels in ((1, size[1]), (2, size[0])):  # across, then down
         occupied = masks.any(dim=axis).float()
         cells = occupied.shape[1]
         first = occupied.argmax(dim=1) * pixels / cells
         last = (cells - occupied.flip(1).argmax(dim=1)) * pixels / cells
         margin = (last - first) * context / 2
-        yield (first - margin).clamp(min=0), (last + margin).clamp(max=pixels)
+        starts.append((first - margin).clamp(min=0))
+        ends.append((last + margin).clamp(max=pixels))
+    return torch.stack(starts + ends, dim=1)

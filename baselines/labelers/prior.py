@@ -19,7 +19,7 @@ _LEAST = -0.99
 
 
 def read_frequencies(path: Path) -> dict[str, float]:
-    """How often classes occur.
+    """Read how often classes occur.
 
     Args:
         path: a JSON file, {class name: count}.
@@ -80,27 +80,23 @@ class Prior(Labeler):
         return patch.expand(*video.shape[:2], height, width, 2).clone()
 
     def embed_text(self, prompts: Sequence[str], classes: Sequence[str | None] = ()) -> Tensor:
-        shares = [self._count(name) for name in classes]
+        named = [0.0 if name is None else 1.0 for name in classes]
+        counts = self._counts
+        shares = (
+            named if counts is None else [counts.get(_key(name), 0.0) if name else 0.0 for name in classes]
+        )
         largest = max(shares, default=0.0)
         if not largest > 0:
             raise SettingError(
                 "prior: the frequencies are of none of the dataset's classes. Set labeler.frequencies to a "
                 "file {class name: count} for this vocabulary."
             )
-        cosines = [
-            -1.0 if name is None else self._cosine(share / largest)
-            for name, share in zip(classes, shares, strict=True)
-        ]
-        first = torch.tensor(cosines)
+        first = torch.full((len(classes),), -1.0)
+        for row, (name, share) in enumerate(zip(classes, shares, strict=True)):
+            if name is not None:  # background words come last
+                scaled = math.log(share / largest) / self._temperature if share > 0 else -math.inf
+                first[row] = max(_LEAST, 1 + scaled)
         return torch.stack([first, (1 - first.square()).clamp(min=0).sqrt()], dim=1)
-
-    def _count(self, name: str | None) -> float:
-        if name is None:
-            return 0.0
-        return 1.0 if self._counts is None else self._counts.get(_key(name), 0.0)
-
-    def _cosine(self, share: float) -> float:
-        return max(_LEAST, 1 + math.log(share) / self._temperature) if share > 0 else _LEAST
 
 
 def _key(name: str) -> str:

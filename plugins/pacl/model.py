@@ -76,12 +76,15 @@ class PaclLabeler(ClipLabeler, Labeler):
     def __init__(self, towers: ClipTowers, pixel_statistics: PixelStatistics = "clip") -> None:
         super().__init__(towers, pixel_statistics)
         width = self.numbers.width
-        self.last_transformer = _similar_block(towers.image.transformer.resblocks[-1], width)
+        last = towers.image.transformer.resblocks[-1]  # of the same architecture, with weights of its own
+        ratio, activation = last.mlp.c_fc.out_features / width, type(last.mlp.gelu)
+        self.last_transformer = ResidualAttentionBlock(
+            width, last.attn.num_heads, ratio, act_layer=activation
+        )
         self.ln_last = LayerNorm(width)
         self.vision_emb = Embedder(width, self.dim)
 
     def prepare(self, precision: torch.dtype) -> None:
-        """See `Component.prepare`."""
         super().prepare(precision)
         self.last_transformer = packed_block(self.last_transformer, self.numbers.quick_gelu, precision)
 
@@ -117,7 +120,7 @@ class PaclLabeler(ClipLabeler, Labeler):
         return self.tokens(images, last_blocks=1)
 
     def tower_output(self, tokens: Tensor) -> Tensor:
-        """What the frozen tower makes of the trunk's tokens: (B, 1 + h*w, E), class token first."""
+        """Finish the frozen tower on the trunk's tokens: (B, 1 + h*w, E), class token first."""
         return self.shared(self.model.transformer.resblocks[-1](tokens))
 
     def head(self, tokens: Tensor) -> Tensor:
@@ -130,9 +133,3 @@ class PaclLabeler(ClipLabeler, Labeler):
         from .checkpoint import load_labeler
 
         load_labeler(self, path)
-
-
-def _similar_block(block: ResidualAttentionBlock, width: int) -> ResidualAttentionBlock:
-    """A block of the same architecture with weights of its own."""
-    ratio = block.mlp.c_fc.out_features / width
-    return ResidualAttentionBlock(width, block.attn.num_heads, ratio, act_layer=type(block.mlp.gelu))

@@ -36,7 +36,7 @@ _ENCODER = ("model.*",)  # the frozen encoder in a checkpoint of the reference; 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the decoder makes of a clip's slots.
+    """Reconstruction of a clip's features from its slots.
 
     Attributes:
         features: (B, S, h, w, D) mean of the slots' predictions, weighted by ``masks``.

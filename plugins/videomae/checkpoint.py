@@ -265,7 +265,7 @@ def _alike(table: Tensor, rows: Tensor) -> bool:
 
 
 def _of_config(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What a ``config.json`` of transformers says, as settings."""
+    """Read a ``config.json`` of transformers as settings."""
     expected = {"model_type": "videomae", "hidden_act": "gelu", "num_channels": 3}
     for key, value in expected.items():
         if config.get(key, value) != value:
@@ -374,4 +374,4 @@ LAYOUTS: dict[str, Callable[[State], State]] = {
     "patch_embed.projection.weight": _from_mmaction,
     _HUGGING_FACE_MARK: _from_hugging_face,
 }
-"""How names become the module's, by the name that tells the layout."""
+"""Conversions of names to the module's, by the name that tells the layout."""

@@ -150,7 +150,7 @@ class Block(nn.Module):
         return branch * kept / (1 - self.drop_path)
 
     def parts(self) -> BlockParts:
-        """What it is made of, to be laid out for inference."""
+        """Take the block apart, to be laid out for inference."""
         attn, mlp = self.attn, self.mlp
         attention = (self.norm1, attn.qkv.weight, attn.bias(), attn.proj)
         return BlockParts(*attention, self.norm2, mlp.fc1, mlp.fc2, attn.heads)
@@ -238,7 +238,7 @@ class VideoMAE(Encoder):
         return self.patch_embed(video) + self._position_table(video)  # type: ignore[no-any-return]
 
     def embed_some(self, video: Tensor, chosen: Tensor) -> Tensor:
-        """What `embed` makes of some patches; the others cost nothing.
+        """Embed some patches as `embed` does; the others cost nothing.
 
         Args:
             video: (B, T, 3, H, W) float, normalised.
@@ -267,7 +267,6 @@ class VideoMAE(Encoder):
         return self._grids.resize(self.positions, (grid[0], grid[1]))[:steps]
 
     def encode(self, video: Tensor) -> Features:
-        """See `Encoder.encode`; errors as `embed`."""
         tokens = self.embed(video)
         return Features(self.transform(tokens.flatten(1, 3)).view(tokens.shape))
 
@@ -278,7 +277,6 @@ class VideoMAE(Encoder):
         return self.norm(tokens)  # type: ignore[no-any-return]
 
     def prepare(self, precision: torch.dtype) -> None:
-        """See `Component.prepare`."""
         for index, block in enumerate(self.blocks):
             self.blocks[index] = PackedBlock(block.parts(), precision)  # type: ignore[operator]
 

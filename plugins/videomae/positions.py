@@ -10,7 +10,7 @@ __all__ = ["flat_table", "sincos_table", "sinusoid"]
 
 
 def flat_table(steps: int, side: int, dim: int) -> Tensor:
-    """One sinusoid over all tokens in the order time, row, column (original VideoMAE).
+    """Compute one sinusoid over all tokens in the order time, row, column (original VideoMAE).
 
     Returns:
         (steps, side, side, dim) float32.
