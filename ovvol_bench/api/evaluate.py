@@ -9,7 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.api.results import Result
-from ovvol_bench.api.run import Names, OnError, Places, Settings, listed, registry_of, settings_of
+from ovvol_bench.api.run import (
+    Names,
+    OnError,
+    Places,
+    Settings,
+    check_values,
+    listed,
+    registry_of,
+    settings_of,
+)
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.files import below, file_stem
@@ -59,6 +68,21 @@ def spec_of(truth: Dataset) -> PartSpec:
     return PartSpec(kind.__name__, plugin=kind.__module__, digest=truth.fingerprint())
 
 
+def chosen_as(opened: Dataset) -> tuple[str, Mapping[str, Any]]:
+    """Return name and settings of a dataset that ``dataset`` opened.
+
+    Raises:
+        SettingError: if it was made in another way, so that no later run could find it.
+    """
+    spec = spec_of(opened)
+    if not spec.code:
+        raise SettingError(
+            f"dataset {spec.name} was not opened by name, so that no later run could find it. Open it with "
+            "ovvol_bench.dataset, or register it in a plugin"
+        )
+    return spec.name, spec.options
+
+
 def evaluate(  # noqa: PLR0913 - a keyword an option of the command
     predictions: str | Path | Result | LocalizedVideo,
     truth: Dataset | str | None = None,
@@ -67,7 +91,7 @@ def evaluate(  # noqa: PLR0913 - a keyword an option of the command
     protocol: str | None = None,
     options: Mapping[str, Any] | None = None,
     name: str | None = None,
-    format: str | None = None,
+    format: str | None = None,  # as the option is called
     on_error: OnError = "fail",
     plugins: Places = (),
 ) -> Result:
@@ -112,7 +136,7 @@ def _stored(predictions: str | Path | Result | LocalizedVideo) -> Iterator[Path]
     """Give the file or folder of predictions; those in memory are written for as long as it is read."""
     if isinstance(predictions, str | Path):
         yield Path(predictions)
-    elif not isinstance(predictions, Result):
+    elif not isinstance(predictions, Result):  # what ``localize`` found goes the way of any program's file
         with TemporaryDirectory() as folder:
             yield predictions.save(below(Path(folder), f"{file_stem(predictions.name)}.json"))
     elif predictions.path is None:
@@ -148,6 +172,7 @@ def score(  # noqa: PLR0913 - see evaluate
         form: format of a file.
         on_error: see ``evaluate``.
     """
+    check_values({"on_error": on_error})
     folder = RunFolder(path)
     is_run = folder.spec_file.is_file()
     usual = folder.read_spec().metrics if is_run else load_preset("shapes").metrics
@@ -174,6 +199,7 @@ def score(  # noqa: PLR0913 - see evaluate
     ):
         if value is not None:
             raise SettingError(f"{path} is a run and knows its {what}; drop {flag}")
+    # Nothing but where the data lie: all that the run has is computed again, and replaced.
     asked = names or added or protocol or settings.keys() - {"dataset"}
     record, left_out = rescore_run(folder, registry, wanted if asked else None, places)
     cut_off = () if folder.complete else (CUT_OFF,)

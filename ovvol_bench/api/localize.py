@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.api.run import Device, Places, make_selection, registry_of, settings_of
+from ovvol_bench.api.run import Device, Places, check_values, make_selection, registry_of, settings_of
 from ovvol_bench.arrays import Bools, Floats, Ints
 from ovvol_bench.data.one_video import ArrayFrames, Image, OneVideo
 from ovvol_bench.data.readers import FrameReader
@@ -230,10 +230,11 @@ def localize(  # noqa: PLR0913 - a keyword an option
         DataError: if the video can't be read.
 
     >>> import numpy as np
-    >>> found = localize(np.zeros((8, 96, 128, 3), np.uint8), ["plain star", "plain ring"], progress=False)
+    >>> found = localize(np.zeros((8, 96, 128, 3), np.uint8), ["plain star", "plain circle"], progress=False)
     >>> len(found), found[3].boxes.shape[1], found.show(frame=3).size
     (8, 4, (640, 480))
     """
+    check_values({"device": device})
     settings = settings_of(options, weights_from)
     for setting in settings.get("dataset", {}):
         if setting.rpartition(".")[2] in ("path", "vocabulary"):
@@ -247,20 +248,17 @@ def localize(  # noqa: PLR0913 - a keyword an option
         preset=preset,
         seeds=None if seed is None else (seed,),
     )
+    # There is no truth to score against; one seed gives one answer.
     selection = replace(selection, metrics=(), seeds=selection.seeds[:1], consensus=None)
+    if isinstance(vocabulary, str | Path):
+        vocabulary = load_vocabulary(vocabulary)
+    elif not isinstance(vocabulary, Vocabulary):
+        marks = background if isinstance(background, str) else list(background)
+        vocabulary = parse_vocabulary({"classes": list(vocabulary), "background": marks})
+    # Clips are cut as those of dataset `videos`, whose path is the video itself.
     cutting = registry.resolve("dataset", "videos", {"path": ".", **selection.datasets[0].options})
     with quiet(not progress):
-        dataset = _opened(video, name, _vocabulary(vocabulary, background), cutting)
-        return _localized(selection, dataset, registry, device)
-
-
-def _vocabulary(words: Words, background: str | Sequence[str]) -> Vocabulary:
-    if isinstance(words, Vocabulary):
-        return words
-    if isinstance(words, str | Path):
-        return load_vocabulary(words)
-    marks = background if isinstance(background, str) else list(background)
-    return parse_vocabulary({"classes": list(words), "background": marks})
+        return _localized(selection, _opened(video, name, vocabulary, cutting), registry, device)
 
 
 def _opened(
@@ -285,6 +283,7 @@ def _localized(selection: Selection, dataset: OneVideo, registry: Registry, devi
     from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
 
     spec = PartSpec("video", digest=dataset.fingerprint())
+    # A run keeps what it finds in a folder: one path for one video and for a benchmark.
     with (
         TemporaryDirectory() as folder,
         arithmetic(selection.fidelity),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
@@ -144,10 +145,14 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
     >>> result.name, result.coverage.done, 0 <= result.metrics["corloc_any"] <= 1
     ('videomae+kmeans+pacl', 2, True)
     """
+    from ovvol_bench.api.evaluate import chosen_as
+
     registry = registry_of(plugins)
     settings = settings_of(options, weights_from)
     if dataset is not None and not isinstance(dataset, str | Sequence):
-        dataset, settings["dataset"] = _as_chosen(dataset, settings.get("dataset", {}))
+        # The run opens it again by name: so can whoever scores or reproduces it later.
+        name, chosen = chosen_as(dataset)
+        dataset, settings["dataset"] = name, {**chosen, **settings.get("dataset", {})}
     parts = {"encoder": encoder, "grouper": grouper, "labeler": labeler, "dataset": dataset}
     selection = make_selection(
         registry,
@@ -155,8 +160,8 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
         settings,
         preset=preset,
         matrix=matrix,
-        seeds=None if seeds is None else (seeds,) if isinstance(seeds, int) else tuple(seeds),
-        consensus=consensus,
+        seeds=None if seeds is None else (seeds,) if isinstance(seeds, int) else _plain(seeds),
+        consensus=consensus and _plain(consensus),
         fidelity=fidelity,
         precision=precision,
         limit=limit,
@@ -174,21 +179,9 @@ def run(  # noqa: PLR0913 - a keyword an option of the command
         progress=progress,
     )
     raise_if_none_is_done(results)
+    # What was asked for decides, not how many came of it: a loop over a list works for a list of one.
     is_matrix = not all(asked is None or isinstance(asked, str | int) for asked in (*parts.values(), seeds))
     return results if is_matrix or len(results) > 1 else results[0]
-
-
-def _as_chosen(dataset: Dataset, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and settings of an open dataset; a run opens it again, as its later evaluation does."""
-    from ovvol_bench.api.evaluate import spec_of
-
-    spec = spec_of(dataset)
-    if not spec.options and not spec.code:
-        raise SettingError(
-            f"dataset {spec.name} was not opened by name, so that no later run could find it. Open it with "
-            "ovvol_bench.dataset, or register it in a plugin"
-        )
-    return spec.name, {**spec.options, **settings}
 
 
 def make_selection(
@@ -216,7 +209,7 @@ def make_selection(
     """
     from ovvol_bench.runs.selection import ALL, PARTS, load_matrix, load_preset, select
 
-    _check_choices(fields)
+    check_values(fields)
     base, listed_names = load_preset(str(preset), registry), {}
     files: dict[str, str | Path] = dict.fromkeys(PARTS, preset)
     if matrix:
@@ -260,8 +253,8 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
     from ovvol_bench.runs.session import Conduct, run_all
     from ovvol_bench.tuning import keep_freed_memory
 
-    _check_choices({"device": device, "overwrite": overwrite, "on_error": on_error})
-    _check_numbers({"batch_size": batch_size, "workers": workers})
+    check_values({"device": device, "overwrite": overwrite, "on_error": on_error})
+    check_values({"batch_size": batch_size, "workers": workers})
     keep_freed_memory()
     with quiet(not progress), progress_bars("clips") as bars:
         conduct = Conduct(
@@ -286,6 +279,7 @@ def raise_if_none_is_done(results: Results) -> None:
     errors = [each.error for each in results if each.error]
     if not errors or len(errors) < len(results):
         return
+    # Python shows notes below a traceback; the command prints them before its message.
     for text in dict.fromkeys(str(error) for error in errors[1:] if str(error) != str(errors[0])):
         errors[0].add_note(text)
     raise errors[0]
@@ -362,8 +356,12 @@ def kind_and_setting(key: str, kinds: Iterable[str] = SETTING_KINDS) -> tuple[st
     return kind, setting
 
 
-def _check_choices(values: Mapping[str, Any]) -> None:
-    """Refuse a value that is none of those that an option has; None stands for the preset's."""
+def check_values(values: Mapping[str, Any]) -> None:
+    """Refuse what an option can't be, as the command line does when it is read; None is the preset's.
+
+    Raises:
+        SettingError: names the option and what is expected.
+    """
     choices = {
         "overwrite": Overwrite,
         "on_error": OnError,
@@ -371,17 +369,25 @@ def _check_choices(values: Mapping[str, Any]) -> None:
         "precision": Precision,
         "device": Device,
     }
-    for name in choices.keys() & values.keys():
-        known = get_args(choices[name])
-        if values[name] is not None and values[name] not in known:
-            hint = nearest(str(values[name]), known)
-            raise SettingError(f"{name} is {values[name]!r}; expected one of {', '.join(known)}.{hint}")
-    for seed in values.get("seeds") or ():
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise SettingError(f"seeds has {seed!r}; expected whole numbers from 0")
-
-
-def _check_numbers(values: Mapping[str, int | None]) -> None:
     for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is None:
+            continue
+        if name in choices and value not in get_args(choices[name]):
+            known = get_args(choices[name])
+            hint = nearest(str(value), known)
+            raise SettingError(f"{name} is {value!r}; expected one of {', '.join(known)}.{hint}")
+        if name in ("batch_size", "workers", "limit") and not _is_whole(value, 1):
             raise SettingError(f"{name} is {value!r}; expected a whole number from 1")
+        if name == "seeds" and not all(_is_whole(seed, 0) for seed in value):
+            raise SettingError(f"seeds are {value!r}; expected whole numbers from 0")
+
+
+def _plain(numbers: Iterable[Any]) -> tuple[Any, ...]:
+    """Return numpy's whole numbers as Python's, which JSON takes; everything else is left to be refused."""
+    return tuple(
+        each if type(each) is bool or not isinstance(each, Integral) else int(each) for each in numbers
+    )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least  # True is an int, too

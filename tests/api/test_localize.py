@@ -159,6 +159,7 @@ def test_a_video_file_is_taken(localize, tmp_path):
         ({"options": {"dataset.path": "x"}}, SettingError, r"dataset\.path: localize takes it"),
         ({"options": {"dataset.strid": 2}}, SettingError, "Did you mean 'stride'"),
         ({"options": {"dataset.stride": 0}}, SettingError, "stride=0"),
+        ({"device": "gpu"}, SettingError, "device is 'gpu'; expected one of auto, cpu, cuda"),
         ({"background": "coco"}, DataError, "no word list 'coco'"),
     ],
 )

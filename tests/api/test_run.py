@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ovvol_bench as ovb
@@ -40,6 +41,11 @@ def test_lists_and_seeds_give_results_of_one_too(run):
     assert [each.record.seed for each in run(seeds=[3, 5])] == [3, 5]
     (only,) = run(grouper=["randomcut"])
     assert only.record.seed == run(seeds=0).record.seed == 0
+
+
+def test_seeds_may_be_an_array_and_a_consensus_a_list(run):
+    result = run(seeds=np.arange(2), consensus=[2, 3])[0]
+    assert (result.record.seeds, result.record.consensus) == ([0, 1], (2, 3))
 
 
 def test_a_failed_combination_is_among_the_results_of_a_matrix(run):
@@ -91,10 +97,12 @@ def test_a_run_on_data_without_truth_has_notes_and_no_numbers(run):
         ({"overwrite": "yes"}, SettingError, "expected one of never, missing, always"),
         ({"precision": "float16"}, SettingError, "expected one of auto, float32, bfloat16"),
         ({"fidelity": "slow"}, SettingError, "expected one of fast, reference"),
-        ({"seeds": -1}, SettingError, "seeds has -1; expected whole numbers from 0"),
+        ({"seeds": -1}, SettingError, r"seeds are \(-1,\); expected whole numbers from 0"),
         ({"seeds": [1, 1]}, SettingError, "names a seed twice"),
         ({"batch_size": 0}, SettingError, "batch_size is 0; expected a whole number from 1"),
-        ({"limit": 0}, SettingError, "at least 1 clip"),
+        ({"limit": 0}, SettingError, "limit is 0; expected a whole number from 1"),
+        ({"limit": "2"}, SettingError, "limit is '2'; expected a whole number from 1"),
+        ({"workers": True}, SettingError, "workers is True; expected a whole number from 1"),
         ({"preset": "papers"}, UnknownNameError, "Did you mean 'paper'"),
     ],
 )
