@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from ovvol_bench.benchmark import FileIds, OutOfFrame
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
@@ -43,7 +44,6 @@ SPLITS: Mapping[str, Recipe] = {
 """Parts of YouTube-VIS's training file that papers score on: the validation file's truth is unpublished."""
 
 _YOUTUBE_VIS_FILES = ("train/instances.json", "train.json", "instances.json")  # as the archives unpack
-_YOUTUBE_VIS_FRAMES = "JPEGImages"
 
 Sampling = Literal["all", "reference"]
 
@@ -51,17 +51,22 @@ Sampling = Literal["all", "reference"]
 class JsonVideos(IndexedVideos):
     """Clips of the videos that a JSON file lists.
 
+    A subclass gives the function that reads its format, frames_per_clip, sampling and stride of clips, the
+    meaning of box ends, and splits by name.
+
     Args:
-        path: of the file.
-        read: makes columns of the parsed file; they are cached by its name and the settings.
-        reading: settings of reading, and what becomes of detections' boxes that reach out of their frame.
-        frames: folder that the file's names start from; looked into with the first frame that is read, so
-            that predictions can be scored without any.
-        cache: folder for the columns; None: the user's cache folder.
-        split: ``all``, the name of a recipe, or a text file, see ``video_splits``.
-        recipes: of splits, by name.
-        vocabulary: see ``choose_vocabulary``; categories outside it are left out and counted.
-        clips: how clips are cut and resized.
+        path: the JSON file.
+        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
+        split: all, or a .txt file with a video a line.
+        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
+            exactly the JSON's names, else those.
+        masks: whether to read masks.
+        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
+            of detections that are scored.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for parsed annotations; none: the user's cache folder.
 
     Raises:
         DataError: if the file is missing or malformed; names the entry.
@@ -69,28 +74,33 @@ class JsonVideos(IndexedVideos):
 
     def __init__(  # noqa: PLR0913 - settings
         self,
-        path: Path,
         read: Callable[[JsonFile, Reading], Annotations],
-        reading: Reading,
+        clips: tuple[int, Sampling, int] = (1, "all", 1),
+        box_ends: BoxEnds = "exclusive",
+        splits: Mapping[str, Recipe] = MappingProxyType({}),
         *,
-        frames: Path,
-        cache: str | None,
-        split: str,
-        recipes: Mapping[str, Recipe],
-        vocabulary: str | None,
-        clips: ClipSettings,
+        path: Annotated[Path, Located],
+        frames: Annotated[Path | None, Located] = None,
+        split: str = "all",
+        vocabulary: str | None = None,
+        masks: bool = True,
+        out_of_frame: OutOfFrame = "keep",
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        scale_at_decode: bool = False,
+        cache: Annotated[str | None, Located] = None,
     ) -> None:
-        everything = load_annotations(path, cache_folder(cache), read, reading)
-        rows = split_rows(split, everything.index.videos.tolist(), recipes, path)
+        everything = load_annotations(path, cache_folder(cache), read, Reading(masks, out_of_frame, box_ends))
+        rows = split_rows(split, everything.index.videos.tolist(), splits, path)
         words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), path.name)
-        super().__init__(words, clips)
+        super().__init__(words, ClipSettings(*clips, short_side, multiple, scale_at_decode))
         found = everything.of_videos(rows)
-        self.out_of_frame = reading.out_of_frame
+        self.out_of_frame = out_of_frame
         self.index = found.index.with_classes(class_of)
         self.crowds = found.crowds.with_classes(class_of)
         self.image_ids = found.frame_ids if len(found.frame_ids) else None
         self.annotated = found.annotated
-        self._annotations, self._class_of, self._root = found, class_of, frames
+        self._annotations, self._class_of, self._root = found, class_of, frames or path.parent
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
@@ -138,98 +148,34 @@ class Coco(JsonVideos):
 
     Args:
         path: the JSON file, such as instances_val2017.json.
-        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
         split: all, or a .txt file with an image's file name a line.
-        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
-            exactly the JSON's names, else those.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
-        short_side: of resized images, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
     """
 
-    def __init__(  # noqa: PLR0913 - settings
-        self,
-        *,
-        path: Annotated[Path, Located],
-        frames: Annotated[Path | None, Located] = None,
-        split: str = "all",
-        vocabulary: str | None = None,
-        masks: bool = True,
-        out_of_frame: OutOfFrame = "keep",
-        short_side: Annotated[int, FromSize("short_side")] = 224,
-        multiple: Annotated[int, FromSize("multiple")] = 16,
-        scale_at_decode: bool = False,
-        cache: Annotated[str | None, Located] = None,
-    ) -> None:
-        super().__init__(
-            path,
-            coco.read_truth,
-            Reading(masks, out_of_frame),
-            frames=frames or path.parent,
-            cache=cache,
-            split=split,
-            recipes={},
-            vocabulary=vocabulary,
-            clips=ClipSettings(1, "all", 1, short_side, multiple, scale_at_decode),
-        )
+    def __init__(self, **base: Any) -> None:
+        super().__init__(coco.read_truth, **base)
 
 
 class CocoVid(JsonVideos):
     """Videos in COCO's format as MMTracking extends it, ImageNet-VID converted by it too.
 
     Args:
-        path: the JSON file.
-        frames: folder that the file names start from; none: the JSON's own. Scoring needs none.
-        split: all, or a .txt file with a video a line.
-        vocabulary: object (one class), a built-in name or a .yaml file; none: the built-in one that has
-            exactly the JSON's names, else those.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
         box_ends: whether x + width is the last column inside a box (inclusive) or one past it (exclusive);
             auto: inclusive if annotations have "generated", as ImageNet-VID's that MMTracking converted.
         frames_per_clip: frames in a clip.
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         stride: every n-th frame is used.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
     """
 
-    def __init__(  # noqa: PLR0913 - settings
+    def __init__(
         self,
         *,
-        path: Annotated[Path, Located],
-        frames: Annotated[Path | None, Located] = None,
-        split: str = "all",
-        vocabulary: str | None = None,
-        masks: bool = True,
-        out_of_frame: OutOfFrame = "keep",
         box_ends: BoxEnds = "auto",
         frames_per_clip: Annotated[int, ClipLength] = 8,
         sampling: Sampling = "all",
         stride: int = 1,
-        short_side: Annotated[int, FromSize("short_side")] = 224,
-        multiple: Annotated[int, FromSize("multiple")] = 16,
-        scale_at_decode: bool = False,
-        cache: Annotated[str | None, Located] = None,
+        **base: Any,
     ) -> None:
-        super().__init__(
-            path,
-            coco_vid.read_truth,
-            Reading(masks, out_of_frame, box_ends),
-            frames=frames or path.parent,
-            cache=cache,
-            split=split,
-            recipes={},
-            vocabulary=vocabulary,
-            clips=ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode),
-        )
+        super().__init__(coco_vid.read_truth, (frames_per_clip, sampling, stride), box_ends, **base)
 
 
 class YoutubeVis(JsonVideos):
@@ -240,16 +186,9 @@ class YoutubeVis(JsonVideos):
         frames: folder that the file names start from; none: JPEGImages near the JSON. Scoring needs none.
         split: all, videosaur-train, videosaur-val, videocutler, or a .txt file with a video a line.
         vocabulary: object (one class), a built-in name or a .yaml file; none: the year's or the JSON's.
-        masks: whether to read masks.
-        out_of_frame: whether boxes beyond the frame stay, are cut at its edges, or are an error; also those
-            of detections that are scored.
         frames_per_clip: frames in a clip.
         sampling: all covers every frame, reference drops the ends of videos as the paper's code does.
         stride: every n-th of the listed frames is used; YouTube-VIS lists every fifth.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for parsed annotations; none: the user's cache folder.
     """
 
     def __init__(  # noqa: PLR0913 - settings
@@ -259,15 +198,10 @@ class YoutubeVis(JsonVideos):
         frames: Annotated[Path | None, Located] = None,
         split: str = "all",
         vocabulary: str | None = None,
-        masks: bool = True,
-        out_of_frame: OutOfFrame = "keep",
         frames_per_clip: Annotated[int, ClipLength] = 8,
         sampling: Sampling = "all",
         stride: int = 1,
-        short_side: Annotated[int, FromSize("short_side")] = 224,
-        multiple: Annotated[int, FromSize("multiple")] = 16,
-        scale_at_decode: bool = False,
-        cache: Annotated[str | None, Located] = None,
+        **base: Any,
     ) -> None:
         if split == CLASSLESS and vocabulary not in (None, OBJECT):
             raise SettingError(
@@ -280,19 +214,19 @@ class YoutubeVis(JsonVideos):
                 listed = ", ".join(_YOUTUBE_VIS_FILES)
                 raise DataError(f"{path} holds none of {listed}: set dataset.path to the JSON file.")
             path = files[0]
-        # JPEGImages lies beside the file, in a folder of its name, or beside its folder.
-        beside = path.parent / _YOUTUBE_VIS_FRAMES
-        others = (path.with_suffix("") / _YOUTUBE_VIS_FRAMES, path.parent.parent / _YOUTUBE_VIS_FRAMES)
+        if frames is None:  # beside the file, in a folder of its name, or beside its folder
+            folders = (path.parent, path.with_suffix(""), path.parent.parent)
+            near = [folder / "JPEGImages" for folder in folders]
+            frames = next((folder for folder in near if folder.is_dir()), near[0])
         super().__init__(
-            path,
             youtube_vis.read_truth,
-            Reading(masks, out_of_frame),
-            frames=frames or next((folder for folder in (beside, *others) if folder.is_dir()), beside),
-            cache=cache,
+            (frames_per_clip, sampling, stride),
+            splits=SPLITS,
+            path=path,
+            frames=frames,
             split=split,
-            recipes=SPLITS,
             vocabulary=OBJECT if split == CLASSLESS else vocabulary,
-            clips=ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode),
+            **base,
         )
 
 
