@@ -12,10 +12,10 @@ from ovvol_bench.cli.common import (
     echo_json,
     echo_table,
     format_option,
+    parse_settings,
     plugin_option,
     preset_option,
     registry_from,
-    settings_option,
 )
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import KINDS
@@ -24,13 +24,28 @@ from ovvol_bench.registry import KINDS
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name")
-@settings_option
+@click.option(
+    "-o",
+    "--option",
+    "settings",
+    multiple=True,
+    metavar="KIND.SETTING=VALUE",
+    callback=lambda context, parameter, texts: parse_settings(texts, (*KINDS, "recipe")),
+    help="Set a setting of the component, or with --recipe of its recipe (may be repeated).",
+)
+@click.option(
+    "--recipe",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Check how it is trained instead: steps, validation, saving, going on after a stop.",
+)
 @preset_option("Whose settings for the component count.")
 @format_option("text", "json")
 @plugin_option
 @click.pass_context
 def command(
-    context: click.Context, kind: str, name: str, settings: Settings, preset: str, style: str
+    context: click.Context, /, kind: str, name: str, settings: Settings, recipe: str | None, **shown: str
 ) -> None:
     """Hold a component to the contract of its kind: each promise held, broken, or not checked here.
 
@@ -40,15 +55,21 @@ def command(
     from ovvol_bench.runs.selection import Kind, load_preset
     from ovvol_bench.testing.registered import check_registered
 
-    foreign = sorted(settings.keys() - {kind})
+    foreign = sorted(settings.keys() - {kind, *(["recipe"] if recipe is not None else [])})
     if foreign:
         raise SettingError(
             f"-o {foreign[0]}.*: only settings of the {kind} count here, as in -o {kind}.NAME=VALUE"
         )
     registry = registry_from(context)
-    options = load_preset(preset, registry).options_for(cast(Kind, kind), name) | settings.get(kind, {})
-    report = check_registered(registry, kind, name, options)
-    if style == "json":
+    chosen = load_preset(shown["preset"], registry)
+    if recipe is None:
+        options = chosen.options_for(cast(Kind, kind), name) | settings.get(kind, {})
+        report = check_registered(registry, kind, name, options)
+    else:
+        from ovvol_bench.testing.recipes import check_recipe
+
+        report = check_recipe(registry, kind, name, recipe or None, chosen, settings)
+    if shown["style"] == "json":
         echo_json({"component": report.component, "findings": [asdict(each) for each in report.findings]})
     else:
         click.echo(f"{report.component}\n")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ovvol_bench.benchmark import Dataset
+from ovvol_bench.errors import SettingError
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 
@@ -39,7 +40,7 @@ class DatasetContract:
         """The promises in the order in which they are checked."""
         return (
             self.has_clips, self.clips_are_distinct, self.gives_frames, self.same_again, self.info_agrees,
-            self.gives_truth, self.has_fingerprint, self.numbers_for_files,
+            self.gives_truth, self.has_fingerprint, self.numbers_for_files, self.gives_training_videos,
         )  # fmt: skip
 
     @property
@@ -47,6 +48,32 @@ class DatasetContract:
         """A few clips, the first and the last among them."""
         count = len(self.dataset)
         return sorted({int(place) for place in np.linspace(0, count - 1, min(count, MOST_CLIPS))})
+
+    def gives_training_videos(self) -> None:
+        """Gives videos to train on: names of their own, frames as bytes at any positions."""
+        try:
+            videos = self.dataset.training_videos()
+        except SettingError as error:
+            raise NotCheckedError("it offers no videos to train on") from error
+        expect(len(videos) > 0, "training_videos() has none; expected at least one")
+        names = [videos.name(index) for index in range(len(videos))]
+        expect(len(set(names)) == len(names), f"{len(names)} training videos have {len(set(names))} names")
+        expect(videos.fingerprint() == videos.fingerprint(), "training_videos() has no stable fingerprint")
+        for index in sorted({0, len(videos) - 1}):
+            length = videos.length(index)
+            expect(length >= 1, f"training video '{names[index]}' has {length} frames; expected at least 1")
+            positions = sorted({0, length // 2, length - 1})
+            frames = videos.frames(index, positions)
+            expect(
+                frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[::3] == (len(positions), 3),
+                f"training video '{names[index]}': frames {frames.shape} of {frames.dtype}; expected "
+                f"({len(positions)}, H, W, 3) of uint8",
+            )
+            last = videos.frames(index, positions[-1:])
+            expect(
+                np.array_equal(last[0], frames[-1]),
+                f"training video '{names[index]}': frame {positions[-1]} differs with those read beside it",
+            )
 
     def has_clips(self) -> None:
         """Has clips, a vocabulary, and says what it left out."""

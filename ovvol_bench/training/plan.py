@@ -120,11 +120,13 @@ class TrainingPlan:
     Attributes:
         spec: what it is.
         recipe: built.
+        component: that the recipe trains.
         learned: what the weights will have learned from, those that they start from included.
     """
 
     spec: TrainingSpec
     recipe: Recipe
+    component: Component
     learned: tuple[Learned, ...] = ()
 
     def claim(self, folder: Path) -> None:
@@ -178,7 +180,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
         request.seed, _precision(request, preset), core_version(),
     )  # fmt: skip
-    return TrainingPlan(made, recipe, (Learned.of(dataset_spec, dataset), *before))
+    return TrainingPlan(made, recipe, component, (Learned.of(dataset_spec, dataset), *before))
 
 
 def _training_preset(registry: Registry, request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
