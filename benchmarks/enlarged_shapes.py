@@ -17,11 +17,11 @@ import cv2
 from ovvol_bench import Entry, hookimpl
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.data.cache import cache_folder
-from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.tree import find_tree
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import HEIGHT, shapes_vocabulary
-from ovvol_bench.data.vid_tree import find_tree
 
 TIMES = 4
 SCALED = ("width", "height", "xmin", "ymin")

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from moving_scenes import frames
 
-from ovvol_bench.data.mp4 import Encoding, encode_mp4
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, encode_mp4
 from ovvol_bench.data.readers import FrameFolder
 from ovvol_bench.data.video import Probe, VideoFile, decoding_worker
 

@@ -10,8 +10,8 @@ import os
 import pytest
 from synthetic_vid import synthetic, write_tree
 
-from ovvol_bench.data.vid_index import find_frames, load_index
-from ovvol_bench.data.vid_tree import find_tree, read_videos
+from ovvol_bench.data.imagenet_vid.index import find_frames, load_index
+from ovvol_bench.data.imagenet_vid.tree import find_tree, read_videos
 from ovvol_bench.naming.vocabulary import imagenet_vid
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "200"))

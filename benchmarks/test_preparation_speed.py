@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.mp4 import Encoding
-from ovvol_bench.data.prepare import prepare_videos
-from ovvol_bench.data.vid_tree import find_tree, video_folders
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, prepare_videos
+from ovvol_bench.data.imagenet_vid.tree import find_tree, video_folders
 
 VIDEOS = int(os.environ.get("OVVOL_BENCH_VIDEOS", "0"))
 LENGTH = 240 if VIDEOS else 20

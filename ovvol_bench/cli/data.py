@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ovvol_bench.benchmark import Dataset
-    from ovvol_bench.data.check import Checked
-    from ovvol_bench.data.prepare import Outcome
+    from ovvol_bench.data.imagenet_vid.check import Checked
+    from ovvol_bench.data.imagenet_vid.prepare import Outcome
 
 _FEW = 5  # problems that are printed; files hold them all
 
@@ -98,9 +98,8 @@ def prepare_imagenet_vid(
     A command that was cut off continues when it is given again. Videos that can't be prepared are
     left out of the list, and frames that can't be read show the one before; OUT/report.json names both.
     """
-    from ovvol_bench.data.mp4 import Encoding
-    from ovvol_bench.data.prepare import prepare_videos
-    from ovvol_bench.data.vid_tree import find_tree, video_folders
+    from ovvol_bench.data.imagenet_vid.prepare import Encoding, prepare_videos
+    from ovvol_bench.data.imagenet_vid.tree import find_tree, video_folders
     from ovvol_bench.progress import with_progress
 
     tree = find_tree(root, split)
@@ -189,7 +188,7 @@ def check(
     ROOT is an ILSVRC-VID tree, or a folder that 'data prepare' wrote. Frames, annotations and lists
     are compared with each other, and counts with the official ones.
     """
-    from ovvol_bench.data.check import OFFICIAL, check_data
+    from ovvol_bench.data.imagenet_vid.check import OFFICIAL, check_data
     from ovvol_bench.naming.vocabulary import load_vocabulary
 
     checked = check_data(
@@ -207,7 +206,7 @@ def check(
 
 
 def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> None:
-    from ovvol_bench.data.findings import EXAMPLES
+    from ovvol_bench.data.imagenet_vid.check import EXAMPLES
 
     findings = checked.findings
     click.echo(f"split {split}, {checked.layout}, list: {checked.source or 'none'}")
@@ -278,7 +277,7 @@ def inspect(
 
 
 def _inspect_indexed(name: str, dataset: Dataset) -> None:
-    from ovvol_bench.data.imagenet_vid import ImageNetVid
+    from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid
     from ovvol_bench.data.indexed import IndexedVideos
     from ovvol_bench.data.truth_index import describe
 

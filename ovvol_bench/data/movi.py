@@ -27,10 +27,9 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
-from ovvol_bench.data.readers import FrameFolder, FrameReader, Image
+from ovvol_bench.data.readers import FrameFolder, FrameReader, Image, label_runs, read_labels
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
-from ovvol_bench.data.vid_masks import label_runs, read_labels
 from ovvol_bench.data.video_splits import split_rows
 from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError, SettingError

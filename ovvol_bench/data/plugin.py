@@ -28,7 +28,7 @@ def ovvol_datasets() -> Iterator[Entry]:
     )
     yield Entry(
         "imagenet-vid",
-        "ovvol_bench.data.imagenet_vid:open_imagenet_vid",
+        "ovvol_bench.data.imagenet_vid.dataset:open_imagenet_vid",
         "ImageNet-VID, or any tree in its layout, with truth",
         training=_TRAIN,
     )

@@ -19,11 +19,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Floats
+from ovvol_bench.arrays import Floats, Ints
 from ovvol_bench.benchmark import IncompleteClipError
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file
+from ovvol_bench.masks import RleMasks
 from ovvol_bench.types import Clip, ClipInfo
 
 Image = npt.NDArray[np.uint8]
@@ -42,6 +43,7 @@ MOST_PIXELS = 1 << 27
 """Of an image, 11,585 x 11,585: a file of a few bytes can state more than memory holds."""
 
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_MASK_ADVICE = "Make the masks again, or take their folder away."
 _TAIL = 1024  # bytes; some cameras and tools pad the file after its end marker
 
 
@@ -336,3 +338,37 @@ def parse_header(file: IO[bytes], path: Path) -> ImageHeader:
     file.seek(0, os.SEEK_END)
     file.seek(max(file.tell() - _TAIL, 0))
     return ImageHeader((height, width), end in file.read(), transparent)
+
+
+def read_labels(file: Path) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 pixel values of a PNG of one channel; of one with a palette, as DAVIS's, the indices.
+
+    Raises:
+        DataError: if the file is missing, no image, or has more than one channel of 8 bits.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        content = require_file(file).read_bytes()
+        header = parse_header(BytesIO(content), file)
+        with Pillow.open(BytesIO(content)) as image:  # OpenCV would give the palette's colours
+            labels = np.asarray(image) if image.mode == "P" else None
+        if labels is None:
+            labels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except FileNotFoundError as error:
+        raise DataError(f"Mask {file} does not exist. {_MASK_ADVICE}") from error
+    except (OSError, ValueError, SyntaxError, DecodeError, cv2.error):
+        labels = None
+    if labels is None or not header.complete:
+        raise DataError(f"Mask {file} is not a readable image. {_MASK_ADVICE}")
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DataError(
+            f"Mask {file} has pixels of {labels.dtype} {labels.shape[2:]}: expected one channel of 8 bits, 0 "
+            "for the background, else a number an object."
+        )
+    return np.asarray(labels, np.uint8)
+
+
+def label_runs(labels: npt.NDArray[np.uint8], numbers: Ints) -> tuple[bytes, ...]:
+    """Run lengths of the masks of some pixel values of a label image (H, W)."""
+    return RleMasks.of(labels[None] == numbers[:, None, None]).counts if len(numbers) else ()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, encode_mp4
 from ovvol_bench.data.loading import prefetch
-from ovvol_bench.data.mp4 import Encoding, encode_mp4
 from ovvol_bench.data.readers import FrameFolder, read_image
 from ovvol_bench.data.videos import open_video_files
 from ovvol_bench.errors import DecodeError, PluginError

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.imagenet_vid import open_imagenet_vid
+from ovvol_bench.data.imagenet_vid.dataset import open_imagenet_vid
 from ovvol_bench.data.video import DecordReader
 from ovvol_bench.data.videos import open_video_files
 from ovvol_bench.errors import DataError, DecodeError, SettingError
@@ -188,7 +188,7 @@ def test_folders_without_frames_are_left_out_and_counted(tree, caplog):
 def test_frame_numbers_are_kept_until_a_folder_changes(tree, monkeypatch):
     before = folders(tree).fingerprint()
     with monkeypatch.context() as patch:
-        patch.setattr("ovvol_bench.data.vid_tree.list_names", None)  # any listing would fail
+        patch.setattr("ovvol_bench.data.imagenet_vid.tree.list_names", None)  # any listing would fail
         assert folders(tree).fingerprint() == before
     (tree / "Data/VID/train/part0/x/000005.JPEG").unlink()
     assert folders(tree).length(0) == 5

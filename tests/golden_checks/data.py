@@ -11,10 +11,10 @@ import pytest
 from golden_vectors import load_case
 from safetensors.numpy import load_file
 
-from ovvol_bench.data.imagenet_vid import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.tree import find_tree
 from ovvol_bench.data.sampling import ClipSettings, clip_starts
 from ovvol_bench.data.transforms import resize_boxes, resize_frames, target_size
-from ovvol_bench.data.vid_tree import find_tree
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, imagenet_vid
 
 

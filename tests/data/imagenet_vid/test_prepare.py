@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data import prepare
-from ovvol_bench.data.mp4 import Encoding, read_mp4
-from ovvol_bench.data.prepare import Outcome, prepare_videos, read_report
+from ovvol_bench.data.imagenet_vid import prepare
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, Outcome, prepare_videos, read_mp4, read_report
+from ovvol_bench.data.imagenet_vid.tree import find_tree, video_folders
 from ovvol_bench.data.readers import read_image
-from ovvol_bench.data.vid_tree import find_tree, video_folders
 from ovvol_bench.data.video import DecordReader
 from ovvol_bench.errors import DataError, SettingError
 
@@ -74,7 +73,7 @@ def test_sizes_are_those_of_the_published_program(golden, tmp_path):
     for height, width in sizes:
         write_snippet(tmp_path / "tree", f"train/{height}x{width}", frames=1, size=(height, width))
     run(tmp_path / "tree", tmp_path / "out", Encoding())
-    stored = {size: read_mp4(tmp_path / f"out/train/{size[0]}x{size[1]}.mp4").size for size in sizes}
+    stored = {size: read_mp4(tmp_path / f"out/train/{size[0]}x{size[1]}.mp4")[1] for size in sizes}
     assert stored == sizes
 
 
@@ -114,7 +113,7 @@ def test_other_settings_need_another_folder_or_a_fresh_start(root, tmp_path):
     with pytest.raises(SettingError, match=r"short_side=32.*--overwrite always"):
         run(root, tmp_path / "out", Encoding(48, 16))
     run(root, tmp_path / "out", Encoding(48, 16), redo=True)
-    assert read_mp4(tmp_path / "out/train/set_0/a.mp4").size == (48, 96)
+    assert read_mp4(tmp_path / "out/train/set_0/a.mp4")[1] == (48, 96)
 
 
 def test_a_fresh_start_that_was_cut_off_keeps_nothing_of_the_old_settings(root, tmp_path):

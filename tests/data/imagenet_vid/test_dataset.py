@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from ovvol_bench.data.imagenet_vid import open_imagenet_vid, restrict
+from ovvol_bench.data.imagenet_vid.dataset import open_imagenet_vid, restrict
 from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import NO_AREA, UNKNOWN_CLASS
 from ovvol_bench.errors import DataError, DecodeError, SettingError

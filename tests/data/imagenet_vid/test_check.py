@@ -12,13 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.check import OFFICIAL, Checked, check_data
-from ovvol_bench.data.findings import EXAMPLES, Findings, Kind
-from ovvol_bench.data.mp4 import Encoding
-from ovvol_bench.data.prepare import prepare_videos
+from ovvol_bench.data.imagenet_vid.check import EXAMPLES, OFFICIAL, Checked, Findings, Kind, check_data
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, prepare_videos
+from ovvol_bench.data.imagenet_vid.tree import find_tree, video_folders
 from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import shapes_vocabulary
-from ovvol_bench.data.vid_tree import find_tree, video_folders
 from ovvol_bench.errors import DataError
 
 WORDS = shapes_vocabulary()

@@ -1,4 +1,4 @@
-"""ImageNet-VID's folders of frames to small mp4s and a list, as training reads them.
+"""Preparation of ImageNet-VID's folders of frames as small mp4s and a list, as training reads them.
 
 ::
 
@@ -10,25 +10,28 @@ A frame that can't be read shows the one before it, or the first that can be rea
 video stay the numbers of the frames. Its video is made again each time, in case the frame was mended.
 
 A video appears once it is whole: encoded in memory, decoded again to count its frames, written to
-``OUT/.unfinished`` and renamed. So work that was cut off goes on where it stopped.
+``OUT/.unfinished`` and renamed. So work that was cut off goes on where it stopped. They are H.264 with dense
+key frames, written and counted through PyAV (FFmpeg).
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
+import av
+
+from ovvol_bench.data.imagenet_vid.tree import VidTree
 from ovvol_bench.data.readers import Image, read_image
-from ovvol_bench.data.transforms import target_size
-from ovvol_bench.data.vid_tree import VidTree
+from ovvol_bench.data.transforms import Size, target_size
 from ovvol_bench.errors import DataError, DecodeError, OutputError, SettingError
 from ovvol_bench.files import below, read_json, write_text
 from ovvol_bench.locks import claimed
@@ -37,15 +40,119 @@ from ovvol_bench.parallel import in_processes
 REPORT = "report.json"
 _UNFINISHED = ".unfinished"
 
+# x264's own preset, as in the published program, but without frames that refer to later ones: with them
+# x264 reads memory that it has not set, and the same frames give another file each time.
+_X264 = {"preset": "medium", "bf": "0"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Settings of mp4 files; the defaults are those of the paper's published program.
+
+    Attributes:
+        short_side: of the frames, pixels.
+        multiple: what both sides are multiples of, pixels; even, since colour has half the resolution.
+        crf: x264's constant rate factor, 1 (best) to 51 (smallest).
+        gop: most frames from one key frame to the next. Reading a frame decodes all from the key frame
+            before it, so small values make random access quick, and files large.
+        fps: frames a second that the file states.
+
+    Raises:
+        SettingError: if the sides don't fit together, or ``crf``, ``gop`` or ``fps`` is out of range.
+    """
+
+    short_side: int = 224
+    multiple: int = 16
+    crf: int = 23
+    gop: int = 16
+    fps: int = 25
+
+    def __post_init__(self) -> None:
+        if self.multiple < 2 or self.multiple % 2:
+            raise SettingError(
+                f"multiple={self.multiple}: H.264 stores even sides, so set a positive even one."
+            )
+        if self.short_side < 1 or self.short_side % self.multiple:
+            raise SettingError(
+                f"short_side={self.short_side} is no positive multiple of multiple={self.multiple}. "
+                "Set both so that it is."
+            )
+        for name, value, high in (("crf", self.crf, 51), ("gop", self.gop, 1000), ("fps", self.fps, 1000)):
+            if not 1 <= value <= high:
+                raise SettingError(f"{name}={value} is out of range: expected 1 to {high}.")
+
+    @property
+    def comment(self) -> str:
+        """Comment that an mp4 has of these settings, so that one of others is recognized."""
+        return "ovvol-bench " + " ".join(f"{name}={value}" for name, value in asdict(self).items())
+
+
+def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding, note: str = "") -> bytes:
+    """Scale frames (bicubic, as FFmpeg's scale filter does) and encode them, on one thread.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB each, at least one.
+        size: (height, width) of the result, pixels.
+        encoding: quality, key frames and rate.
+        note: goes behind ``encoding.comment`` in the file.
+
+    Returns:
+        A whole mp4 file: H.264, yuv420p, the same for the same frames. In memory, so that what fails on
+        disk is one write.
+    """
+    height, width = size
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        container.metadata["comment"] = encoding.comment + note
+        stream = container.add_stream("libx264", rate=encoding.fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": str(encoding.crf), "g": str(encoding.gop), **_X264}
+        stream.codec_context.thread_count = 1
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def count_decoded(file: bytes) -> int:
+    """Count the frames that decode from an mp4 in memory."""
+    with av.open(io.BytesIO(file), "r") as container:
+        return len([None for _ in container.decode(video=0)])
+
+
+def read_mp4(path: Path) -> tuple[int, Size, str]:
+    """Go through a video file without decoding it.
+
+    Returns:
+        Frames whose data is there, (height, width) in pixels, and the comment: ``Encoding.comment`` of those
+        that were prepared.
+
+    Raises:
+        DecodeError: if it is missing, no video, or cut off.
+    """
+    try:
+        with av.open(str(path), "r") as container:
+            stream = container.streams.video[0]
+            packets = sum(packet.size > 0 for packet in container.demux(stream))
+            promised = stream.frames
+            size = (stream.codec_context.height, stream.codec_context.width)
+            comment = container.metadata.get("comment", "")
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise DecodeError(f"Video {path} can't be read ({error}). Prepare it again.") from error
+    if packets != promised:
+        raise DecodeError(f"Video {path} is cut off: {packets} of {promised} frames. Prepare it again.")
+    return packets, size, comment
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a video.
+    """Outcome of a video's preparation.
 
     Attributes:
         name: as in the tree, for example ``val/ILSVRC2015_val_00000000``.
         frames: in its mp4; 0 if there is none.
-        kept: whether the mp4 was there already.
+        kept: the mp4 was there already.
         problem: why there is no mp4; None if there is one.
         repeated: number of each frame that shows another one, and why it can't be read itself.
     """
@@ -99,7 +206,7 @@ def prepare_videos(
         DataError: if ``out`` can't be written to, or none of the videos can be prepared.
     """
     jobs = [_Job(name, tree, out, encoding, redo) for name in names]
-    with _disk_errors(out), _unfinished(out):
+    with _unfinished(out):
         report = _opened_report(out, tree.split, encoding, redo)
         outcomes: list[Outcome] = []
         try:
@@ -108,7 +215,11 @@ def prepare_videos(
                 yield outcome
         finally:
             _write_report(out, report, tree.split, _entry(encoding, outcomes, len(jobs)))
-        _write_list(out / f"{tree.split}.csv", outcomes)
+        done = sorted(outcome.name for outcome in outcomes if outcome.problem is None)
+        if not done:
+            first = outcomes[0].problem if outcomes else ""
+            raise DataError(f"None of {len(outcomes)} videos could be prepared. {first}")
+        write_text(out / f"{tree.split}.csv", "".join(f"./{name}.mp4 0\n" for name in done))
 
 
 def _prepare(job: _Job) -> Outcome:
@@ -117,14 +228,22 @@ def _prepare(job: _Job) -> Outcome:
         files = _frame_files(job.tree, job.name)
         kept = not job.redo and _is_finished(job, len(files))
         if not kept:
-            _store(_encoded(files, job.encoding, repeated), job)
+            movie = _encoded(files, job.encoding, repeated)
+            temporary = job.out / _UNFINISHED / f"{os.getpid()}.part"
+            with temporary.open("wb") as file:
+                file.write(movie)
+                file.flush()
+                os.fsync(file.fileno())
+            job.movie.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(job.movie)
     except (DataError, OutputError) as error:  # of frames that can't be read, and names that can't be written
         return Outcome(job.name, 0, problem=str(error))
     return Outcome(job.name, len(files), kept, repeated=repeated)
 
 
 def _frame_files(tree: VidTree, name: str) -> list[Path]:
-    """All frames in order; positions in the video are to equal the numbers in the file names."""
+    """List all frames in order."""
+    # positions in the video are to equal the numbers in the file names, so gaps are an error
     folder, numbers = tree.frames / name, sorted(tree.frame_numbers(name))
     if not numbers:
         raise DecodeError(f"{folder} holds no frames: expected {tree.frame(name, 0).name} and so on.")
@@ -140,14 +259,14 @@ def _is_finished(job: _Job, frames: int) -> bool:
     if not job.movie.exists():
         return False
     try:
-        stored = read_mp4(job.movie)
+        count, _, comment = read_mp4(job.movie)
     except DecodeError:
         return False
-    return stored.frame_count == frames and stored.comment == job.encoding.comment
+    return count == frames and comment == job.encoding.comment
 
 
 def _encoded(files: Sequence[Path], encoding: Encoding, repeated: dict[int, str]) -> bytes:
-    """An mp4; frames that can't be read are added to ``repeated``."""
+    """Encode an mp4; frames that can't be read are added to ``repeated``."""
     movie = _movie(files, encoding, repeated)
     if repeated:  # then the file says so, and never passes for finished
         movie = _movie(files, encoding, {}, f" repeated={len(repeated)}")
@@ -171,7 +290,7 @@ def _movie(files: Sequence[Path], encoding: Encoding, repeated: dict[int, str], 
 
 
 def _images(files: Sequence[Path], repeated: dict[int, str]) -> Iterator[Image]:
-    """An image a file; nothing if none can be read."""
+    """Yield an image a file; nothing if none can be read."""
     shown: Image | None = None
     for number, file in enumerate(files):
         try:
@@ -192,19 +311,14 @@ def _images(files: Sequence[Path], repeated: dict[int, str]) -> Iterator[Image]:
         yield image
 
 
-def _store(movie: bytes, job: _Job) -> None:
-    temporary = job.out / _UNFINISHED / f"{os.getpid()}.part"
-    with temporary.open("wb") as file:
-        file.write(movie)
-        file.flush()
-        os.fsync(file.fileno())
-    job.movie.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(job.movie)
-
-
 @contextmanager
 def _unfinished(out: Path) -> Iterator[None]:
-    """Claim the folder for what is being written; empty it before, as what is left was cut off."""
+    """Claim the folder for what is being written; empty it before, as what is left was cut off.
+
+    Raises:
+        SettingError: if another process holds it.
+        DataError: instead of errors of the disk.
+    """
     folder = out / _UNFINISHED
     try:
         with claimed(folder / "lock", "choose another folder"):
@@ -214,16 +328,9 @@ def _unfinished(out: Path) -> Iterator[None]:
                 yield
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    except OutputError:  # there was no room even for the lock
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
     except (OSError, OutputError) as error:
+        if isinstance(error, OutputError):  # there was no room even for the lock
+            shutil.rmtree(folder, ignore_errors=True)
         raise DataError(
             f"Preparing into {out} had to stop: {error}. Make room, or mend what it says, and give the same "
             "command again; finished videos are kept."
@@ -231,7 +338,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
 
 
 def read_report(out: Path) -> dict[str, Any]:
-    """What ``report.json`` holds, by split; empty where there is none.
+    """Read ``report.json``, an entry a split; empty where there is none.
 
     Raises:
         DataError: if it can't be read, or is not what ``prepare_videos`` writes.
@@ -257,7 +364,7 @@ def _is_entry(value: object) -> bool:
 
 
 def _opened_report(out: Path, split: str, encoding: Encoding, redo: bool) -> dict[str, Any]:
-    """The report so far; on disk it says from now on with which settings the split is being made."""
+    """Read the report so far, and note in it with which settings the split is being made."""
     report = read_report(out)
     there = report.get(split, {}).get("settings", asdict(encoding))
     if there != asdict(encoding) and not redo:
@@ -283,12 +390,3 @@ def _entry(encoding: Encoding, outcomes: Sequence[Outcome], wanted: int) -> dict
 
 def _write_report(out: Path, report: dict[str, Any], split: str, entry: dict[str, Any]) -> None:
     write_text(out / REPORT, json.dumps({**report, split: entry}, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write_list(path: Path, outcomes: Sequence[Outcome]) -> None:
-    names = sorted(outcome.name for outcome in outcomes if outcome.problem is None)
-    if not names:
-        raise DataError(
-            f"None of {len(outcomes)} videos could be prepared. {outcomes[0].problem if outcomes else ''}"
-        )
-    write_text(path, "".join(f"./{name}.mp4 0\n" for name in names))

@@ -1,11 +1,14 @@
-"""All truth of an ILSVRC-VID split as columns: parsed once, then read from a cache."""
+"""Truth of an ILSVRC-VID split as columns: parsed once, then read from a cache.
+
+Masks, where a tree has them, are a PNG a frame: 0 where no object is, else 1 + track id.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,18 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from ovvol_bench.data.cache import load_columns, store_columns
-from ovvol_bench.data.readers import read_header
-from ovvol_bench.data.truth_index import UNKNOWN_CLASS, TruthIndex, VideoFrames, build_index
+from ovvol_bench.data.imagenet_vid.tree import ANNOTATION_SUFFIX, ListedVideo, VidTree
+from ovvol_bench.data.readers import label_runs, read_header, read_labels
+from ovvol_bench.data.truth_index import UNKNOWN_CLASS, RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
-from ovvol_bench.data.vid_masks import MASK_SUFFIX, read_masks
-from ovvol_bench.data.vid_tree import ANNOTATION_SUFFIX, ListedVideo, VidTree
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.progress import with_progress
 
 _LOG = logging.getLogger(__name__)
 
+MASK_SUFFIX = ".png"
 VERSION = "3"
-"""Of the columns and of how they are made; part of the cache's key."""
+"""Of the columns' content; part of the cache's key."""
 
 
 def find_frames(tree: VidTree, listed: Sequence[ListedVideo]) -> tuple[VideoFrames, ...]:
@@ -70,8 +74,14 @@ def load_index(
     """
     key = _key(tree, videos, vocabulary)
     columns = load_columns(cache, key)
-    index = TruthIndex(**columns) if columns else _read_index(tree, videos, vocabulary, processes)
-    if not columns:
+    if columns:
+        index = TruthIndex(**columns)
+    else:
+        jobs = [(tree.annotations / video.name, video.numbers.tolist()) for video in videos]
+        raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
+        if tree.masks is not None:
+            raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
+        index = build_index(videos, raw, partial(_stored_size, tree))
         store_columns(cache, key, asdict(index))
     unknown = index.skipped.get(UNKNOWN_CLASS, 0)
     if unknown and not len(index.boxes):
@@ -83,18 +93,8 @@ def load_index(
     return index
 
 
-def _read_index(
-    tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary, processes: int | None
-) -> TruthIndex:
-    jobs = [(tree.annotations / video.name, video.numbers.tolist()) for video in videos]
-    raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
-    if tree.masks is not None:
-        raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
-    return build_index(videos, raw, partial(_stored_size, tree))
-
-
 def _stored_size(tree: VidTree, video: VideoFrames) -> tuple[int, int]:
-    """(height, width) of the first frame of a video that says its own."""
+    """Read (height, width) of the first frame of a video that says its own."""
     for number in video.numbers.tolist():
         try:
             return read_header(tree.frame(video.name, number)).size
@@ -121,7 +121,7 @@ def _key(tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary) -
 
 
 def _stamps(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every file in a folder that ends so."""
+    """Size and time of change of every file in a folder that ends in ``suffix``."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
@@ -140,3 +140,42 @@ def _missing(what: str, paths: Sequence[Path], folder: Path, suffix: str) -> Dat
         f"{len(paths)} {what} are missing under {folder}, first: {first}. "
         "Extract the dataset again, or give a list of what is there."
     )
+
+
+def read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -> list[bytes]:
+    """Read the run lengths of the masks of all objects.
+
+    Args:
+        root: that the videos' names start from.
+        videos: in the order of ``raw``.
+        raw: objects of all frames, with track ids.
+
+    Raises:
+        DataError: if a file is missing, no label image or of another size than annotated, or an object has
+            no track id; names the file.
+    """
+    files = [
+        root / video.name / f"{number:06d}{MASK_SUFFIX}"
+        for video in videos
+        for number in video.numbers.tolist()
+    ]
+    shown = with_progress(files, len(files), "reading masks", lambda _: 1)
+    return [runs for frame, file in enumerate(shown) for runs in _frame_masks(file, raw, frame)]
+
+
+def _frame_masks(file: Path, raw: RawAnnotations, frame: int) -> Iterator[bytes]:
+    start, end = raw.object_offsets[frame : frame + 2].tolist()
+    tracks = raw.objects[start:end, 5].astype(np.int64)
+    if (tracks < 0).any():
+        raise DataError(
+            f"Mask {file} has objects without a trackid: expected one a pixel value can stand for. Annotate "
+            "tracks, or take the folder of masks away."
+        )
+    labels = read_labels(file)
+    size = tuple(raw.sizes[frame].tolist())
+    if any(size) and labels.shape != size:
+        raise DataError(
+            f"Mask {file} is {labels.shape[0]} x {labels.shape[1]} pixels (height x width); expected "
+            f"{size[0]} x {size[1]}, as annotated. Make the masks again."
+        )
+    return iter(label_runs(labels, tracks + 1))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.mp4 import Encoding, count_decoded, encode_mp4, read_mp4
+from ovvol_bench.data.imagenet_vid.prepare import Encoding, count_decoded, encode_mp4, read_mp4
 from ovvol_bench.data.video import DecordReader, OpenCVReader
 from ovvol_bench.errors import DecodeError, SettingError
 
@@ -66,9 +66,7 @@ def test_frames_are_scaled_without_shift():
 
 
 def test_a_file_tells_count_size_and_settings(movie):
-    stored = read_mp4(movie)
-    assert (stored.frame_count, stored.size) == (40, SIZE)
-    assert stored.comment == "ovvol-bench short_side=32 multiple=32 crf=10 gop=8 fps=25"
+    assert read_mp4(movie) == (40, SIZE, "ovvol-bench short_side=32 multiple=32 crf=10 gop=8 fps=25")
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,33 +11,37 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from ovvol_bench.data.cache import cache_folder
+from ovvol_bench.arrays import Ints
+from ovvol_bench.benchmark import TrainingVideos
+from ovvol_bench.data.cache import cache_folder, content_digest, load_columns, store_columns
+from ovvol_bench.data.imagenet_vid.index import find_frames, load_index
+from ovvol_bench.data.imagenet_vid.tree import VideoList, VidTree, find_tree, read_names, read_videos, tree_at
 from ovvol_bench.data.indexed import IndexedVideos
 from ovvol_bench.data.motion import read_motion_iou
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.training import FolderVideos
 from ovvol_bench.data.truth_index import TruthIndex
-from ovvol_bench.data.vid_frames import open_folder_videos
-from ovvol_bench.data.vid_index import find_frames, load_index
-from ovvol_bench.data.vid_tree import VideoList, VidTree, find_tree, read_videos, tree_at
 from ovvol_bench.data.video_lists import prepared_videos
 from ovvol_bench.data.videos import Decoding, Videos
-from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import require_utf8
 from ovvol_bench.naming.vocabulary import Vocabulary, load_vocabulary
+from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import ClipLength, FromSize, Located
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VidSource:
-    """Where videos, frames and truth come from.
+    """Places of videos, frames and truth.
 
     Attributes:
         tree: from ``find_tree``.
         cache: folder of the cache.
-        list_file: videos or frames to read, see ``vid_tree``; None takes the split's own list, or all.
+        list_file: videos or frames to read, see ``tree``; None takes the split's own list, or all.
         motion: MATLAB file of motion IoUs; None computes them from the tracks.
     """
 
@@ -104,9 +110,127 @@ class ImageNetVid(IndexedVideos):
         return [f"{f}{n:0{tree.digits}d}{tree.suffix}" for f, n in zip(folders, numbers, strict=True)]
 
     def training_videos(self) -> FolderVideos:
-        """All frames of the videos, see ``vid_frames``; annotations are not read."""
+        """All frames of the videos, see ``open_folder_videos``; annotations are not read."""
         source = self._source
         return open_folder_videos(source.tree, source.list_file, source.cache)
+
+
+def restrict(vocabulary: Vocabulary, classes: Collection[str] | None) -> Vocabulary:
+    """Keep some classes of a vocabulary, in its own order.
+
+    Args:
+        vocabulary: to choose from.
+        classes: names or codes; None keeps all.
+
+    Raises:
+        SettingError: if one is not in the vocabulary.
+    """
+    if classes is None:
+        return vocabulary
+    kept = tuple(item for item in vocabulary.classes if item.name in classes or item.code in classes)
+    known = [name for item in vocabulary.classes for name in (item.name, item.code) if name]
+    for name in sorted(set(classes) - set(known)):
+        raise SettingError(
+            f"dataset.classes: '{name}' is no class of '{vocabulary.name}'.{nearest(name, known)} "
+            "Give names or WordNet ids, separated by commas."
+        )
+    return replace(vocabulary, name=f"{vocabulary.name} ({len(kept)} classes)", classes=kept)
+
+
+class FolderVideos(TrainingVideos):
+    """Folders of frames of a tree; as columns, which many processes can share.
+
+    Args:
+        tree: where they lie.
+        names: (V,) of the videos, in order.
+        offsets: (V + 1,) where a video's frames begin in ``numbers``.
+        numbers: (F,) of the frames, ascending in every video.
+    """
+
+    def __init__(self, tree: VidTree, names: npt.NDArray[np.str_], offsets: Ints, numbers: Ints) -> None:
+        self._tree = tree
+        self._names, self._offsets, self._numbers = names, offsets, numbers
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingVideos.name``."""
+        return str(self._names[index])
+
+    def length(self, index: int) -> int:
+        """See ``TrainingVideos.length``."""
+        return int(self._offsets[index + 1] - self._offsets[index])
+
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``TrainingVideos.frames``; a frame of another size than the first is an error too."""
+        numbers = self._numbers[self._offsets[index] : self._offsets[index + 1]][list(positions)].tolist()
+        files = [self._tree.frame(self.name(index), number) for number in numbers]
+        return FrameFolder(files).stored(range(len(files)))
+
+    def fingerprint(self) -> str:
+        """Hash of names, frame numbers and frames."""
+        digest = hashlib.sha256("\n".join(self._names.tolist()).encode())
+        digest.update(content_digest(len(self._numbers), self._frame_path).encode())
+        digest.update(self._offsets.tobytes())
+        digest.update(self._numbers.tobytes())
+        return digest.hexdigest()
+
+    def _frame_path(self, row: int) -> str:
+        video = int(np.searchsorted(self._offsets, row, side="right")) - 1
+        return str(self._tree.frame(self.name(video), int(self._numbers[row])))
+
+
+def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> FolderVideos:
+    """Open the videos that a list names, or all of a split, with all frames that lie in their folders.
+
+    A list chooses videos; which of their frames it names, as ``VID_train_15frames.txt`` does, is of no
+    matter here. Folders that are missing or without frames are left out with a warning that counts them.
+
+    Args:
+        tree: from ``find_tree``.
+        list_file: see ``tree``; None takes the split's own, or all folders.
+        cache: folder that keeps the frame numbers, for as long as the folders don't change.
+
+    Raises:
+        DataError: if the list can't be read or is empty, the name of a folder is not UTF-8, or no video has
+            a frame.
+    """
+    names = read_names(tree, list_file)
+    require_utf8(names, tree.frames)
+    lengths, numbers = _frame_numbers(tree, names, cache)
+    offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])]).astype(np.int64)
+    empty = [name for name, length in zip(names, lengths.tolist(), strict=True) if length == 0]
+    if len(empty) == len(names):
+        raise DataError(
+            f"None of {len(names)} videos under {tree.frames / tree.split} has frames: expected folders of "
+            f"numbered {tree.suffix} files. Extract the dataset again, or give another list."
+        )
+    if empty:
+        _LOG.warning(
+            "left out: %d of %d videos have no frames, first: %s",
+            len(empty), len(names), tree.frames / empty[0],
+        )  # fmt: skip
+    return FolderVideos(tree, np.array(names)[lengths > 0], offsets, numbers)
+
+
+def _frame_numbers(tree: VidTree, names: Sequence[str], cache: Path) -> tuple[Ints, Ints]:
+    """(V,) frames of every video, and (F,) the numbers of all."""
+    # a file that comes or goes changes the time of its folder
+    folders = ((name, tree.frames / name) for name in names)
+    stamps = [(name, folder.stat().st_mtime_ns if folder.is_dir() else 0) for name, folder in folders]
+    source = (str(tree.frames.absolute()), stamps)
+    key = f"frames-{hashlib.blake2b(repr(source).encode(), digest_size=16).hexdigest()}"
+    columns = load_columns(cache, key)
+    if columns is None:
+        shown = with_progress(names, len(names), "listing frames", lambda _: 1)
+        numbers = [sorted(tree.frame_numbers(name)) for name in shown]
+        columns = {
+            "lengths": np.array([len(part) for part in numbers], np.int64),
+            "numbers": np.concatenate([np.array(part, np.int64) for part in numbers]),
+        }
+        store_columns(cache, key, columns)
+    return columns["lengths"], columns["numbers"]
 
 
 def open_imagenet_vid(  # noqa: PLR0913 - settings
@@ -150,25 +274,3 @@ def open_imagenet_vid(  # noqa: PLR0913 - settings
         return Videos(files, words, clips, Decoding(folder))
     motion = None if motion_iou == "tracks" else Path(motion_iou)
     return ImageNetVid(VidSource(find_tree(path, split), folder, list, motion), words, clips)
-
-
-def restrict(vocabulary: Vocabulary, classes: Collection[str] | None) -> Vocabulary:
-    """Keep some classes of a vocabulary, in its own order.
-
-    Args:
-        vocabulary: to choose from.
-        classes: names or codes; None keeps all.
-
-    Raises:
-        SettingError: if one is not in the vocabulary.
-    """
-    if classes is None:
-        return vocabulary
-    kept = tuple(item for item in vocabulary.classes if item.name in classes or item.code in classes)
-    known = [name for item in vocabulary.classes for name in (item.name, item.code) if name]
-    for name in sorted(set(classes) - set(known)):
-        raise SettingError(
-            f"dataset.classes: '{name}' is no class of '{vocabulary.name}'.{nearest(name, known)} "
-            "Give names or WordNet ids, separated by commas."
-        )
-    return replace(vocabulary, name=f"{vocabulary.name} ({len(kept)} classes)", classes=kept)

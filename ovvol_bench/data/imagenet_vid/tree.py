@@ -1,4 +1,4 @@
-"""Where the files of an ILSVRC-VID tree lie, and which of them a list asks for.
+"""Files of an ILSVRC-VID tree, and lists that choose among them.
 
 ::
 
@@ -41,7 +41,7 @@ Line = tuple[str, ...]
 
 @dataclass(frozen=True)
 class VidTree:
-    """The folders of one tree.
+    """Folders of a tree, and names of the files in them.
 
     Attributes:
         frames: holds the folders of the splits with their videos.
@@ -106,7 +106,7 @@ def find_tree(root: Path, split: str) -> VidTree:
 
 
 def tree_at(root: Path, split: str) -> VidTree | None:
-    """The tree that ``find_tree`` finds, or None."""
+    """Find a tree as ``find_tree`` does; None if there is none."""
     for base in (root, root / "ILSVRC", root / "ILSVRC2015"):
         for inner in ("VID", ""):
             if (base / "Data" / inner / split).is_dir():
@@ -119,7 +119,7 @@ def tree_at(root: Path, split: str) -> VidTree | None:
 
 
 def _frame_names(split: Path) -> tuple[str, int]:
-    """Ending and digits of the frames in the first folder that has some."""
+    """Find ending and digits of the frames in the first folder that has some."""
     for _, below, files in os.walk(split):
         below.sort()
         frames = sorted(Path(file) for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
@@ -143,7 +143,7 @@ class ListedVideo:
 
 @dataclass(frozen=True)
 class VideoList:
-    """What to read from a tree.
+    """Videos to read from a tree, and the list that names them.
 
     Attributes:
         layout: ``videos``, ``frames``, ``images``, ``folders``, or ``none`` without a list.
@@ -168,7 +168,23 @@ def read_videos(tree: VidTree, source: Path | None = None) -> VideoList:
         return VideoList("none", None, tuple(ListedVideo(name, None) for name in video_folders(tree)))
     lines = _read_lines(source)
     layout = _layout(lines, source, tree.digits)
-    videos = _READ[layout](lines, source)
+    if layout == "videos":
+        spans = [(line[0], int(line[2]), int(line[3])) for line in lines]
+        if empty := [name for name, _, count in spans if count == 0]:
+            raise DataError(
+                f"List {source} has the video '{empty[0]}' with 0 frames. Leave empty videos out."
+            )
+        videos = [ListedVideo(name, tuple(range(first, first + count))) for name, first, count in spans]
+    elif layout == "frames":
+        videos = _grouped(((line[0], int(line[2])) for line in lines), source)
+    elif layout == "images":
+        paths = (_parent_and_name(line[0]) for line in lines)
+        videos = _grouped(((parent, int(name)) for parent, name in paths), source)
+    else:
+        name, count = Counter(line[0] for line in lines).most_common(1)[0]
+        if count > 1:
+            raise DataError(f"List {source} has the video '{name}' {count} times. List every video once.")
+        videos = [ListedVideo(line[0], None) for line in lines]
     resolved = tuple(ListedVideo(_resolve(tree, video.name), video.numbers) for video in videos)
     return VideoList(layout, source, resolved)
 
@@ -245,13 +261,12 @@ def _read_lines(source: Path) -> list[Line]:
     if not any(lines):
         raise DataError(f"List {source} is empty: expected one video or frame a line.")
     for number, line in enumerate(lines, 1):
-        _check_line(line, f"List {source}, line {number}")
+        if line:
+            _check_line(line, f"List {source}, line {number}")
     return [line for line in lines if line]
 
 
 def _check_line(line: Line, where: str) -> None:
-    if not line:
-        return
     if line[0].startswith("/") or ".." in line[0].split("/"):
         raise DataError(
             f"{where} points outside the dataset: '{line[0]}'. Write paths below the folder of frames."
@@ -279,38 +294,6 @@ def _parent_and_name(path: str) -> tuple[str, str]:
     return parent or ".", name
 
 
-def _one_line_a_video(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
-    spans = [(line[0], int(line[2]), int(line[3])) for line in lines]
-    if empty := [name for name, _, count in spans if count == 0]:
-        raise DataError(f"List {source} has the video '{empty[0]}' with 0 frames. Leave empty videos out.")
-    return [ListedVideo(name, tuple(range(first, first + count))) for name, first, count in spans]
-
-
-def _one_line_a_frame(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
-    return _grouped(((line[0], int(line[2])) for line in lines), source)
-
-
-def _image_list(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
-    paths = (_parent_and_name(line[0]) for line in lines)
-    return _grouped(((parent, int(name)) for parent, name in paths), source)
-
-
-def _folder_list(lines: Sequence[Line], source: Path) -> list[ListedVideo]:
-    names = Counter(line[0] for line in lines)
-    name, count = names.most_common(1)[0]
-    if count > 1:
-        raise DataError(f"List {source} has the video '{name}' {count} times. List every video once.")
-    return [ListedVideo(name, None) for name in names]
-
-
-_READ = {
-    "videos": _one_line_a_video,
-    "frames": _one_line_a_frame,
-    "images": _image_list,
-    "folders": _folder_list,
-}
-
-
 def _grouped(frames: Iterable[tuple[str, int]], source: Path) -> list[ListedVideo]:
     videos: dict[str, list[int]] = {}
     for name, number in frames:
@@ -322,7 +305,7 @@ def _grouped(frames: Iterable[tuple[str, int]], source: Path) -> list[ListedVide
 
 
 def _resolve(tree: VidTree, name: str) -> str:
-    """Lists name videos with or without the split in front."""
+    """Path of a video below the frames; lists name it with or without the split in front."""
     name = str(PurePosixPath(name))
     with_split = f"{tree.split}/{name}"
     if (tree.frames / with_split).is_dir() or name.split("/")[0] != tree.split:

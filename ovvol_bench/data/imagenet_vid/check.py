@@ -1,4 +1,4 @@
-"""Whether an ILSVRC-VID tree, or what ``prepare`` makes of one, is whole: everything is looked at once.
+"""Checks of an ILSVRC-VID tree, or of what ``prepare`` makes of one: everything is looked at once.
 
 Unlike reading a dataset, which ends at the first mistake, a check goes on and tells them all.
 """
@@ -8,20 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ovvol_bench.data.findings import Findings, Kind
-from ovvol_bench.data.mp4 import read_mp4
-from ovvol_bench.data.prepare import read_report
-from ovvol_bench.data.pyav import ShownFrames
-from ovvol_bench.data.readers import read_header, read_image
-from ovvol_bench.data.transforms import Size
-from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
-from ovvol_bench.data.vid_tree import (
+from ovvol_bench.data.imagenet_vid.prepare import read_mp4, read_report
+from ovvol_bench.data.imagenet_vid.tree import (
     ANNOTATION_SUFFIX,
     VidTree,
     annotation_folders,
@@ -31,6 +26,10 @@ from ovvol_bench.data.vid_tree import (
     read_videos,
     video_folders,
 )
+from ovvol_bench.data.pyav import ShownFrames
+from ovvol_bench.data.readers import read_header, read_image
+from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
 from ovvol_bench.data.video_lists import listed_video
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8, read_text, require_file
@@ -50,13 +49,85 @@ _WITHOUT_TRUTH = "test"  # the one split whose annotations were never published
 _NAME = re.compile(rb"<name>\s*(.*?)\s*</name>")
 _JobT = TypeVar("_JobT")
 
+EXAMPLES = 5
+"""Of a kind of problem that are kept; all are counted, and all of ``SINGLY`` are kept."""
+
+
+class Kind(StrEnum):
+    """Kinds of problems, in the order in which they are shown."""
+
+    NOT_UTF8 = "videos whose name is not UTF-8"
+    NOT_THERE = "listed, but not there"
+    BAD_LINE = "list lines of an unknown layout"
+    TWICE = "videos that a list names twice"
+    NO_FRAMES = "folders without frames"
+    OTHER_NAME = "images named in another way than the split's first frame"
+    GAP = "frames missing from the numbering"
+    BAD_FRAME = "frames that are no image, or cut off"
+    CHANGED_SIZE = "frames of another size than their video's first"
+    NO_ANNOTATION = "frames without annotation"
+    NO_FRAME = "annotations without frame"
+    BAD_ANNOTATION = "annotations that can't be parsed"
+    STATED_SIZE = "annotations that state another size than the frame has"
+    UNKNOWN_CLASS = "objects of unknown class"
+    INVERTED = "boxes that end before they begin"
+    OUTSIDE = "boxes that reach outside the frame"
+    UNFINISHED = "preparations that did not come to their end"
+    LEFT_OUT = "videos that could not be prepared"
+    REPEATED = "prepared frames that show a neighbour, as they could not be read"
+    BAD_VIDEO = "videos that can't be read, or are cut off"
+    UNDECODED = "frames of videos that can't be decoded"
+    OTHER_COUNT = "videos with another number of frames than was prepared"
+    OTHER_SIZE = "videos of another size than was prepared"
+    NOT_LISTED = "videos that no line of the list names"
+
+
+SINGLY = frozenset({Kind.BAD_FRAME, Kind.REPEATED, Kind.UNDECODED})
+"""Kinds of damaged frames, which can be mended one by one."""
+
+
+@dataclass
+class Findings:
+    """Counts and problems; those of parts add up.
+
+    Attributes:
+        counts: of things found, by words such as ``frames``.
+        problems: count of each kind.
+        examples: the first ``EXAMPLES`` of a kind, or all.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: Counter[Kind] = field(default_factory=Counter)
+    examples: dict[Kind, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: Kind, examples: Iterable[str]) -> None:
+        """Count a problem for every example."""
+        if there := list(map(in_utf8, examples)):
+            self.problems[kind] += len(there)
+            self._keep(kind, there)
+
+    def include(self, other: Findings) -> None:
+        """Add the findings of another part, its examples after those that are here."""
+        self.counts.update(other.counts)
+        self.problems.update(other.problems)
+        for kind, examples in other.examples.items():
+            self._keep(kind, examples)
+
+    def told(self) -> list[tuple[Kind, int, list[str]]]:
+        """List the kinds that occur, with their count and first examples."""
+        return [(kind, self.problems[kind], self.examples[kind]) for kind in Kind if self.problems[kind]]
+
+    def _keep(self, kind: Kind, examples: list[str]) -> None:
+        kept = self.examples.setdefault(kind, [])
+        kept += examples if kind in SINGLY else examples[: EXAMPLES - len(kept)]
+
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome of a check.
+    """Outcome of a check.
 
     Attributes:
-        layout: what was found at the root, in words.
+        layout: of the root, in words.
         source: the list that was followed; None if there is none.
         findings: counts and problems.
         content: hash of all bytes of all frames or videos; None where they weren't read.
@@ -148,7 +219,7 @@ def _include_all(
 
 
 def _check_video(job: _VideoJob) -> tuple[str, str, Findings]:
-    """Name, hash of the frames, and what was found."""
+    """Check a video; return its name, a hash of its frames, and the findings."""
     findings = Findings()
     names = list_names(job.tree.frames / job.name)
     frames = sorted(numbers_in(names, job.tree.suffix, job.tree.digits))
@@ -168,7 +239,7 @@ def _check_video(job: _VideoJob) -> tuple[str, str, Findings]:
 
 
 def _hash_of(paths: Iterable[Path]) -> str:
-    """Hash of the bytes of files, those that can't be read left out."""
+    """Hash the bytes of files, those that can't be read left out."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         with suppress(OSError), require_file(path).open("rb") as file:
@@ -177,30 +248,24 @@ def _hash_of(paths: Iterable[Path]) -> str:
 
 
 def _check_frames(job: _VideoJob, numbers: Sequence[int], findings: Findings) -> dict[int, Size]:
-    """Sizes of the frames that say theirs."""
+    """Check frames; return the sizes of those that say theirs."""
     sizes: dict[int, Size] = {}
     for number in numbers:
         try:
             header = read_header(job.tree.frame(job.name, number))
+            sizes[number] = header.size
+            is_bad = not header.complete
+            if job.content and not is_bad:
+                read_image(job.tree.frame(job.name, number))
         except DecodeError:
-            findings.add(Kind.BAD_FRAME, [job.frame(number)])
-            continue
-        sizes[number] = header.size
-        if not header.complete or (job.content and not _decodes(job.tree.frame(job.name, number))):
+            is_bad = True
+        if is_bad:
             findings.add(Kind.BAD_FRAME, [job.frame(number)])
     first = next(iter(sizes.values()), None)
     findings.add(
         Kind.CHANGED_SIZE, (f"{job.frame(n)}: {_hw(size)}" for n, size in sizes.items() if size != first)
     )
     return sizes
-
-
-def _decodes(frame: Path) -> bool:
-    try:
-        read_image(frame)
-    except DecodeError:
-        return False
-    return True
 
 
 def _check_annotations(
@@ -267,7 +332,11 @@ def check_prepared(
     findings.add(Kind.NOT_UTF8, (name for name in sorted(files) if in_utf8(name) != name))
     findings.add(Kind.NOT_LISTED, sorted(files - there))
     entry = read_report(root).get(split, {})
-    _check_report(entry, split, findings)
+    if entry and not entry["complete"]:
+        findings.add(Kind.UNFINISHED, [f"{split}: give the same 'data prepare' command again"])
+    findings.add(Kind.LEFT_OUT, (f"{name}: {reason}" for name, reason in entry.get("problems", {}).items()))
+    for name, repeated in entry.get("repeated", {}).items():
+        findings.add(Kind.REPEATED, (f"{name}.mp4, frame {n}: {reason}" for n, reason in repeated.items()))
     frames, settings = entry.get("videos", {}), entry.get("settings", {})
     jobs = [
         _MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings, content)
@@ -278,7 +347,7 @@ def check_prepared(
 
 
 def _read_list(source: Path, findings: Findings) -> list[str]:
-    """Videos that a list names, each once."""
+    """Read the videos that a list names, each once."""
     try:
         lines = read_text(source).splitlines()
     except (OSError, ValueError) as error:
@@ -296,45 +365,35 @@ def _read_list(source: Path, findings: Findings) -> list[str]:
     return list(names)
 
 
-def _check_report(entry: Mapping[str, Any], split: str, findings: Findings) -> None:
-    if not entry:
-        return
-    if not entry["complete"]:
-        findings.add(Kind.UNFINISHED, [f"{split}: give the same 'data prepare' command again"])
-    findings.add(Kind.LEFT_OUT, (f"{name}: {reason}" for name, reason in entry["problems"].items()))
-    for name, frames in entry.get("repeated", {}).items():
-        findings.add(Kind.REPEATED, (f"{name}.mp4, frame {n}: {reason}" for n, reason in frames.items()))
-
-
 def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
-    """Name, hash of the file, and what was found."""
+    """Check a prepared video; return its name, a hash of the file, and the findings."""
     findings, content = Findings(), _hash_of([job.root / job.name] if job.content else [])
     findings.counts["videos"] = 1
     try:
-        stored = read_mp4(job.root / job.name)
+        frames, size, _ = read_mp4(job.root / job.name)
     except DecodeError as error:
         findings.add(Kind.BAD_VIDEO, [str(error)])
         return job.name, content, findings
-    findings.counts["frames"] = stored.frame_count
-    if job.frames not in (None, stored.frame_count):
-        findings.add(Kind.OTHER_COUNT, [f"{job.name}: {stored.frame_count} instead of {job.frames}"])
-    short_side, multiple = job.settings.get("short_side", min(stored.size)), job.settings.get("multiple", 2)
-    if min(stored.size) != short_side or max(stored.size) % multiple:
-        findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(stored.size)}"])
+    findings.counts["frames"] = frames
+    if job.frames not in (None, frames):
+        findings.add(Kind.OTHER_COUNT, [f"{job.name}: {frames} instead of {job.frames}"])
+    short_side, multiple = job.settings.get("short_side", min(size)), job.settings.get("multiple", 2)
+    if min(size) != short_side or max(size) % multiple:
+        findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(size)}"])
     if job.content:
-        findings.add(Kind.UNDECODED, (f"{job.name}: {reason}" for reason in _undecoded(job.root / job.name)))
+        _decode_all(job, findings)
     return job.name, content, findings
 
 
-def _undecoded(path: Path) -> Iterator[str]:
-    """What is said of every frame of a video that doesn't decode; decoders mend some damage unasked."""
+def _decode_all(job: _MovieJob, findings: Findings) -> None:
+    """Decode every frame of a video; what doesn't decode is found."""
     try:
-        frames = ShownFrames(path)
+        shown = ShownFrames(job.root / job.name)
     except DecodeError as error:
-        yield str(error)
+        findings.add(Kind.UNDECODED, [f"{job.name}: {error}"])
         return
-    for index in range(len(frames)):
+    for index in range(len(shown)):
         try:
-            frames.image(index)
+            shown.image(index)
         except DecodeError as error:
-            yield str(error)
+            findings.add(Kind.UNDECODED, [f"{job.name}: {error}"])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ovvol_bench.data.vid_index import find_frames
-from ovvol_bench.data.vid_tree import find_tree, read_videos
+from ovvol_bench.data.imagenet_vid.index import find_frames
+from ovvol_bench.data.imagenet_vid.tree import find_tree, read_videos
 from ovvol_bench.errors import DataError
 
 
