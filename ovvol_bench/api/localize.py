@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from ovvol_bench.api.run import Device, Places, check_values, make_selection, registry_of, settings_of
 from ovvol_bench.arrays import Bools, Floats, Ints
-from ovvol_bench.data.one_video import ArrayFrames, Image, OneVideo
-from ovvol_bench.data.readers import FrameReader
+from ovvol_bench.data.readers import ArrayFrames, FrameReader, Image
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.video import decoding_worker, open_reader
+from ovvol_bench.data.videos import OneVideo
 from ovvol_bench.detections import Detections, Frames, detections_of, in_order
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import in_utf8

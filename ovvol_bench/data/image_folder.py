@@ -3,22 +3,154 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
+
+from ovvol_bench.arrays import Ints, offsets_of
 from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
-from ovvol_bench.data.cache import cache_folder
+from ovvol_bench.data.cache import Columns, cache_folder, content_digest, load_columns, store_columns
 from ovvol_bench.data.class_names import Names, read_class_names
-from ovvol_bench.data.image_index import ImageColumns, load_images
-from ovvol_bench.data.readers import read_header, read_image
+from ovvol_bench.data.readers import IMAGE_SUFFIXES, read_header, read_image
 from ovvol_bench.data.transforms import Size, resize_frames, target_size
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import in_utf8
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary, load_vocabulary, spoken
+from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import FromSize, Located
 from ovvol_bench.types import Clip, ClipInfo
+
+NO_IMAGE = "files that are no images"
+EMPTY_CLASS = "class folders without images"
+_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
+_SEEN = "seen_"  # begins the names of columns that tell whether the list is still true
+
+
+@dataclass(frozen=True)
+class ImageColumns:
+    """N images in F folders of C classes; a million of them are columns that processes can share.
+
+    Attributes:
+        classes: (C,) names of the classes' folders, sorted; each has an image at least.
+        folders: (F,) paths of all folders below the root.
+        folder_classes: (F,) class of each folder, from 0.
+        image_folders: (N,) folder of each image.
+        names: bytes of all file names, one after the other.
+        name_offsets: (N + 1,) where an image's name begins.
+        dropped: (2,) files that are no images by their suffix, and class folders without an image.
+    """
+
+    classes: npt.NDArray[np.str_]
+    folders: npt.NDArray[np.str_]
+    folder_classes: Ints
+    image_folders: npt.NDArray[np.int32]
+    names: npt.NDArray[np.uint8]
+    name_offsets: Ints
+    dropped: Ints
+
+    def __len__(self) -> int:
+        return len(self.image_folders)
+
+    def name(self, image: int) -> str:
+        """Path of an image below the root."""
+        if not 0 <= image < len(self):
+            raise IndexError(image)
+        name = self.names[self.name_offsets[image] : self.name_offsets[image + 1]].tobytes()
+        return f"{self.folders[self.image_folders[image]]}/{os.fsdecode(name)}"
+
+    def class_of(self, image: int) -> int:
+        """Class of an image, from 0."""
+        return int(self.folder_classes[self.image_folders[image]])
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Count what was left out, by reason."""
+        counts = zip((NO_IMAGE, EMPTY_CLASS), self.dropped.tolist(), strict=True)
+        return {reason: count for reason, count in counts if count}
+
+    def fingerprint(self, root: Path) -> str:
+        """Hash of all names, and of the files below ``root`` as far as ``content_digest`` looks."""
+        digest = hashlib.sha256("\n".join(self.folders.tolist()).encode(errors="surrogateescape"))
+        for column in (self.image_folders, self.names, self.name_offsets):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update(content_digest(len(self), lambda image: f"{root}/{self.name(image)}").encode())
+        return digest.hexdigest()
+
+
+def load_images(root: Path, cache: Path) -> ImageColumns:
+    """List the images below ``root/CLASS``, in subfolders too; sorted by path, links are followed.
+
+    Args:
+        root: holds a folder a class.
+        cache: folder that keeps the list, for as long as no folder changes.
+
+    Raises:
+        DataError: if there is no such folder or no image in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder: set dataset.path to a folder with a subfolder a class.")
+    key = f"images-{hashlib.blake2b(os.fsencode(root.absolute()), digest_size=16).hexdigest()}"
+    columns = load_columns(cache, key)
+    if columns is not None:  # a file or folder that comes or goes changes the time of the one it is in
+        folders, stamps = (columns[f"{_SEEN}{name}"].tolist() for name in ("folders", "stamps"))
+        if any(_stamp(root / folder) != stamp for folder, stamp in zip(folders, stamps, strict=True)):
+            columns = None
+    if columns is None:
+        columns = _scan(root)
+        store_columns(cache, key, columns)
+    return ImageColumns(**{name: column for name, column in columns.items() if not name.startswith(_SEEN)})
+
+
+def _stamp(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _scan(root: Path) -> Columns:
+    with os.scandir(root) as entries:
+        labels = sorted(entry.name for entry in entries if entry.is_dir())
+    seen, stamps, odd_files = ["."], [_stamp(root)], 0
+    kept: list[tuple[str, str, list[bytes]]] = []  # folder, class, names of its images
+    for label in with_progress(labels, len(labels), "listing images", lambda _: 1):
+        for path, below, files in os.walk(root / label, followlinks=True):
+            below.sort()
+            folder = Path(path).relative_to(root).as_posix()
+            seen.append(folder)
+            stamps.append(_stamp(Path(path)))
+            names = sorted(file for file in files if file.lower().endswith(_SUFFIXES))
+            odd_files += len(files) - len(names)
+            if names:
+                kept.append((folder, label, list(map(os.fsencode, names))))
+    if not kept:
+        raise DataError(
+            f"{root} holds no images: expected a folder a class, with files that end in "
+            f"{', '.join(_SUFFIXES)}."
+        )
+    classes, folder_classes = np.unique([label for _, label, _ in kept], return_inverse=True)
+    encoded = [name for _, _, names in kept for name in names]
+    counts = [len(names) for _, _, names in kept]
+    columns = ImageColumns(
+        classes=classes,
+        folders=np.array([folder for folder, _, _ in kept]),
+        folder_classes=folder_classes.astype(np.int64),
+        image_folders=np.repeat(np.arange(len(kept), dtype=np.int32), counts),
+        names=np.frombuffer(b"".join(encoded), np.uint8),
+        name_offsets=offsets_of(np.array(list(map(len, encoded)), np.int64)),
+        dropped=np.array([odd_files, len(labels) - len(classes)], np.int64),
+    )
+    return {
+        **asdict(columns),
+        f"{_SEEN}folders": np.array(seen),
+        f"{_SEEN}stamps": np.array(stamps, np.int64),
+    }
 
 
 class FolderImages(TrainingImages):
@@ -70,7 +202,7 @@ class ImageFolder(Dataset):
         vocabulary: Vocabulary,
         size: tuple[int, int],
     ) -> None:
-        target_size((1, 1), *size)  # complains about the numbers
+        target_size((1, 1), *size)  # raises on wrong numbers
         self.vocabulary = vocabulary
         self.skipped: Mapping[str, int] = images.skipped
         self._root, self._images, self._names, self._size = root, images, tuple(names), size
@@ -146,7 +278,7 @@ def open_image_folder(
 def names_of_classes(
     classes: Sequence[str], known: Mapping[str, Names] | None, vocabulary: Vocabulary | None
 ) -> list[Names]:
-    """What the classes of an image folder are called.
+    """Name the classes of an image folder.
 
     Args:
         classes: names of their folders.
@@ -172,7 +304,7 @@ def names_of_classes(
 
 
 def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
-    """The classes of an image folder as a vocabulary; a name that several have is told apart by the folder.
+    """Make a vocabulary of an image folder's classes; names that several have are told apart by folder.
 
     Args:
         root: holds the folders, for messages.

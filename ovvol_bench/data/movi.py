@@ -27,7 +27,7 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
-from ovvol_bench.data.readers import FrameFolder, FrameReader, Image, label_runs, read_labels
+from ovvol_bench.data.readers import ArrayFrames, FrameFolder, FrameReader, label_runs, read_labels
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.video_splits import split_rows
@@ -130,7 +130,18 @@ class Movi(IndexedVideos):
         if (folder / FRAMES).is_dir():
             files = [folder / FRAMES / f"{position:06d}{PNG}" for position in positions]
             return FrameFolder(files, (height, width))
-        return ArrayFrames(folder, positions, (height, width))
+        try:
+            array = _array(folder, VIDEO, f"a folder {FRAMES} of PNG files")
+        except DataError as error:
+            raise DecodeError(str(error)) from error
+        shape: tuple[int, ...] = array.shape
+        last, expected = max(positions), (height, width, 3)
+        if len(shape) != 4 or shape[0] <= last or shape[1:] != expected or array.dtype != np.uint8:
+            raise DecodeError(
+                f"{folder / VIDEO} is of {array.dtype} {shape}; expected uint8, at least {last + 1} "
+                f"frames of {expected} (height, width, RGB). Convert the video again."
+            )
+        return ArrayFrames(array[positions])
 
     def frame_files(self) -> list[str]:
         """See ``IndexedVideos.frame_files``."""
@@ -146,38 +157,6 @@ class Movi(IndexedVideos):
     def training_videos(self) -> IndexedTraining:
         """All frames of the videos."""
         return IndexedTraining(self)
-
-
-class ArrayFrames(FrameReader):
-    """Some frames of a video that is one array.
-
-    Args:
-        folder: of the video.
-        positions: of the frames in the array.
-        frame_size: (height, width), pixels.
-
-    Raises:
-        DecodeError: if there is no such array, or it has another shape.
-    """
-
-    def __init__(self, folder: Path, positions: Sequence[int], frame_size: tuple[int, int]) -> None:
-        self.frame_count, self.frame_size = len(positions), frame_size
-        self._positions = positions
-        try:
-            self._video = _array(folder, VIDEO, f"a folder {FRAMES} of PNG files")
-        except DataError as error:
-            raise DecodeError(str(error)) from error
-        shape, last = self._video.shape, max(positions)
-        right = len(shape) == 4 and shape[0] > last and shape[1:] == (*frame_size, 3)
-        if not right or self._video.dtype != np.uint8:
-            raise DecodeError(
-                f"{folder / VIDEO} is of {self._video.dtype} {shape}; expected uint8, at least {last + 1} "
-                f"frames of {(*frame_size, 3)} (height, width, RGB). Convert the video again."
-            )
-
-    def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``."""
-        return (np.asarray(self._video[self._positions[index]]) for index in indices)
 
 
 def load_movi(

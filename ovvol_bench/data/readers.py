@@ -213,6 +213,32 @@ class FrameFolder(FrameReader):
         return (read_image(self._files[index], self.frame_size, factor) for index in indices)
 
 
+class ArrayFrames(FrameReader):
+    """Frames in memory, or mapped to it.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: if it has another shape or type.
+    """
+
+    def __init__(self, frames: Image) -> None:
+        found = np.asarray(frames)
+        if found.ndim != 4 or found.shape[3] != 3 or found.dtype != np.uint8 or not found.size:
+            raise DataError(
+                f"video: got an array of shape {found.shape} and type {found.dtype}; expected frames "
+                "(T, H, W, 3) of uint8, RGB"
+            )
+        self._frames = found
+        self.frame_count = len(found)
+        self.frame_size: Size = (found.shape[1], found.shape[2])
+
+    def images(self, indices: Sequence[int]) -> Image:
+        images: Image = self._frames[list(indices)]
+        return images
+
+
 def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> Image:
     """Read an image as stored: a camera's note on orientation is ignored, transparent parts are white.
 

@@ -1,4 +1,4 @@
-"""Video files: dataset ``videos``, ``imagenet-vid`` as prepared for training, and those of plugins."""
+"""Videos in files: dataset ``videos``, mp4s prepared for training, those of plugins; one open video."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 
-from ovvol_bench.benchmark import Dataset
-from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
+from ovvol_bench.benchmark import Dataset, TrainingVideos
+from ovvol_bench.data.cache import cache_folder, load_columns, sample, store_columns
 from ovvol_bench.data.helper_process import HelperProcess
-from ovvol_bench.data.readers import read_clip
+from ovvol_bench.data.readers import FrameReader, read_clip
 from ovvol_bench.data.sampling import ClipSettings, plan_clips
-from ovvol_bench.data.training import FileVideos, ProbedFile, content_of
+from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.video import Probe, VideoBackend, VideoFile, decoding_worker, probe_video
 from ovvol_bench.data.video_lists import find_video_files, other_files
 from ovvol_bench.errors import DataError, DecodeError, SettingError
@@ -26,15 +27,16 @@ from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import ClipLength, FromSize, Located
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth
 
-Truth = Callable[[str, int], FrameTruth]
+TruthOfFrame = Callable[[str, int], FrameTruth]
 """Gives the objects of a frame, by the video's name and the frame's position in it."""
 
 _LOG = logging.getLogger(__name__)
+_BLOCK, _BLOCKS = 1 << 14, 8  # bytes, and how many beside the first go into a fingerprint
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How video files are read.
+    """Settings of reading video files.
 
     Attributes:
         backend: tried first, see ``probe_video``.
@@ -49,6 +51,33 @@ class Decoding:
     def __post_init__(self) -> None:
         if not self.timeout > 0:  # nor NaN
             raise SettingError(f"dataset.timeout={self.timeout}: expected seconds, more than 0.")
+
+
+@dataclass(frozen=True)
+class ProbedFile:
+    """A readable video file.
+
+    Attributes:
+        name: unique in its dataset.
+        path: of the file.
+        probe: of its content.
+    """
+
+    name: str
+    path: Path
+    probe: Probe
+
+
+def content_of(files: Sequence[ProbedFile]) -> str:
+    """Hash names, frame counts, frame sizes, file sizes and samples of the content."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        size, probe = file.path.stat().st_size, file.probe
+        digest.update(repr((file.name, size, probe.frame_count, probe.frame_size)).encode())
+        with file.path.open("rb", 0) as content:
+            digest.update(content.read(_BLOCK))
+            digest.update(sample(content, _BLOCKS, _BLOCK))
+    return digest.hexdigest()
 
 
 class Videos(Dataset):
@@ -73,7 +102,7 @@ class Videos(Dataset):
         clips: ClipSettings,
         decoding: Decoding,
         others: Mapping[str, int] | None = None,
-        truth: Truth | None = None,
+        truth: TruthOfFrame | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self._settings = clips
@@ -153,10 +182,45 @@ class Videos(Dataset):
         return FileVideos(self._videos, self._worker)
 
 
+class FileVideos(TrainingVideos):
+    """Video files to train on, decoded in a helper process that each reading process has of its own.
+
+    A file that hangs or crashes the decoder is a ``DecodeError`` within the worker's time limit.
+
+    Args:
+        files: in order.
+        worker: where to decode, from ``decoding_worker``.
+    """
+
+    def __init__(self, files: Sequence[ProbedFile], worker: HelperProcess) -> None:
+        self._files = tuple(files)
+        self._worker = worker
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def name(self, index: int) -> str:
+        """See ``TrainingVideos.name``."""
+        return self._files[index].name
+
+    def length(self, index: int) -> int:
+        """See ``TrainingVideos.length``."""
+        return self._files[index].probe.frame_count
+
+    def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``TrainingVideos.frames``."""
+        file = self._files[index]
+        return VideoFile(file.path, file.probe, self._worker).images(positions)
+
+    def fingerprint(self) -> str:
+        """Hash of names, frame counts, frame sizes and content."""
+        return content_of(self._files)
+
+
 def open_videos(  # noqa: PLR0913 - the settings of dataset videos
     path: Path,
     vocabulary: Vocabulary | Sequence[str],
-    truth: Truth | None = None,
+    truth: TruthOfFrame | None = None,
     *,
     frames_per_clip: int = 8,
     stride: int = 1,
@@ -244,7 +308,7 @@ def open_video_files(  # noqa: PLR0913 - settings
 def _probe_files(
     files: Mapping[str, Path], decoding: Decoding, worker: HelperProcess
 ) -> tuple[dict[str, Probe], list[str]]:
-    """Probes by name, and the names of what can't be decoded."""
+    """Probe files; return probes by name, and the names of what can't be decoded."""
     probes: dict[str, Probe] = {}
     errors: dict[str, DecodeError] = {}
     for name in with_progress(files, len(files), "probing videos", lambda _: 1):
@@ -259,7 +323,7 @@ def _probe_files(
 
 
 def _probe(path: Path, decoding: Decoding, worker: HelperProcess) -> Probe:
-    """A probe from the cache, kept until the file changes."""
+    """Probe a file, or take its probe from the cache; it is kept until the file changes."""
     stat = path.stat()
     source = repr((os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, decoding.backend))
     key = f"video-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
@@ -269,3 +333,54 @@ def _probe(path: Path, decoding: Decoding, worker: HelperProcess) -> Probe:
     probe = probe_video(path, decoding.backend, worker)
     store_columns(decoding.cache, key, {name: np.array(value) for name, value in asdict(probe).items()})
     return probe
+
+
+class OneVideo(Dataset):
+    """Clips of one video, without truth, which cover every frame that the stride meets.
+
+    Args:
+        name: of the video.
+        reader: of its frames.
+        vocabulary: names to look for.
+        clips: how clips are cut and resized.
+    """
+
+    def __init__(self, name: str, reader: FrameReader, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+        self.name = name
+        self.reader = reader
+        self.vocabulary = vocabulary
+        self.skipped: dict[str, int] = {}
+        self.clips = clips
+        self._starts = plan_clips([reader.frame_count], clips).clips
+
+    def __len__(self) -> int:
+        return max(1, len(self._starts))
+
+    def info(self, index: int) -> ClipInfo:
+        if self._starts:
+            _, clip = self._starts[index]
+            positions, context = tuple(self.clips.positions(clip)), clip.context
+        else:  # Too short for a clip: its first frame is repeated in front, and reported once.
+            own = range(0, self.reader.frame_count, self.clips.stride)
+            context = self.clips.frames - len(own)
+            positions = (0,) * context + tuple(own)
+        return ClipInfo(
+            id=f"{self.name}/{positions[context]:06d}",
+            video=self.name,
+            frame_indices=positions,
+            frame_size=self.reader.frame_size,
+            context=context,
+        )
+
+    def input_size(self, frame_size: Size) -> Size:
+        return self.clips.input_size(frame_size)
+
+    def clip(self, index: int) -> Clip:
+        info = self.info(index)
+        size = self.input_size(info.frame_size)
+        return Clip(info, self.reader.read(info.frame_indices, size, self.clips.scale_at_decode))
+
+    def fingerprint(self) -> str:
+        """Hash of name, length, size and cut: runs on it are not kept."""
+        told = (self.name, self.reader.frame_count, self.reader.frame_size, self._starts)
+        return hashlib.sha256(repr(told).encode(errors="surrogateescape")).hexdigest()

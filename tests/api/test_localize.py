@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import ovvol_bench as ovb
-from ovvol_bench.data.one_video import ArrayFrames, OneVideo
+from ovvol_bench.data.readers import ArrayFrames
 from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.videos import OneVideo
 from ovvol_bench.errors import DataError, SettingError, UnknownNameError
 from ovvol_bench.naming.vocabulary import ForegroundClass, Vocabulary
 from ovvol_bench.testing import check_dataset

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.image_folder import open_image_folder
-from ovvol_bench.data.image_index import EMPTY_CLASS, NO_IMAGE, load_images
+from ovvol_bench.data.image_folder import EMPTY_CLASS, NO_IMAGE, load_images, open_image_folder
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 
@@ -99,7 +98,7 @@ def test_a_vocabulary_names_folders_by_code(root):
 def test_the_list_is_kept_until_a_folder_changes(root, monkeypatch):
     before = build(root).training_images().fingerprint()
     with monkeypatch.context() as patch:
-        patch.setattr("ovvol_bench.data.image_index._scan", None)  # any scan would fail
+        patch.setattr("ovvol_bench.data.image_folder._scan", None)  # any scan would fail
         assert build(root).training_images().fingerprint() == before
     write_image(root / "n02/more/d.jpg", 50)
     assert levels(build(root).training_images()) == [40, 10, 20, 30, 50]
