@@ -16,7 +16,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def offsets_of(counts: Ints) -> Ints:
-    """(n + 1,) int64: where each of n lists starts, and the end of the last.
+    """Return the start of each of n lists and the end of the last, (n + 1,) int64.
 
     >>> offsets_of(np.array([2, 0, 3]))
     array([0, 2, 2, 5])
@@ -27,7 +27,7 @@ def offsets_of(counts: Ints) -> Ints:
 
 
 def spans(starts: Ints, counts: Ints) -> Ints:
-    """The ranges ``[start, start + count)`` one after another.
+    """Return the ranges ``[start, start + count)`` one after another.
 
     >>> spans(np.array([5, 0]), np.array([2, 3]))
     array([5, 6, 0, 1, 2])
@@ -39,7 +39,7 @@ def spans(starts: Ints, counts: Ints) -> Ints:
 
 
 def all_pairs(first_counts: Ints, second_counts: Ints) -> tuple[Ints, Ints]:
-    """Every pair of an item of a first and an item of a second ragged array in the same list.
+    """Pair every item of a first ragged array with those of a second in the same list.
 
     Args:
         first_counts: (n,) items of the first array in each of n lists.

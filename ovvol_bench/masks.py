@@ -44,11 +44,11 @@ class RleMasks:
         return len(self.counts)
 
     def keep(self, rows: Sequence[int] | Ints) -> RleMasks:
-        """The masks at the given positions, in that order."""
+        """Return the masks at the given positions, in that order."""
         return RleMasks(self.size, tuple(self.counts[row] for row in rows))
 
     def decode(self) -> Bools:
-        """(M, H, W) bool."""
+        """Decode to (M, H, W) bool."""
         from pycocotools import mask
 
         if not self.counts:
@@ -57,7 +57,7 @@ class RleMasks:
         return pixels
 
     def areas(self) -> Ints:
-        """(M,) int64 pixels of each mask."""
+        """Count the pixels of each mask, (M,) int64."""
         from pycocotools import mask
 
         runs = self._runs()
@@ -66,7 +66,7 @@ class RleMasks:
         return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
 
     def boxes(self) -> Floats:
-        """(M, 4) float32 x1, y1, x2, y2 of the outermost pixels, ends inclusive; zeros for an empty mask."""
+        """Return x1, y1, x2, y2 of the outermost pixels, (M, 4) float32, ends inclusive; zeros if empty."""
         from pycocotools import mask
 
         corner_and_size = np.asarray(mask.toBbox(self._runs()), np.float32).reshape(-1, 4)
@@ -75,7 +75,7 @@ class RleMasks:
         return np.where((self.areas() > 0)[:, None], boxes, np.float32(0))
 
     def iou(self, other: RleMasks) -> Doubles:
-        """(M, N) intersection over union with the masks of another set of the same size."""
+        """Return the (M, N) intersection over union with masks of another set of the same size."""
         from pycocotools import mask
 
         if not len(self) or not len(other):
@@ -83,7 +83,7 @@ class RleMasks:
         return np.asarray(mask.iou(self._runs(), other._runs(), [0] * len(other)), np.float64)
 
     def intersections(self, other: RleMasks) -> Doubles:
-        """(M, N) pixels in common with the masks of another set of the same size."""
+        """Count the (M, N) pixels in common with masks of another set of the same size."""
         sums = self.areas()[:, None] + other.areas()
         iou = self.iou(other)
         return np.rint(iou * sums / (1 + iou))  # iou is shared / (sum - shared), and shared a whole number
@@ -119,18 +119,18 @@ class SizedMasks:
 
     @cached_property
     def missing(self) -> Bools:
-        """(E,) entries without a mask."""
+        """Entries without a mask, (E,)."""
         return np.array([counts is None for counts in self.counts], np.bool_)
 
     @cached_property
     def broken(self) -> Bools:
-        """(E,) masks whose run lengths don't add up to their size, which must not be decoded."""
+        """Masks whose run lengths don't add up to their size, (E,), which must not be decoded."""
         pixels = covered([counts or b"" for counts in self.counts])
         wrong: Bools = ~self.missing & (pixels != self.sizes.prod(axis=1))
         return wrong
 
     def boxes(self) -> Doubles:
-        """(E, 4) x1, y1, x2, y2 of the outermost pixels, ends inclusive.
+        """Return x1, y1, x2, y2 of the outermost pixels, (E, 4), ends inclusive.
 
         NaN for missing and broken masks; 0, 0, -1, -1, a box without width and height, for empty ones.
         """

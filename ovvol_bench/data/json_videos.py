@@ -19,12 +19,12 @@ from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.video_splits import Recipe, split_rows
-from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import no_collection
 from ovvol_bench.formats import coco, coco_vid, youtube_vis
 from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.formats.json_truth import Annotations, BoxEnds, Reading
+from ovvol_bench.naming.vocabulary import OBJECT, choose_vocabulary
 from ovvol_bench.registry import ClipLength, FromSize, Located
 
 VERSION = "5"
@@ -34,11 +34,11 @@ NO_FRAMES = "videos without frames"
 BARE = "annotations without a box or mask in any frame"
 
 CLASSLESS = "videocutler"
-HELD_OUT = 300  # videos at the end of the training file that VideoSAUR and SlotContrast validate on
+VIDEOSAUR_VAL = 300  # videos at the end of the training file, which VideoSAUR and SlotContrast validate on
 
 SPLITS: Mapping[str, Recipe] = {
-    "videosaur-train": lambda count: range(count - HELD_OUT),
-    "videosaur-val": lambda count: range(count - HELD_OUT, count) if count > HELD_OUT else (),
+    "videosaur-train": lambda count: range(count - VIDEOSAUR_VAL),
+    "videosaur-val": lambda count: range(count - VIDEOSAUR_VAL, count) if count > VIDEOSAUR_VAL else (),
     CLASSLESS: range,
 }
 """Parts of YouTube-VIS's training file that papers score on: the validation file's truth is unpublished."""
@@ -104,26 +104,18 @@ class JsonVideos(IndexedVideos):
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
-        """See ``Dataset.skipped``."""
         counts = {NO_FRAMES: int(self._annotations.counts[1]), BARE: int(self._annotations.bare.sum())}
         return {**{reason: count for reason, count in counts.items() if count}, **super().skipped}
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
-        """See ``IndexedVideos.frames``.
-
-        Raises:
-            DataError: if any of the file's frames is missing.
-        """
         height, width = self.index.frame_sizes[video].tolist()
         files = [self._folder / name for name in self._annotations.files[list(rows)].tolist()]
         return FrameFolder(files, (height, width))
 
     def frame_files(self) -> list[str]:
-        """See ``IndexedVideos.frame_files``."""
         return [f"{self._root}/{name}" for name in self._annotations.files.tolist()]
 
     def file_ids(self) -> FileIds:
-        """Return the numbers in the file: of videos, frames (where they have any) and categories."""
         names = self.index.videos.tolist()
         classes = zip(self._annotations.category_ids.tolist(), self._class_of[1:].tolist(), strict=True)
         return FileIds(
@@ -133,7 +125,6 @@ class JsonVideos(IndexedVideos):
         )
 
     def training_videos(self) -> IndexedTraining:
-        """Return all frames of the videos."""
         return IndexedTraining(self)
 
     @cached_property

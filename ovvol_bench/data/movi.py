@@ -31,12 +31,11 @@ from ovvol_bench.data.readers import ArrayFrames, FrameFolder, FrameReader, labe
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.video_splits import split_rows
-from ovvol_bench.data.vocabularies import OBJECT, choose_vocabulary
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.files import require_utf8
 from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.naming.vocabulary import Vocabulary
+from ovvol_bench.naming.vocabulary import OBJECT, Vocabulary, choose_vocabulary
 from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import ClipLength, FromSize, Located

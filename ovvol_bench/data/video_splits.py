@@ -1,4 +1,4 @@
-"""Which of a dataset's videos to read: all, a named part, or those that a text file names."""
+"""Splits of a dataset: all its videos, a named part, or those that a text file names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Recipe = Callable[[int], Rows]
 
 
 def split_rows(split: str, names: Sequence[str], recipes: Mapping[str, Recipe], source: Path) -> Rows:
-    """Positions of a split's videos.
+    """Return the positions of a split's videos.
 
     Args:
         split: ``all``, the name of a recipe, or the path of a text file with a video a line.

@@ -1,1 +1,1 @@
-"""Files of other programs: one module a format, each reads detections and writes them."""
+"""Files of other programs: one module a format, which reads truth, reads detections and writes them."""

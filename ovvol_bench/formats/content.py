@@ -82,7 +82,7 @@ class Content:
 
     @cached_property
     def frame_numbers(self) -> Ints:
-        """(F,) the number of each frame.
+        """Number of each frame, (F,).
 
         Raises:
             DataError: if a frame has none.
@@ -91,7 +91,7 @@ class Content:
 
     @cached_property
     def video_numbers(self) -> Ints:
-        """(V,) the number of each video.
+        """Number of each video, (V,).
 
         Raises:
             DataError: if a video has none.
@@ -102,7 +102,7 @@ class Content:
 
     @cached_property
     def class_numbers(self) -> Ints:
-        """(C + 1,) the number of each class, ``NO_CLASS`` at 0.
+        """Number of each class, (C + 1,), ``NO_CLASS`` at 0.
 
         Raises:
             DataError: if a class has none.
@@ -112,7 +112,7 @@ class Content:
 
     @cached_property
     def video_lengths(self) -> Ints:
-        """(V,) frames of each video, up to the last one that the dataset has."""
+        """Frames of each video, (V,), up to the last one that the dataset has."""
         lengths = np.zeros(len(self.frames.videos), np.int64)
         np.maximum.at(lengths, self.frames.video, self.frames.index + 1)
         return lengths

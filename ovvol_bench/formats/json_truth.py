@@ -70,7 +70,7 @@ class Annotations:
 
     @property
     def annotated(self) -> bool:
-        """Whether the file has truth; those of test sets have none."""
+        """True if the file has truth; those of test sets have none."""
         return bool(self.counts[0])
 
     def of_videos(self, rows: Sequence[int]) -> Annotations:

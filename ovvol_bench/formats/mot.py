@@ -50,9 +50,9 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     conf, of_truth = table[:, 6], np.array([file.name == "gt.txt" for file in files])[rows.at // _FILE]
     rows.leave_out(of_truth & (conf == 0), "line of gt.txt that the challenge doesn't count (conf 0)")
     unscored = ~of_truth & (conf == UNSCORED)
-    index = whole(rows, table, 0, "frame") - 1
-    given = np.where(np.isnan(table[:, 7]), NO_CLASS, table[:, 7])[:, None]
-    numbers = whole(rows, given, 0, "class (column x)")
+    index = whole(rows, table[:, 0], "frame") - 1
+    given = np.where(np.isnan(table[:, 7]), NO_CLASS, table[:, 7])
+    numbers = whole(rows, given, "class (column x)")
     if content.classes == 1:  # boxes without a class are of the only one
         only = next((number for number, each in content.ids.classes.items() if each == 1), NO_CLASS)
         numbers = np.where(numbers == NO_CLASS, only, numbers)
@@ -64,7 +64,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
         rows.classes(content, numbers),
         boxes,
         np.where(unscored, 1.0, conf),
-        whole(rows, table, 1, "id"),
+        whole(rows, table[:, 1], "id"),
     )
     found, report = entries.detections(content, NAME, sum(lines for _, _, lines in tables))
     return found, replace(report, unscored=int((unscored & rows.good).sum()))

@@ -1,4 +1,4 @@
-"""The formats by name: which one a file is in, and what each can hold."""
+"""Formats by name, with what each can hold, and how one is told from a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Format:
         name: as typed after ``--format``.
         suffix: of its files; empty for a folder.
         boxes: how it states boxes.
-        lost: what of detections it can't hold, a line each.
+        lost: parts of detections that it can't hold, a line each.
         absent: whether it can hold segments that their frame doesn't show, see ``detections.ABSENT``.
         read: from a file, see the format's module.
         write: to a file, see the format's module.
@@ -69,12 +69,11 @@ FORMATS = {
     )
 }
 
-_HEAD = 1 << 20
-"""Bytes that are looked at to tell a format."""
+_HEAD = 1 << 20  # bytes that are looked at to tell a format
 
 
 def format_of(name: str) -> Format:
-    """The format with a name.
+    """Return the format with a name.
 
     Raises:
         UnknownNameError: if there is none.
@@ -87,13 +86,13 @@ def format_of(name: str) -> Format:
 
 
 def detect(path: Path) -> Format:
-    """The format of a file, from how it begins.
+    """Tell the format of a file from how it begins.
 
     Raises:
         DataError: if it can't be read or could be several.
     """
     try:
-        name = _folder(path) if path.is_dir() else _file(path)
+        name = _detected(path)
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror or error})") from error
     if name is None:
@@ -104,27 +103,19 @@ def detect(path: Path) -> Format:
     return FORMATS[name]
 
 
-def _folder(path: Path) -> str | None:
-    return mot.NAME if any(path.rglob("*.txt")) else None
-
-
-def _file(path: Path) -> str | None:
+def _detected(path: Path) -> str | None:
+    if path.is_dir():
+        return mot.NAME if any(path.rglob("*.txt")) else None
     with require_file(path).open("rb") as file:
         head = file.read(_HEAD).decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n")
-    if head[:1] in ("[", "{"):
-        return _json(head)
-    first = head.split("\n", 1)[0]
-    if first.count(",") >= len(mot.LAYOUT.names) - 1:
-        return mot.NAME
-    columns = len(first.split())
-    if columns == len(vid_devkit.LAYOUT.names):
-        return vid_devkit.NAME
-    return mot.NAME if columns > len(mot.LAYOUT.names) else None
-
-
-def _json(head: str) -> str | None:
     if head.startswith("{"):
         return coco_vid.NAME if any(f'"{name}"' in head for name in coco_vid.LISTS) else None
-    if '"segmentations"' in head and '"image_id"' not in head:
-        return youtube_vis.NAME
-    return coco.NAME if '"image_id"' in head and '"segmentations"' not in head else None
+    if head.startswith("["):
+        if '"segmentations"' in head:
+            return youtube_vis.NAME if '"image_id"' not in head else None
+        return coco.NAME if '"image_id"' in head else None
+    first = head.split("\n", 1)[0]
+    columns = len(first.split())
+    if columns == len(vid_devkit.LAYOUT.names) and "," not in first:
+        return vid_devkit.NAME
+    return mot.NAME if max(first.count(",") + 1, columns) >= len(mot.LAYOUT.names) else None

@@ -1,4 +1,4 @@
-"""Lines of numbers to columns and back."""
+"""Text files of numbers: lines read as columns, each checked, and written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ovvol_bench.formats.entries import Faults, Rows
 
 @dataclass(frozen=True)
 class Layout:
-    """What a line holds.
+    """Form of a line.
 
     Attributes:
         names: of the columns that it must have.
@@ -33,18 +33,16 @@ class Layout:
     comma: bool = False
     more: bool = False
 
-    def parts(self, line: str) -> list[str]:
-        """The columns of a line that are read; a separator at its end adds none."""
+    def parts(self, line: str) -> list[str] | None:
+        """Return the columns of a line that are read, None if it has too few or too many."""
+        # A separator at the end adds no column.
         parts = line.rstrip().rstrip(",").split(",") if self.comma and "," in line else line.split()
-        return parts[: self.most] if self.more else parts
-
-    def fits(self, columns: int) -> bool:
-        """Whether a line may have so many."""
-        return len(self.names) <= columns <= self.most
+        parts = parts[: self.most] if self.more else parts
+        return parts if len(self.names) <= len(parts) <= self.most else None
 
 
 def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> tuple[Doubles, Ints, int]:
-    """A table of numbers.
+    """Read a table of numbers.
 
     Args:
         path: of a text file.
@@ -62,61 +60,6 @@ def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> 
     table = _quickly(path, layout)
     if table is not None:
         return table, first + np.arange(1, len(table) + 1), len(table)
-    return _line_by_line(path, layout, faults, first)
-
-
-def whole(rows: Rows, table: Doubles, column: int, name: str) -> Ints:
-    """(E,) int64 of a column; entries that have no whole number there are refused."""
-    values = table[:, column]
-    good = np.isfinite(values) & (values == np.trunc(values)) & (np.abs(values) < 2**53)
-    rows.refuse(~good, "malformed entry", lambda row: f"{name} {values[row]:g}; expected a whole number")
-    return np.where(good, values, -1).astype(np.int64)
-
-
-def write_numbers(path: Path, columns: Sequence[npt.NDArray[Any]], separator: str) -> None:
-    """Write one line for each row, atomically, with as many digits as it takes to read the same again.
-
-    Raises:
-        SettingError: if the folder can't be made or written to.
-    """
-    lines = map(separator.join, zip(*map(_shortest, columns), strict=True))
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-
-
-def _shortest(column: npt.NDArray[Any]) -> list[str]:
-    """Return the shortest text of each number, whole ones without a point."""
-    return [text.removesuffix(".0") for text in map(repr, column.tolist())]
-
-
-def _quickly(path: Path, layout: Layout) -> Doubles | None:
-    """The table of a file without a blank or malformed line, else None."""
-    from pyarrow import ArrowInvalid, csv, float64
-
-    try:
-        with require_file(path).open("rb") as file:
-            line = file.readline().decode()
-        columns, separator = len(layout.parts(line)), _separator(line)
-        names = list(map(str, range(len(line.split(separator)))))
-        table = csv.read_csv(
-            path,
-            csv.ReadOptions(column_names=names),
-            csv.ParseOptions(delimiter=separator, ignore_empty_lines=False),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(names, float64()), null_values=[], include_columns=names[:columns]
-            ),
-        )
-    except (ArrowInvalid, ValueError, OSError):
-        return None
-    if not layout.fits(columns):
-        return None
-    numbers = np.full((len(table), layout.most), np.nan)
-    for place, column in enumerate(table.columns):
-        numbers[:, place] = column.to_numpy()
-    return numbers
-
-
-def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tuple[Doubles, Ints, int]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
@@ -133,15 +76,59 @@ def _line_by_line(path: Path, layout: Layout, faults: Faults, first: int) -> tup
     return table, first + np.array([number for number, _ in good], np.int64), len(parsed)
 
 
-def _numbers(line: str, layout: Layout) -> list[float] | None:
+def _quickly(path: Path, layout: Layout) -> Doubles | None:
+    """Read the table of a file without a blank or malformed line, None for others."""
+    from pyarrow import ArrowInvalid, csv, float64
+
     try:
-        numbers = [float(part) for part in layout.parts(line)]
+        with require_file(path).open("rb") as file:
+            line = file.readline().decode()
+        parts = layout.parts(line)
+        if parts is None:
+            return None
+        separator = next((mark for mark in (",", "\t") if mark in line), " ")
+        names = list(map(str, range(len(line.split(separator)))))
+        table = csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=names),
+            csv.ParseOptions(delimiter=separator, ignore_empty_lines=False),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, float64()),
+                null_values=[],
+                include_columns=names[: len(parts)],
+            ),
+        )
+    except (ArrowInvalid, ValueError, OSError):
+        return None
+    numbers = np.full((len(table), layout.most), np.nan)
+    for place, column in enumerate(table.columns):
+        numbers[:, place] = column.to_numpy()
+    return numbers
+
+
+def _numbers(line: str, layout: Layout) -> list[float] | None:
+    """Return the numbers of a line, NaN in columns that it doesn't have; None if it is malformed."""
+    parts = layout.parts(line)
+    try:
+        return None if parts is None else [*map(float, parts), *[float("nan")] * (layout.most - len(parts))]
     except ValueError:
         return None
-    if not layout.fits(len(numbers)):
-        return None
-    return numbers + [float("nan")] * (layout.most - len(numbers))
 
 
-def _separator(line: str) -> str:
-    return next((mark for mark in (",", "\t") if mark in line), " ")
+def whole(rows: Rows, values: Doubles, name: str) -> Ints:
+    """Return a column as (E,) int64; entries that have no whole number there are refused."""
+    good = np.isfinite(values) & (values == np.trunc(values)) & (np.abs(values) < 2**53)
+    rows.refuse(~good, "malformed entry", lambda row: f"{name} {values[row]:g}; expected a whole number")
+    return np.where(good, values, -1).astype(np.int64)
+
+
+def write_numbers(path: Path, columns: Sequence[npt.NDArray[Any]], separator: str) -> None:
+    """Write one line for each row, atomically, with as many digits as it takes to read the same again.
+
+    Raises:
+        OutputError: if it can't be written.
+    """
+    # Whole numbers stand without a point.
+    texts = [[text.removesuffix(".0") for text in map(repr, column.tolist())] for column in columns]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{separator.join(row)}\n" for row in zip(*texts, strict=True))

@@ -1,4 +1,4 @@
-"""The text that the ILSVRC-VID development kit scores, one box a line, ends inclusive."""
+"""Text that the ILSVRC-VID development kit scores, one box a line, ends inclusive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
     table, at, count = read_numbers(path, LAYOUT, faults)
     rows = Rows(at, faults)
     boxes = table[:, 3:7]
-    frames, classes = (whole(rows, table, column, LAYOUT.names[column]) for column in (0, 1))
+    frames, classes = (whole(rows, table[:, column], LAYOUT.names[column]) for column in (0, 1))
     frame, class_ids = rows.frames(content, frames), rows.classes(content, classes)
     thin = (boxes == ABSENT).all(axis=1)
     entries = Entries(rows, frame, class_ids, boxes, table[:, 2], np.full(len(table), -1), thin=thin)

@@ -235,7 +235,7 @@ def _tracks(
 def _shown(
     content: Content, videos: Ints, tracks: Sequence[Masks], chosen: Ints
 ) -> tuple[Ints, Ints, SizedMasks]:
-    """Return the masks of some tracks: whose each is, (E,), its position in the video, (E,), and all."""
+    """Return the E masks of some tracks: (E,) their tracks, (E,) their positions in the video, and all."""
     shown: list[tuple[int, int, tuple[bytes, tuple[int, int]]]] = []
     for row in chosen.tolist():
         masks = tracks[row]

@@ -22,11 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from ovvol_bench.arrays import Ints
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import read_text, read_yaml
 from ovvol_bench.printing import control_problem
 
 BACKGROUND = "__background__"
+OBJECT = "object"  # name of the vocabulary of one class, which every object is of
 DEFAULT_TEMPLATES = ("a photo of a %s",)
 _FOLDER = Path(__file__).parent
 
@@ -154,6 +158,45 @@ def load_vocabulary(source: str | Path) -> Vocabulary:
         return parse_vocabulary(content, default_name=path.stem, folder=path.parent)
     except DataError as error:
         raise DataError(f"Vocabulary {path}: {error}") from None
+
+
+def choose_vocabulary(setting: str | None, names: Sequence[str], source: str) -> tuple[Vocabulary, Ints]:
+    """Return the vocabulary that a dataset's setting asks for, and the class of each of its own categories.
+
+    Args:
+        setting: ``object``, a built-in name or the path of a YAML file. None: the built-in vocabulary that
+            has a class for every category and none besides, which adds synonyms and background words; else
+            one of the categories' names, in their order.
+        names: of the K categories.
+        source: of the categories, for messages and as a name.
+
+    Returns:
+        The vocabulary and (K + 1,) class ids of the categories from 1; 0 for those outside it.
+
+    Raises:
+        DataError: if no category is in the vocabulary, or two names are the same for it.
+    """
+    if setting == OBJECT:
+        return Vocabulary(OBJECT, (ForegroundClass(OBJECT),)), np.array([0] + [1] * len(names), np.int64)
+    vocabulary = _own_vocabulary(names, source) if setting is None else load_vocabulary(setting)
+    classes = np.array([0, *(vocabulary.class_of(name) for name in names)], np.int64)
+    if not classes.any():
+        raise DataError(
+            f"{source}: none of the {len(names)} categories ({', '.join(names[:3])}, ...) is in the "
+            f"vocabulary '{vocabulary.name}'. Give a vocabulary with these names, or dataset.vocabulary=none."
+        )
+    return vocabulary, classes
+
+
+def _own_vocabulary(names: Sequence[str], source: str) -> Vocabulary:
+    for builtin in map(load_vocabulary, builtin_vocabularies()):
+        classes = {builtin.class_of(name) for name in names} - {0}
+        if len(classes) == len(names) == len(builtin.classes):
+            return builtin
+    try:
+        return Vocabulary(source, tuple(ForegroundClass(name) for name in names))
+    except DataError as error:
+        raise DataError(f"{source}: categories can't be told apart by name ({error})") from None
 
 
 def parse_vocabulary(content: object, default_name: str = "custom", folder: Path = _FOLDER) -> Vocabulary:
