@@ -14,21 +14,31 @@ from ovvol_bench.registry import KINDS, load_registry
 OFFLINE = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_installs_and_passes(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("kind", "more"), [*((kind, []) for kind in KINDS), ("grouper", ["--trainable"])])
+def test_a_new_package_installs_and_passes(kind, more, tmp_path, monkeypatch):
+    name = f"my_{kind}" + "_trained" * len(more)
+    package = name.replace("_", "-")
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, ["new", kind, f"my_{kind}"])
+    done = CliRunner().invoke(main, ["new", kind, name, *more])
     assert done.exit_code == 0, done.output
-    install = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", "site", f"./my-{kind}"]
+    install = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", "site", f"./{package}"]
     subprocess.run(install, check=True, capture_output=True)
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"my-{kind}"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", package]
     ran = subprocess.run(tests, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
     assert "2 passed" in ran.stdout
     monkeypatch.syspath_prepend(tmp_path / "site")
-    registry = load_registry(only=[f"my_{kind}"])
-    assert registry.find(kind, f"my_{kind}").origin == f"my-{kind} 0.1.0 (my_{kind})"
+    registry = load_registry(only=[name])
+    assert registry.find(kind, name).origin == f"{package} 0.1.0 ({name})"
+    if more:
+        assert registry.recipe(kind, name).json_values({})["decoder_dim"] == 128
+
+
+def test_only_groupers_come_with_a_recipe(tmp_path):
+    done = CliRunner().invoke(main, ["new", "metric", "mine", "--trainable", "--to", str(tmp_path / "mine")])
+    assert done.exit_code == 2 and "--trainable is for groupers" in done.output
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_folder_with_content_is_left_alone(tmp_path):

@@ -15,12 +15,13 @@ from ovvol_bench.registry import KINDS
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), help="Its folder; by default NAME, with dashes."
 )
-def command(kind: str, name: str, folder: Path | None) -> None:
+@click.option("--trainable", is_flag=True, help="Of a grouper: with a recipe for its training.")
+def command(kind: str, name: str, folder: Path | None, trainable: bool) -> None:
     """Write a small package with one component, which installs and passes its tests."""
     from ovvol_bench.scaffold import write_package
 
     folder = folder or Path(name.replace("_", "-"))
-    for path in write_package(kind, name, folder):
+    for path in write_package(kind, name, folder, trainable):
         click.echo(path)
     click.echo(
         f"\nGo on with:\n  pip install -e {folder}\n  ovvol-bench check {kind} {name}\n  pytest {folder}"

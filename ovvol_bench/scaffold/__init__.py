@@ -15,7 +15,7 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.files import write_text
 
 
-def write_package(kind: str, name: str, folder: Path) -> list[Path]:
+def write_package(kind: str, name: str, folder: Path, trainable: bool = False) -> list[Path]:
     """Write a package with one component.
 
     Args:
@@ -23,31 +23,48 @@ def write_package(kind: str, name: str, folder: Path) -> list[Path]:
         name: that the component is registered under, as ``my_method``; the package is called the same, with
             dashes.
         folder: that gets the package; must not exist or be empty.
+        trainable: give it a recipe; of groupers.
 
     Returns:
         The files.
 
     Raises:
         SettingError: if the name can't be one of a Python module or is one of a module or package that is
-            there, or the folder has content.
+            there, if the folder has content, or if another kind is to be trainable.
     """
+    if trainable and kind != "grouper":
+        raise SettingError(f"--trainable is for groupers; for a {kind} see docs/training.md, or leave it out")
     _check_name(name)
     _check_free(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingError(f"{folder} is there already; expected a new or empty folder. Choose one with --to")
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    arguments = [f'"{name}"', f'"{name}.{kind}:{class_name}"', '"what it does, in a line"']
+    if trainable:
+        arguments.append(f'recipes={{"{name}": "{name}.recipe:{class_name}Recipe"}}')
+    line = (
+        f"- `src/{name}/recipe.py`: how it is trained. Try it: `ovvol-bench check {kind} {name} --recipe`\n"
+    )
     words = {
         "kind": kind,
         "name": name,
         "package": name.replace("_", "-"),
-        "class_name": "".join(part.capitalize() for part in name.split("_")),
+        "class_name": class_name,
+        "arguments": "\n        " + ",\n        ".join(arguments) + ",\n    "
+        if trainable
+        else ", ".join(arguments),
+        "recipe_line": line if trainable else "",
     }
+    which = f"trainable_{kind}" if trainable else kind
     files = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"src/{name}/__init__.py": "entry.py",
-        f"src/{name}/{kind}.py": f"{kind}.py",
-        f"tests/test_{name}.py": f"{kind}_test.py",
+        f"src/{name}/{kind}.py": f"{which}.py",
+        f"tests/test_{name}.py": f"{which}_test.py",
     }
+    if trainable:
+        files[f"src/{name}/recipe.py"] = "recipe.py"
     return [_write(folder / place, template, words) for place, template in files.items()]
 
 
