@@ -22,7 +22,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from importlib import import_module
 from importlib.util import find_spec, resolve_name
 from typing import Any, NamedTuple, get_type_hints
@@ -149,6 +149,10 @@ _Init = tuple[inspect.Signature, list[ast.ClassDef]]
 """Signature of an ``__init__`` less ``self``, and the classes whose ``__init__`` declare its parameters."""
 
 
+_parsed = lru_cache(maxsize=256)(ast.parse)
+"""Components of a kind read the same modules: that of the base classes, of limits and of roles."""
+
+
 class _Source:
     """A module's parsed source.
 
@@ -163,7 +167,7 @@ class _Source:
         try:
             spec = find_spec(module)
             text = spec.loader.get_source(module) if spec and spec.loader else None  # type: ignore[attr-defined]
-            tree = ast.parse(text or "")
+            tree = _parsed(text or "")
         except Exception as error:  # a package above it is imported, which may raise anything
             raise _UnreadableError(module) from error
         if spec is None or text is None:
