@@ -25,6 +25,8 @@ def command(context: click.Context, kind: str | None, style: str) -> None:
     components += [*_event_rows(registry), *_preset_rows()]
     components = [row for row in components if kind in (None, row["kind"])]
     broken = [{"origin": origin, "reason": str(error)} for origin, error in registry.broken]
+    unusable = registry.unusable(sound="ovvol-bench ")
+    broken += [{"origin": origin, "reason": f"{origin}: {error}"} for origin, error in unusable]
     conflicts = [str(conflict) for conflict in registry.conflicts] + _shadowed(registry)
     if style == "json":
         echo_json({"components": components, "broken": broken, "conflicts": conflicts})

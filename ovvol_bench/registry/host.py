@@ -29,6 +29,7 @@ from ovvol_bench.errors import (
 from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
+from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.roles import Located, Pretrained
 from ovvol_bench.registry.settings import Setting, SettingsOf
 from ovvol_bench.registry.vetting import (
@@ -105,6 +106,21 @@ class Registry:
         """Names that are taken more than once."""
         taken = sorted(self._found.items())
         return [Conflict(*key, tuple(found)) for key, found in taken if len(found) > 1]
+
+    def unusable(self, sound: str) -> list[Broken]:
+        """List components named by text that can't be loaded or set; the others of their plugin work.
+
+        Args:
+            sound: how origins of plugins begin that are not looked at.
+        """
+        broken = []
+        for found in (each for same in self._found.values() for each in same):
+            if isinstance(found.factory, Lazy) and not found.origin.startswith(sound):
+                try:
+                    component_settings(found)
+                except PluginError as error:
+                    broken.append(Broken(found.origin, error))
+        return broken
 
     @property
     def listeners(self) -> list[tuple[str, str]]:

@@ -267,13 +267,14 @@ class _Source:
         return inspect.Signature(parameters)
 
     def _parameter(self, kind: Any, node: ast.arg, default: ast.expr | None) -> inspect.Parameter:
+        # Only keyword-only parameters are settings; of the others the source is enough for messages.
+        is_setting = kind is inspect.Parameter.KEYWORD_ONLY
         value: Any = inspect.Parameter.empty
         annotation: Any = inspect.Parameter.empty
-        if node.annotation is not None:  # of keyword-only parameters, as others are no settings
-            is_setting = kind is inspect.Parameter.KEYWORD_ONLY
+        if node.annotation is not None:
             annotation = self._type(node.annotation) if is_setting else ast.unparse(node.annotation)
         if default is not None:
-            value = self._constant(default)
+            value = self._constant(default) if is_setting else ast.unparse(default)
         return inspect.Parameter(node.arg, kind, default=value, annotation=annotation)
 
     def _constant(self, node: ast.expr) -> Any:

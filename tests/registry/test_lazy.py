@@ -71,7 +71,7 @@ class More(Same):
 class Bare(Grouper):
     def group(self, features, draws): ...
 
-def recipe(task: Nothing, *, steps: int = 3):
+def recipe(task: Nothing = dict(), *, steps: int = 3):
     """Train it."""
     return task, steps
 
@@ -224,6 +224,16 @@ def test_bad_values_and_bad_names_are_one_message_and_stop_only_what_asks_for_th
         registry.settings("grouper", "positional")
     with pytest.raises(PluginError, match=r"grouper 'nowhere': import of own_lazy.gone failed"):
         registry.settings("grouper", "nowhere")
+
+
+def test_plugins_lists_names_that_lead_nowhere(package):
+    done = CliRunner().invoke(main, ["plugins", "--plugin", str(package / "mine.py"), "--format", "json"])
+    reasons = [each["reason"] for each in json.loads(done.stdout)["broken"]]
+    assert [reason.partition(": ")[2].partition(": ")[0] for reason in reasons] == [
+        "grouper 'positional'",
+        "grouper 'gone'",
+        "grouper 'nowhere'",
+    ]
 
 
 @pytest.mark.parametrize("target", ["kmeans", "a:b:c", "a b:C", "../x:C", ":C"])
