@@ -16,7 +16,7 @@ BEST = "best.json"
 
 @dataclass(frozen=True)
 class Best:
-    """Which of a training's validations is the best.
+    """Measure by which the best of a training's validations is chosen.
 
     Attributes:
         name: of a number that validation gives.
@@ -41,7 +41,7 @@ class Best:
         return cls(name, way == "highest")
 
     def improves(self, folder: Path, numbers: Mapping[str, float]) -> bool:
-        """Whether a validation is better than the best one that a folder has noted.
+        """Tell if a validation is better than the best one that a folder has noted.
 
         Raises:
             SettingError: if validation gives no such number.

@@ -1,4 +1,4 @@
-"""What a training writes for people: a log of numbers, TensorBoard, pictures, the curve."""
+"""Output of a training for people: a log of numbers, TensorBoard, pictures, the curve."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ovvol_bench.files import read_json, sealed, write_text
 from ovvol_bench.weights import sha256_of
 
 UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError)
-"""What reading a checkpoint of another module can raise."""
+"""Errors of reading a checkpoint of another module."""
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"step-(\d{8})")
@@ -26,7 +26,7 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """Progress of a training.
 
     Attributes:
         step: optimizer steps done.
@@ -84,7 +84,7 @@ class Checkpoints:
         return None
 
     def partial(self, step: int) -> Path:
-        """Where to write a checkpoint before it is `complete`; the same for all processes."""
+        """Return the folder for a checkpoint before it is `complete`; the same for all processes."""
         return self.folder / f".step-{step:08d}.part"
 
     def complete(self, progress: Progress) -> Path:
@@ -136,7 +136,7 @@ class Checkpoints:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    """What a checkpoint says of itself, once its files are found to be those that were written.
+    """Read the progress of a checkpoint, once its files are found to be those that were written.
 
     Raises:
         CheckpointError: if it is damaged.
@@ -158,5 +158,5 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def _files(checkpoint: Path) -> list[Path]:
-    """What an engine wrote into a checkpoint."""
+    """List the files that an engine wrote into a checkpoint."""
     return sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.name != "progress.json")

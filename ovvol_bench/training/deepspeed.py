@@ -168,7 +168,7 @@ def refuse_objects(folder: Path, records: Sequence[type]) -> None:
 def _full_config(
     config: dict[str, Any], numbers: Optimization, precision: Precision, share: Share
 ) -> dict[str, Any]:
-    """What was asked for, with all that the recipe and the command line decide."""
+    """Complete a configuration by all that the recipe and the command line decide."""
     types = {"bf16": {"enabled": precision == "bfloat16"}, "fp16": {"enabled": precision == "float16"}}
     return {
         **config,

@@ -1,4 +1,4 @@
-"""What runs the steps: `Engine` is what the loop asks of it; Accelerate does it, on one process or many."""
+"""Engines that run the steps: `Engine` is the interface; Accelerate's, on one process or many."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Engine(ABC):
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """True in the process that writes files and prints."""
         return self.rank == 0
 
     @abstractmethod

@@ -41,7 +41,7 @@ class FeatureFile:
         return self.folder / "done.npy"
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether the files are there, for features (clips, S, h, w, D) of this shape."""
+        """Tell if the files are there, for features (clips, S, h, w, D) of this shape."""
         if not (self._features.exists() and self._done.exists()):
             return False
         with suppress(ValueError, EOFError, OSError):  # cut short

@@ -79,7 +79,7 @@ class FrozenEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the encoder is; the CPU for one without parameters."""
+        """Device of the encoder; the CPU for one without parameters."""
         first = next(self.encoder.parameters(), None)
         return torch.device("cpu") if first is None else first.device
 
@@ -127,7 +127,7 @@ class FixedClips(ABC):
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Where features are kept.
+    """Place and limits of cached features.
 
     Attributes:
         folder: of all caches.

@@ -36,7 +36,7 @@ class ExampleReader(Dataset[Batch]):
     seed: int
 
     def __getitem__(self, position: Position) -> Batch:
-        """One example; a failure names it."""
+        """Read an example; a failure names it."""
         step, lap, index, place = position
         name = self.examples.name(index)
         draws = Draws(f"{self.seed}\0{lap}\0{name}", f"{self.seed}\0step {step}", place)
@@ -48,7 +48,7 @@ class ExampleReader(Dataset[Batch]):
 
 
 def reading_processes() -> int:
-    """How many are started unasked: half of the processors that fall to this training process, 1 to 8."""
+    """Count those started unasked: half of the processors that fall to this training process, 1 to 8."""
     return max(1, min(_MOST_READERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) // 2))
 
 
@@ -94,7 +94,7 @@ def read_batches(
 
 
 def read_ahead(dataset: Dataset[Any], workers: int, **options: Any) -> Iterator[Any]:
-    """What PyTorch's loader gives, read by processes that are fit to be forked from this one.
+    """Iterate PyTorch's loader, with processes that are fit to be forked from this one.
 
     Args:
         dataset: examples by index.

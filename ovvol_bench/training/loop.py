@@ -36,7 +36,7 @@ _NONE: Pictures = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a training is carried out; nothing here changes what is learned, save rounding.
+    """Conduct of a training; nothing here changes what is learned, save rounding.
 
     Attributes:
         folder: of this training: log, checkpoints, pictures, weights.
@@ -81,7 +81,7 @@ class Conduct:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """End of a training.
 
     Attributes:
         step: optimizer steps done.
@@ -97,7 +97,7 @@ class Outcome:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all steps are done."""
+        """True if all steps are done."""
         return self.step >= self.total
 
 
@@ -138,7 +138,7 @@ def evaluate(recipe: Recipe, conduct: Conduct, checkpoint: Path) -> Mapping[str,
 
 
 class _Training:
-    """One training under way; see `train`."""
+    """Training under way; see `train`."""
 
     def __init__(self, recipe: Recipe, conduct: Conduct, stop: StopRequest) -> None:
         self.recipe, self.conduct, self.stop = recipe, conduct, stop

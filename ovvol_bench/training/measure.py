@@ -18,7 +18,7 @@ _SEED = 0  # validation draws are the same in every training, so that their loss
 
 @dataclass(frozen=True)
 class Measures:
-    """What validation found.
+    """Findings of a validation.
 
     Attributes:
         numbers: by name; losses as ``validation_loss`` and so on.

@@ -1,4 +1,4 @@
-"""Which examples a step sees: a pure function of the seed and the step, so that nothing needs to be kept."""
+"""Examples of a step: a pure function of the seed and the step, so that nothing needs to be kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ovvol_bench.training.recipe import LossScope
 
 
 class Position(NamedTuple):
-    """One example of one step.
+    """Example of a step.
 
     Attributes:
         step: optimizer step, from 0.
@@ -67,7 +67,7 @@ def _shuffled(count: int, seed: int, lap: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Share:
-    """How the examples of a step are spread over processes and over parts computed one after the other.
+    """Spread of a step's examples over processes, and over parts computed one after the other.
 
     Attributes:
         batch_size: examples of a step.

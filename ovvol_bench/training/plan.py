@@ -1,4 +1,4 @@
-"""What to train: a preset, changed by what was typed, built and given an identity."""
+"""Plan of a training: a preset, changed by what was typed, built and given an identity."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """One training, with everything that its weights depend on.
+    """Identity of a training: everything that its weights depend on.
 
     Attributes:
         kind: of the component.
@@ -80,7 +80,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What was asked for.
+    """Training as it was asked for.
 
     Attributes:
         kind: of the component.
@@ -184,7 +184,7 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
 
 
 def _training_preset(registry: Registry, request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
-    """What the preset has for a recipe; a typed dataset is taken as it is meant to be learned from."""
+    """Read the preset's part for a recipe; a typed dataset is taken as it is meant to be learned from."""
     known = request.preset.training
     preset = known.get(found.name)
     if preset is None and request.dataset is None:
@@ -333,7 +333,7 @@ def _read_identity(file: Path) -> dict[str, Any]:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, innermost fields first."""
+    """List the differences of two identities, innermost fields first."""
     found = []
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)

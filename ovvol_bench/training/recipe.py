@@ -1,4 +1,4 @@
-"""What a recipe is: a component's own account of how it is trained.
+"""Recipes: a component's own account of how it is trained.
 
 A recipe says what a step sees, what it minimises and with which numbers; `loop` does the rest. The
 random draws of an example depend on the seed, the pass over the data and the example alone, so that
@@ -38,7 +38,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What a recipe is made for.
+    """Task that a recipe is made for.
 
     Attributes:
         component: to be trained; weights that it was given are where training starts.
@@ -63,7 +63,7 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class Draws:
-    """Where the randomness of one example comes from.
+    """Sources of an example's randomness.
 
     Attributes:
         key: names the seed, the pass over the data and the example.
@@ -93,7 +93,7 @@ class Draws:
 
 
 class Examples(ABC):
-    """What there is to learn from, by index.
+    """Examples to learn from, by index.
 
     Attributes:
         skipped: what was left out, reason to count.
@@ -107,7 +107,7 @@ class Examples(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the example is called, for messages and draws; unique and stable over runs."""
+        """Return the example's name, for messages and draws; unique and stable over runs."""
 
     @abstractmethod
     def example(self, index: int, draws: Draws) -> Batch:
@@ -127,7 +127,7 @@ class Examples(ABC):
 
 
 class LossScope(Enum):
-    """What the loss of one example depends on: a loss that compares examples can't be computed in parts."""
+    """Scope of an example's loss: one that compares examples can't be computed in parts."""
 
     EXAMPLE = "the example alone"
     PROCESS = "the examples of a step that the same process has"
@@ -135,7 +135,7 @@ class LossScope(Enum):
 
 
 class Recipe(nn.Module, ABC):
-    """How one component is trained.
+    """Training of a component.
 
     A recipe is a module: modules and parameters that are assigned to it are trained, and kept in checkpoints.
     What needs no gradient, such as a teacher, isn't trained and kept all the same. What never changes, such
@@ -221,7 +221,7 @@ class Recipe(nn.Module, ABC):
 
 
 def named_values(given: Mapping[str, Value], where: str) -> dict[str, Value]:
-    """What a recipe gave, if it has names.
+    """Return the values that a recipe gave, if they have names.
 
     Args:
         given: by the recipe's own code.
