@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import pairwise
+from os import _exit as end_at_once  # `_loud_exit` replaces the name in os
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -82,6 +85,26 @@ def _one_message(context: click.Context) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo("ovvol-bench: interrupted", err=True)
         raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Let Ctrl-C interrupt once; pressed again, it ends the process at once and without a word."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as of a job in the background, or handled by whoever calls us
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Stays to the end of the process: what cleans up after the first one must not show a traceback.
+        signal.signal(signal.SIGINT, lambda *_: end_at_once(130))
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -174,7 +197,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _one_message(ctx):
+        with _interrupted_once(), _one_message(ctx):
             return super().invoke(ctx)
 
     def _plugin_commands(self, ctx: click.Context) -> list[str]:
