@@ -159,6 +159,8 @@ def read_mask(value: Any, frame: tuple[int, int]) -> tuple[bytes, tuple[int, int
     Raises:
         ValueError: if it has another form, or a size that no frame has; says what was expected.
     """
+    from pycocotools import mask
+
     if not isinstance(value, dict):
         return _drawn(value, frame), frame
     try:
@@ -169,11 +171,17 @@ def read_mask(value: Any, frame: tuple[int, int]) -> tuple[bytes, tuple[int, int
     if [height, width] != size:  # text, or a half pixel
         raise ValueError(_FORMS)
     check_size((height, width))
-    if not isinstance(counts, str):
-        return _compressed(counts, (height, width)), (height, width)
-    if not counts or not counts.isascii():
-        raise ValueError("has counts that are no compressed run lengths")
-    return counts.encode(), (height, width)
+    if isinstance(counts, str):
+        if not counts or not counts.isascii():
+            raise ValueError("has counts that are no compressed run lengths")
+        return counts.encode(), (height, width)
+    # Numbers are zeros and ones in turn, column by column.
+    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
+        raise ValueError("has counts that are neither text nor a list of whole numbers from 0")
+    if sum(counts) != height * width:
+        raise ValueError(f"has counts of {sum(counts)!s:.30} pixels in all; expected {height * width}")
+    listed = {"size": [height, width], "counts": counts}
+    return bytes(mask.frPyObjects(listed, height, width)["counts"]), (height, width)
 
 
 def written_mask(counts: bytes, size: Sequence[int]) -> dict[str, Any]:
@@ -191,17 +199,6 @@ def check_size(size: tuple[int, int]) -> None:
         raise ValueError(
             f"height and width are {tuple(size)!s:.60}; expected at least 1 each, {MOST_PIXELS} pixels in all"
         )
-
-
-def _compressed(counts: Any, size: tuple[int, int]) -> bytes:
-    """Compress run lengths that are listed as numbers: zeros and ones in turn, column by column."""
-    from pycocotools import mask
-
-    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
-        raise ValueError("has counts that are neither text nor a list of whole numbers from 0")
-    if sum(counts) != size[0] * size[1]:
-        raise ValueError(f"has counts of {sum(counts)!s:.30} pixels in all; expected {size[0] * size[1]}")
-    return bytes(mask.frPyObjects({"size": list(size), "counts": counts}, *size)["counts"])
 
 
 def _drawn(polygons: Any, size: tuple[int, int]) -> bytes:
@@ -244,8 +241,9 @@ def covered(counts: Sequence[bytes]) -> Ints:
 
 def _covered(counts: Sequence[bytes]) -> Ints:
     lengths = np.array([len(each) for each in counts], np.int64)
+    total = np.zeros(len(counts), np.int64)
     if not lengths.sum():
-        return np.zeros(len(counts), np.int64)
+        return total
     owner = np.repeat(np.arange(len(counts)), lengths)
     digits = np.frombuffer(b"".join(counts), np.uint8).astype(np.int64) - 48
     last = digits & 32 == 0
@@ -257,25 +255,21 @@ def _covered(counts: Sequence[bytes]) -> Ints:
     place = np.arange(len(digits)) - np.repeat(starts, np.diff(starts, append=len(digits)))
     wrong |= place > _MOST_DIGITS
     place = np.minimum(place, _MOST_DIGITS)
-    runs = np.add.reduceat((digits & 31) << (5 * place), starts)
-    runs -= np.where(digits[last] & 16, 1 << (5 * (place[last] + 1)), 0)
-    runs, total = _undone(runs, owner[starts]), np.zeros(len(counts), np.int64)
-    np.add.at(total, owner[starts], runs)
-    total[owner[wrong]] = total[owner[starts][runs < 0]] = -1
-    return total
-
-
-def _undone(runs: Ints, owner: Ints) -> Ints:
-    """Return the runs of masks, from the differences that are stored."""
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    lengths = np.diff(starts, append=len(runs))
-    position = np.arange(len(runs)) - np.repeat(starts, lengths)
-    undone = runs.copy()
+    stored = np.add.reduceat((digits & 31) << (5 * place), starts)
+    stored -= np.where(digits[last] & 16, 1 << (5 * (place[last] + 1)), 0)
+    # Runs from the differences that are stored: those at odd places sum up, and at even ones from the third.
+    owner_of_run = owner[starts]
+    firsts = np.flatnonzero(np.diff(owner_of_run, prepend=-1))
+    repeats = np.diff(firsts, append=len(stored))
+    position = np.arange(len(stored)) - np.repeat(firsts, repeats)
+    runs = stored.copy()
     for chain in (position % 2 == 1, (position % 2 == 0) & (position > 0)):
-        sums = np.cumsum(np.where(chain, runs, 0))
-        before = np.repeat(np.insert(sums, 0, 0)[starts], lengths)
-        undone[chain] = (sums - before)[chain]
-    return undone
+        sums = np.cumsum(np.where(chain, stored, 0))
+        before = np.repeat(np.insert(sums, 0, 0)[firsts], repeats)
+        runs[chain] = (sums - before)[chain]
+    np.add.at(total, owner_of_run, runs)
+    total[owner[wrong]] = total[owner_of_run[runs < 0]] = -1
+    return total
 
 
 def nearest_cells(source: int, target: int) -> Ints:

@@ -26,7 +26,6 @@ from ovvol_bench.formats.json_objects import (
     TEXT,
     WHOLE,
     JsonFile,
-    column,
     columns_of,
     whole_numbers,
     write_lists,
@@ -63,6 +62,7 @@ def read_truth(file: JsonFile, reading: Reading) -> Annotations:
     for entry, number in enumerate(numbers):
         if number < 0:
             images.refuse(entry, f"frame_id is {number}; expected 0 at least")
+    # Videos without images are left out, and counted.
     there, starts = np.unique([rows[entry] for entry in order], return_index=True)
     parts = np.split(np.array([numbers[entry] for entry in order], np.int64), starts[1:])
     videos = [VideoFrames(names[row], part) for row, part in zip(there.tolist(), parts, strict=False)]
@@ -96,6 +96,7 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
         raise DataError(f"{path}: no list '{wrong[0]}'; expected a JSON object with {', '.join(LISTS)}")
     annotations = lists["annotations"]
     frame_of_image = _frames(path, lists, content, faults)
+    # MMTracking calls a track instance_id, TAO and most trackers track_id.
     tracks = any(isinstance(entry, Mapping) and "instance_id" in entry for entry in annotations)
     look = partial(
         read_objects,
@@ -120,6 +121,7 @@ def _frames(path: Path, lists: Mapping[str, list[Any]], content: Content, faults
     images = faults.of(lambda at: f"{path}, image {at}")
     form = "an object with id, video_id and frame_id"
     (numbers, videos, indices), at = columns_of(lists["images"], read_images, images, form)
+    # Videos go by their names: the file's numbers are its own.
     known = dict.fromkeys(content.ids.videos.values(), IN_NO_CLIP) | content.frames.video_row
     names = _named(path, "video", faults, lists["videos"])
     video = looked_up({number: known.get(name, UNKNOWN) for number, name in names.items()}, videos)
@@ -139,7 +141,7 @@ def _named(path: Path, what: str, faults: Faults, entries: list[Any]) -> dict[in
 
     def read_names(entries: Sequence[Mapping[str, Any]]) -> dict[int, str]:
         names = [str(entry["name"]) for entry in entries]
-        return dict(zip(column(entries, "id", WHOLE), names, strict=True))
+        return dict(zip(whole_numbers(entries, "id").tolist(), names, strict=True))
 
     of_entry = faults.of(lambda at: f"{path}, {what} {at}")
     return columns_of(entries, read_names, of_entry, "an object with id and name")[0]

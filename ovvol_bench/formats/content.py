@@ -57,6 +57,7 @@ class Content:
     def position_rows(self, video: Ints, index: Ints) -> Ints:
         """Return the (E,) row of ``frames`` at positions of videos, else ``UNKNOWN`` or ``IN_NO_CLIP``."""
         rows = self.frames.rows(video, index)
+        # Frames of the dataset in no clip are few: only those that weren't found are looked up.
         missing = np.flatnonzero(rows < 0) if len(self.frames) else np.zeros(0, np.int64)
         videos, known = self.frames.videos, set(self.ids.frames.values()) if len(missing) else set()
         for row in missing.tolist():

@@ -227,6 +227,7 @@ class Entries:
         if content.out_of_frame == "clip":
             boxes = np.clip(boxes, 0, np.tile(sizes[:, ::-1] - 1, 2))
         good = np.flatnonzero(self.rows.good)
+        # Within a frame the file's order stays: metrics take equal scores in it.
         good = good[np.argsort(self.frame[good], kind="stable")]
         counts = None if self.masks is None else self.masks.counts
         found = Detections(
@@ -289,6 +290,7 @@ class Entries:
 
     def _check_repeats(self) -> None:
         """Refuse tracks that are in a frame more than once for a class."""
+        # A file that was written twice, or joined of parts that overlap, would double every detection.
         tracked = np.flatnonzero(self.rows.good & (self.tracks >= 0))
         keys = np.stack([self.frame[tracked], self.tracks[tracked], self.class_ids[tracked]])
         order = np.lexsort(keys[::-1])

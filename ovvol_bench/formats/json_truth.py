@@ -156,7 +156,11 @@ class Objects:
         order = np.argsort(self.frames, kind="stable")
         crowd = np.array([bool(entry.get("iscrowd")) for entry in self.section.entries], np.bool_)
         crowd = crowd[self.entries[order]]
-        areas, masks = self._checked_areas(), self._checked_masks()
+        for entry, area in zip(self.entries.tolist(), self.areas, strict=True):
+            if area is not None and (type(area) not in NUMBER or not 0 <= area <= LARGEST):
+                self.section.refuse(entry, f"area is {shown(area)}; expected square pixels from 0")
+        areas = np.array([float("nan") if area is None else area for area in self.areas], np.float64)
+        masks = self._checked_masks()
         columns = (*self.boxes.T, self.track_ids, self.occluded, self.generated)
         rows = np.stack([np.asarray(each, np.float64)[order] for each in columns], axis=1)
         class_ids = self.class_ids[order]
@@ -172,6 +176,7 @@ class Objects:
             )
             return build_index(videos, raw, lambda _: (0, 0), out_of_frame == "clip", keep_empty)
 
+        # Crowds are no objects: left out and counted in the first index, alone in the second.
         everything = index_of(np.arange(len(rows)), np.where(crowd, CROWD_CLASS, class_ids))
         return everything, index_of(np.flatnonzero(crowd), class_ids)
 
@@ -186,12 +191,6 @@ class Objects:
                 f"{width[row]} x {height[row]} pixels, as {beyond.sum()} boxes do (out_of_frame=keep or clip "
                 "takes them)",
             )
-
-    def _checked_areas(self) -> Doubles:
-        for entry, area in zip(self.entries.tolist(), self.areas, strict=True):
-            if area is not None and (type(area) not in NUMBER or not 0 <= area <= LARGEST):
-                self.section.refuse(entry, f"area is {shown(area)}; expected square pixels from 0")
-        return np.array([float("nan") if area is None else area for area in self.areas], np.float64)
 
     def _checked_masks(self) -> Sequence[bytes | None] | None:
         if self.masks.missing.all():

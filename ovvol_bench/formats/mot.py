@@ -74,6 +74,7 @@ def _videos(rows: Rows, content: Content, path: Path, files: list[Path]) -> Ints
     """Return the (E,) video of each entry; refuse files of no video, second ones of one, and a lack."""
     known = dict.fromkeys(content.ids.videos.values(), IN_NO_CLIP) | content.frames.video_row
     last_parts = Counter(Path(name).name for name in known)
+    # A file may be called by the last part of its video's name, if no other video shares it.
     known |= {Path(name).name: row for name, row in known.items() if last_parts[Path(name).name] == 1}
     root, names = path if path.is_dir() else path.parent, []
     for file in files:

@@ -114,6 +114,7 @@ def _detected(path: Path) -> str | None:
         if '"segmentations"' in head:
             return youtube_vis.NAME if '"image_id"' not in head else None
         return coco.NAME if '"image_id"' in head else None
+    # Seven columns between blanks are the devkit's; MOT has seven between commas, or more.
     first = head.split("\n", 1)[0]
     columns = len(first.split())
     if columns == len(vid_devkit.LAYOUT.names) and "," not in first:

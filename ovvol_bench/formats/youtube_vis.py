@@ -71,7 +71,8 @@ def read_truth(file: JsonFile, reading: Reading) -> Annotations:
     classes = np.array(section.rows("category_id", categories), np.int64) + 1
     objects, bare = _objects(section, video_rows, classes, lengths, sizes, reading.masks)
     folders = [str(PurePosixPath(each[0]).parent) for each in files]
-    if len({*folders, "."}) <= len(folders):  # not one a video
+    # Videos are called as their folders, if each has one of its own.
+    if len({*folders, "."}) <= len(folders):
         folders = [str(number) for number in videos.ids]
     frames = [VideoFrames(name, np.arange(n)) for name, n in zip(folders, lengths.tolist(), strict=True)]
     index, crowds = objects.indices(frames, sizes.repeat(lengths, axis=0), reading.out_of_frame, False)

@@ -314,6 +314,18 @@ def test_a_mask_without_pixels_shows_nothing(tmp_path):
     assert not report.dropped
 
 
+@pytest.mark.parametrize("part", ["videos", "images", "categories"])
+@pytest.mark.parametrize("number", [10**30, 1e300, True, "1", None])
+def test_numbers_of_coco_vids_lists_are_whole(tmp_path, part, number):
+    path, content = tmp_path / "file", self_described([BOX])
+    content[part][1]["id"] = number
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"(video|image|category) 1: expected an object with id"):
+        coco_vid.read(path, CONTENT)
+    found, report = coco_vid.read(path, CONTENT, "skip")
+    assert (len(found), report.dropped) == (1, {"malformed entry": 1})
+
+
 def test_classes_are_known_by_name_in_coco_vid(tmp_path):
     path = tmp_path / "file"
     found, _ = COCO_VID(path, [BOX, BOX | {"category_id": -1}]).read(path, CONTENT)
