@@ -13,8 +13,7 @@ import pytest
 from synthetic_vid import synthetic
 
 from ovvol_bench.detections import Frames, detections_of
-from ovvol_bench.metrics.coco import CocoSettings
-from ovvol_bench.metrics.detection_accumulators import CocoAP
+from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.metrics.truth import TruthTable
 
 LABELS = os.environ.get("OVVOL_BENCH_LABELS", "top1")
@@ -32,7 +31,7 @@ def test_coco_ap(benchmark, data, backend):
     if backend != "pycocotools":
         pytest.importorskip(backend, reason="the extra 'coco' is not installed")
     detections, table = data
-    metric = CocoAP(CocoSettings(backend=backend))
+    metric = CocoAP(backend=backend)
     results = benchmark.pedantic(metric.score, (detections, table), rounds=1)
     assert 0 < results["ap50"].value < 1
     benchmark.extra_info["detections"] = len(detections)

@@ -12,8 +12,9 @@ import pytest
 from synthetic_vid import synthetic
 
 from ovvol_bench.detections import Frames, detections_of
-from ovvol_bench.metrics.detection_accumulators import Tracking, TubeAP
+from ovvol_bench.metrics.tracking import Tracking
 from ovvol_bench.metrics.truth import TruthTable
+from ovvol_bench.metrics.tube_ap import TubeAP
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,11 @@ from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.registry import FORMATS
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.coco import CocoSettings
+from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc
-from ovvol_bench.metrics.detection_accumulators import CocoAP
 from ovvol_bench.metrics.detrate import DetectionRate
-from ovvol_bench.metrics.mask_accumulators import SlotDiagnostics
 from ovvol_bench.metrics.naming import CalibrationError, Confusion, NamingAccuracy
+from ovvol_bench.metrics.slots import SlotDiagnostics
 from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization
@@ -115,7 +114,7 @@ def test_complete_files_score_as_the_run(infos, predictions, tmp_path, name, pro
         VidAP(protocol=protocol, labels="top1"),
         VidAP(protocol=protocol, class_agnostic=True),
     ]
-    metrics += [Confusion(protocol=protocol), CocoAP(CocoSettings(), "all")]
+    metrics += [Confusion(protocol=protocol), CocoAP()]
     found = detections_of(predictions, Frames.of(clips), "all", complete=True)
     again = written_and_read(name, found, tmp_path)
     ours = evaluate(predictions, {info.id: info for info in infos}, metrics)

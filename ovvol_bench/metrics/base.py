@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.detections import Detections, Frames, Labels, detections_of
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics.columns import Columns, build_columns
-from ovvol_bench.metrics.protocols import protocol_of
+from ovvol_bench.metrics.protocols import ProtocolName, protocol_of
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.predictions import ClipPrediction, Predictions, own_part, pack, same_content
 from ovvol_bench.types import ClipInfo, Localization
+
+IouType = Literal["box", "mask"]
+"""Form of objects whose overlap counts."""
 
 
 class RecordMetric(Metric):
@@ -35,9 +42,9 @@ class RecordMetric(Metric):
     def record(self, clip: ClipPrediction) -> Any:
         """Return what the metric keeps of a clip without context frames."""
 
-    @abstractmethod
     def same(self, record: Any, other: Any) -> bool:
         """Return whether two records of a clip hold the same."""
+        return _same(record, other)
 
     def update(self, localization: Localization, clip: ClipInfo) -> None:
         """Add one clip; context frames and frames that could not be read are left out.
@@ -53,6 +60,10 @@ class RecordMetric(Metric):
         known = self._records.setdefault(clip.id, record)
         if known is not record and not self.same(known, record):
             raise DataError(f"clip '{clip.id}' was added twice with different results")
+
+    def in_order(self) -> list[Any]:
+        """Return the records by clip id, in whatever order the clips came."""
+        return [self._records[clip] for clip in sorted(self._records)]
 
     def check_truth(self, clip: ClipInfo) -> None:
         """Refuse a clip that can't be scored.
@@ -93,9 +104,15 @@ class ClipMetric(RecordMetric):
 
 
 class ColumnMetric(ClipMetric):
-    """A metric of boxes and their scores, computed from columns under a protocol."""
+    """A metric of boxes and their scores, computed from columns under a protocol.
 
-    def __init__(self, protocol: str, iou_threshold: float = 0.5) -> None:
+    Args:
+        protocol: conventions of comparison, see ``docs/metrics.md``.
+        iou_threshold: overlap of a box and an object that counts, strictly above it; for average precision
+            from it on.
+    """
+
+    def __init__(self, *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> None:
         if not 0 < iou_threshold <= 1:
             raise SettingError(f"iou_threshold is {iou_threshold}; expected above 0 and at most 1")
         super().__init__(protocol)
@@ -115,13 +132,24 @@ class ColumnMetric(ClipMetric):
 
 
 class DetectionMetric(ClipMetric):
-    """A metric of detections over whole videos: tracks, masks, or what an outside package computes.
+    """A metric of detections over whole videos: tracks, masks, or numbers that an outside package computes.
 
     Attributes:
         labels: which classes a segment of our own predictions is detected as, see ``detections_of``.
     """
 
     labels: Labels = "top1"
+
+    def __init__(self, protocol: str, iou_type: IouType, class_agnostic: bool) -> None:
+        super().__init__(protocol)
+        self.iou_type, self.class_agnostic = iou_type, class_agnostic
+        self.needs_masks = iou_type == "mask"
+        self.needs = frozenset() if class_agnostic else frozenset({"classes"})
+
+    @property
+    def labels_suffix(self) -> str:
+        """End of a number's name where not every class of a box counts."""
+        return "_agnostic" if self.class_agnostic else "_top1" if self.labels == "top1" else ""
 
     @abstractmethod
     def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
@@ -136,3 +164,12 @@ class DetectionMetric(ClipMetric):
     def score_clips(self, predictions: Predictions, table: TruthTable) -> Mapping[str, MetricValue]:
         frames = Frames.of(table.infos)
         return self.score(detections_of(predictions, frames, self.labels, self.needs_masks), table)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Compare two records field by field, arrays included; NaN equals NaN."""
+    if is_dataclass(first):
+        names = [field.name for field in fields(first)]
+        return all(_same(getattr(first, name), getattr(second, name)) for name in names)
+    both_undefined = isinstance(first, float) and math.isnan(first) and math.isnan(second)
+    return both_undefined or bool(np.array_equal(first, second))

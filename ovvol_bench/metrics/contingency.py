@@ -1,8 +1,8 @@
 """Contingency tables: how many points true objects and predicted groups share.
 
 Every mask metric is a function of these tables, which are small, so that no metric holds pixels. A
-*point* is a pixel or a patch, by the resolution; a *group* a slot or a segment; a *sample* what gets
-one table: a frame, a clip or a video.
+*point* is a pixel or a patch, by the resolution; a *group* a slot or a segment; a *sample* has one table: a
+frame, a clip or a video.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools, Ints
+from ovvol_bench.arrays import Bools, Doubles, Ints
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.masks import bilinear_winners, nearest_cells
 from ovvol_bench.metrics.truth import check_shape, no_masks
@@ -45,7 +45,7 @@ class Overlaps:
         sample: (E,) int64 in [0, S), the table of each cell.
         truth: (E,) int64, its row: ``BACKGROUND`` or a true object, from 1.
         group: (E,) int64, its column: a predicted group, from 0, or ``DROPPED``.
-        points: (E,) int64, what row and column share, above 0.
+        points: (E,) int64, points that row and column share, above 0.
         samples: S.
     """
 
@@ -57,7 +57,7 @@ class Overlaps:
 
     @classmethod
     def of(cls, cells: Ints, samples: int) -> Overlaps:
-        """Tables of cells (4, E): sample, row, column, points; cells of one place are summed."""
+        """Make tables of cells (4, E): sample, row, column, points; cells of one place are summed."""
         sample, truth, group, points = cells
         return cls(sample, truth, group, points, samples).summed()
 
@@ -84,12 +84,12 @@ class Overlaps:
     @cached_property
     def row_points(self) -> Ints:
         """Points of every row, by its number."""
-        return _sums(self.row, self.points)
+        return weighted_counts(self.row, self.points).astype(np.int64)
 
     @cached_property
     def column_points(self) -> Ints:
         """Points of every column, by its number."""
-        return _sums(self.column, self.points)
+        return weighted_counts(self.column, self.points).astype(np.int64)
 
     @cached_property
     def with_objects(self) -> Bools:
@@ -98,20 +98,26 @@ class Overlaps:
         return objects
 
     def keep(self, cells: Bools) -> Overlaps:
-        """Tables of some cells only."""
+        """Return tables of some cells only."""
         chosen = (self.sample[cells], self.truth[cells], self.group[cells], self.points[cells])
         return Overlaps(*chosen, self.samples)
 
     def foreground(self) -> Overlaps:
-        """Tables without the background's row."""
+        """Return tables without the background's row."""
         return self.keep(self.truth > BACKGROUND)
 
     def summed(self) -> Overlaps:
-        """Cells of the same place as one, sorted by sample, row and column."""
+        """Join cells of the same place, sorted by sample, row and column."""
         cell = _numbered(self.sample, self.truth, self.group)
         _, first = np.unique(cell, return_index=True)
         places = (self.sample[first], self.truth[first], self.group[first])
-        return Overlaps(*places, _sums(cell, self.points), self.samples)
+        return Overlaps(*places, weighted_counts(cell, self.points).astype(np.int64), self.samples)
+
+    def mean_over_rows(self, values: Doubles) -> Doubles:
+        """(S,) mean of the values of each table's rows, by their number; NaN where there are none."""
+        rows = np.bincount(self.row_sample, minlength=self.samples)
+        sums = weighted_counts(self.row_sample, values, self.samples)
+        return np.where(rows > 0, sums / np.maximum(rows, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def clip_table(
         groups: compare all slots, or the segments that naming made of them.
         resolution: ``frame``: pixels of the original frame, each in the patch that its centre lies in.
             ``patch``: patches, each of the object that the pixel at its centre belongs to.
-        identity: what makes a row: an object of a ``frame``, a ``track`` over frames, or a ``class``.
+        identity: of rows: an object of a ``frame``, a ``track`` over frames, or a ``class``.
         upsampling: whether a pixel's slot is that of its patch, or (``bilinear``) the winner of the soft
             masks enlarged to the frame.
         ignore: whether points in crowds are left out.
@@ -173,6 +179,26 @@ def clip_table(
     if groups == "segments":
         maps = (found.segment_of_slot[slots] for slots in maps)
     return frames_table(true_frames(clip.info), maps, columns, resolution, identity, ignore)
+
+
+def check_slots(clip: ClipPrediction) -> None:
+    """Refuse a slot map that doesn't fit its clip.
+
+    Raises:
+        ContractError: if there is none, or it has another number of frames or unknown slots.
+    """
+    slot_map, slots = clip.localization.slot_map, len(clip.localization.segment_of_slot)
+    frames = len(clip.info.frame_indices)
+    if slot_map.ndim != 3 or len(slot_map) != frames or not slot_map.size:
+        raise ContractError(
+            f"clip '{clip.info.id}': slot map of shape {slot_map.shape}; expected ({frames}, rows, columns). "
+            "Mask metrics need to know the slot of every patch"
+        )
+    if slot_map.min() < 0 or slot_map.max() >= slots:
+        raise ContractError(
+            f"clip '{clip.info.id}': slot map with values {slot_map.min()} to {slot_map.max()}; expected 0 "
+            f"to {slots - 1}, the clip's slots"
+        )
 
 
 @dataclass(frozen=True)
@@ -201,7 +227,7 @@ class TrueFrame:
         return masks
 
     def crowds(self) -> Bools:
-        """(H, W) where regions are that stand for crowds, or for what nobody annotated."""
+        """(H, W) points in regions that stand for crowds, or for objects that nobody annotated."""
         crowds = self.objects.crowds
         if crowds is None or not len(crowds):
             return np.zeros(self.clip.frame_size, np.bool_)
@@ -209,7 +235,7 @@ class TrueFrame:
         return regions
 
     def names(self, identity: Identity) -> Ints:
-        """(M + 1,) what each label of the frame is called in the tables."""
+        """(M + 1,) row of each label of the frame in the tables."""
         if identity == "frame":
             return np.arange(len(self.objects) + 1)
         if identity == "class":
@@ -223,7 +249,7 @@ class TrueFrame:
 
 
 def true_frames(clip: ClipInfo) -> list[TrueFrame]:
-    """The frames of a clip.
+    """Return the frames of a clip.
 
     Raises:
         DataError: if there is truth of another number of frames.
@@ -248,24 +274,32 @@ def frames_table(
         frames: at least one.
         maps: for each frame (h, w), the group in [0, ``columns``) of each patch, or ``DROPPED``.
         columns: number of groups.
-        resolution: see ``clip_table``.
-        identity: see ``clip_table``.
-        ignore: see ``clip_table``.
+        resolution: see `clip_table`.
+        identity: see `clip_table`.
+        ignore: see `clip_table`.
 
     Raises:
         DataError: if masks are missing or of another size, or a track is unknown.
     """
     cells, shared, unseen, ignored = [], 0, 0, 0
     for number, (frame, patches) in enumerate(zip(frames, maps, strict=True)):
-        labels, members = _same_size(frame.masks(), patches, resolution)
+        masks, size = frame.masks(), patches.shape
+        if resolution == "patch":
+            down, across = (nearest_cells(*each) for each in zip(frame.clip.frame_size, size, strict=True))
+            labels, members = label_map(masks[:, down[:, None], across]), patches
+        else:
+            down, across = (nearest_cells(*each) for each in zip(size, frame.clip.frame_size, strict=True))
+            labels, members = label_map(masks), patches[down[:, None], across]
         if ignore == "crowds":
-            down, across = (
-                nearest_cells(*each) for each in zip(frame.clip.frame_size, labels.shape, strict=True)
-            )
-            labels = np.where(frame.crowds()[down[:, None], across], _IGNORED, labels)
-        rows, group, points = _table(labels, members, columns)
+            crowds = frame.crowds()
+            labels[crowds[down[:, None], across] if resolution == "patch" else crowds] = _IGNORED
+        # Counts of all pairs of a row and a column, of which the non-zero ones are cells.
+        counted, width = labels >= BACKGROUND, columns + 1
+        counts = np.bincount(labels[counted] * width + members[counted] - DROPPED)
+        pairs = np.flatnonzero(counts)
+        rows, group = np.divmod(pairs, width)
         names = frame.names(identity)
-        cells.append(np.stack([np.full_like(rows, number), names[rows], group, points]))
+        cells.append(np.stack([np.full_like(rows, number), names[rows], group + DROPPED, counts[pairs]]))
         shared += int((labels == _SHARED).sum())
         ignored += int((labels == _IGNORED).sum())
         unseen += len(frame.objects) - len(np.unique(rows[rows > BACKGROUND]))
@@ -273,28 +307,8 @@ def frames_table(
     return ClipTable(frames[0].clip.video, overlaps, columns, shared, unseen, ignored)
 
 
-def check_slots(clip: ClipPrediction) -> None:
-    """Refuse a slot map that doesn't fit its clip.
-
-    Raises:
-        ContractError: if there is none, or it has another number of frames or unknown slots.
-    """
-    slot_map, slots = clip.localization.slot_map, len(clip.localization.segment_of_slot)
-    frames = len(clip.info.frame_indices)
-    if slot_map.ndim != 3 or len(slot_map) != frames or not slot_map.size:
-        raise ContractError(
-            f"clip '{clip.info.id}': slot map of shape {slot_map.shape}; expected ({frames}, rows, columns). "
-            "Mask metrics need to know the slot of every patch"
-        )
-    if slot_map.min() < 0 or slot_map.max() >= slots:
-        raise ContractError(
-            f"clip '{clip.info.id}': slot map with values {slot_map.min()} to {slot_map.max()}; expected 0 "
-            f"to {slots - 1}, the clip's slots"
-        )
-
-
 def label_map(masks: Bools) -> Ints:
-    """Masks as one map.
+    """Lay masks on one map.
 
     Args:
         masks: (M, h, w) bool.
@@ -313,24 +327,12 @@ def label_map(masks: Bools) -> Ints:
     return labels.reshape(masks.shape[1:])
 
 
-def _same_size(masks: Bools, patches: GroupMap, resolution: Resolution) -> tuple[Ints, GroupMap]:
-    """Label map of the truth and map of the groups, point by point."""
-    (height, width), (rows, columns) = masks.shape[1:], patches.shape
-    if resolution == "patch":
-        return label_map(
-            masks[:, nearest_cells(height, rows)[:, None], nearest_cells(width, columns)]
-        ), patches
-    return label_map(masks), patches[nearest_cells(rows, height)[:, None], nearest_cells(columns, width)]
+def weighted_counts(numbers: Ints, weights: Ints | Doubles, length: int = 0) -> Doubles:
+    """Sum the weights of every number from 0, at least ``length`` of them.
 
-
-def _table(labels: Ints, members: GroupMap, columns: int) -> tuple[Ints, Ints, Ints]:
-    """Row, column and points of a frame's non-zero cells."""
-    counted = labels >= BACKGROUND
-    width = columns + 1
-    counts = np.bincount(labels[counted] * width + members[counted] - DROPPED)
-    cells = np.flatnonzero(counts)
-    rows, group = np.divmod(cells, width)
-    return rows, group + DROPPED, counts[cells]
+    Integers come out exact, as no sum comes near 2 ** 53.
+    """
+    return np.bincount(numbers, weights=weights, minlength=length).astype(np.float64)
 
 
 def _numbered(*keys: Ints) -> Ints:
@@ -342,8 +344,3 @@ def _numbered(*keys: Ints) -> Ints:
     numbers = np.empty_like(changes)
     numbers[order] = np.cumsum(changes)
     return numbers
-
-
-def _sums(numbers: Ints, points: Ints) -> Ints:
-    """Points of every number; exact, as no sum comes near 2 ** 53."""
-    return np.bincount(numbers, weights=points).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,21 +18,14 @@ class CorLoc(ColumnMetric):
     """``corloc_any`` or ``corloc_top1``: share of frames in which a box meets an object.
 
     Args:
-        protocol: conventions of comparison.
         box: ``any`` box of a frame may meet an object, or its best-scoring one (``top1``) only.
-        iou_threshold: strictly above it a box meets an object.
+        base: settings of `ColumnMetric`.
     """
 
     averages = True
 
-    def __init__(
-        self,
-        *,
-        protocol: ProtocolName = "vid-reference",
-        box: Literal["any", "top1"] = "any",
-        iou_threshold: float = 0.5,
-    ) -> None:
-        super().__init__(protocol, iou_threshold)
+    def __init__(self, *, box: Literal["any", "top1"] = "any", **base: Any) -> None:
+        super().__init__(**base)
         self.box = box
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
@@ -51,7 +44,7 @@ class BoxesPerFrame(ColumnMetric):
     higher_is_better = False
 
     def __init__(self, *, protocol: ProtocolName = "vid-reference") -> None:
-        super().__init__(protocol)
+        super().__init__(protocol=protocol)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         return {"boxes_per_frame": boxes_per_frame(columns)}
@@ -67,7 +60,7 @@ class BestOverlapOfBoxes(ColumnMetric):
     averages = True
 
     def __init__(self, *, protocol: ProtocolName = "vid-reference") -> None:
-        super().__init__(protocol)
+        super().__init__(protocol=protocol)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         return {"box_abo": average_best_overlap(columns)}

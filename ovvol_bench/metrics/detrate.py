@@ -13,39 +13,22 @@ from ovvol_bench.arrays import Bools
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.metrics.protocols import ProtocolName
 
 SIZES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 """Where bins of size begin; an object's size is the root of the share of the frame that its box takes."""
 
 
 class DetectionRate(ColumnMetric):
-    """``detrate``: mean share of a frame's objects that boxes meet.
-
-    Args:
-        protocol: conventions of comparison.
-        iou_threshold: strictly above it a box meets an object.
-    """
+    """``detrate``: mean share of a frame's objects that boxes meet."""
 
     averages = True
-
-    def __init__(self, *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> None:
-        super().__init__(protocol, iou_threshold)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         return {self._named("detrate"): detection_rate(columns, self.iou_threshold)}
 
 
 class DetectionRateBy(ColumnMetric):
-    """``detrate_by_size`` and ``detrate_by_motion``: DetRate and CorLoc by size and motion of the objects.
-
-    Args:
-        protocol: conventions of comparison, and the motion ranges.
-        iou_threshold: strictly above it a box meets an object.
-    """
-
-    def __init__(self, *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5) -> None:
-        super().__init__(protocol, iou_threshold)
+    """``detrate_by_size`` and ``detrate_by_motion``: DetRate and CorLoc by size and motion of the objects."""
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
         values = detection_rate_by(columns, self.iou_threshold)

@@ -26,7 +26,6 @@ from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.corloc import corloc
 from ovvol_bench.metrics.detrate import detection_rate
 from ovvol_bench.metrics.naming import named, naming_accuracy
-from ovvol_bench.metrics.protocols import ProtocolName
 from ovvol_bench.metrics.scores import Scores
 from ovvol_bench.metrics.vid_ap import class_precision
 from ovvol_bench.registry import FromDataset
@@ -38,12 +37,11 @@ class Errors(ColumnMetric):
     """``right_objects`` and ``right_boxes``: the shares that are right, with the causes of the rest.
 
     Args:
-        protocol: conventions of comparison.
-        iou_threshold: strictly above it a box is in the right place.
         touch: from this IoU on a box has to do with an object; below ``iou_threshold``.
         most: a share above this is most of a box or of an object.
         gains: whether to compute what mending each cause would gain.
         class_names: in the order of class ids, from 1, for the notes.
+        base: settings of `ColumnMetric`.
     """
 
     needs = frozenset({"classes"})
@@ -51,15 +49,14 @@ class Errors(ColumnMetric):
     def __init__(
         self,
         *,
-        protocol: ProtocolName = "vid-reference",
-        iou_threshold: float = 0.5,
         touch: float = 0.1,
         most: float = 0.5,
         gains: bool = True,
         class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
+        **base: Any,
     ) -> None:
-        super().__init__(protocol, iou_threshold)
-        self.rules = Rules(iou_threshold, touch, most)
+        super().__init__(**base)
+        self.rules = Rules(self.iou_threshold, touch, most)
         self.gains = gains
         self.class_names = tuple(class_names)
 

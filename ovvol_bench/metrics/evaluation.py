@@ -16,7 +16,7 @@ from ovvol_bench.metrics.base import ClipMetric, ColumnMetric, DetectionMetric
 from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
 from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc
 from ovvol_bench.metrics.detrate import DetectionRate
-from ovvol_bench.metrics.mask_accumulators import MaskMetric
+from ovvol_bench.metrics.masks import MaskMetric
 from ovvol_bench.metrics.naming import NamingAccuracy
 from ovvol_bench.metrics.protocols import ProtocolName, protocol_of
 from ovvol_bench.metrics.truth import TruthTable

@@ -13,7 +13,6 @@ from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
-from ovvol_bench.metrics.protocols import ProtocolName
 from ovvol_bench.registry import FromDataset
 
 
@@ -21,22 +20,17 @@ class NamingAccuracy(ColumnMetric):
     """``naming_accuracy``: share of localized objects with the right name.
 
     Args:
-        protocol: conventions of comparison.
-        iou_threshold: strictly above it an object is localized.
         held_out: class ids that no part was trained on, reported apart.
+        base: settings of `ColumnMetric`.
     """
 
     averages = True
     needs = frozenset({"classes"})
 
     def __init__(
-        self,
-        *,
-        protocol: ProtocolName = "vid-reference",
-        iou_threshold: float = 0.5,
-        held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
+        self, *, held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (), **base: Any
     ) -> None:
-        super().__init__(protocol, iou_threshold)
+        super().__init__(**base)
         self.held_out = tuple(held_out)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
@@ -48,10 +42,9 @@ class Confusion(ColumnMetric):
     """``naming_balanced``: naming accuracy over classes of equal weight, with the confusion matrix.
 
     Args:
-        protocol: conventions of comparison.
-        iou_threshold: strictly above it an object is localized.
         held_out: class ids that no part was trained on, for the notes.
         class_names: in the order of class ids, from 1, for the notes.
+        base: settings of `ColumnMetric`.
     """
 
     needs = frozenset({"classes"})
@@ -59,12 +52,11 @@ class Confusion(ColumnMetric):
     def __init__(
         self,
         *,
-        protocol: ProtocolName = "vid-reference",
-        iou_threshold: float = 0.5,
         held_out: Annotated[tuple[int, ...], FromDataset("held_out")] = (),
         class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
+        **base: Any,
     ) -> None:
-        super().__init__(protocol, iou_threshold)
+        super().__init__(**base)
         self.held_out, self.class_names = tuple(held_out), tuple(class_names)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:
@@ -76,18 +68,15 @@ class CalibrationError(ColumnMetric):
     """``naming_ece``: expected calibration error of the names' probabilities, with a reliability table.
 
     Args:
-        protocol: conventions of comparison.
-        iou_threshold: strictly above it an object is localized.
         bins: of confidence, of equal width.
+        base: settings of `ColumnMetric`.
     """
 
     higher_is_better = False
     needs = frozenset({"classes", "probabilities"})
 
-    def __init__(
-        self, *, protocol: ProtocolName = "vid-reference", iou_threshold: float = 0.5, bins: int = 15
-    ) -> None:
-        super().__init__(protocol, iou_threshold)
+    def __init__(self, *, bins: int = 15, **base: Any) -> None:
+        super().__init__(**base)
         if bins < 1:
             raise SettingError(f"bins is {bins}; expected at least 1")
         self.bins = bins

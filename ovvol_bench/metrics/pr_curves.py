@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import find_candidates, queue_up
 from ovvol_bench.metrics.naming import named
-from ovvol_bench.metrics.protocols import ProtocolName
 from ovvol_bench.metrics.ranks import Ranking, curve_area, precision_curve
 from ovvol_bench.metrics.vid_ap import Sought, outcomes_of
 from ovvol_bench.registry import FromDataset
@@ -27,21 +26,16 @@ class PrecisionCurves(ColumnMetric):
     """``pr_curves``: mean average precision once more, with the curves of its classes.
 
     Args:
-        protocol: conventions of comparison.
-        iou_threshold: from it on a detection finds an object.
         class_names: in the order of class ids, from 1, for the notes.
+        base: settings of `ColumnMetric`.
     """
 
     needs = frozenset({"classes"})
 
     def __init__(
-        self,
-        *,
-        protocol: ProtocolName = "vid-reference",
-        iou_threshold: float = 0.5,
-        class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (),
+        self, *, class_names: Annotated[tuple[str, ...], FromDataset("class_names")] = (), **base: Any
     ) -> None:
-        super().__init__(protocol, iou_threshold)
+        super().__init__(**base)
         self.class_names = tuple(class_names)
 
     def score(self, columns: Columns) -> Mapping[str, MetricValue]:

@@ -1,18 +1,72 @@
-"""What slots do, whatever they are named: how they are used, and whether they split or merge objects.
+"""Use of slots, whatever they are named, and whether they split or merge true objects.
 
 The definitions are in ``docs/metrics.md``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Doubles
-from ovvol_bench.metrics.contingency import Overlaps
-from ovvol_bench.metrics.segmentation import ObjectScores, weighted_counts
+from ovvol_bench.benchmark import MetricValue
+from ovvol_bench.errors import SettingError
+from ovvol_bench.metrics.base import RecordMetric
+from ovvol_bench.metrics.contingency import Overlaps, check_slots, weighted_counts
+from ovvol_bench.metrics.masks import MaskMetric, mean_value
+from ovvol_bench.predictions import ClipPrediction
+
+
+class SlotDiagnostics(RecordMetric):
+    """``active_slots``, ``slot_entropy`` and ``slot_stability``.
+
+    They describe, and need no truth: more isn't better as such, but a collapse shows.
+
+    Args:
+        min_share: least share of a clip's patches that makes a slot active.
+    """
+
+    averages = True
+    needs = frozenset({"slots"})
+    needs_truth: ClassVar[bool] = False
+
+    def __init__(self, *, min_share: float = 0.01) -> None:
+        if not 0 <= min_share <= 1:
+            raise SettingError(f"min_share is {min_share}; expected a share between 0 and 1")
+        super().__init__("slots-patch")
+        self.min_share = min_share
+
+    def record(self, clip: ClipPrediction) -> SlotUsage:
+        check_slots(clip)
+        found = clip.localization
+        return slot_usage(found.slot_map, len(found.segment_of_slot), self.min_share)
+
+    def compute(self) -> Mapping[str, MetricValue]:
+        clips: list[SlotUsage] = self.in_order()
+        slots = mean_value([clip.slots for clip in clips]).value
+        effective = mean_value([clip.effective for clip in clips]).value
+        return {
+            "active_slots": mean_value(
+                [clip.active for clip in clips], {"slots": slots, "min_share": self.min_share}
+            ),
+            "slot_entropy": mean_value([clip.entropy for clip in clips], {"effective_slots": effective}),
+            "slot_stability": mean_value([clip.stability for clip in clips]),
+        }
+
+
+class SplitsAndMerges(MaskMetric):
+    """``over_segmentation_UNIT`` and ``under_segmentation_UNIT``; see `pieces` and `company`."""
+
+    name = "splits_and_merges"
+    higher_is_better = False
+
+    def score(self, overlaps: Overlaps) -> Mapping[str, Doubles]:
+        objects = overlaps.foreground()
+        return {"over_segmentation": pieces(objects), "under_segmentation": company(objects)}
 
 
 @dataclass(frozen=True)
@@ -55,7 +109,7 @@ def slot_usage(slot_map: npt.NDArray[np.int16], num_slots: int, min_share: float
 
 
 def temporal_stability(slot_map: npt.NDArray[np.int16], num_slots: int) -> float:
-    """Mean IoU of the patches of a slot in one frame and in the next.
+    """Return the mean IoU of the patches of a slot in one frame and in the next.
 
     Over all slots and pairs of neighbouring frames; a slot that neither frame of a pair shows is left
     out, one that only one of them shows counts as 0.
@@ -76,36 +130,34 @@ def temporal_stability(slot_map: npt.NDArray[np.int16], num_slots: int) -> float
     return float((both[either > 0] / either[either > 0]).mean()) if frames > 1 else float("nan")
 
 
-def pieces(overlaps: Overlaps) -> ObjectScores:
-    """Over-segmentation: in how many groups each true object lies.
+def pieces(overlaps: Overlaps) -> Doubles:
+    """Return over-segmentation: in how many groups true objects lie.
 
-    1 / Σ q² over groups, with q the share of the object's points in a group: 1 if one group holds
+    For an object 1 / Σ q² over groups, with q the share of its points in a group: 1 if one group holds
     all of it, n if n groups hold equal parts (inverse Simpson index).
 
     Args:
-        overlaps: without background rows.
+        overlaps: of S tables, without background rows.
+
+    Returns:
+        (S,) mean over the objects of each table, NaN where there are none.
     """
-    share = _shares(overlaps)
-    concentration = weighted_counts(overlaps.row, share**2)
-    return ObjectScores(overlaps.row_sample, 1 / concentration, overlaps.samples)
+    share = overlaps.points / overlaps.row_points[overlaps.row]
+    return overlaps.mean_over_rows(1 / weighted_counts(overlaps.row, share**2))
 
 
-def company(overlaps: Overlaps) -> ObjectScores:
-    """Under-segmentation: how many true objects share the groups that each of them lies in.
+def company(overlaps: Overlaps) -> Doubles:
+    """Return under-segmentation: how many true objects share the groups that each of them lies in.
 
     A group that holds the shares q of objects has (Σ q)² / Σ q² objects: 1 if it lies in one object
     only, n if it holds n whole ones, of any size. The mean over an object's groups, weighted with q.
 
     Args:
-        overlaps: without background rows.
+        overlaps: of S tables, without background rows.
+
+    Returns:
+        (S,) mean over the objects of each table, NaN where there are none.
     """
-    share = _shares(overlaps)
+    share = overlaps.points / overlaps.row_points[overlaps.row]
     held = weighted_counts(overlaps.column, share) ** 2 / weighted_counts(overlaps.column, share**2)
-    value = weighted_counts(overlaps.row, share * held[overlaps.column])
-    return ObjectScores(overlaps.row_sample, value, overlaps.samples)
-
-
-def _shares(overlaps: Overlaps) -> Doubles:
-    """(E,) share of its row's points in each cell."""
-    shares: Doubles = overlaps.points / overlaps.row_points[overlaps.row]
-    return shares
+    return overlaps.mean_over_rows(weighted_counts(overlaps.row, share * held[overlaps.column]))

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ovvol_bench.arrays import Doubles, Ints, offsets_of
+from ovvol_bench.arrays import Doubles, Ints, all_pairs, offsets_of
 from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
-from ovvol_bench.errors import check_installed
-from ovvol_bench.metrics.coco import IouType
+from ovvol_bench.errors import SettingError, check_installed
+from ovvol_bench.metrics.base import DetectionMetric, IouType
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import (
@@ -26,14 +27,11 @@ from ovvol_bench.metrics.tubes import (
     Unit,
     check_distinct,
     found_items,
-    mask_pairs,
     samples_of,
+    shared_by_boxes,
+    shared_by_masks,
     true_items,
 )
-
-Average = Literal["detections", "classes"]
-Scores = Mapping[str, Mapping[str, Any]]
-"""What trackeval's metrics, by name, say of some sequences: field to value."""
 
 FIELDS = {
     "hota": ("HOTA", "HOTA"),
@@ -46,47 +44,100 @@ FIELDS = {
 }
 """The metric and field of trackeval's that each number is."""
 
+_AT_ONCE = 1 << 14
+"""Pairs whose overlaps are taken together, about."""
 
-@dataclass(frozen=True)
-class TrackingSettings:
-    """What is compared.
 
-    Attributes:
+class Tracking(DetectionMetric):
+    """``hota_UNIT``, ``deta_UNIT``, ``assa_UNIT``, ``loca_UNIT``, ``idf1_UNIT`` and ``mota_UNIT``.
+
+    The protocol is ``mot-box`` or ``mot-mask``. There is no ranking, so that each box counts once, under its
+    best class.
+
+    Args:
         iou_type: boxes or masks.
         unit: whether tracks live in a clip or in a whole video.
         class_agnostic: whether a track may follow an object of another class.
         min_score: detections of a lower score are left out; None: all count, as in trackeval.
-        iou_threshold: at which a detection meets an object, for IDF1, MOTA and switches.
+        iou_threshold: from it on a detection meets an object, for IDF1, MOTA and switches.
         average: over all detections at once, or over the classes.
     """
 
-    iou_type: IouType = "box"
-    unit: Unit = "clip"
-    class_agnostic: bool = False
-    min_score: float | None = None
-    iou_threshold: float = 0.5
-    average: Average = "detections"
+    package: ClassVar[str] = "trackeval"
+    numbers: ClassVar[Sequence[str]] = ("hota", "deta", "assa", "loca", "idf1", "mota")
+
+    def __init__(
+        self,
+        *,
+        iou_type: IouType = "box",
+        unit: Unit = "clip",
+        class_agnostic: bool = False,
+        min_score: float | None = None,
+        iou_threshold: float = 0.5,
+        average: Literal["detections", "classes"] = "detections",
+    ) -> None:
+        if not 0 < iou_threshold <= 1:
+            raise SettingError(f"iou_threshold is {iou_threshold}; expected above 0 and at most 1")
+        super().__init__(f"mot-{iou_type}", iou_type, class_agnostic)
+        self.unit, self.min_score, self.iou_threshold, self.average = unit, min_score, iou_threshold, average
+        self.needs |= {"tracks", "true tracks"}
+
+    def score(self, detections: Detections, table: TruthTable) -> Mapping[str, MetricValue]:
+        """Compute the metric's numbers on detections with tracks.
+
+        Returns:
+            NaN without truth and detections. ``count``: true objects, frame by frame. Notes:
+            ``detections`` (of a sufficient score), ``tracks``, ``classes``, ``detection_averaged`` and
+            ``class_averaged``.
+
+        Raises:
+            DataError: if tracks or masks are missing, a track is in two places at once, a box is inverted,
+                or a truth's class is not in the vocabulary.
+            SettingError: if trackeval is not installed.
+        """
+        check_installed(self.package, "tracking", "tracking")
+        check_boxes(detections)
+        check_classes(table.classes, detections.classes)
+        enough = (detections.class_ids > 0) | self.class_agnostic
+        if self.min_score is not None:
+            enough &= detections.scores >= self.min_score
+        kept = detections.keep(enough)
+        scene = Scene.of(kept, table, self.iou_type, self.unit, self.class_agnostic)
+        metrics = self._metrics()
+        by_class = _by_class(metrics, scene, self.class_agnostic)
+        tracks = np.unique(np.stack([scene.found.sample, kept.tracks]), axis=1).shape[1]
+        notes = {"detections": len(kept), "tracks": tracks, "classes": len(by_class)}
+        values = {}
+        for name in self.numbers:
+            means = _averages(metrics, by_class, *FIELDS[name])
+            value = means["class_averaged" if self.average == "classes" else "detection_averaged"]
+            key = f"{name}_{self.unit}{self._suffix}"
+            values[key] = MetricValue(value, len(table.classes), {**notes, **means})
+        return values
+
+    @property
+    def _suffix(self) -> str:
+        parts = [""]
+        parts += ["agnostic"] if self.class_agnostic else []
+        parts += ["classes"] if self.average == "classes" else []
+        parts += [f"min{self.min_score:g}"] if self.min_score is not None else []
+        parts += [f"iou{round(100 * self.iou_threshold)}"] if self.iou_threshold != 0.5 else []
+        return "_".join(parts)
+
+    def _metrics(self) -> dict[str, Any]:
+        """Build trackeval's metrics by name."""
+        from trackeval import metrics
+
+        config = {"THRESHOLD": self.iou_threshold, "PRINT_CONFIG": False}
+        names = sorted({FIELDS[name][0] for name in self.numbers})
+        return {name: getattr(metrics, name)(config) for name in names}
 
 
-@dataclass(frozen=True)
-class Side:
-    """The detections or the true objects of all frames.
+class IdSwitches(Tracking):
+    """``id_switches_UNIT``: how often the track that follows an object changes."""
 
-    Attributes:
-        items: frame by frame.
-    """
-
-    items: Items
-
-    def of(self, sample: int, class_id: int) -> Ints:
-        """Which items are in a sample and of a class; 0 for any."""
-        start, end = np.searchsorted(self.items.sample, [sample, sample + 1])
-        rows = np.arange(start, end)
-        return rows if class_id == 0 else rows[self.items.classes[rows] == class_id]
-
-    def classes(self, sample: int) -> Ints:
-        """The classes of a sample's items."""
-        return np.unique(self.items.classes[self.of(sample, 0)])
+    higher_is_better = False
+    numbers = ("id_switches",)
 
 
 @dataclass(frozen=True)
@@ -96,143 +147,98 @@ class Scene:
     Attributes:
         found: the detections.
         truth: the true objects.
-        similar: gives (m, d) float64, the overlap of some true objects with some detections of one frame.
+        shared: gives (P,) float64, the area that pairs of a true object and a detection of one frame share.
         samples: number of clips or videos.
     """
 
-    found: Side
-    truth: Side
-    similar: Callable[[Ints, Ints], Doubles]
+    found: Items
+    truth: Items
+    shared: Callable[[Ints, Ints], Doubles]
     samples: int
 
     @classmethod
-    def of(cls, detections: Detections, table: TruthTable, settings: TrackingSettings) -> Scene:
-        """All frames.
+    def of(
+        cls, detections: Detections, table: TruthTable, iou_type: IouType, unit: Unit, class_agnostic: bool
+    ) -> Scene:
+        """Take all frames.
 
         Raises:
             DataError: if tracks or masks are missing, or a track is in two places at once.
         """
-        samples = samples_of(table, settings.unit)
+        samples = samples_of(table, unit)
         number = int(samples.max(initial=-1)) + 1
-        found = found_items(detections, samples, settings.iou_type)
-        truth = true_items(table, samples, settings.iou_type)
-        check_distinct(detections, Tubes.of(found, number, settings.class_agnostic))
-        shared = _shared_boxes if settings.iou_type == "box" else _shared_masks
-        share = shared(detections, table)
+        found, truth = found_items(detections, samples, iou_type), true_items(table, samples, iou_type)
+        check_distinct(detections, Tubes.of(found, number, class_agnostic))
+        if iou_type == "box":
+            boxes, corners = detections.boxes.astype(np.float64), table.boxes.astype(np.float64)
+            return cls(found, truth, lambda thing, item: shared_by_boxes(corners, thing, boxes, item), number)
+        areas = shared_by_masks(detections, table)
+        first = offsets_of(detections.counts * table.counts)
+        items, things = offsets_of(detections.counts), offsets_of(table.counts)
 
-        def similar(things: Ints, items: Ints) -> Doubles:
-            both = share(things, items)
-            union = truth.areas[things][:, None] + found.areas[items] - both
-            return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+        def shared(thing: Ints, item: Ints) -> Doubles:
+            frame = table.frame[thing]
+            place = (item - items[frame]) * table.counts[frame] + thing - things[frame]
+            return areas[first[frame] + place]
 
-        return cls(Side(found), Side(truth), similar, number)
+        return cls(found, truth, shared, number)
 
     def sequences(self, class_agnostic: bool) -> Iterator[tuple[int, int, dict[str, Any]]]:
-        """Sample, class (0 if classes play no part) and data, for all that hold something."""
+        """Yield sample, class (0 if classes play no part) and data, for all that hold something."""
         for sample in range(self.samples):
-            classes = np.union1d(self.found.classes(sample), self.truth.classes(sample)).tolist()
-            for class_id in [0] * bool(classes) if class_agnostic else classes:
-                yield sample, class_id, self._data(sample, class_id)
+            truth, found = (
+                np.arange(*np.searchsorted(side.sample, [sample, sample + 1]))
+                for side in (self.truth, self.found)
+            )
+            of_truth, of_found = self.truth.classes[truth], self.found.classes[found]
+            classes = np.union1d(of_truth, of_found).tolist()
+            if class_agnostic and classes:
+                yield sample, 0, self._data(truth, found)
+            for class_id in () if class_agnostic else classes:
+                yield sample, class_id, self._data(truth[of_truth == class_id], found[of_found == class_id])
 
-    def _data(self, sample: int, class_id: int) -> dict[str, Any]:
-        """A sequence as trackeval has it; frames without anything are left out, which changes no number."""
-        sides = {"gt": self.truth, "tracker": self.found}
-        rows = {name: side.of(sample, class_id) for name, side in sides.items()}
-        frames = np.unique(np.concatenate([side.items.frame[rows[name]] for name, side in sides.items()]))
+    def _data(self, truth: Ints, found: Ints) -> dict[str, Any]:
+        """Put a sequence of some items in the form of trackeval."""
+        # Frames without anything are left out, which changes no number.
+        frames = np.union1d(self.truth.frame[truth], self.found.frame[found])
         data: dict[str, Any] = {"num_timesteps": len(frames)}
-        places = {}
-        for name, side in sides.items():
-            tracks, numbers = np.unique(side.items.tracks[rows[name]], return_inverse=True)
-            ends = np.searchsorted(side.items.frame[rows[name]], frames, side="right")[:-1]
-            data[f"{name}_ids"] = np.split(numbers, ends)
+        counts = []
+        for name, side, rows in (("gt", self.truth, truth), ("tracker", self.found, found)):
+            tracks, numbers = np.unique(side.tracks[rows], return_inverse=True)
+            starts = np.searchsorted(side.frame[rows], frames)
+            counts.append(np.diff(starts, append=len(rows)))
+            data[f"{name}_ids"] = np.split(numbers, starts[1:])
             data[f"num_{name}_ids"], data[f"num_{name}_dets"] = len(tracks), len(numbers)
-            places[name] = np.split(rows[name], ends)
-        data["similarity_scores"] = list(map(self.similar, places["gt"], places["tracker"]))
+        data["similarity_scores"] = list(self._overlaps(truth, found, *counts))
         return data
 
+    def _overlaps(self, truth: Ints, found: Ints, objects: Ints, detections: Ints) -> Iterator[Doubles]:
+        """Yield for each frame (m, d) IoU of its m true objects and d detections.
 
-def _shared_boxes(detections: Detections, table: TruthTable) -> Callable[[Ints, Ints], Doubles]:
-    """Gives what the boxes of true objects and detections share, by frame: all at once are many."""
-    found, truth = detections.boxes.astype(np.float64), table.boxes.astype(np.float64)
-
-    def shared(things: Ints, items: Ints) -> Doubles:
-        first, second = truth[things][:, None], found[items]
-        sides = np.minimum(first[..., 2:], second[:, 2:]) - np.maximum(first[..., :2], second[:, :2]) + 1
-        np.maximum(sides, 0, out=sides)
-        areas: Doubles = sides[..., 0] * sides[..., 1]
-        return areas
-
-    return shared
-
-
-def _shared_masks(detections: Detections, table: TruthTable) -> Callable[[Ints, Ints], Doubles]:
-    """Gives what the masks of true objects and detections of one frame share."""
-    pairs = mask_pairs(detections, table)
-    first = offsets_of(detections.counts * table.counts)
-    items, things = offsets_of(detections.counts), offsets_of(table.counts)
-
-    def shared(thing: Ints, item: Ints) -> Doubles:
-        if not len(thing) or not len(item):
-            return np.zeros((len(thing), len(item)))
-        frame = table.frame[thing[0]]
-        place = (item - items[frame]) * table.counts[frame] + (thing - things[frame])[:, None]
-        areas: Doubles = pairs.shared[first[frame] + place]
-        return areas
-
-    return shared
+        Args:
+            truth: true objects, frame by frame.
+            found: detections, frame by frame.
+            objects: (F,) how many are in each frame.
+            detections: (F,) how many are in each frame.
+        """
+        sizes, starts = offsets_of(objects * detections), (offsets_of(objects), offsets_of(detections))
+        # Some frames at a time: the pairs of all of them would be many.
+        cuts = np.searchsorted(sizes, np.arange(0, sizes[-1], _AT_ONCE), side="right")
+        for first, end in pairwise(np.unique([0, *cuts, len(objects)]).tolist()):
+            thing, item = all_pairs(objects[first:end], detections[first:end])
+            thing, item = truth[thing + starts[0][first]], found[item + starts[1][first]]
+            shared = self.shared(thing, item)
+            union = self.truth.areas[thing] + self.found.areas[item] - shared
+            iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+            for frame in range(first, end):
+                own = iou[sizes[frame] - sizes[first] : sizes[frame + 1] - sizes[first]]
+                yield own.reshape(objects[frame], detections[frame])
 
 
-def tracking_values(
-    detections: Detections, table: TruthTable, settings: TrackingSettings, numbers: Sequence[str], suffix: str
-) -> dict[str, MetricValue]:
-    """Some of the numbers in ``FIELDS``.
-
-    Args:
-        detections: with tracks, in the frames of the table.
-        table: truth of clips in order, with tracks.
-        settings: what is compared.
-        numbers: names.
-        suffix: what stands at their end.
-
-    Returns:
-        Their values; NaN without truth and detections. ``count``: true objects, frame by frame. Notes:
-        ``detections`` (of a sufficient score), ``tracks``, ``classes``, ``detection_averaged`` and
-        ``class_averaged``.
-
-    Raises:
-        DataError: if tracks or masks are missing, a track is in two places at once, a box is inverted,
-            or a truth's class is not in the vocabulary.
-        SettingError: if trackeval is not installed.
-    """
-    check_installed("trackeval", "tracking", "tracking")
-    check_boxes(detections)
-    check_classes(table.classes, detections.classes)
-    enough = (detections.class_ids > 0) | settings.class_agnostic
-    if settings.min_score is not None:
-        enough &= detections.scores >= settings.min_score
-    kept = detections.keep(enough)
-    scene = Scene.of(kept, table, settings)
-    metrics = _metrics({FIELDS[name][0] for name in numbers}, settings.iou_threshold)
-    by_class = _by_class(metrics, scene, settings.class_agnostic)
-    tracks = np.unique(np.stack([scene.found.items.sample, kept.tracks]), axis=1).shape[1]
-    notes = {"detections": len(kept), "tracks": tracks, "classes": len(by_class)}
-    values = {}
-    for name in numbers:
-        means = _averages(metrics, by_class, *FIELDS[name])
-        value = means["class_averaged" if settings.average == "classes" else "detection_averaged"]
-        values[f"{name}_{settings.unit}{suffix}"] = MetricValue(value, len(table.classes), {**notes, **means})
-    return values
-
-
-def _metrics(names: set[str], iou_threshold: float) -> dict[str, Any]:
-    from trackeval import metrics
-
-    config = {"THRESHOLD": iou_threshold, "PRINT_CONFIG": False}
-    return {name: getattr(metrics, name)(config) for name in sorted(names)}
-
-
-def _by_class(metrics: Mapping[str, Any], scene: Scene, class_agnostic: bool) -> dict[int, Scores]:
-    """What each metric says of the sequences of each class."""
+def _by_class(
+    metrics: Mapping[str, Any], scene: Scene, class_agnostic: bool
+) -> dict[int, dict[str, Mapping[str, Any]]]:
+    """Evaluate the sequences of each class: by class id and metric, field to value."""
     parts: dict[int, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
     for sample, class_id, data in scene.sequences(class_agnostic):
         for name, metric in metrics.items():
@@ -244,9 +250,9 @@ def _by_class(metrics: Mapping[str, Any], scene: Scene, class_agnostic: bool) ->
 
 
 def _averages(
-    metrics: Mapping[str, Any], by_class: Mapping[int, Scores], name: str, field: str
+    metrics: Mapping[str, Any], by_class: Mapping[int, Mapping[str, Any]], name: str, field: str
 ) -> dict[str, float]:
-    """A field over all detections at once and over the classes; NaN without classes."""
+    """Average a field over all detections at once and over the classes; NaN without classes."""
     if not by_class:
         return {"detection_averaged": float("nan"), "class_averaged": float("nan")}
     parts = {class_id: scores[name] for class_id, scores in by_class.items()}

@@ -15,14 +15,92 @@ from ovvol_bench.arrays import Doubles, Floats, Ints, all_pairs, offsets_of
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.metrics.coco import IouType, corner_and_size
-from ovvol_bench.metrics.segmentation import weighted_counts
+from ovvol_bench.metrics.base import IouType
 from ovvol_bench.metrics.truth import TruthTable
 
 Unit = Literal["clip", "video"]
 
 _AT_ONCE = 1 << 14
 """Pairs of boxes whose intermediate arrays stay in a processor's cache."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """I boxes or masks, frame by frame.
+
+    Attributes:
+        frame: (I,) int64, ascending.
+        sample: (I,) int64, ascending, the clip or video of the frame.
+        tracks: (I,) int64.
+        classes: (I,) int64.
+        scores: (I,) float64.
+        areas: (I,) float64, square pixels.
+        said: (I,) float64, square pixels as annotations say, else as ``areas``.
+    """
+
+    frame: Ints
+    sample: Ints
+    tracks: Ints
+    classes: Ints
+    scores: Doubles
+    areas: Doubles
+    said: Doubles
+
+
+def samples_of(table: TruthTable, unit: Unit) -> Ints:
+    """(F,) the clip or the video of each frame, numbered in order."""
+    names = table.videos if unit == "video" else range(len(table))
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.repeat(np.array([numbers[name] for name in names], np.int64), table.frame_counts)
+
+
+def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Items:
+    """Take detections as items.
+
+    Args:
+        detections: with tracks.
+        samples: (F,) the sample of each frame.
+        iou_type: whose area counts.
+
+    Raises:
+        DataError: if a detection has no track.
+    """
+    check_tracks(detections)
+    if iou_type == "box":
+        areas = _box_areas(detections.boxes)
+    else:
+        areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
+    places = (detections.frame, samples[detections.frame])
+    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas, areas)
+
+
+def true_items(table: TruthTable, samples: Ints, iou_type: IouType) -> Items:
+    """Take true objects as items.
+
+    Raises:
+        DataError: if an object is of unknown track, or masks are missing or of another size.
+    """
+    unknown = np.flatnonzero(table.tracks < 0)
+    if len(unknown):
+        frame = int(table.frame[unknown[0]])
+        where = f"clip '{table.clip_of(frame).id}', frame {table.frame_indices[frame]}"
+        raise DataError(
+            f"{where}: the truth has an object of unknown track; expected a dataset that knows tracks"
+        )
+    if iou_type == "box":
+        areas = _box_areas(table.boxes)
+    else:
+        parts = [table.runs(frame).areas() for frame in range(len(table.truths))]
+        areas = np.concatenate([np.zeros(0), *parts])
+    places = (table.frame, samples[table.frame])
+    said = np.where(np.isnan(table.areas), areas, table.areas)
+    return Items(*places, table.tracks, table.classes, np.ones(len(areas)), areas, said)
+
+
+def with_tracks(crowds: TruthTable) -> TruthTable:
+    """Give each crowd of unknown track a track of its own."""
+    alone = np.arange(len(crowds.tracks)) + 1 + crowds.tracks.max(initial=0)
+    return replace(crowds, tracks=np.where(crowds.tracks < 0, alone, crowds.tracks))
 
 
 @dataclass(frozen=True)
@@ -49,7 +127,7 @@ class Tubes:
 
     @classmethod
     def of(cls, items: Items, samples: int, class_agnostic: bool) -> Tubes:
-        """One tube for each track (and class, unless classes play no part) of each sample."""
+        """Make one tube for each track (and class, unless classes play no part) of each sample."""
         apart = np.zeros_like(items.classes) if class_agnostic else items.classes
         key = np.stack([items.sample, items.tracks, apart])
         _, first, inverse = np.unique(key, axis=1, return_index=True, return_inverse=True)
@@ -57,15 +135,14 @@ class Tubes:
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         of_item, first = place[inverse.reshape(-1)], first[order]
-        volume = weighted_counts(of_item, items.areas, len(first))
         shown = np.bincount(of_item[items.said > 0], minlength=len(first))
         return cls(
             of_item,
             items.sample[first],
             items.classes[first],
             _means(of_item, items.scores, len(first)),
-            volume,
-            weighted_counts(of_item, items.said, len(first)) / np.maximum(shown, 1),
+            _sums(of_item, items.areas, len(first)),
+            _sums(of_item, items.said, len(first)) / np.maximum(shown, 1),
             samples,
         )
 
@@ -76,49 +153,6 @@ class Tubes:
     def starts(self) -> Ints:
         """(S + 1,) where the tubes of each sample start."""
         return offsets_of(np.bincount(self.sample, minlength=self.samples))
-
-
-@dataclass(frozen=True)
-class Items:
-    """I boxes or masks, frame by frame.
-
-    Attributes:
-        frame: (I,) int64, ascending.
-        sample: (I,) int64, ascending, the clip or video of the frame.
-        tracks: (I,) int64.
-        classes: (I,) int64.
-        scores: (I,) float64.
-        areas: (I,) float64, square pixels.
-        said: (I,) float64, square pixels as annotations say, else as ``areas``.
-    """
-
-    frame: Ints
-    sample: Ints
-    tracks: Ints
-    classes: Ints
-    scores: Doubles
-    areas: Doubles
-    said: Doubles
-
-
-def found_items(detections: Detections, samples: Ints, iou_type: IouType) -> Items:
-    """Detections as items.
-
-    Args:
-        detections: with tracks.
-        samples: (F,) the sample of each frame.
-        iou_type: whose area counts.
-
-    Raises:
-        DataError: if a detection has no track.
-    """
-    check_tracks(detections)
-    if iou_type == "box":
-        areas = _box_areas(detections.boxes)
-    else:
-        areas = RleMasks((0, 0), detections.runs).areas().astype(np.float64)
-    places = (detections.frame, samples[detections.frame])
-    return Items(*places, detections.tracks, detections.class_ids, detections.scores, areas, areas)
 
 
 def check_tracks(detections: Detections) -> None:
@@ -134,35 +168,6 @@ def check_tracks(detections: Detections) -> None:
             f"detection in {where} has no track; expected "
             "one for every detection. Score it without tracks, or choose a format that has them"
         )
-
-
-def true_items(table: TruthTable, samples: Ints, iou_type: IouType) -> Items:
-    """True objects as items.
-
-    Raises:
-        DataError: if an object is of unknown track, or masks are missing or of another size.
-    """
-    unknown = np.flatnonzero(table.tracks < 0)
-    if len(unknown):
-        frame = int(table.frame[unknown[0]])
-        where = f"clip '{table.clip_of(frame).id}', frame {table.frame_indices[frame]}"
-        raise DataError(
-            f"{where}: the truth has an object of unknown track; expected a dataset that knows tracks"
-        )
-    if iou_type == "box":
-        areas = _box_areas(table.boxes)
-    else:
-        parts = [table.runs(frame).areas() for frame in range(len(table.truths))]
-        areas = np.concatenate([np.zeros(0), *parts])
-    places = (table.frame, samples[table.frame])
-    said = np.where(np.isnan(table.areas), areas, table.areas)
-    return Items(*places, table.tracks, table.classes, np.ones(len(areas)), areas, said)
-
-
-def with_tracks(crowds: TruthTable) -> TruthTable:
-    """Crowds, each of unknown track as a track of its own."""
-    alone = np.arange(len(crowds.tracks)) + 1 + crowds.tracks.max(initial=0)
-    return replace(crowds, tracks=np.where(crowds.tracks < 0, alone, crowds.tracks))
 
 
 def check_distinct(detections: Detections, tubes: Tubes) -> None:
@@ -185,15 +190,19 @@ def check_distinct(detections: Detections, tubes: Tubes) -> None:
 def tube_overlaps(
     detections: Detections, table: TruthTable, found: Tubes, truth: Tubes, iou_type: IouType
 ) -> list[Doubles]:
-    """Intersection over union of all tubes of each sample.
+    """Compute the intersection over union of all tubes of each sample.
 
     Returns:
         For each of S samples (N, M) float64, its found tubes by its true ones.
     """
-    pairs = box_pairs(detections, table) if iou_type == "box" else mask_pairs(detections, table)
-    key = found.of_item[pairs.item] * max(len(truth), 1) + truth.of_item[pairs.thing]
+    item, thing = all_pairs(detections.counts, table.counts)
+    if iou_type == "box":
+        shared = shared_by_boxes(detections.boxes, item, table.boxes, thing)
+    else:
+        shared = shared_by_masks(detections, table)
+    key = found.of_item[item] * max(len(truth), 1) + truth.of_item[thing]
     places, inverse = np.unique(key, return_inverse=True)
-    shared = weighted_counts(inverse, pairs.shared, len(places))
+    shared = _sums(inverse, shared, len(places))
     rows, columns = np.divmod(places, max(len(truth), 1))
     union = found.volume[rows] + truth.volume[columns] - shared
     overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -206,58 +215,54 @@ def tube_overlaps(
     return tables
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """P pairs of a detection and a true object in one frame, and the area they share.
+def shared_by_boxes(first: Floats | Doubles, rows: Ints, second: Floats | Doubles, others: Ints) -> Doubles:
+    """Compute the area that pairs of boxes share; ends are inclusive.
 
-    Attributes:
-        item: (P,) int64, the detection.
-        thing: (P,) int64, the true object.
-        shared: (P,) float64, square pixels.
+    Args:
+        first: (N, 4).
+        rows: (P,) the box of the first set in each pair.
+        second: (M, 4).
+        others: (P,) the box of the second set in each pair.
+
+    Returns:
+        (P,) float64, square pixels.
     """
-
-    item: Ints
-    thing: Ints
-    shared: Doubles
-
-
-def box_pairs(detections: Detections, table: TruthTable) -> Pairs:
-    """All pairs, by their boxes; ends are inclusive."""
-    item, thing = all_pairs(detections.counts, table.counts)
-    found, truth = detections.boxes.astype(np.float64), table.boxes.astype(np.float64)
-    shared = np.empty(len(item))
-    for start in range(0, len(item), _AT_ONCE):
+    one, two, shared = first.astype(np.float64), second.astype(np.float64), np.empty(len(rows))
+    for start in range(0, len(rows), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        first, second = found[item[part]], truth[thing[part]]
-        sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2]) + 1
-        np.prod(np.maximum(sides, 0), axis=1, out=shared[part])
-    return Pairs(item, thing, shared)
+        left, right = one[rows[part]], two[others[part]]
+        sides = np.minimum(left[:, 2:], right[:, 2:]) - np.maximum(left[:, :2], right[:, :2]) + 1
+        np.maximum(sides, 0, out=sides)
+        np.multiply(sides[:, 0], sides[:, 1], out=shared[part])
+    return shared
 
 
-def mask_pairs(detections: Detections, table: TruthTable) -> Pairs:
-    """All pairs, by their masks; a mask that comes for several classes is compared once."""
-    item, thing = all_pairs(detections.counts, table.counts)
+def shared_by_masks(detections: Detections, table: TruthTable) -> Doubles:
+    """Compute the area that the masks of all pairs of a detection and a true object of its frame share.
+
+    Returns:
+        (P,) float64, square pixels, in the order of ``arrays.all_pairs``.
+    """
     ends = np.cumsum(detections.counts)
     shared = [np.zeros(0)]
     for frame in np.flatnonzero((detections.counts > 0) & (table.counts > 0)).tolist():
         truth = table.runs(frame)
         found = detections.runs[ends[frame] - detections.counts[frame] : ends[frame]]
+        # A mask that comes for several classes is compared once.
         distinct = {counts: row for row, counts in enumerate(dict.fromkeys(found))}
         areas = RleMasks(truth.size, tuple(distinct)).intersections(truth)
         shared.append(areas[[distinct[counts] for counts in found]].ravel())
-    return Pairs(item, thing, np.concatenate(shared))
-
-
-def samples_of(table: TruthTable, unit: Unit) -> Ints:
-    """(F,) the clip or the video of each frame, numbered in order."""
-    names = table.videos if unit == "video" else range(len(table))
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return np.repeat(np.array([numbers[name] for name in names], np.int64), table.frame_counts)
+    return np.concatenate(shared)
 
 
 def _box_areas(boxes: Floats | Doubles) -> Doubles:
-    areas: Doubles = corner_and_size(boxes)[:, 2:].prod(axis=1)
+    sides = boxes[:, 2:].astype(np.float64) - boxes[:, :2].astype(np.float64) + 1
+    areas: Doubles = sides[:, 0] * sides[:, 1]
     return areas
+
+
+def _sums(group: Ints, values: Doubles, groups: int) -> Doubles:
+    return np.bincount(group, values, minlength=groups).astype(np.float64)
 
 
 def _means(group: Ints, values: Doubles, groups: int) -> Doubles:
@@ -265,6 +270,6 @@ def _means(group: Ints, values: Doubles, groups: int) -> Doubles:
     lowest, highest = np.full(groups, np.inf), np.full(groups, -np.inf)
     np.minimum.at(lowest, group, values)
     np.maximum.at(highest, group, values)
-    sums, counts = weighted_counts(group, values, groups), np.bincount(group, minlength=groups)
+    sums, counts = _sums(group, values, groups), np.bincount(group, minlength=groups)
     means: Doubles = np.where(lowest == highest, lowest, sums / np.maximum(counts, 1))
     return means

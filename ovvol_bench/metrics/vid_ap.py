@@ -18,7 +18,7 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
-from ovvol_bench.metrics.protocols import SIZES, ObjectRange, ProtocolName
+from ovvol_bench.metrics.protocols import SIZES, ObjectRange
 from ovvol_bench.metrics.ranks import (
     Area,
     ClassPrecision,
@@ -42,8 +42,6 @@ class VidAP(ColumnMetric):
     also ``by_threshold``.
 
     Args:
-        protocol: conventions of comparison, and the motion ranges.
-        iou_threshold: from it on a detection finds an object.
         ties: order of equal scores.
         motion: whether to add the values of the motion ranges.
         sizes: whether to add those of COCO's ranges of size.
@@ -53,13 +51,12 @@ class VidAP(ColumnMetric):
         labels: a box is detected as every class, or (``top1``) as its most probable one only, which is the
             background for some: the published program's ``--duplicate_box False``.
         use_07_metric: take the mean of eleven precisions (VOC 2007), not the area under all points.
+        base: settings of `ColumnMetric`.
     """
 
     def __init__(
         self,
         *,
-        protocol: ProtocolName = "vid-reference",
-        iou_threshold: float = 0.5,
         ties: Ties = "earlier",
         motion: bool = True,
         sizes: bool = False,
@@ -68,18 +65,19 @@ class VidAP(ColumnMetric):
         class_agnostic: bool = False,
         labels: Literal["all", "top1"] = "all",
         use_07_metric: bool = False,
+        **base: Any,
     ) -> None:
         if class_agnostic and labels == "top1":
             raise SettingError(
                 "class_agnostic counts every box once, under its best score; labels=top1 adds nothing. "
                 "Choose one of them"
             )
-        super().__init__(protocol, iou_threshold)
+        super().__init__(**base)
         self.ties = ties
         self.held_out = tuple(held_out)
         self.class_agnostic, self.labels = class_agnostic, labels
         self.needs = frozenset() if class_agnostic else frozenset({"classes"})
-        self.thresholds = (iou_threshold, *(SWEEP if sweep else ()))
+        self.thresholds = (self.iou_threshold, *(SWEEP if sweep else ()))
         chosen: list[ObjectRange] = [*(self._conventions.motion if motion else ()), *(SIZES if sizes else ())]
         self.ranges: dict[str, ObjectRange | None] = {"": None, **{f"_{each.name}": each for each in chosen}}
         self.area: Area = eleven_point_area if use_07_metric else precision_area

@@ -15,7 +15,7 @@ from ovvol_bench.detections import Frames, in_order
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats import coco
 from ovvol_bench.formats.content import Content
-from ovvol_bench.metrics.coco import CocoSettings, coco_values
+from ovvol_bench.metrics.coco_ap import coco_values
 from ovvol_bench.metrics.truth import TruthTable
 
 
@@ -28,7 +28,7 @@ def numbers(folder: Path, build, truth: dict[str, Any], found: list[Any], iou_ty
     content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
     detections, _ = coco.read(results, content)
     table = TruthTable.of(in_order(infos))
-    values = coco_values(detections, table, CocoSettings(iou_type=iou_type, backend="pycocotools"))
+    values = coco_values(detections, table, iou_type, backend="pycocotools")
     return {name: value.value for name, value in values.items()}
 
 

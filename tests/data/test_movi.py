@@ -18,11 +18,10 @@ from ovvol_bench.cli import main
 from ovvol_bench.data.movi import open_movi
 from ovvol_bench.data.movi_convert import CATEGORIES, write_examples
 from ovvol_bench.errors import DataError, DecodeError, SettingError
-from ovvol_bench.metrics.coco import CocoSettings
-from ovvol_bench.metrics.conventions import Conventions
-from ovvol_bench.metrics.detection_accumulators import CocoAP, TubeAP
-from ovvol_bench.metrics.mask_accumulators import MaskMetric, MatchedIoU
-from ovvol_bench.metrics.tube_evaluation import TubeSettings
+from ovvol_bench.metrics.coco_ap import CocoAP
+from ovvol_bench.metrics.masks import MaskMetric
+from ovvol_bench.metrics.mbo import MatchedIoU
+from ovvol_bench.metrics.tube_ap import TubeAP
 from ovvol_bench.types import ClipInfo, Localization
 
 SIZE = (32, 48)
@@ -296,10 +295,9 @@ def scored(info: ClipInfo, metric: MaskMetric) -> float:
 
 def test_void_is_left_out_of_metrics_of_masks(davis):
     plain, void = open_davis(davis).info(0), open_davis(davis, void=255).info(0)
-    ignoring = Conventions(ignore="crowds")
     # Object 1 and slot 0 share 3 pixels of 4 and 5.
     assert scored(void, MatchedIoU()) == pytest.approx(3 / 6)
-    assert scored(void, MatchedIoU(conventions=ignoring)) == pytest.approx(3 / 4), "slot 0 has 3 pixels left"
+    assert scored(void, MatchedIoU(ignore="crowds")) == pytest.approx(3 / 4), "slot 0 has 3 pixels left"
     # Without the setting 255 is an object, of 2 pixels, for which the slot that is left has none.
     assert scored(plain, MatchedIoU()) == pytest.approx((3 / 6 + 0) / 2)
     assert [frame.track_ids.tolist() for frame in (*void.truth, *plain.truth)] == [[0], [0, 254]]
@@ -328,10 +326,10 @@ def test_void_is_of_no_class_for_ap_of_boxes_and_tracks(davis, agnostic):
     scores = np.array([[0, 0.9], [0, 0.8]], np.float32)
     slots, segments = np.zeros((1, 4, 6), np.int16), np.zeros(1, np.int16)
     found = Localization(boxes, np.ones((1, 2), bool), scores, slots, segments, (4, 6))
-    for kind, settings in ((CocoAP, CocoSettings), (TubeAP, TubeSettings)):
+    for kind in (CocoAP, TubeAP):
         values = []
         for clip in (info, without):
-            metric = kind(settings(class_agnostic=agnostic))
+            metric = kind(class_agnostic=agnostic)
             metric.update(found, clip)
             values.append({name: value.value for name, value in metric.compute().items()})
         assert str(values[0]) == str(values[1])

@@ -19,7 +19,7 @@ from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.youtube_vis import read as read_results
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.metrics.tube_evaluation import TubeSettings, tube_values
+from ovvol_bench.metrics.tube_ap import tube_values
 from ovvol_bench.naming.vocabulary import youtube_vis
 
 SIZE = (40, 60)
@@ -392,7 +392,7 @@ def test_tubes_with_crowds_areas_and_empty_tracks_as_youtube_vis_scores_them(tmp
     infos = [dataset.info(index) for index in range(len(dataset))]
     content = Content(Frames.of(infos), dataset.file_ids(), dataset.vocabulary.names)
     detections, _ = read_results(tmp_path / "found.json", content)
-    values = tube_values(detections, TruthTable.of(in_order(infos)), TubeSettings("mask", "video"))
+    values = tube_values(detections, TruthTable.of(in_order(infos)), "mask", "video")
     expected = YoutubeVisEval(truth, found)
     assert any(each["iscrowd"] for each in truth["annotations"])
     assert 0.1 < expected.stats[0] < 0.9

@@ -13,8 +13,7 @@ from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.registry import FORMATS
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics import evaluate_detections
-from ovvol_bench.metrics.detection_accumulators import TubeAP
-from ovvol_bench.metrics.tube_evaluation import TubeSettings
+from ovvol_bench.metrics.tube_ap import TubeAP
 
 SIZE = (12, 20)
 
@@ -109,7 +108,7 @@ def test_perfect_predictions_find_their_truth(tmp_path, build, name):
         assert found.boxes.tolist() == [[0, 2, 3, 6], [1, 2, 4, 6]]
         return
     kind = "box" if found.masks is None else "mask"
-    values = evaluate_detections(found, clips, [TubeAP(TubeSettings(iou_type=kind))])
+    values = evaluate_detections(found, clips, [TubeAP(iou_type=kind)])
     assert values[f"tube_ap_clip@ytvis-{kind}"].value == pytest.approx(1)
 
 

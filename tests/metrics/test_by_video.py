@@ -5,8 +5,8 @@ import pytest
 
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.metrics import default_metrics, evaluate
+from ovvol_bench.metrics.ari import ForegroundAdjustedRand
 from ovvol_bench.metrics.by_video import by_video
-from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand
 from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization

@@ -12,8 +12,7 @@ from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Frames, detections_of
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.coco import CocoSettings
-from ovvol_bench.metrics.detection_accumulators import CocoAP
+from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.predictions import pack
 
 STATS = (
@@ -23,7 +22,7 @@ STATS = (
 
 
 def scored(found, infos, **settings):
-    metric = CocoAP(CocoSettings(**{"backend": "pycocotools", **settings}))
+    metric = CocoAP(**{"backend": "pycocotools", **settings})
     return {key.split("@")[0]: value for key, value in evaluate_detections(found, infos, [metric]).items()}
 
 
@@ -167,9 +166,7 @@ def test_interpolated_truth_is_neither_found_nor_missed_if_ignored():
     info, class_id = one_object(generated=True)
     found = found_in(info, (0, 1, class_id, (0, 0, 9, 9)))
     assert scored(found, [info])["ap"].value == pytest.approx(1)
-    (key, ignored), *_ = evaluate_detections(
-        found, [info], [CocoAP(CocoSettings(ignore_generated=True))]
-    ).items()
+    (key, ignored), *_ = evaluate_detections(found, [info], [CocoAP(ignore_generated=True)]).items()
     assert key == "ap@coco-manual"
     assert np.isnan(ignored.value)
     assert ignored.notes["objects"] == 0
@@ -188,13 +185,13 @@ def test_our_own_predictions_are_detections_of_every_class():
     rng = np.random.default_rng(0)
     predictions = pack([own_prediction(info, rng) for info in infos])
     truth = {info.id: info for info in infos}
-    metrics = [CocoAP(), CocoAP(labels="top1"), CocoAP(CocoSettings(class_agnostic=True))]
-    metrics.append(CocoAP(CocoSettings(iou_type="mask")))
+    metrics = [CocoAP(), CocoAP(labels="top1"), CocoAP(class_agnostic=True)]
+    metrics.append(CocoAP(iou_type="mask"))
     ours = evaluate(predictions, truth, metrics)
     frames = Frames.of(infos)
     for labels, key in [("all", "ap50@coco"), ("top1", "ap50_top1@coco"), ("top1", "ap50_agnostic@coco")]:
         found = detections_of(predictions, frames, labels)
-        metric = CocoAP(CocoSettings(class_agnostic="agnostic" in key), labels)
+        metric = CocoAP(class_agnostic="agnostic" in key, labels=labels)
         assert evaluate_detections(found, infos, [metric])[key] == ours[key]
     assert ours["ap50@coco"].notes["detections"] == 16 * ours["ap50_top1@coco"].notes["detections"]
     assert "ap50@coco-mask" in ours
@@ -234,8 +231,8 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("ovvol_bench.errors.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"backend=hotcoco needs .* pip install 'ovvol-bench\[coco\]'"):
         scored(found_in(info), [info], backend="hotcoco")
-    monkeypatch.setattr("ovvol_bench.metrics.coco.find_spec", lambda name: None)
-    assert CocoAP(CocoSettings()).compute()["ap"].notes["backend"] == "pycocotools"
+    monkeypatch.setattr("ovvol_bench.metrics.coco_ap.find_spec", lambda name: None)
+    assert CocoAP().compute()["ap"].notes["backend"] == "pycocotools"
 
 
 def test_memory_does_not_grow_with_the_classes():

@@ -11,8 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.masks import bilinear_winners
-from ovvol_bench.metrics.conventions import Conventions
-from ovvol_bench.metrics.mask_accumulators import ForegroundAdjustedRand, MatchedIoU, MeanBestOverlap
+from ovvol_bench.metrics.ari import ForegroundAdjustedRand
+from ovvol_bench.metrics.mbo import MatchedIoU, MeanBestOverlap
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
 FRAMES, OBJECTS, SLOTS = 3, 3, 4
@@ -78,7 +78,7 @@ def test_frames_without_objects_count_as_one(seeds):
             shown = truth > 0
             values.append(adjusted_rand_score(truth[shown], found[shown]) if shown.any() else 1.0)
     assert 1.0 in values
-    name, value = score(ForegroundAdjustedRand(unit="image", conventions=Conventions(empty="one")), clips)
+    name, value = score(ForegroundAdjustedRand(unit="image", empty="one"), clips)
     assert name == "fg_ari_image@slots-frame-empty1"
     assert value == pytest.approx(np.mean(values), abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_the_background_counts_as_an_object(seeds, unit):
             best.append(table.max(axis=1).mean())
             matched.append(table[linear_sum_assignment(-table)].sum() / len(rows))
     for metric, expected in ((MeanBestOverlap, best), (MatchedIoU, matched)):
-        name, value = score(metric(unit=unit, conventions=Conventions("object")), clips)
+        name, value = score(metric(unit=unit, background="object"), clips)
         assert name.endswith(f"_{unit}@slots-frame-background")
         assert value == pytest.approx(np.mean(expected), abs=1e-12)
 
@@ -115,7 +115,7 @@ def test_iou_by_frame_is_matched_once_a_video(seeds):
                 either = [t for t in range(FRAMES) if (labels[t] == label).any() or (found[t] == slot).any()]
                 table[row, slot] = np.mean([iou(labels[t] == label, found[t] == slot) for t in either])
         values += [*table[linear_sum_assignment(-table)], *[0.0] * max(0, len(objects) - SLOTS)]
-    name, value = score(MatchedIoU(unit="video", conventions=Conventions(iou="frames")), clips)
+    name, value = score(MatchedIoU(unit="video", iou="frames"), clips)
     assert name == "miou_video@slots-frame-perframe"
     assert value == pytest.approx(np.mean(values), abs=1e-12)
 
@@ -140,7 +140,7 @@ def test_soft_masks_are_enlarged_before_the_winner_is_taken(seed):
     for truth, group in zip(labels, winners, strict=True):
         if (truth > 0).any():
             values.append(adjusted_rand_score(truth[truth > 0], group[truth > 0]))
-    metric = ForegroundAdjustedRand(unit="image", conventions=Conventions(upsampling="bilinear"))
+    metric = ForegroundAdjustedRand(unit="image", upsampling="bilinear")
     metric.update(replace(found, soft=soft), info)
     assert "soft masks" in metric.needs
     assert metric.protocol == "slots-frame-bilinear"
@@ -159,11 +159,11 @@ def test_any_grid_is_enlarged_as_pytorch_does(grid, size):
 
 
 def test_soft_masks_that_were_not_kept_are_asked_for():
-    metric = ForegroundAdjustedRand(conventions=Conventions(upsampling="bilinear"))
+    metric = ForegroundAdjustedRand(upsampling="bilinear")
     with pytest.raises(DataError, match=r"fg_ari: clip 'v0' was stored without soft masks, .*--soft-masks"):
         metric.update(*clip_of(*random_clip(0), "v0"))
     with pytest.raises(SettingError, match="expected resolution=frame"):
-        ForegroundAdjustedRand(resolution="patch", conventions=Conventions(upsampling="bilinear"))
+        ForegroundAdjustedRand(resolution="patch", upsampling="bilinear")
 
 
 def with_crowds(info, regions):
@@ -194,7 +194,7 @@ def test_points_in_crowds_are_left_out(seed):
             ari.append(adjusted_rand_score(truth[truth > 0], group[truth > 0]))
             best.append(np.mean([max(iou(row, group == slot) for slot in range(SLOTS)) for row in rows]))
     for metric, expected in ((ForegroundAdjustedRand, ari), (MeanBestOverlap, best)):
-        ignoring = metric(unit="image", conventions=Conventions(ignore="crowds"))
+        ignoring = metric(unit="image", ignore="crowds")
         ignoring.update(found, info)
         ((_, value),) = ignoring.compute().items()
         assert ignoring.protocol == "slots-frame-nocrowds"
@@ -205,7 +205,7 @@ def test_points_in_crowds_are_left_out(seed):
 def test_crowds_are_looked_up_at_the_centres_of_patches():
     labels, slots = random_clip(1)
     found, info = clip_of(labels, slots, "v0")
-    metric = MeanBestOverlap(resolution="patch", conventions=Conventions(ignore="crowds"))
+    metric = MeanBestOverlap(resolution="patch", ignore="crowds")
     metric.update(found, with_crowds(info, np.ones(labels.shape, np.bool_)))
     (value,) = metric.compute().values()
     assert np.isnan(value.value)
@@ -215,7 +215,7 @@ def test_crowds_are_looked_up_at_the_centres_of_patches():
 def test_objects_without_a_group_of_their_own_have_no_overlap_by_frame():
     labels, slots = random_clip(7)
     clips = [(labels, np.zeros_like(slots))]
-    _, value = score(MatchedIoU(unit="clip", conventions=Conventions(iou="frames")), clips)
+    _, value = score(MatchedIoU(unit="clip", iou="frames"), clips)
     every = np.ones(SIZE, np.bool_)
     best = max(np.mean([iou(frame == label, every) for frame in labels]) for label in range(1, OBJECTS + 1))
     assert value == pytest.approx(best / len(set(np.unique(labels)) - {0}), abs=1e-12)
@@ -223,4 +223,4 @@ def test_objects_without_a_group_of_their_own_have_no_overlap_by_frame():
 
 def test_iou_by_frame_needs_several_frames():
     with pytest.raises(SettingError, match="iou=frames"):
-        MatchedIoU(unit="image", conventions=Conventions(iou="frames"))
+        MatchedIoU(unit="image", iou="frames")

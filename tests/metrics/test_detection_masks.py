@@ -15,13 +15,9 @@ from ovvol_bench.detections import Frames, detections_of
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics import evaluate, evaluate_detections
-from ovvol_bench.metrics.mask_accumulators import (
-    AdjustedRand,
-    ForegroundAdjustedRand,
-    MatchedIoU,
-    MeanBestOverlap,
-    SplitsAndMerges,
-)
+from ovvol_bench.metrics.ari import AdjustedRand, ForegroundAdjustedRand
+from ovvol_bench.metrics.mbo import MatchedIoU, MeanBestOverlap
+from ovvol_bench.metrics.slots import SplitsAndMerges
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import Localization
 
@@ -33,7 +29,7 @@ def all_metrics(unit):
     kinds = (AdjustedRand, ForegroundAdjustedRand, MatchedIoU, SplitsAndMerges)
     return [
         *(kind(**settings) for kind in kinds),
-        *(MeanBestOverlap(of, **settings) for of in ("instance", "class")),
+        *(MeanBestOverlap(of=of, **settings) for of in ("instance", "class")),
     ]
 
 
@@ -158,7 +154,9 @@ def two_halves(first_score, second_score):
 @pytest.mark.parametrize(("scores", "expected"), [((0.2, 0.9), 1), ((0.9, 0.2), 0.5), ((0.5, 0.5), 0.5)])
 def test_the_higher_score_keeps_the_pixel_and_the_earlier_of_equals(scores, expected):
     found, infos = two_halves(*scores)
-    assert scored(found, infos, MatchedIoU("segments", unit="image"))["miou_image"] == pytest.approx(expected)
+    assert scored(found, infos, MatchedIoU(groups="segments", unit="image"))["miou_image"] == pytest.approx(
+        expected
+    )
 
 
 def test_a_track_that_goes_through_the_video_is_one_group_there():
@@ -166,7 +164,7 @@ def test_a_track_that_goes_through_the_video_is_one_group_there():
     infos = truth_of(rng, videos=2)
     found = detections_near(infos, rng)
     cut = replace(found, tracks=found.tracks + 100 * (found.frames.index[found.frame] > 3))
-    metric = MatchedIoU("segments", unit="video"), MatchedIoU("segments", unit="clip")
+    metric = MatchedIoU(groups="segments", unit="video"), MatchedIoU(groups="segments", unit="clip")
     whole, parts = scored(found, infos, *metric), scored(cut, infos, *metric)
     assert whole["miou_clip"] == parts["miou_clip"]
     assert whole["miou_video"] > parts["miou_video"]
@@ -182,7 +180,11 @@ def test_no_detections_find_nothing():
 def test_slots_and_patches_are_refused_with_what_to_do(groups_and_resolution):
     found, infos = two_halves(1, 1)
     with pytest.raises(SettingError, match=r"fg_ari under .* -o metric\.groups=segments"):
-        scored(found, infos, ForegroundAdjustedRand(*groups_and_resolution))
+        scored(
+            found,
+            infos,
+            ForegroundAdjustedRand(groups=groups_and_resolution[0], resolution=groups_and_resolution[1]),
+        )
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_slots_and_patches_are_refused_with_what_to_do(groups_and_resolution):
 def test_detections_without_masks_or_tracks_are_refused(change, message):
     found, infos = two_halves(1, 1)
     with pytest.raises(DataError, match=message):
-        scored(replace(found, **change), infos, MatchedIoU("segments"))
+        scored(replace(found, **change), infos, MatchedIoU(groups="segments"))
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,6 @@ def test_truth_without_masks_of_the_frame_is_refused(masks, message):
     found, infos = two_halves(1, 1)
     wrong = [replace(infos[0], truth=(replace(infos[0].truth[0], masks=masks),))]
     with pytest.raises(DataError, match=message):
-        scored(found, wrong, MatchedIoU("segments"))
+        scored(found, wrong, MatchedIoU(groups="segments"))
     with pytest.raises(DataError, match="has no truth; miou needs a dataset with true masks"):
-        scored(found, [replace(infos[0], truth=None)], MatchedIoU("segments"))
+        scored(found, [replace(infos[0], truth=None)], MatchedIoU(groups="segments"))

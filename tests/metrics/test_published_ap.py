@@ -7,7 +7,7 @@ See ``tests/golden/README.md``, section g: every box once for every class and fr
 import numpy as np
 import pytest
 
-from ovvol_bench.metrics.plugin import build_vid_ap
+from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
@@ -111,7 +111,7 @@ def clips():
 
 def preset_ap(clips, **settings):
     (options,) = [part.options for part in load_preset("paper").metrics if part.name == "vid_ap"]
-    metric = build_vid_ap(**{**options, **settings})
+    metric = VidAP(**{**options, **settings})
     for localization, info in clips:
         metric.update(localization, info)
     return metric.compute()

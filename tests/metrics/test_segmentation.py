@@ -14,15 +14,10 @@ from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.errors import ContractError, DataError
 from ovvol_bench.masks import nearest_cells
 from ovvol_bench.metrics import evaluate
+from ovvol_bench.metrics.ari import AdjustedRand, ForegroundAdjustedRand
 from ovvol_bench.metrics.contingency import label_map
-from ovvol_bench.metrics.mask_accumulators import (
-    AdjustedRand,
-    ForegroundAdjustedRand,
-    MatchedIoU,
-    MeanBestOverlap,
-    SlotDiagnostics,
-    SplitsAndMerges,
-)
+from ovvol_bench.metrics.mbo import MatchedIoU, MeanBestOverlap
+from ovvol_bench.metrics.slots import SlotDiagnostics, SplitsAndMerges
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.types import ClipInfo, FrameTruth, Localization
 
@@ -178,7 +173,7 @@ def test_every_number_is_that_of_an_independent_implementation(unit, groups, see
         slow_rand(clips, unit, groups, False), abs=1e-12
     )
     for of, by in (("instance", "track"), ("class", "class")):
-        best = only(MeanBestOverlap(of, **chosen), *clips)
+        best = only(MeanBestOverlap(of=of, **chosen), *clips)
         assert best == pytest.approx(slow_best(clips, unit, groups, by), abs=1e-12)
     assert only(MatchedIoU(**chosen), *clips) == pytest.approx(slow_matched(clips, unit, groups), abs=1e-12)
     splits = scored(SplitsAndMerges(**chosen), clips)
@@ -251,11 +246,11 @@ def halves():
 
 
 def test_names_say_the_unit_and_protocols_what_is_compared_where():
-    metric = ForegroundAdjustedRand("segments", "patch", "video")
+    metric = ForegroundAdjustedRand(groups="segments", resolution="patch", unit="video")
     metric.update(*clip_of(*halves()))
     assert list(metric.compute()) == ["fg_ari_video"]
     assert metric.protocol == "segments-patch"
-    assert list(MeanBestOverlap("class").compute()) == ["mbo_class_clip"]
+    assert list(MeanBestOverlap(of="class").compute()) == ["mbo_class_clip"]
     assert MeanBestOverlap().protocol == "slots-frame"
 
 
@@ -310,10 +305,10 @@ def test_objects_between_the_centres_of_patches_are_counted_as_unseen():
 def test_what_naming_dropped_is_one_cluster_and_no_candidate():
     labels, slot_map = halves()
     clip = clip_of(labels, slot_map, [0, -1])
-    assert only(ForegroundAdjustedRand("segments"), clip) == 1
+    assert only(ForegroundAdjustedRand(groups="segments"), clip) == 1
     assert only(MeanBestOverlap(groups="segments"), clip) == 0.5
-    assert only(MatchedIoU("segments"), clip) == 0.5
-    assert only(MatchedIoU("slots"), clip) == 1
+    assert only(MatchedIoU(groups="segments"), clip) == 0.5
+    assert only(MatchedIoU(groups="slots"), clip) == 1
 
 
 def test_slots_of_different_clips_are_different_groups_of_a_video():
@@ -325,8 +320,8 @@ def test_slots_of_different_clips_are_different_groups_of_a_video():
 def test_classes_are_joined():
     labels, _ = halves()
     clip = clip_of(labels, np.zeros((1, 1, 2), int), classes=(2, 2))
-    assert only(MeanBestOverlap("instance"), clip) == 0.5
-    assert only(MeanBestOverlap("class"), clip) == 1
+    assert only(MeanBestOverlap(of="instance"), clip) == 0.5
+    assert only(MeanBestOverlap(of="class"), clip) == 1
 
 
 def test_frames_need_not_be_a_multiple_of_the_patches():
@@ -385,7 +380,7 @@ def test_unknown_tracks_are_refused_unless_images_are_scored():
     with pytest.raises(DataError, match="unknown track"):
         MatchedIoU(unit="clip").update(found, lost)
     assert only(MatchedIoU(unit="image"), (found, lost)) == 1
-    assert only(MeanBestOverlap("class"), (found, lost)) == 1
+    assert only(MeanBestOverlap(of="class"), (found, lost)) == 1
 
 
 def test_slot_maps_that_do_not_fit_are_refused():

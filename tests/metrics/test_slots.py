@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovvol_bench.errors import ContractError, DataError, SettingError
-from ovvol_bench.metrics.mask_accumulators import SlotDiagnostics
-from ovvol_bench.metrics.slots import slot_usage, temporal_stability
+from ovvol_bench.metrics.slots import SlotDiagnostics, slot_usage, temporal_stability
 from ovvol_bench.types import ClipInfo, Localization
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -13,8 +13,7 @@ from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.mot import read
 from ovvol_bench.metrics import evaluate_detections
-from ovvol_bench.metrics.detection_accumulators import IdSwitches, Tracking
-from ovvol_bench.metrics.tracking import Scene, TrackingSettings
+from ovvol_bench.metrics.tracking import IdSwitches, Scene, Tracking
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.types import ClipInfo, FrameTruth
 
@@ -23,8 +22,8 @@ NAMES = ("hota", "deta", "assa", "loca", "idf1", "mota")
 
 
 def scored(found, infos, **settings):
-    chosen = TrackingSettings(**{"unit": "video", **settings})
-    results = evaluate_detections(found, infos, [Tracking(chosen), IdSwitches(chosen)])
+    chosen = {"unit": "video", **settings}
+    results = evaluate_detections(found, infos, [Tracking(**chosen), IdSwitches(**chosen)])
     return {key.split("@")[0]: value for key, value in results.items()}
 
 
@@ -302,7 +301,7 @@ def test_truth_without_tracks_is_refused():
 
 def test_a_threshold_out_of_range_and_a_missing_package_are_refused(monkeypatch):
     with pytest.raises(SettingError, match="iou_threshold is 0"):
-        Tracking(TrackingSettings(iou_threshold=0))
+        Tracking(iou_threshold=0)
     monkeypatch.setattr("ovvol_bench.errors.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"tracking needs .* pip install 'ovvol-bench\[tracking\]'"):
         Tracking().compute()
@@ -327,7 +326,7 @@ def test_overlaps_take_the_memory_of_a_frame_not_of_all_pairs():
     )
     tracemalloc.start()
     try:
-        scene = Scene.of(found, table, TrackingSettings())
+        scene = Scene.of(found, table, "box", "clip", class_agnostic=False)
         assert [data["num_timesteps"] for _, _, data in scene.sequences(class_agnostic=False)] == [frames]
         assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     finally:

@@ -13,10 +13,9 @@ from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Frames, detections_of
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.metrics import evaluate, evaluate_detections, tube_evaluation
-from ovvol_bench.metrics.detection_accumulators import TubeAP
+from ovvol_bench.metrics import evaluate, evaluate_detections, tube_ap
 from ovvol_bench.metrics.truth import TruthTable
-from ovvol_bench.metrics.tube_evaluation import TubeSettings
+from ovvol_bench.metrics.tube_ap import TubeAP
 from ovvol_bench.metrics.tubes import Tubes, found_items, samples_of, true_items, tube_overlaps
 from ovvol_bench.predictions import pack
 
@@ -31,7 +30,7 @@ def scene(seed, per_track_score=True, videos=4):
 
 
 def scored(found, infos, **settings):
-    results = evaluate_detections(found, infos, [TubeAP(TubeSettings(**settings))])
+    results = evaluate_detections(found, infos, [TubeAP(**settings)])
     return {key.split("@")[0]: value for key, value in results.items()}
 
 
@@ -117,7 +116,7 @@ def mean_of_defined(values):
 @pytest.mark.parametrize("seed", range(4))
 def test_numbers_are_those_of_trackeval(monkeypatch, seed, iou_type, unit):
     pytest.importorskip("trackeval", reason="the extra 'tracking' is not installed")
-    monkeypatch.setattr(tube_evaluation, "AREAS", SMALL)
+    monkeypatch.setattr(tube_ap, "AREAS", SMALL)
     infos, found = scene(seed, videos=12)
     table = TruthTable.of(infos)
     samples = samples_of(table, unit)
@@ -274,7 +273,7 @@ def test_our_own_segments_are_tracks_of_their_clips():
     rng = np.random.default_rng(0)
     predictions = pack([own_prediction(info, rng) for info in infos])
     for iou_type in ("box", "mask"):
-        metric = TubeAP(TubeSettings(iou_type))
+        metric = TubeAP(iou_type=iou_type)
         ours = evaluate(predictions, {info.id: info for info in infos}, [metric])
         found = detections_of(predictions, Frames.of(infos), "all", masks=iou_type == "mask")
         theirs = evaluate_detections(found, infos, [metric])
