@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import write_json
 from ovvol_bench.results import folder
-from ovvol_bench.results.blocks import Block, Query, make_blocks
-from ovvol_bench.results.columns import DEFAULT_COLUMNS, SPEED
 from ovvol_bench.results.comparison import Compared, check_comparable, compared, comparison_text, records_of
-from ovvol_bench.results.filters import filtered, parse_filter
-from ovvol_bench.results.rows import group_rows
+from ovvol_bench.results.frame import SPEED, filtered, results_frame
 from ovvol_bench.results.schema import COMPONENTS, Coverage, Record, Score
-from ovvol_bench.results.tables import render
+from ovvol_bench.results.tables import DEFAULT_COLUMNS, Block, make_blocks, render
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -158,7 +154,7 @@ class Results(Sequence[Result]):
             SettingError: if a filter is malformed or names what no result has.
             DataError: if no result is left.
         """
-        left = {id(record) for record in filtered(self.records, [parse_filter(text) for text in filters])}
+        left = {id(record) for record in filtered(self.records, filters)}
         return Results((each for each in self if id(each.record) in left), self.skipped)
 
     def table(
@@ -341,20 +337,18 @@ def compare(
         OvvolError: if there are fewer than two, or they ran on different data or protocols.
         SettingError: if a column is unknown.
     """
-    several = [load_results(each) if isinstance(each, str | Path) else each for each in results]
+    loaded = [load_results(each) if isinstance(each, str | Path) else each for each in results]
     records = [
-        record
-        for each in several
-        for record in (each.records if isinstance(each, Results) else [each.record])
+        record for each in loaded for record in (each.records if isinstance(each, Results) else [each.record])
     ]
     check_comparable(records)
     numbers = dict.fromkeys(key.partition("@")[0] for record in records for key in record.metrics)
     shown = [name for name in numbers if name in DEFAULT_COLUMNS] or numbers
     names = ["id", *(columns or (*COMPONENTS, *shown, SPEED))]
-    query = Query(names, sort_by, merge_seeds=len(group_rows(records)) > 1)
-    (block,) = make_blocks(records, query)
+    several = results_frame(records)["combination"].nunique() > 1
+    (block,) = make_blocks(records, names, sort_by=sort_by, merge_seeds=several)
     if not (best_first or sort_by):
         place = {id(record): position for position, record in enumerate(records)}
-        given = sorted(block.rows, key=lambda row: min(place[id(result)] for result in row.results))
-        block = replace(block, rows=tuple(given))
+        first = {row: min(place[id(each)] for each in found) for row, found in block.rows["results"].items()}
+        block = block.in_order(sorted(first, key=first.__getitem__))
     return Comparison(block, compared(block, correct), correct)

@@ -212,7 +212,7 @@ def echo_table(
     """
     from tabulate import tabulate
 
-    from ovvol_bench.results.widths import TextColumn, fitted
+    from ovvol_bench.results.layout import TextColumn, fitted
 
     if not rows:
         return

@@ -107,8 +107,8 @@ def _write(result: Result, output: Path | None, pictures: Path | None) -> None:
 
 
 def _show_numbers(result: Result, style: str) -> None:
-    from ovvol_bench.results.columns import is_share, number_text, with_unit
-    from ovvol_bench.results.rows import TELLING_SPAN
+    from ovvol_bench.results.frame import TELLING_SPAN
+    from ovvol_bench.results.layout import is_share, number_text, with_unit
 
     rows = []
     for key, score in result.record.metrics.items():

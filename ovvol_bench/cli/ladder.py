@@ -50,7 +50,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
     grouper, and naming. The dataset must have truth.
     """
     from ovvol_bench.report.ladder import ladder, ladder_grid
-    from ovvol_bench.results.tables import render_grid
+    from ovvol_bench.results.layout import render_grid
 
     selection = _selection(context, options)
     results = run_selection(registry_from(context), selection, **{name: options[name] for name in RUNNING})

@@ -63,7 +63,7 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
 
 def _print(found: Sequence[Check]) -> None:
     """Print six decimals of each number, of shares in percent four, and their difference in points."""
-    from ovvol_bench.results.columns import is_share, number_text, with_unit
+    from ovvol_bench.results.layout import is_share, number_text, with_unit
 
     rows = []
     for each in found:

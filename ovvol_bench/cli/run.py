@@ -194,7 +194,7 @@ def _draw(registry: Registry, results: Results) -> None:
 
 def _report(results: Results, style: str, asked: bool) -> None:
     """Print the runs; every number has a column if its metric was ``asked`` for on the command line."""
-    from ovvol_bench.results.columns import SPEED
+    from ovvol_bench.results.frame import SPEED
     from ovvol_bench.results.schema import COMPONENTS
 
     if style == "json":

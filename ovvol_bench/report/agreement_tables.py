@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ovvol_bench.report.charts import percent
-from ovvol_bench.results.columns import MISSING, is_share, number_text, with_unit
-from ovvol_bench.results.tables import Grid
+from ovvol_bench.results.layout import MISSING, Grid, is_share, number_text, with_unit
 from ovvol_bench.results.throughput import Agreement, MetricPair
 
 _HEADERS = ("method", "size", "precision", "clips", "patches %", "names %", "cosine", "least cosine")

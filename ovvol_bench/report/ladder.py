@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.results.columns import number_text
+from ovvol_bench.results.layout import Grid, number_text
 from ovvol_bench.results.schema import Record
-from ovvol_bench.results.tables import Grid
 
 PARTS = ("patch grid", "encoder and grouper", "naming")
 COLUMNS = ("corloc_any", "corloc_top1", "detrate", "ap50", "naming_accuracy")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import replacing
 from ovvol_bench.report.charts import BLUE, ORANGE, Heading, chart, paint
 from ovvol_bench.report.throughput_tables import by_machine
-from ovvol_bench.results.columns import is_share, with_unit
-from ovvol_bench.results.rows import Stat
+from ovvol_bench.results.layout import is_share, with_unit
 from ovvol_bench.results.schema import PartRecord, Record
 from ovvol_bench.results.throughput import Row, Spread, Throughput
 
@@ -33,13 +33,18 @@ class Point:
         label: its names.
         fidelity: ``fast`` or ``reference``.
         speed: clips a second.
-        accuracy: over the seeds of the results.
+        accuracy: of each seed.
     """
 
     label: str
     fidelity: str
     speed: Spread
-    accuracy: Stat
+    accuracy: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Accuracy over the seeds."""
+        return fmean(self.accuracy)
 
 
 def write_speed_chart(
@@ -99,7 +104,7 @@ def _points(measured: Sequence[Throughput], results: Sequence[Record], key: str)
             accuracies.setdefault(which, []).append(score.value)
     for which, row in _fastest(measured).items():
         if which in accuracies:
-            yield Point(row.method, row.fidelity, row.clips_per_s, Stat.of(accuracies[which]))
+            yield Point(row.method, row.fidelity, row.clips_per_s, accuracies[which])
 
 
 def _fastest(measured: Sequence[Throughput]) -> dict[Any, Row]:
@@ -123,7 +128,7 @@ def _identity(parts: Iterable[PartRecord]) -> tuple[Any, ...]:
 def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
     every = [point for points in panels.values() for point in points]
     speeds = [point.speed.median for point in every]
-    share = is_share(key, (point.accuracy.mean for point in every))
+    share = is_share(key, (point.mean for point in every))
     wide = max(speeds) > _WIDE * min(speeds)
     about = (
         f"{frames}; clips a second at the fastest batch size with quartiles, {key} with deviation over seeds"
@@ -143,9 +148,9 @@ def _figure(panels: dict[str, list[Point]], key: str, frames: str) -> Figure:
 
 
 def _draw(axes: Axes, point: Point, scale: float) -> None:
-    speed, value = point.speed.median, scale * point.accuracy.mean
+    speed, value = point.speed.median, scale * point.mean
     across = [[speed - point.speed.low], [point.speed.high - speed]]
-    up = None if point.accuracy.std is None else scale * point.accuracy.std
+    up = scale * stdev(point.accuracy) if len(point.accuracy) > 1 else None
     color = paint(_COLORS[point.fidelity])
     axes.errorbar(speed, value, xerr=across, yerr=up, fmt="o", color=color, capsize=2, linewidth=0.9)
     label = point.label if point.fidelity == "fast" else f"{point.label} ({point.fidelity})"

@@ -8,11 +8,9 @@ from functools import partial
 from typing import Literal
 
 from ovvol_bench.report.agreement_tables import agreement_grids
-from ovvol_bench.results.columns import MISSING
+from ovvol_bench.results.layout import MISSING, Grid, expendable_places, render_grid
 from ovvol_bench.results.schema import COMPONENTS
-from ovvol_bench.results.tables import Grid, render_grid
 from ovvol_bench.results.throughput import Row, Spread, Throughput
-from ovvol_bench.results.widths import expendable_places
 
 IN_A_PASS = ("wait", "encode", "group", "label", "name", "store")
 APART = ("decode", "transform", "boxes", "metrics")

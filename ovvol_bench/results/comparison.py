@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
-from ovvol_bench.results.blocks import Block, Shared, shared_by
-from ovvol_bench.results.columns import MISSING, NumberColumn
-from ovvol_bench.results.rows import Row, telling_settings
+from ovvol_bench.results.frame import shared_by, telling_settings
+from ovvol_bench.results.layout import MISSING, Grid, render_grid
 from ovvol_bench.results.schema import Record
-from ovvol_bench.results.statistics import LEAST_VIDEOS, Difference, Sample, difference, holm
-from ovvol_bench.results.tables import Grid, csv_text, render_blocks, render_grid
+from ovvol_bench.results.statistics import LEAST_VIDEOS, Difference, difference, holm
+from ovvol_bench.results.tables import Block, Column, csv_text, render_blocks
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Compared:
     """
 
     pair: tuple[str, str]
-    column: NumberColumn
+    column: Column
     value: float
     paired: Difference | None
     p_value: float | None
@@ -55,15 +54,17 @@ def compared(block: Block, correct: bool) -> list[Compared]:
         block: of at least two rows.
         correct: adjust the p-values for the number of comparisons (Holm).
     """
-    first, others = block.rows[0], block.rows[1:]
-    numbers = [each for each in block.columns if isinstance(each, NumberColumn)]
-    samples = [column.sample(first) for column in numbers]
     called = _called(block)
-    found = [
-        _compared((called[0], name), column, sample, (first, other))
-        for name, other in zip(called[1:], others, strict=True)
-        for column, sample in zip(numbers, samples, strict=True)
-    ]
+    columns = [each for each in block.columns if each.numeric]
+    numbers = [(each, block.samples(each), block.stats(each)["mean"]) for each in columns]
+    found = []
+    for place, name in enumerate(called[1:], start=1):
+        for column, (one, *samples), means in numbers:
+            two, paired = samples[place - 1], None
+            if one and two and one.videos == two.videos and len(one.videos) >= LEAST_VIDEOS:
+                paired = difference(one, two)
+            value, p_value = means.iloc[0] - means.iloc[place], paired.p_value if paired else None
+            found.append(Compared((called[0], name), column, value, paired, p_value))
     if not correct:
         return found
     raw = [each.p_value for each in found if each.p_value is not None]
@@ -71,27 +72,14 @@ def compared(block: Block, correct: bool) -> list[Compared]:
     return [each if each.p_value is None else replace(each, p_value=next(adjusted)) for each in found]
 
 
-def _compared(
-    pair: tuple[str, str], column: NumberColumn, one: Sample | None, rows: tuple[Row, Row]
-) -> Compared:
-    first, other = rows
-    two = column.sample(other)
-    known = one is not None and two is not None and one.videos == two.videos
-    paired = None
-    if known and one is not None and two is not None and len(one.videos) >= LEAST_VIDEOS:
-        paired = difference(one, two)
-    value = column.read(first).mean - column.read(other).mean
-    return Compared(pair, column, value, paired, None if paired is None else paired.p_value)
-
-
 def _called(block: Block) -> list[str]:
-    """The rows in words: the parts in which they differ, then settings, then the seed."""
-    told = telling_settings(block.rows)
-    differ = [len(set(names)) > 1 for names in zip(*(row.names for row in block.rows), strict=True)]
+    """Name the rows by the parts in which they differ, then settings, then the seed."""
+    rows = block.rows
+    differ = [len(set(names)) > 1 for names in zip(*rows["names"], strict=True)]
     called = []
-    for row in block.rows:
-        parts = [name for name, differs in zip(row.names, differ, strict=True) if differs and name]
-        called.append(" ".join([*parts, *filter(None, [told[id(row)]])]) or row.first.seed_text)
+    for names, told, results in zip(rows["names"], telling_settings(rows), rows["results"], strict=True):
+        parts = [name for name, differs in zip(names, differ, strict=True) if differs]
+        called.append(" ".join(filter(None, [*parts, told])) or results[0].seed_text)
     return called
 
 
@@ -188,24 +176,23 @@ def check_comparable(results: Sequence[Record]) -> None:
             f"compare: got {len(results)} different run(s), expected at least two. See: ovvol-bench table"
         )
     first = min(results, key=lambda result: result.status)  # a finished run, if there is one
+    ours = shared_by(first)
     for result in results:
-        differing = list(_differences(first, result))
+        theirs = shared_by(result)
+        if result.status == "failed":  # it has no scores, so no protocols to differ in
+            theirs["protocols"] = ours["protocols"]
+        differing = ", ".join(
+            f"{name} ({_say(ours[name])} and {_say(theirs[name])})"
+            for name in ours
+            if ours[name] != theirs[name]
+        )
         if differing:
             raise OvvolError(
-                f"compare: runs {first.id} and {result.id} differ in {', '.join(differing)}: their "
+                f"compare: runs {first.id} and {result.id} differ in {differing}: their "
                 "numbers don't compare. Run both on the same clips, score both alike with ovvol-bench eval."
             )
 
 
-def _differences(first: Record, other: Record) -> Iterator[str]:
-    ours, theirs = shared_by(first), shared_by(other)
-    if other.status == "failed":  # it has no scores, so no protocols to differ in
-        theirs = theirs.under(ours.protocols)
-    for name, one, two in zip(Shared._fields, ours, theirs, strict=True):
-        if one != two:
-            yield f"{name} ({_say(one)} and {_say(two)})"
-
-
 def _say(value: object) -> str:
-    words = ", ".join(value) if isinstance(value, tuple) else str(value)[:16]
-    return words or "none"
+    words = str(value)
+    return words.replace(" ", ", ") if " " in words else words[:16] or "none"

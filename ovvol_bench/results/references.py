@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_json
-from ovvol_bench.results.tables import Grid, render_grid
+from ovvol_bench.results.layout import Grid, render_grid
 
 REFERENCE_FOLDER = "reference"
 """Of published numbers, in a folder of results."""

@@ -8,9 +8,11 @@ standard deviation of its own.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,8 @@ import numpy.typing as npt
 from ovvol_bench.arrays import Doubles
 from ovvol_bench.errors import DataError
 from ovvol_bench.metrics.by_video import Terms
+
+Mark = Literal["best", "second", ""]
 
 LEAST_VIDEOS = 10
 """Fewer videos give no interval: resampling them knows too little of other videos."""
@@ -132,6 +136,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [round(float(value), 12) for value in result]
 
 
+def marks(samples: Sequence[Sample | None], coverage: Sequence[float], higher_is_better: bool) -> list[Mark]:
+    """Mark the best of several numbers, if it beats each other beyond the 95% interval of their difference.
+
+    The second is marked likewise over all below it. Numbers that leave out clips have no part. Nothing is
+    marked where one isn't known by video, or there are fewer than ten videos.
+
+    Args:
+        samples: by video; None where a number isn't known so.
+        coverage: share of the clips that are in each number.
+        higher_is_better: direction.
+    """
+    marked: list[Mark] = [""] * len(samples)
+    taking_part = [place for place, share in enumerate(coverage) if not share < 1]
+    known = {place: sample for place in taking_part if (sample := samples[place]) is not None}
+    if len(known) < max(2, len(taking_part)) or len(known[taking_part[0]].videos) < LEAST_VIDEOS:
+        return marked
+    sign = 1 if higher_is_better else -1
+    last = -math.inf  # a number that is undefined
+    worth = {p: last if math.isnan(each.value) else sign * each.value for p, each in known.items()}
+    best, *others = sorted(known, key=lambda place: -worth[place])
+    if all(_beats(known[best], known[place], sign) for place in others):
+        marked[best] = "best"
+        second, *others = others
+        if others and all(_beats(known[second], known[place], sign) for place in others):
+            marked[second] = "second"
+    return marked
+
+
+def _beats(sample: Sample, other: Sample, sign: int) -> bool:
+    if sample.videos != other.videos or math.isnan(sample.value):
+        return False
+    if math.isnan(other.value):
+        return True
+    found = difference(sample, other).interval
+    return (found.low if sign > 0 else -found.high) > 0
+
+
 def _check_videos(count: int) -> None:
     if count < LEAST_VIDEOS:
         raise DataError(
@@ -158,10 +199,10 @@ def _resampled(sample: Sample, weights: npt.NDArray[np.int64]) -> Doubles:
 
 
 def _percentiles(values: Doubles, videos: int, level: float) -> Interval:
-    from scipy import stats
+    from scipy import special  # scipy.stats takes half a second to import
 
-    widened = stats.t.ppf((1 - level) / 2, videos - 1) * np.sqrt(videos / (videos - 1))
-    tail = float(stats.norm.cdf(widened))
+    widened = special.stdtrit(videos - 1, (1 - level) / 2) * np.sqrt(videos / (videos - 1))
+    tail = float(special.ndtr(widened))
     defined = values[~np.isnan(values)]
     low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
     return Interval(float(low), float(high), level, videos)

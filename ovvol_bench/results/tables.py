@@ -1,80 +1,299 @@
-"""Tables of results: as text, markdown, LaTeX or HTML for people, as CSV, JSON or a frame for programs."""
+"""Tables of results: only what may be compared stands together, in every style for people and programs."""
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from ovvol_bench.errors import SettingError
-from ovvol_bench.printing import for_csv, for_markdown, printable, shortened
-from ovvol_bench.results.blocks import Block, Query, make_blocks
-from ovvol_bench.results.columns import Column, NumberColumn, expendable_columns, is_prose
-from ovvol_bench.results.honours import Honour, honours
-from ovvol_bench.results.rows import Row
-from ovvol_bench.results.schema import Record
-from ovvol_bench.results.widths import TextColumn, fitted
+from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.printing import for_csv
+from ovvol_bench.results.frame import (
+    CLIPS,
+    SHARED,
+    SPEED,
+    TEXT_COLUMNS,
+    coverage_of,
+    machines_of,
+    merged,
+    results_frame,
+    sample_of,
+    setting_names,
+    telling_settings,
+    tie_span,
+)
+from ovvol_bench.results.layout import (
+    MISSING,
+    Grid,
+    expendable_places,
+    is_share,
+    number_text,
+    render_grid,
+    with_unit,
+)
+from ovvol_bench.results.schema import COMPONENTS, Record
+from ovvol_bench.results.statistics import Sample, marks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 STYLES = ("text", "markdown", "csv", "latex", "html", "json")
-_TABULATE_FORMATS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
+GROUPINGS = ("dataset", *COMPONENTS)
+DEFAULT_COLUMNS = (*COMPONENTS, "corloc_any", "corloc_top1", "detrate", "ap50", SPEED)
 
-# Characters for private use stand for marks until a table is laid out, as tabulate escapes what they become.
-_MARKS: dict[Honour, tuple[str, str]] = {
-    "": ("", ""),
-    "best": ("\ue000", "\ue001"),
-    "second": ("\ue002", "\ue003"),
+_DIFFERING = {
+    "grouper.num_slots": "slots",
+    "dataset.short_side": "resolution",
+    "dataset.frames_per_clip": "frames",
+    "precision": "precision",
 }
-_PRINTED = {
-    "text": ("", "", "", ""),
-    "markdown": ("**", "**", "<u>", "</u>"),
-    "latex": (r"\textbf{", "}", r"\underline{", "}"),
-    "html": ("<b>", "</b>", "<u>", "</u>"),
-}
+"""Settings that weigh heavily on numbers, with headers: columns where rows differ in them."""
 
+_IMPORTANCE = (
+    *("date", "machine", SPEED, "seeds", "id", "precision"),
+    *("dataset.frames_per_clip", "dataset.short_side", "grouper.num_slots"),
+    *("other metrics", "corloc_top1", "detrate", "ap50", "corloc_any"),
+)
+"""Columns that a narrow terminal may lack, least important first."""
 
-_PAPER_NAMES = {
-    "corloc_any": "CorLoc",
-    "corloc_top1": "CorLoc, top 1",
-    "detrate": "DetRate",
-    "ap50": "AP\ue00450\ue005",
-}
-"""Numbers as papers head their columns; the marks become a subscript in LaTeX."""
+_PROSE = ("settings", "coverage", "seen", "id", "machine")
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A block as words, ready to be laid out.
+class Column:
+    """A column of a table.
 
     Attributes:
-        title: above the table.
-        headers: one a column.
-        numeric: which columns are set flush right.
-        cells: rows of words.
-        notes: below the table.
-        honours: of every cell, where some are best or second.
-        expendable: places of columns that a narrow terminal may lack, least important first.
-        prose: places of columns that hold sentences or lists, whose lines may be broken.
+        key: column of the rows, or of the numbers.
+        header: as printed.
+        numeric: a number over seeds; else words.
+        share: a share, printed as a percentage.
+        higher_is_better: direction, for ranking and marks.
+    """
+
+    key: str
+    header: str
+    numeric: bool = False
+    share: bool = False
+    higher_is_better: bool = True
+
+    def number(self, value: float) -> str:
+        """Print a value of the column."""
+        return number_text(value, self.share)
+
+    def difference(self, value: float) -> str:
+        """Print a difference of two values, with its sign."""
+        return number_text(value, self.share, sign="+")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows on the same clips under the same protocols.
+
+    Attributes:
+        title: dataset, split, size, protocols, start of the fingerprint.
+        shared: the values of ``SHARED`` that all rows have.
+        rows: from ``frame.merged``, best first.
+        numbers: from ``frame.merged``, in the order of the rows.
+        columns: at least one.
+        notes: machines, and the reasons of failed runs.
     """
 
     title: str
-    headers: tuple[str, ...]
-    numeric: tuple[bool, ...]
-    cells: tuple[tuple[str, ...], ...]
+    shared: dict[str, Any]
+    rows: DataFrame
+    numbers: DataFrame
+    columns: tuple[Column, ...]
     notes: tuple[str, ...]
-    honours: tuple[tuple[Honour, ...], ...] = ()
-    expendable: tuple[int, ...] = ()
-    prose: tuple[int, ...] = ()
+
+    def words(self, column: Column) -> list[str]:
+        """Return the cells of a column of words; a dash where there is nothing to say."""
+        cells = self.rows[column.key].fillna("").tolist()
+        return cells if column.key == "settings" else [text or MISSING for text in cells]
+
+    def stats(self, column: Column) -> DataFrame:
+        """Return ``mean``, ``std`` and ``count`` of a column of numbers."""
+        return cast("DataFrame", self.numbers[column.key])
+
+    def samples(self, column: Column) -> list[Sample | None]:
+        """Return a column of numbers by video, None for rows that don't have it so."""
+        return [sample_of(done, column.key) for done in self.rows["done"]]
+
+    def in_order(self, order: Sequence[Any]) -> Block:
+        """Return the block with its rows in another order, given by their index."""
+        return replace(self, rows=self.rows.loc[list(order)], numbers=self.numbers.loc[list(order)])
+
+
+def make_blocks(
+    records: Sequence[Record],
+    columns: Sequence[str] | None = None,
+    *,
+    sort_by: str | None = None,
+    by: str = "dataset",
+    merge_seeds: bool = True,
+) -> list[Block]:
+    """Sort results into blocks and rows.
+
+    Args:
+        records: at least one.
+        columns: names as users type them; None for the default ones, as far as results have them.
+        sort_by: column that orders the rows, best first; None for the first column of numbers.
+        by: ``dataset``, or a kind of component to give every component a block of its own.
+        merge_seeds: one row for all seeds of a combination; else a row a result.
+
+    Raises:
+        SettingError: if a column that was asked for is in none of the results, or ``by`` is unknown.
+    """
+    if by not in GROUPINGS:
+        raise SettingError(f"--by: got '{by}', expected one of {', '.join(GROUPINGS)}.")
+    frame = results_frame(records)
+    _check_columns([*(columns or ()), *([sort_by] if sort_by else [])], frame)
+    frame["part"] = [dict(zip(COMPONENTS, names, strict=True)).get(by, "") for names in frame["names"]]
+    # A failed run has no protocols; it joins a block on its clips.
+    failed = frame["status"] == "failed"
+    same = [*CLIPS, "oracle"]
+    home = frame[~failed].groupby(same)["protocols"].min().to_dict()
+    clips = frame.loc[failed, same].itertuples(index=False, name=None)
+    frame.loc[failed, "protocols"] = [home.get(each, "") for each in clips]
+    found = []
+    for _, group in frame.groupby([*SHARED, "part"]):
+        shared = {name: group[name].tolist()[0] for name in SHARED}
+        part = group["part"].iloc[0]
+        rows, numbers = merged(group, "combination" if merge_seeds else "record")
+        title = _title(shared, f"{by} {part}" if part else "")
+        found.append(_ranked(_block(title, shared, rows, numbers, columns), sort_by))
+    return found
+
+
+def _title(shared: dict[str, Any], part: str) -> str:
+    name = f"{shared['dataset']} {shared['split']}".strip()
+    size = f"{shared['clips']} clips" if shared["clips"] else ""
+    data = f"data {shared['fingerprint'][:8]}"
+    oracle = "oracle: told the truth" if shared["oracle"] else ""
+    return " · ".join(filter(None, [name, size, *shared["protocols"].split(), data, part, oracle]))
+
+
+def _block(
+    title: str, shared: dict[str, Any], rows: DataFrame, numbers: DataFrame, names: Sequence[str] | None
+) -> Block:
+    outside = ["method"] if any(rows["method"]) else []
+    asked = names or [*outside, *DEFAULT_COLUMNS]
+    columns = [column for name in asked for column in resolve_column(name, rows, numbers)]
+    there = {column.key for column in columns}
+    own = {key: header for key, header in _DIFFERING.items() if key in rows and rows[key].nunique() > 1}
+    needed = {  # columns without which the numbers would mislead
+        **own,
+        "settings": any(telling_settings(rows, [*there, *own])),
+        "seeds": any(len(done) > 1 for done in rows["done"]),
+        "coverage": any(coverage_of(done) < 1 for done in rows["done"]),
+        "seen": any(rows["seen"]),
+        "status": any(rows["status"] != "done"),
+    }
+    columns += [Column(key, own.get(key, key)) for key in needed if needed[key] and key not in there]
+    rows = rows.assign(settings=telling_settings(rows, [*there, *own]))
+    notes = (*_machine_notes(rows, columns), *_seen_notes(rows), *_failure_notes(rows))
+    return Block(title, shared, rows, numbers, tuple(columns), notes)
+
+
+def _ranked(block: Block, sort_by: str | None) -> Block:
+    """Order rows best first by the asked column, or the first one with numbers; rows without a value last."""
+    rows = block.rows
+    asked = resolve_column(sort_by, rows, block.numbers) if sort_by else []
+    column = next((each for each in [*asked, *block.columns] if asked or each.numeric), None)
+    by_name = sorted(rows.index, key=dict(zip(rows.index, rows["names"], strict=True)).__getitem__)
+    if column is None:
+        return block.in_order(by_name)
+    values = block.stats(column)["mean"] if column.numeric else rows[column.key]
+    ascending = not (column.numeric and column.higher_is_better)
+    return block.in_order(values.loc[by_name].sort_values(ascending=ascending, kind="stable").index.tolist())
+
+
+def _check_columns(names: Sequence[str], frame: DataFrame) -> None:
+    """Refuse column names that no result has.
+
+    Raises:
+        SettingError: names the first such column, the nearest known one and all that there are.
+    """
+    metrics = sorted({key for record in frame["record"] if record.status == "done" for key in record.metrics})
+    offered = [*TEXT_COLUMNS, SPEED, *dict.fromkeys(key.split("@")[0] for key in metrics)]
+    known = [*offered, *metrics, *setting_names(frame)]
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"unknown column '{name}'.{nearest(name, known)} These results have: {', '.join(offered)}; "
+                "also NAME@PROTOCOL and settings such as grouper.num_slots."
+            )
+
+
+def resolve_column(name: str, rows: DataFrame, numbers: DataFrame) -> list[Column]:
+    """Return the columns that a name stands for among these rows.
+
+    A metric's short name yields one column a protocol, labelled with it if there are several. Speed yields
+    one column a machine, since numbers of different machines must not be compared. A name that the rows have
+    nothing for yields no column.
+    """
+    if name in TEXT_COLUMNS:
+        return [Column(name, name)]
+    if name == SPEED:
+        letters = _machine_letters(rows)
+        headers = {
+            machine: f"{SPEED} [{letter}]" if len(letters) > 1 else SPEED
+            for letter, machine in letters.items()
+        }
+        return [Column(f"{SPEED} [{machine}]", header, numeric=True) for machine, header in headers.items()]
+    scores = {key: score for done in rows["done"] for each in done for key, score in each.metrics.items()}
+    keys = [key for key in sorted(scores) if name in (key, key.split("@")[0])]
+    found = []
+    for key in keys:
+        share = is_share(key, cast("DataFrame", numbers[key])["mean"])
+        header = with_unit(name if len(keys) == 1 else key, share)
+        found.append(Column(key, header, True, share, scores[key].higher_is_better))
+    return found or [Column(name, name) for known in (setting_names(rows),) if name in known]
+
+
+def _machine_letters(rows: DataFrame) -> dict[str, str]:
+    """Machines that finished a run, each with a letter: ``{"A": "8 cores, torch 2.15"}``."""
+    machines = {machine for results in rows["results"] for machine in machines_of(results)}
+    return {chr(ord("A") + index): machine for index, machine in enumerate(sorted(machines))}
+
+
+def _machine_notes(rows: DataFrame, columns: Sequence[Column]) -> list[str]:
+    if not any(column.key.startswith(SPEED) for column in columns):
+        return []
+    letters = _machine_letters(rows)
+    return [
+        f"{SPEED} [{letter}] on {machine}" if len(letters) > 1 else f"{SPEED} on {machine}"
+        for letter, machine in letters.items()
+    ]
+
+
+def _seen_notes(rows: DataFrame) -> list[str]:
+    if not any(rows["seen"]):
+        return []
+    return [
+        "seen: so many of the videos that a row is scored on are known to be among those that the weights of "
+        "its part learned from. Its numbers don't compare with those of the other rows."
+    ]
+
+
+def _failure_notes(rows: DataFrame) -> list[str]:
+    """One note a distinct reason, with how many it ended."""
+    ended: dict[str, list[str]] = {}
+    for record in (each for results in rows["results"] for each in results if each.status == "failed"):
+        lines = (record.error or "no reason recorded").strip().splitlines()
+        reason = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+        ended.setdefault(reason, []).append(f"{record.title}, {record.seed_text}")
+    return [
+        f"failed: {runs[0]}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}: {reason}"
+        for reason, runs in ended.items()
+    ]
 
 
 def render(  # noqa: PLR0913 - what `ovvol-bench table` offers
-    results: Sequence[Record],
+    records: Sequence[Record],
     columns: Sequence[str] | None = None,
     style: str = "text",
     *,
@@ -88,34 +307,28 @@ def render(  # noqa: PLR0913 - what `ovvol-bench table` offers
     Shares in [0, 1] are printed as percentages with one decimal in the styles for people; ``csv``
     and ``json`` carry the numbers as stored. Several seeds give mean ± sample standard deviation.
     In markdown, LaTeX and HTML the best of a column is bold and the second underlined, where the paired
-    intervals over videos support it (see ``honours``).
+    intervals over videos support it (see ``statistics.marks``).
 
     Args:
-        results: as ``load_results`` returns them.
+        records: as ``load_results`` returns them.
         columns: names as users type them: metrics (``ap50`` or ``ap50@vid-devkit``), components,
             ``clips_per_s``, settings (``grouper.num_slots``); None for the default ones.
         style: one of ``STYLES``.
         sort_by: column that orders the rows, best first; None for the first one with numbers.
         by: ``dataset``, or a kind of component to give every component a block of its own.
         spans: whether what ties leave open of a number stands behind it, in the styles for people.
-        width: see ``render_grid``.
+        width: see ``layout.render_grid``.
 
     Raises:
         SettingError: if a column, the style or ``by`` is unknown.
     """
-    return render_blocks(make_blocks(results, Query(columns, sort_by, by)), style, spans, width=width)
+    return render_blocks(make_blocks(records, columns, sort_by=sort_by, by=by), style, spans, width=width)
 
 
 def render_blocks(
     blocks: Sequence[Block], style: str, spans: bool = False, *, width: int | None = None
 ) -> str:
-    """Lay blocks out in one of ``STYLES``.
-
-    Args:
-        blocks: from ``make_blocks``.
-        style: one of ``STYLES``.
-        spans: see ``render``.
-        width: see ``render_grid``.
+    """Lay blocks out in one of ``STYLES``; arguments are those of ``render``.
 
     Raises:
         SettingError: if the style is unknown.
@@ -123,157 +336,98 @@ def render_blocks(
     if style not in STYLES:
         raise SettingError(f"table style: got '{style}', expected one of {', '.join(STYLES)}.")
     if style == "csv":
-        return csv_text(block_records_of(blocks))
+        return csv_text([row for block in blocks for row in _rows_for_programs(block)])
     if style == "json":
-        return json.dumps(block_records_of(blocks), indent=2)
-    grids = (block_grid(block, style, spans) for block in blocks)
-    return "\n\n".join(render_grid(grid, style, width=width) for grid in grids)
+        return json.dumps([row for block in blocks for row in _rows_for_programs(block)], indent=2)
+    return "\n\n".join(render_grid(_grid(block, style, spans), style, width=width) for block in blocks)
 
 
-def block_grid(block: Block, style: str, spans: bool = False) -> Grid:
-    """The words of a block, for one of the styles for people; best and second are marked but in ``text``."""
-    columns = [_column_cells(column, block.rows, spans) for column in block.columns]
-    marked = [_column_honours(column, block.rows) for column in block.columns] if style != "text" else []
+def _grid(block: Block, style: str, spans: bool) -> Grid:
+    """Put a block into words, for a style for people; best and second are marked but in ``text``."""
+    columns = block.columns
+    cells = [_numbers(block, each, spans) if each.numeric else block.words(each) for each in columns]
+    plain = [""] * len(block.rows)
+    coverage = [coverage_of(done) for done in block.rows["done"]]
+    marked = [
+        marks(block.samples(each), coverage, each.higher_is_better) if each.numeric else plain
+        for each in (columns if style != "text" else ())
+    ]
     return Grid(
         title=block.title,
-        headers=tuple(column.header for column in block.columns),
-        numeric=tuple(isinstance(column, NumberColumn) for column in block.columns),
-        cells=tuple(zip(*columns, strict=True)),
+        headers=tuple(each.header for each in columns),
+        numeric=tuple(each.numeric for each in columns),
+        cells=tuple(zip(*cells, strict=True)),
         notes=block.notes,
-        honours=tuple(zip(*marked, strict=True)),
-        expendable=expendable_columns(block.columns, block.rows),
-        prose=tuple(place for place, column in enumerate(block.columns) if is_prose(column)),
+        marks=tuple(zip(*marked, strict=True)),
+        expendable=_expendable(block),
+        prose=tuple(place for place, each in enumerate(columns) if each.key in _PROSE),
     )
 
 
-def render_grid(grid: Grid, style: str, *, width: int | None = None) -> str:
-    """Lay one grid out, with its title above and its notes below.
+def _numbers(block: Block, column: Column, spans: bool) -> list[str]:
+    """Cells as ``54.3``, ``54.3 ± 1.2`` over seeds, ``54.3 ± 1.2 (n=2)`` where some lack it, or a dash."""
+    cells = []
+    for (mean, std, count), done in zip(
+        block.stats(column).itertuples(index=False), block.rows["done"], strict=True
+    ):
+        text = column.number(mean)
+        if not math.isnan(std):
+            text += f" ± {number_text(std, column.share, like=mean)}"
+        if count < len(done) and not math.isnan(mean):
+            text += f" (n={count:.0f})"
+        if spans and (span := tie_span(done, column.key)):
+            text += f" (ties {column.number(span[0])} to {column.number(span[1])})"
+        cells.append(text)
+    return cells
 
-    Args:
-        grid: the words.
-        style: ``text``, ``markdown``, ``latex`` or ``html``.
-        width: characters of a line of the terminal that text is for: headers and prose are broken and
-            expendable columns left out, if they must, and a note says so. A table that doesn't fit even then
-            stays as it is.
+
+def _expendable(block: Block) -> tuple[int, ...]:
+    """Return the places of columns that a narrow terminal may lack, least important first.
+
+    Never those of the parts, the first metric, words that tell rows apart, nor what the numbers would mislead
+    without, such as coverage. Of what matters alike the rightmost goes first.
     """
-    from tabulate import tabulate
-
-    aligns = ["right" if numeric else "left" for numeric in grid.numeric]
-    escape = for_markdown if style == "markdown" else str
-    headers = [escape(shortened(header)) for header in grid.headers]
-    if style == "latex":
-        headers = [_paper_header(header) for header in headers]
-    cells = [[escape(shortened(cell)) for cell in row] for row in grid.cells]
-    for row, honours_of_row in enumerate(grid.honours):
-        for column, honour in enumerate(honours_of_row):
-            before, after = _MARKS[honour]
-            cells[row][column] = before + cells[row][column] + after
-    layout = _TABULATE_FORMATS[style]
-    table = str(tabulate(cells, headers, layout, colalign=aligns if cells else None, disable_numparse=True))
-    for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
-        table = table.replace(mark, printed)
-    table = table.replace("\ue004", "$_{").replace("\ue005", "}$")
-    notes = [printable(note) for note in grid.notes]
-    if style == "text":
-        columns = [
-            TextColumn(header, tuple(column), grid.numeric[place], place in grid.prose)
-            for place, (header, *column) in enumerate(zip(headers, *cells, strict=True))
-        ]
-        table, left_out = fitted(table, columns, width, grid.expendable)
-        notes = [*filter(None, [left_out]), *notes]
-    return _FRAMES[style](printable(grid.title), table, notes)
+    numbers = [place for place, each in enumerate(block.columns) if each.numeric]
+    first = min(numbers, key=lambda place: (block.columns[place].key.startswith(SPEED), place), default=None)
+    ranks = {}
+    for place, column in enumerate(block.columns):
+        name = re.split(r"@| \[", column.key)[0]
+        name = "other metrics" if column.numeric and name not in _IMPORTANCE else name
+        if place != first and name in _IMPORTANCE:
+            ranks[place] = (_IMPORTANCE.index(name), -place)
+    words = {place: block.words(each) for place, each in enumerate(block.columns) if not each.numeric}
+    return expendable_places(sorted(ranks, key=ranks.__getitem__), words)
 
 
-def _paper_header(header: str) -> str:
-    """The name of a column as papers print it, what follows it kept, as ``@vid-devkit %``."""
-    name = re.split(r"[@ ]", header, maxsplit=1)[0]
-    return _PAPER_NAMES.get(name, name) + header[len(name) :]
-
-
-def _in_ascii(text: str) -> str:
-    """LaTeX with commands in place of characters that a document's fonts may lack, as ± and Siméoni."""
-    from pylatexenc.latexencode import UnicodeToLatexEncoder
-
-    encoder = UnicodeToLatexEncoder(
-        non_ascii_only=True, unknown_char_policy="replace", unknown_char_warning=False
-    )
-    return str(encoder.unicode_to_latex(text))
-
-
-def to_frame(blocks: Sequence[Block]) -> DataFrame:
-    """All rows of all blocks as one pandas frame: numbers as stored, NaN where undefined.
-
-    Columns: dataset, split, fingerprint, clips, protocols; the blocks' own columns under their full keys,
-    numbers over several seeds with ``KEY_std``; seeds, failed, coverage, machine, ids and errors.
-    """
-    from pandas import DataFrame
-
-    return DataFrame(block_records_of(blocks))
-
-
-def block_records_of(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    """One dictionary a row, ready for JSON: None where a number is undefined."""
-    return [_record(block, row) for block in blocks for row in block.rows]
-
-
-def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as CSV that spreadsheets read as it is: text that looks like a formula is no formula."""
-    from pandas import DataFrame
-
-    frame = DataFrame(records).rename(columns=for_csv)
-    cells = frame.map(lambda value: for_csv(value) if isinstance(value, str) else value)
-    return str(cells.to_csv(index=False)).rstrip("\n")
-
-
-def _record(block: Block, row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = block.shared._asdict() | {"protocols": " ".join(block.shared.protocols)}
+def _rows_for_programs(block: Block) -> Iterator[dict[str, Any]]:
+    """Yield one dictionary a row, ready for JSON: None where a number is undefined."""
+    rows: list[dict[str, Any]] = [dict(block.shared) for _ in block.rows.index]
     for column in block.columns:
-        record |= _record_cell(column, row)
-    return record | {
-        "seeds": len(row.done),
-        "failed": len(row.failed),
-        "coverage": None if math.isnan(row.coverage) else row.coverage,
-        "machine": "; ".join(row.machines),
-        "ids": " ".join(result.id for result in row.results),
-        "errors": "; ".join(result.error or "no reason recorded" for result in row.failed),
-    }
+        if not column.numeric:
+            for row, text in zip(rows, block.words(column), strict=True):
+                row[column.key] = text
+            continue
+        for row, (mean, std, _) in zip(rows, block.stats(column).itertuples(index=False), strict=True):
+            row[column.key] = None if math.isnan(mean) else mean
+            if not math.isnan(std):
+                row[f"{column.key}_std"] = std
+    for row, results, done in zip(rows, block.rows["results"], block.rows["done"], strict=True):
+        failed = [record for record in results if record.status == "failed"]
+        coverage = coverage_of(done)
+        yield row | {
+            "seeds": len(done),
+            "failed": len(failed),
+            "coverage": None if math.isnan(coverage) else coverage,
+            "machine": "; ".join(machines_of(results)),
+            "ids": " ".join(record.id for record in results),
+            "errors": "; ".join(record.error or "no reason recorded" for record in failed),
+        }
 
 
-def _record_cell(column: Column, row: Row) -> dict[str, Any]:
-    if not isinstance(column, NumberColumn):
-        return {column.key: column.read(row)}
-    stat = column.read(row)
-    mean = {column.key: stat.mean if stat.n else None}
-    return mean if stat.std is None else mean | {f"{column.key}_std": stat.std}
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Write rows as CSV that spreadsheets read as it is: text that looks like a formula is no formula."""
+    from pandas import DataFrame
 
-
-def _column_cells(column: Column, rows: Sequence[Row], spans: bool) -> list[str]:
-    if not isinstance(column, NumberColumn):
-        return [column.read(row) for row in rows]
-    return [column.text(row) + (column.span_text(row) if spans else "") for row in rows]
-
-
-def _column_honours(column: Column, rows: Sequence[Row]) -> list[Honour]:
-    return honours(column, rows) if isinstance(column, NumberColumn) else [""] * len(rows)
-
-
-def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:
-    return "\n".join([title, "", table, *([""] if notes else []), *notes])
-
-
-def _frame_markdown(title: str, table: str, notes: Sequence[str]) -> str:
-    below = ["", *(f"<sub>{for_markdown(note)}</sub><br>" for note in notes)] if notes else []
-    return "\n".join([f"**{for_markdown(title)}**", "", table, *below])
-
-
-def _frame_latex(title: str, table: str, notes: Sequence[str]) -> str:
-    above, *below = ("% " + " ".join(text.split()) for text in (title, *notes))
-    return _in_ascii("\n".join([above, table, *below]))
-
-
-def _frame_html(title: str, table: str, notes: Sequence[str]) -> str:
-    escaped = [f"<p>{html.escape(note)}</p>" for note in notes]
-    return "\n".join([f"<h3>{html.escape(title)}</h3>", table, *escaped])
-
-
-_FRAMES = {"text": _frame_text, "markdown": _frame_markdown, "latex": _frame_latex, "html": _frame_html}
+    frame = DataFrame(rows).rename(columns=for_csv)
+    cells = frame.map(lambda value: for_csv(value) if isinstance(value, str) else value)
+    return cells.to_csv(index=False).rstrip("\n")

@@ -4,7 +4,7 @@ import pytest
 from stored_results import as_read
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.results.filters import Filter, filtered, parse_filter
+from ovvol_bench.results.frame import filtered
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def results(make_result):
     ],
 )
 def test_results_meet_all_filters_and_one_value_of_each(results, texts, left):
-    assert filtered(results, [parse_filter(text) for text in texts]) == [results[index] for index in left]
+    assert filtered(results, texts) == [results[index] for index in left]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,4 @@ def test_results_meet_all_filters_and_one_value_of_each(results, texts, left):
 )
 def test_filters_that_can_not_be_met_are_one_message(results, texts, error, expected):
     with pytest.raises(error, match=expected):
-        filtered(results, [parse_filter(text) for text in texts])
-
-
-def test_a_filter_reads_as_it_was_typed():
-    assert str(Filter("grouper", ("kmeans", "grid"))) == "grouper=kmeans,grid"
+        filtered(results, texts)

@@ -10,10 +10,9 @@ from throughput_results import row, throughput
 from ovvol_bench.api.results import Result, compare
 from ovvol_bench.report.throughput_tables import render_throughput
 from ovvol_bench.results import tables
+from ovvol_bench.results.layout import Grid, TextColumn, fitted, render_grid
 from ovvol_bench.results.references import load_references, render_references
-from ovvol_bench.results.tables import Grid, render_grid
 from ovvol_bench.results.throughput import parse_throughput
-from ovvol_bench.results.widths import TextColumn, fitted
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
 LEFT_OUT = "left out to fit the terminal: "
