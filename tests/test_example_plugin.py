@@ -104,7 +104,7 @@ def test_it_runs_end_to_end(site, tmp_path):
     data = ["--dataset", "shapes", "-o", "dataset.videos=2", "--output", str(tmp_path)]
     (result,) = json.loads(ovvol_bench(site, "run", *parts, *data, "--format", "json"))
     assert result["status"] == "done"
-    assert result["coverage"] == {"clips": 6, "done": 6, "frames": 48, "skipped": {}}
+    assert result["coverage"] == {"clips": 6, "done": 6, "frames": 48, "skipped": {}, "unread": []}
     assert {result[kind]["name"] for kind in NAMES} == set(NAMES.values())
     assert result["grouper"]["plugin"] == "ovvol-example 0.3.0 (ovvol_example)"
     assert 0 <= result["metrics"]["corloc_any@vid-reference"]["value"] <= 1
