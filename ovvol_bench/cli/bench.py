@@ -115,7 +115,12 @@ def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: s
 )
 @click.option("--threads", type=int, metavar="N", help="Threads of PyTorch; by default its own choice.")
 @click.option("--workers", type=int, metavar="N", help="Threads that read frames ahead, as in run.")
-@click.option("--limit", type=int, metavar="CLIPS", help="Compare fidelities on the first so many clips.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="CLIPS",
+    help="Compare fidelities on the first so many clips.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

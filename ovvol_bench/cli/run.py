@@ -107,7 +107,7 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
 )
-@click.option("--limit", type=int, metavar="CLIPS", help="Only the first so many clips.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
 @names_option(
     "--metrics",
     shell_complete=complete_names("metric"),

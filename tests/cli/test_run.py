@@ -192,7 +192,7 @@ def test_failures_alone_are_raised(invoke):
         (["--metrics", "corlock"], "Did you mean 'corloc'?"),
         (["--consensus", "3-10"], "expected LOW..HIGH"),
         (["--consensus", "3..10"], "merges several seeds"),
-        (["--limit", "0"], "--limit must be at least 1"),
+        (["--limit", "0"], "'--limit': 0 is not in the range"),
         (["--precision", "bfloat16"], "Drop one of the two"),
         (["--weights-from", "nowhere"], "missing videomae.pth, grouping.pth, pacl.pth, clip.pt"),
         (["-o", "dataset.unreadable=1"], "--on-error skip"),
