@@ -185,7 +185,15 @@ def merged(frame: DataFrame, by: str = "combination") -> tuple[DataFrame, DataFr
     numbers = DataFrame([values for _, values in found], index=[row for row, _ in found], dtype=float)
     if numbers.empty:
         return rows, DataFrame(index=rows.index)
-    return rows, numbers.groupby(level=0).agg(["mean", "std", "count"]).reindex(rows.index)
+    groups_of_numbers = numbers.groupby(level=0)
+    stats = groups_of_numbers.agg(["mean", "std", "count"])
+    # In two passes: pandas' one pass is off in the last digits, which a rounded 0.25 shows.
+    squares = (numbers - groups_of_numbers.transform("mean")) ** 2
+    counts = groups_of_numbers.count()
+    deviations = (squares.groupby(level=0).sum() / (counts - 1).where(counts > 1)) ** 0.5
+    for key in numbers:
+        stats[key, "std"] = deviations[key]
+    return rows, stats.reindex(rows.index)
 
 
 def _one_a_seed(results: list[Record]) -> list[Record]:
