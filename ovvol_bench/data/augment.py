@@ -82,7 +82,7 @@ def resize_clip(frames: Frames, size: Size) -> Frames:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a clip goes through before it is learnt from.
+    """Changes of a clip before it is learnt from.
 
     Attributes:
         scales: sizes of the window that is cut out, see `draw_window`.

@@ -1,4 +1,4 @@
-"""What classes are called that folders name by code: a file of codes and names.
+"""Names of classes that folders name by code: a file of codes and names.
 
 A text file has a line a class, ``n01440764 tench, Tinca tinca``: the code, then its names, the usual one
 first. A JSON file has an object, ``{"n01440764": "tench"}`` or with a list of names, or

@@ -1,4 +1,4 @@
-"""How often each class occurs in the truth of a dataset."""
+"""Frequencies of classes in the truth of a dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ovvol_bench.errors import DataError
 
 
 def class_frequencies(dataset: Dataset) -> dict[str, int]:
-    """Boxes by class name, every class of the vocabulary listed, in its order.
+    """Count boxes by class name, every class of the vocabulary listed, in its order.
 
     Frames that belong to an earlier clip aren't counted again.
 

@@ -169,11 +169,10 @@ class FolderImages(TrainingImages):
         return len(self._images)
 
     def name(self, index: int) -> str:
-        """See ``TrainingImages.name``: the path below the root."""
+        """Return the path below the root."""
         return in_utf8(self._images.name(index))
 
     def image(self, index: int) -> TrainingImage:
-        """See ``TrainingImages.image``."""
         pixels = read_image(self._root / self._images.name(index))
         return TrainingImage(pixels, self._captions[self._images.class_of(index)])
 
@@ -211,7 +210,7 @@ class ImageFolder(Dataset):
         return len(self._images)
 
     def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``; a clip's id is the image's path, its size 1 x 1 where it can't be read."""
+        """Describe a clip; its id is the image's path, its size 1 x 1 where it can't be read."""
         try:
             size = read_header(self._root / self._images.name(index)).size
         except DecodeError:  # raised by `clip`, so that it costs one clip and not the dataset
@@ -219,11 +218,9 @@ class ImageFolder(Dataset):
         return self._info(index, size)
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
-        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
         return target_size(frame_size, *self._size)
 
     def clip(self, index: int) -> Clip:
-        """See ``Dataset.clip``."""
         pixels = read_image(self._root / self._images.name(index))
         height, width = pixels.shape[:2]
         info = self._info(index, (height, width))

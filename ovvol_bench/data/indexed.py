@@ -1,4 +1,4 @@
-"""What datasets with truth in columns share: clips, their ids and truth, and a fingerprint."""
+"""Base of datasets with truth in columns: clips, their ids and truth, and a fingerprint."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ class IndexedVideos(Dataset):
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
-        """See ``Dataset.skipped``."""
         return {**self.index.skipped, **self._plan.skipped}
 
     @cached_property
@@ -72,7 +71,7 @@ class IndexedVideos(Dataset):
         return len(self._clips)
 
     def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``; a clip's id is ``VIDEO/FRAME`` with the number of its first frame."""
+        """Describe a clip; its id is ``VIDEO/FRAME`` with the number of its first frame."""
         video, clip = self._clips[index]
         rows = self._rows(video, clip)
         numbers = self.index.frame_numbers[rows.start : rows.stop : rows.step].tolist()
@@ -94,11 +93,9 @@ class IndexedVideos(Dataset):
         return replace(self.index.truth, crowds=crowds, image_ids=self.image_ids)
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
-        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
         return self._settings.input_size(frame_size)
 
     def clip(self, index: int) -> Clip:
-        """See ``Dataset.clip``."""
         info = self.info(index)
         video, clip = self._clips[index]
         reader = self.frames(video, self._rows(video, clip))
@@ -107,7 +104,7 @@ class IndexedVideos(Dataset):
         return read_clip(info, reader, places, size, self._settings.scale_at_decode)
 
     def file_ids(self) -> FileIds:
-        """See ``Dataset.file_ids``; frames in no clip have numbers too: no sampling shifts them."""
+        """Number videos, frames and classes; frames in no clip too, so that no sampling shifts them."""
         names = self.index.videos.tolist()
         classes = range(1, len(self.vocabulary.classes) + 1)
         return FileIds(
@@ -125,7 +122,7 @@ class IndexedVideos(Dataset):
         return ()
 
     def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``: 32 hex digits of the truth, and 32 of the frames that are there."""
+        """Hash the truth in 32 hex digits, and the frames that are there in 32 more."""
         files = self.frame_files()
         frames = content_digest(len(files), files.__getitem__)
         return f"{self._truth_digest()}-{frames}" if frames else self._truth_digest()
@@ -141,7 +138,6 @@ class IndexedVideos(Dataset):
         return digest.hexdigest()
 
     def with_short_videos(self) -> Self:
-        """See ``Dataset.with_short_videos``."""
         if TOO_SHORT not in self._plan.skipped:
             return self
         whole = copy(self)
@@ -177,15 +173,12 @@ class IndexedTraining(TrainingVideos):
         return len(self._dataset.index.videos)
 
     def name(self, index: int) -> str:
-        """See ``TrainingVideos.name``."""
         return str(self._dataset.index.videos[index])
 
     def length(self, index: int) -> int:
-        """See ``TrainingVideos.length``."""
         return int(self._dataset.index.lengths[index])
 
     def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``TrainingVideos.frames``."""
         first = int(self._dataset.index.frame_offsets[index])
         rows = [first + position for position in positions]
         return self._dataset.frames(index, rows).stored(range(len(rows)))

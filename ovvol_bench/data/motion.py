@@ -1,4 +1,4 @@
-"""How fast an object moves, as the overlap with its own boxes nearby in time."""
+"""Speed of objects, as the overlap with their own boxes nearby in time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REACH = 10  # frames to either side
 
 
 def motion_iou(videos: Ints, frames: Ints, tracks: Ints, boxes: Floats) -> Floats:
-    """Mean IoU of every box with the same track's boxes at -10 to +10 frames, without itself.
+    """Take the mean IoU of every box with the same track's boxes at -10 to +10 frames, without itself.
 
     FGFA (Zhu et al., ICCV 2017, section 5) calls objects above 0.9 slow and below 0.7 fast; the mean is
     over the frames that have the track, as its authors state. Box ends are inclusive: a side is
@@ -43,7 +43,7 @@ def motion_iou(videos: Ints, frames: Ints, tracks: Ints, boxes: Floats) -> Float
 
 
 def _sorted_keys(videos: Ints, frames: Ints, tracks: Ints) -> tuple[Ints, Ints]:
-    """One number a box of a known track, ascending, such that neighbours in time differ by the frames."""
+    """Number the boxes of known tracks, ascending, so that neighbours in time differ by their frames."""
     order = np.flatnonzero(tracks >= 0)
     names = np.stack([videos[order], tracks[order]], axis=1)
     _, identity = np.unique(names, axis=0, return_inverse=True)

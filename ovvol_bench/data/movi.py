@@ -122,7 +122,6 @@ class Movi(IndexedVideos):
         self._root = root
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
-        """See ``IndexedVideos.frames``."""
         folder = self._root / str(self.index.videos[video])
         positions = self.index.frame_numbers[list(rows)].tolist()
         height, width = self.index.frame_sizes[video].tolist()
@@ -143,7 +142,6 @@ class Movi(IndexedVideos):
         return ArrayFrames(array[positions])
 
     def frame_files(self) -> list[str]:
-        """See ``IndexedVideos.frame_files``."""
         files: list[str] = []
         for video, length in zip(self.index.videos.tolist(), self.index.lengths.tolist(), strict=True):
             folder = self._root / video
@@ -213,7 +211,7 @@ class _Video:
     void: int | None = None
 
     def category(self, instance: int) -> str | None:
-        """What an instance is called, ``object`` where nothing is known; None: it is void."""
+        """Name of an instance's category, ``object`` where nothing is known; None: it is void."""
         if self.void == instance + 1:
             return None
         name = self.categories[instance] if self.categories is not None else None

@@ -23,7 +23,7 @@ CATEGORIES = (
     "Consumer Goods", "Hat", "Headphones", "Keyboard", "Legos", "Media Cases", "Mouse", NAMELESS, "Shoe",
     "Stuffed Toys", "Toys",
 )  # fmt: skip
-"""What MOVi-C, D and E call the numbers in ``instances.category``, as Kubric's documentation lists them."""
+"""Names that MOVi-C, D and E have for the numbers in ``instances.category``, as Kubric's documentation lists them."""
 
 Example = Mapping[str, Any]
 """A record as numpy: ``video``, ``segmentations``, and maybe ``instances`` and ``metadata``."""

@@ -181,7 +181,7 @@ class ShownFrames:
         return [time for time, _ in packets], [0, *keys]
 
     def _times_are_right(self) -> bool:
-        """Whether the first frames, and all from the last key frame on, have the times of their packets.
+        """Compare times of the first frames, and of all from the last key frame on, with their packets'.
 
         Damaged packets may have no frame; those after the last frame are dropped.
         """

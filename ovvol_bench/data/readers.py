@@ -200,11 +200,10 @@ class FrameFolder(FrameReader):
         return cls(sorted(files, key=lambda file: numbers_as_numbers(file.name)))
 
     def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``."""
         return (read_image(self._files[index], self.frame_size) for index in indices)
 
     def scaled(self, indices: Sequence[int], size: Size) -> Iterator[Image]:
-        """See ``FrameReader.scaled``: JPEGs shrink to 1/2, 1/4 or 1/8 as they are decoded."""
+        """Decode frames, JPEGs at 1/2, 1/4 or 1/8 of their sides."""
         factor = max(  # the largest that leaves frames no smaller than the size
             factor
             for factor in _REDUCED

@@ -1,4 +1,4 @@
-"""Which frames make a clip."""
+"""Cuts of videos into clips: their frames, and the size that these are resized to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAST_THE_END = "frames after a video's last clip"
 
 @dataclass(frozen=True)
 class ClipStart:
-    """Where a clip begins in its video.
+    """Beginning of a clip in its video.
 
     Attributes:
         start: position of the first frame, counted in strides.
@@ -32,7 +32,7 @@ class ClipStart:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How clips are cut and resized.
+    """Settings by which clips are cut and resized.
 
     Attributes:
         frames: T, frames in a clip.

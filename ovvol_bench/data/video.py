@@ -76,7 +76,7 @@ class VideoReader(FrameReader):
         """
 
     def images(self, indices: Sequence[int]) -> Iterator[Image]:
-        """See ``FrameReader.images``; the next frame is decoded by a thread while one is used."""
+        """Decode frames; a thread decodes the next one while one is used."""
         images = map(self._image, indices)
         with ThreadPoolExecutor(1) as thread:
             following = thread.submit(next, images, None)
@@ -116,13 +116,11 @@ class DecordReader(VideoReader):
         self.frame_size = shape[:2]
 
     def count(self) -> int:
-        """See ``VideoReader.count``."""
         if not self._fails(self.frame_count - 1):
             return self.frame_count
         return bisect_left(range(self.frame_count), True, key=self._fails)
 
     def image(self, index: int) -> Image:
-        """See ``VideoReader.image``."""
         pixels: Image = self._video[index].asnumpy()
         return pixels
 
@@ -143,11 +141,9 @@ class PyAVReader(VideoReader):
         self.frame_size = decode_size or self._frames.frame_size
 
     def count(self) -> int:
-        """See ``VideoReader.count``."""
         return self.frame_count
 
     def image(self, index: int) -> Image:
-        """See ``VideoReader.image``."""
         return self._frames.image(index, self._decode_size)
 
 
@@ -167,13 +163,11 @@ class OpenCVReader(VideoReader):
         self.frame_size = self.image(0).shape[:2]
 
     def count(self) -> int:
-        """See ``VideoReader.count``."""
         while self._capture.grab():
             self._next += 1
         return self._next
 
     def image(self, index: int) -> Image:
-        """See ``VideoReader.image``."""
         if index < self._next:
             self._restart()
         while self._next < index and self._capture.grab():
@@ -353,14 +347,14 @@ class VideoFile(FrameReader):
         self.frame_size = probe.frame_size
 
     def images(self, indices: Sequence[int]) -> Image:
-        """See ``FrameReader.images``; one array of all frames."""
+        """Decode frames into one array."""
         frames: Image = self._decoded("stored", indices)
         return frames
 
     def read_around(
         self, indices: Sequence[int], size: Size | None = None, scale_at_decode: bool = False
     ) -> tuple[Floats, dict[int, str]]:
-        """See ``FrameReader.read_around``; decord and PyAV scale to the size themselves, OpenCV can't."""
+        """Decode frames, as ``FrameReader`` says; decord and PyAV scale themselves, OpenCV can't."""
         size = size or self.frame_size
         frames, errors = self._decoded("read_around", indices, size, size if scale_at_decode else None)
         return frames, {place: f"Video {self._path}: {error}. {_ADVICE}" for place, error in errors.items()}

@@ -1,4 +1,4 @@
-"""Which video files there are: those of a folder, or those of a list with a line a video.
+"""Video files of a folder, or of a list with a line a video.
 
 Lists are those of common training programs for videos: ``./snippet.mp4 0``, a path and a label,
 separated by white space. The label is of no use here and may be left out. Paths are relative to the
@@ -24,7 +24,7 @@ _KNOWN = ".mp4, .mkv, .webm, .avi or another ending of videos"
 
 
 def find_video_files(path: Path) -> dict[str, Path]:
-    """Video files by their name below ``path``, sorted; a single file by its own name.
+    """Find video files by their name below ``path``, sorted; a single file by its own name.
 
     Raises:
         DataError: if there are none.
@@ -64,7 +64,7 @@ def other_files(path: Path) -> dict[str, int]:
 
 
 def read_video_list(source: Path, root: Path) -> dict[str, Path]:
-    """Video files that a list names, by the names they have there without ``./``, in its order.
+    """Read the video files that a list names, by the names they have there without ``./``, in its order.
 
     Args:
         source: the list.
@@ -93,7 +93,7 @@ def read_video_list(source: Path, root: Path) -> dict[str, Path]:
 
 
 def prepared_videos(root: Path, split: str, list_file: Path | None = None) -> dict[str, Path] | None:
-    """Video files of a split as ``ovvol-bench data prepare`` writes them; None if there are none.
+    """Find video files of a split as ``ovvol-bench data prepare`` writes them; None if there are none.
 
     Args:
         root: holds the folder ``SPLIT`` and usually ``SPLIT.csv``.
@@ -113,7 +113,7 @@ def prepared_videos(root: Path, split: str, list_file: Path | None = None) -> di
 
 
 def listed_video(line: str, where: str) -> str:
-    """The path in a line of a list, without ``./``.
+    """Return the path in a line of a list, without ``./``.
 
     Raises:
         DataError: if it names no video file; begins with ``where``.
@@ -129,7 +129,7 @@ def listed_video(line: str, where: str) -> str:
 
 
 def _paths(source: Path) -> dict[str, int]:
-    """Paths of a list with the lines they stand in."""
+    """Read the paths of a list with the lines they stand in."""
     try:
         lines = read_text(source).splitlines()
     except (OSError, ValueError) as error:

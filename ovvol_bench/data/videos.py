@@ -122,7 +122,7 @@ class Videos(Dataset):
         return len(self._clips)
 
     def info(self, index: int) -> ClipInfo:
-        """See ``Dataset.info``; a clip's id is ``VIDEO/FRAME`` with its first frame's position."""
+        """Describe a clip; its id is ``VIDEO/FRAME`` with its first frame's position."""
         video, clip = self._clips[index]
         file = self._videos[video]
         positions = tuple(self._settings.positions(clip))
@@ -136,11 +136,9 @@ class Videos(Dataset):
         )
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
-        """See ``Dataset.input_size``: by ``short_side`` and ``multiple``."""
         return self._settings.input_size(frame_size)
 
     def clip(self, index: int) -> Clip:
-        """See ``Dataset.clip``."""
         info = self.info(index)
         file = self._videos[self._clips[index][0]]
         reader = VideoFile(file.path, file.probe, self._worker)
@@ -148,7 +146,6 @@ class Videos(Dataset):
         return read_clip(info, reader, info.frame_indices, size, self._settings.scale_at_decode)
 
     def fingerprint(self) -> str:
-        """See ``Dataset.fingerprint``."""
         digest = hashlib.blake2b(repr(self._clips).encode(), digest_size=16)
         digest.update(content_of(self._videos).encode())
         for file in self._videos if self._truth else ():
@@ -200,15 +197,12 @@ class FileVideos(TrainingVideos):
         return len(self._files)
 
     def name(self, index: int) -> str:
-        """See ``TrainingVideos.name``."""
         return self._files[index].name
 
     def length(self, index: int) -> int:
-        """See ``TrainingVideos.length``."""
         return self._files[index].probe.frame_count
 
     def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``TrainingVideos.frames``."""
         file = self._files[index]
         return VideoFile(file.path, file.probe, self._worker).images(positions)
 

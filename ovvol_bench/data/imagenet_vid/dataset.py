@@ -96,14 +96,12 @@ class ImageNetVid(IndexedVideos):
         return replace(index, motion_iou=read_motion_iou(source.motion, np.diff(index.object_offsets)))
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
-        """See ``IndexedVideos.frames``."""
         name = str(self.index.videos[video])
         files = [self._tree.frame(name, number) for number in self.index.frame_numbers[list(rows)].tolist()]
         height, width = self.index.frame_sizes[video].tolist()
         return FrameFolder(files, (height, width))
 
     def frame_files(self) -> list[str]:
-        """See ``IndexedVideos.frame_files``."""
         tree, pieces = self._tree, zip(self.index.videos.tolist(), self.index.lengths.tolist(), strict=True)
         folders = (folder for video, length in pieces for folder in [f"{tree.frames}/{video}/"] * length)
         numbers = self.index.frame_numbers.tolist()
@@ -155,15 +153,13 @@ class FolderVideos(TrainingVideos):
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """See ``TrainingVideos.name``."""
         return str(self._names[index])
 
     def length(self, index: int) -> int:
-        """See ``TrainingVideos.length``."""
         return int(self._offsets[index + 1] - self._offsets[index])
 
     def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``TrainingVideos.frames``; a frame of another size than the first is an error too."""
+        """Read frames; one of another size than the first is an error too."""
         numbers = self._numbers[self._offsets[index] : self._offsets[index + 1]][list(positions)].tolist()
         files = [self._tree.frame(self.name(index), number) for number in numbers]
         return FrameFolder(files).stored(range(len(files)))

@@ -56,7 +56,7 @@ class VideoTruth:
 
     @property
     def frames(self) -> tuple[FrameTruth, ...]:
-        """One entry a frame."""
+        """Truth of every frame."""
         if self._packed is None:
             self.keep(self._render().truth)
         assert self._packed is not None

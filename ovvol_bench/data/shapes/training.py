@@ -56,15 +56,12 @@ class ShapesVideos(TrainingVideos):
         return self._rendered.world.videos
 
     def name(self, index: int) -> str:
-        """See ``TrainingVideos.name``."""
         return video_id(self._rendered.world.split, index)
 
     def length(self, index: int) -> int:
-        """See ``TrainingVideos.length``: 24."""
         return FRAMES
 
     def frames(self, index: int, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """See ``TrainingVideos.frames``."""
         return np.asarray(self._rendered.frames[index])[list(positions)]
 
     def fingerprint(self) -> str:
@@ -142,11 +139,10 @@ class ShapesImages(TrainingImages):
         return self._count
 
     def name(self, index: int) -> str:
-        """See ``TrainingImages.name``."""
         return f"shapes_{self._rendered.world.split}_image_{index:08d}"
 
     def image(self, index: int) -> TrainingImage:
-        """See ``TrainingImages.image``.
+        """Cut a picture from a frame.
 
         Raises:
             DataError: if the videos are so few that none of them shows such a picture.
