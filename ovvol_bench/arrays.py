@@ -6,6 +6,8 @@ clips are kept in this way, so that nothing has to loop over them. Imports numpy
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +38,17 @@ def spans(starts: Ints, counts: Ints) -> Ints:
     found = np.repeat(starts - ends[:-1], counts)
     found += np.arange(ends[-1])
     return found
+
+
+def run_starts(values: npt.NDArray[Any]) -> Ints:
+    """(k,) int64: where runs of equal values begin.
+
+    >>> run_starts(np.array([4, 4, 1, 4]))
+    array([0, 2, 3])
+    """
+    starts = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=starts[1:])
+    return starts.nonzero()[0]
 
 
 def all_pairs(first_counts: Ints, second_counts: Ints) -> tuple[Ints, Ints]:

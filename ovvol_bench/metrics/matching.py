@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
+from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, run_starts, spans
 from ovvol_bench.metrics.boxes import paired_iou
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.scores import Scores, Ties, descending_in_lists
@@ -75,10 +76,8 @@ def find_candidates(columns: Columns) -> Candidates:
     truth, labels = columns.truth, columns.scores.labels
     by_group = np.argsort(truth.frame * (columns.scores.classes + 1) + truth.classes, kind="stable")
     frame, class_id = truth.frame[by_group], truth.classes[by_group]
-    change = np.ones(len(frame), np.bool_)
-    change[1:] = (frame[1:] != frame[:-1]) | (class_id[1:] != class_id[:-1])
-    first = np.flatnonzero(change)
-    objects = np.diff(first, append=len(frame))
+    first = run_starts(frame * (columns.scores.classes + 1) + class_id)
+    objects = np.diff([*first, len(frame)])
     frame, class_id = frame[first], class_id[first]
     boxes = columns.box_counts[frame]
     box = spans(offsets_of(columns.box_counts)[frame], boxes)
@@ -142,8 +141,8 @@ def match(
     near &= candidates.pair_iou[pair] >= np.float32(min(thresholds))
     pair, place = pair[near], place[near]
     true, iou = candidates.pair_truth[pair], candidates.pair_iou[pair]
-    first = np.flatnonzero(np.diff(candidates.group[queue], prepend=-1))
-    turn = (np.arange(len(queue)) - np.repeat(first, np.diff(first, append=len(queue))))[place]
+    first = run_starts(candidates.group[queue])
+    turn = (np.arange(len(queue)) - np.repeat(first, np.diff([*first, len(queue)])))[place]
     objects = np.arange(len(ignored))
     preference = np.where(ignored, 2 * len(ignored) - objects, objects)
     order = np.lexsort((preference[true], -iou, place, turn))
@@ -153,9 +152,9 @@ def match(
         matched, taken = np.full(len(queue), -1), np.zeros(len(ignored), np.bool_)
         # In every turn each group's next detection takes its first free object. Detections of one turn
         # belong to different groups, so they never want the same object.
-        for pairs in np.split(some, np.flatnonzero(np.diff(turn[some])) + 1):
-            free = pairs[~taken[true[pairs]]]
-            wanted = free[np.diff(place[free], prepend=-1) != 0]
+        for start, end in pairwise([*run_starts(turn[some]).tolist(), len(some)]):
+            free = some[start:end][~taken[true[some[start:end]]]]
+            wanted = free[run_starts(place[free])]
             matched[place[wanted]] = true[wanted]
             taken[true[wanted]] = True
         yield matched

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Doubles, Ints, offsets_of
+from ovvol_bench.arrays import Doubles, Ints, offsets_of, run_starts
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates
 from ovvol_bench.metrics.scores import Scores, Ties, class_order
@@ -139,8 +139,8 @@ class Order:
     @cached_property
     def runs(self) -> tuple[Ints, Ints]:
         """Position of the first of each level, and their number."""
-        first = np.flatnonzero(np.diff(self.level, prepend=-1))
-        return first, np.diff(first, append=len(self.level))
+        first = run_starts(self.level)
+        return first, np.diff([*first, len(self.level)])
 
 
 @dataclass(frozen=True)
@@ -337,7 +337,7 @@ def places(values: Scores, levels: Scores) -> Ints:
     Returns:
         (n,) int64 in [0, 2 L].
     """
-    if len(levels) < 2 or len(values) < 1 << 10:
+    if len(levels) < 2 or len(values) < 1 << 12:
         return _search(values, levels)
     # Scores are many and levels few. So the levels' range is cut into cells: a value is searched for only if
     # there are levels in its cell.

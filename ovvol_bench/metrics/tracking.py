@@ -185,11 +185,11 @@ class Scene:
 
     def sequences(self, class_agnostic: bool) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Yield sample, class (0 if classes play no part) and data, for all that hold something."""
+        things, items = (
+            np.searchsorted(side.sample, np.arange(self.samples + 1)) for side in (self.truth, self.found)
+        )
         for sample in range(self.samples):
-            truth, found = (
-                np.arange(*np.searchsorted(side.sample, [sample, sample + 1]))
-                for side in (self.truth, self.found)
-            )
+            truth, found = (np.arange(*starts[sample : sample + 2]) for starts in (things, items))
             of_truth, of_found = self.truth.classes[truth], self.found.classes[found]
             classes = np.union1d(of_truth, of_found).tolist()
             if class_agnostic and classes:
@@ -200,39 +200,40 @@ class Scene:
     def _data(self, truth: Ints, found: Ints) -> dict[str, Any]:
         """Put a sequence of some items in the form of trackeval."""
         # Frames without anything are left out, which changes no number.
-        frames = np.union1d(self.truth.frame[truth], self.found.frame[found])
+        frames = np.unique(np.concatenate([self.truth.frame[truth], self.found.frame[found]]))
         data: dict[str, Any] = {"num_timesteps": len(frames)}
-        counts = []
+        bounds = []
         for name, side, rows in (("gt", self.truth, truth), ("tracker", self.found, found)):
             tracks, numbers = np.unique(side.tracks[rows], return_inverse=True)
-            starts = np.searchsorted(side.frame[rows], frames)
-            counts.append(np.diff(starts, append=len(rows)))
-            data[f"{name}_ids"] = np.split(numbers, starts[1:])
+            bounds.append([*np.searchsorted(side.frame[rows], frames).tolist(), len(rows)])
+            data[f"{name}_ids"] = [numbers[start:end] for start, end in pairwise(bounds[-1])]
             data[f"num_{name}_ids"], data[f"num_{name}_dets"] = len(tracks), len(numbers)
-        data["similarity_scores"] = list(self._overlaps(truth, found, *counts))
+        data["similarity_scores"] = list(self._overlaps(truth, found, *map(np.array, bounds)))
         return data
 
-    def _overlaps(self, truth: Ints, found: Ints, objects: Ints, detections: Ints) -> Iterator[Doubles]:
+    def _overlaps(self, truth: Ints, found: Ints, things: Ints, items: Ints) -> Iterator[Doubles]:
         """Yield for each frame (m, d) IoU of its m true objects and d detections.
 
         Args:
             truth: true objects, frame by frame.
             found: detections, frame by frame.
-            objects: (F,) how many are in each frame.
-            detections: (F,) how many are in each frame.
+            things: (F + 1,) where the true objects of each frame start.
+            items: (F + 1,) where the detections of each frame start.
         """
-        sizes, starts = offsets_of(objects * detections), (offsets_of(objects), offsets_of(detections))
+        objects, detections = things[1:] - things[:-1], items[1:] - items[:-1]
+        ends = np.cumsum(objects * detections)
         # Some frames at a time: the pairs of all of them would be many.
-        cuts = np.searchsorted(sizes, np.arange(0, sizes[-1], _AT_ONCE), side="right")
-        for first, end in pairwise(np.unique([0, *cuts, len(objects)]).tolist()):
+        cuts = np.searchsorted(ends, np.arange(0, ends[-1], _AT_ONCE)).tolist()
+        for first, end in pairwise(sorted({0, *cuts, len(objects)})):
             thing, item = all_pairs(objects[first:end], detections[first:end])
-            thing, item = truth[thing + starts[0][first]], found[item + starts[1][first]]
+            thing, item = truth[thing + things[first]], found[item + items[first]]
             shared = self.shared(thing, item)
             union = self.truth.areas[thing] + self.found.areas[item] - shared
             iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-            for frame in range(first, end):
-                own = iou[sizes[frame] - sizes[first] : sizes[frame + 1] - sizes[first]]
-                yield own.reshape(objects[frame], detections[frame])
+            start = 0
+            for rows, columns in zip(objects[first:end].tolist(), detections[first:end].tolist(), strict=True):
+                yield iou[start : start + rows * columns].reshape(rows, columns)
+                start += rows * columns
 
 
 def _by_class(
