@@ -23,7 +23,7 @@ CATEGORIES = (
     "Consumer Goods", "Hat", "Headphones", "Keyboard", "Legos", "Media Cases", "Mouse", NAMELESS, "Shoe",
     "Stuffed Toys", "Toys",
 )  # fmt: skip
-"""Names that MOVi-C, D and E have for the numbers in ``instances.category``, as Kubric's documentation lists them."""
+"""Names in MOVi-C, D and E of the numbers in ``instances.category``, as Kubric documents them."""
 
 Example = Mapping[str, Any]
 """A record as numpy: ``video``, ``segmentations``, and maybe ``instances`` and ``metadata``."""

@@ -231,7 +231,8 @@ class Scene:
             union = self.truth.areas[thing] + self.found.areas[item] - shared
             iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
             start = 0
-            for rows, columns in zip(objects[first:end].tolist(), detections[first:end].tolist(), strict=True):
+            shapes = zip(objects[first:end].tolist(), detections[first:end].tolist(), strict=True)
+            for rows, columns in shapes:
                 yield iou[start : start + rows * columns].reshape(rows, columns)
                 start += rows * columns
 
