@@ -11,8 +11,9 @@ import torch
 from ovvol_bench.pipeline import autocast, best_precision
 from ovvol_bench.training import Optimization
 from ovvol_bench.training.optimization import make_optimizer
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
-from ovvol_plugins.videomae.training import pretraining_loss, tube_mask
+from ovvol_plugins.videomae.model import VideoMAE
+from ovvol_plugins.videomae.pretraining import VideoMAEPretraining, pretraining_loss, tube_mask
+from ovvol_plugins.videomae.settings import VideoMAESettings
 
 CPU = torch.device("cpu")
 CLIPS, GRID = 4, (8, 12, 16)

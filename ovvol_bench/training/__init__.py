@@ -10,20 +10,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovvol_bench.training.encoding import EncoderRecipe
     from ovvol_bench.training.grouping import GroupingRecipe
     from ovvol_bench.training.optimization import Optimization, warmup_cosine, warmup_exponential
-    from ovvol_bench.training.recipe import Batch, Draws, Examples, Losses, LossScope, Recipe, TrainingTask
+    from ovvol_bench.training.recipe import (
+        Batch,
+        Draws,
+        Examples,
+        Losses,
+        LossScope,
+        Recipe,
+        TrainingTask,
+        component_of,
+        normalised,
+    )
 
 _HOME = {
+    "encoding": ["EncoderRecipe"],
     "grouping": ["GroupingRecipe"],
     "optimization": ["Optimization", "warmup_cosine", "warmup_exponential"],
-    "recipe": ["Batch", "Draws", "Examples", "LossScope", "Losses", "Recipe", "TrainingTask"],
-}
+    "recipe": [
+        "Batch", "Draws", "Examples", "LossScope", "Losses", "Recipe", "TrainingTask",
+        "component_of", "normalised",
+    ],
+}  # fmt: skip
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - grouped by role
-    "GroupingRecipe",
+    "EncoderRecipe", "GroupingRecipe",
     "Recipe", "TrainingTask", "Batch", "Losses", "LossScope", "Examples", "Draws",
+    "component_of", "normalised",
     "Optimization", "warmup_cosine", "warmup_exponential",
 ]  # fmt: skip
 

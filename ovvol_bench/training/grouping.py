@@ -26,8 +26,9 @@ from ovvol_bench.training.clips import (
 )
 from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_features
 from ovvol_bench.training.optimization import Optimization, make_schedule
-from ovvol_bench.training.recipe import Batch, Draws, Examples, Losses, Recipe, TrainingTask
-from ovvol_bench.training.slots import localization_quality, slot_picture
+from ovvol_bench.training.pictures import slot_picture
+from ovvol_bench.training.recipe import Batch, Draws, Examples, Losses, Recipe, TrainingTask, component_of
+from ovvol_bench.training.slots import localization_quality
 from ovvol_bench.types import Features
 from ovvol_bench.weights import save_state
 
@@ -201,9 +202,7 @@ class GroupingRecipe(Recipe):
 
 def _parts(task: TrainingTask) -> tuple[Grouper, Encoder]:
     """The grouper to train and the encoder of its features, if they are what they should be."""
-    grouper, encoder = task.component, task.encoder
-    if not isinstance(grouper, Grouper):
-        raise SettingError(f"the recipe trains a grouper; it was given a {type(grouper).__name__}.")
+    grouper, encoder = component_of(task, Grouper), task.encoder
     if encoder is None:
         raise SettingError("a grouper learns from the features of an encoder. Give one with --encoder.")
     if grouper.needs:

@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
-from ovvol_bench.errors import ContractError
+from ovvol_bench.errors import ContractError, SettingError
 from ovvol_bench.pipeline import seed_from
 from ovvol_bench.training.optimization import Group, Optimization, trained_parameters
 
@@ -34,6 +34,7 @@ Losses = dict[str, Tensor]
 """Scalars of a step by name: ``loss``, which is minimised, and whatever else is worth a curve."""
 
 Value = TypeVar("Value")
+Trained = TypeVar("Trained", bound=Component)
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class Recipe(nn.Module, ABC):
     def hold(self, **values: object) -> None:
         """Set attributes whose modules are neither trained, nor moved to a device, nor saved."""
         for name, value in values.items():
+            self._modules.pop(name, None)  # a base may have assigned it, to be trained
             object.__setattr__(self, name, value)
 
     @abstractmethod
@@ -218,6 +220,25 @@ class Recipe(nn.Module, ABC):
 
     def finish(self) -> None:
         """Follow the last step, before the weights are saved; does nothing by default."""
+
+
+def component_of(task: TrainingTask, kind: type[Trained]) -> Trained:
+    """Return the component to train.
+
+    Raises:
+        SettingError: if it is of another kind.
+    """
+    if not isinstance(task.component, kind):
+        given = type(task.component).__name__
+        raise SettingError(f"the recipe trains components of class {kind.__name__}; it was given a {given}.")
+    return task.component
+
+
+def normalised(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Bring pixels (..., 3, H, W) uint8 to float32, by mean and deviation of values in [0, 1]."""
+    values = pixels.to(torch.float32, copy=True)
+    center, spread = (255 * values.new_tensor(numbers).view(3, 1, 1) for numbers in (mean, std))
+    return values.sub_(center).div_(spread)
 
 
 def named_values(given: Mapping[str, Value], where: str) -> dict[str, Value]:

@@ -1,12 +1,10 @@
-"""Slots of a grouper in training: how well they find objects, how they are used, how they look."""
+"""Slots of a grouper in training: how well they find objects and how they are used."""
 
 from __future__ import annotations
 
-import colorsys
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,10 +20,6 @@ from ovvol_bench.metrics.detrate import DetectionRate
 from ovvol_bench.naming.localize import segment_boxes, winning_slots
 from ovvol_bench.pipeline import clip_generator, encode, group, stack
 from ovvol_bench.types import Clip, Localization
-
-_CLIPS, _STEPS = 4, 4  # of a picture
-_GOLDEN_ANGLE = 0.618  # hues this far apart stay apart however many there are
-_PATCH = 8  # pixels of a patch where there are no frames to show it on
 
 
 def localization_quality(
@@ -119,31 +113,3 @@ def slot_entropy(masks: Tensor) -> Tensor:
     """
     entropy: Tensor = torch.special.entr(masks.float()).sum(dim=1)
     return entropy.flatten(1).mean(dim=1)
-
-
-def slot_picture(masks: Tensor, video: Tensor | None) -> npt.NDArray[np.uint8]:
-    """Draw up to 4 clips below each other: a row of frames, and below it the frames in their slots' colours.
-
-    Args:
-        masks: (B, K, S, h, w).
-        video: (B, T, H, W, 3) uint8, T a multiple of S; None: the colours alone are shown.
-
-    Returns:
-        (clips * rows * H, steps * W, 3) uint8, of up to 4 evenly spread time steps.
-    """
-    winners = masks[:_CLIPS].argmax(dim=1).cpu().numpy()
-    shown = np.linspace(0, winners.shape[1] - 1, min(_STEPS, winners.shape[1])).round().astype(int)
-    hues = [colorsys.hsv_to_rgb(slot * _GOLDEN_ANGLE % 1, 0.75, 0.95) for slot in range(masks.shape[1])]
-    palette = np.array([[round(255 * value) for value in hue] for hue in hues], np.uint8)
-    colours = palette[winners[:, shown]]
-    if video is None:
-        kinds = [colours.repeat(_PATCH, axis=2).repeat(_PATCH, axis=3)]
-    else:
-        frames = video[:_CLIPS, (shown * (video.shape[1] // winners.shape[1])).tolist()].cpu().numpy()
-        rows, columns = (frames.shape[axis] // colours.shape[axis] for axis in (2, 3))
-        enlarged = colours.repeat(rows, axis=2).repeat(columns, axis=3)
-        kinds = [frames, (0.4 * frames + 0.6 * enlarged).astype(np.uint8)]
-    # clip, kind, step, row, column, colour: clips and kinds downwards, time to the right
-    stacked = np.stack(kinds, axis=1)
-    clips, rows, steps, height, width, _ = stacked.shape
-    return stacked.transpose(0, 1, 3, 2, 4, 5).reshape(clips * rows * height, steps * width, 3)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import sincos_table
-from ovvol_bench.training import Batch, Draws, GroupingRecipe, Losses, TrainingTask
+from ovvol_bench.training import Batch, Draws, GroupingRecipe, Losses, TrainingTask, component_of
 from ovvol_bench.training.slots import slot_entropy, slots_used
 
 from .model import SlotAttentionGrouper
@@ -54,11 +54,7 @@ class SlotAttentionRecipe(GroupingRecipe):
             start_from_sincos(self.grouper)
 
     def clip_frames(self) -> int:
-        grouper, encoder = self.grouper, self.encoder.encoder
-        if not isinstance(grouper, SlotAttentionGrouper):
-            raise SettingError(
-                f"the recipe trains groupers made of slot attention; it was given a {type(grouper).__name__}."
-            )
+        grouper, encoder = component_of(self.task, SlotAttentionGrouper), self.encoder.encoder
         if encoder.dim != grouper.feature_dim:
             raise SettingError(
                 f"the encoder's features have {encoder.dim} channels, grouper.feature_dim="

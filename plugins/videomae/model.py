@@ -1,4 +1,4 @@
-"""VideoMAE: a plain vision transformer over space-time patches, and its masked pre-training.
+"""VideoMAE's encoder: a plain vision transformer over space-time patches.
 
 Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
 Pre-Training", NeurIPS 2022, section 3.3; with one-frame tubelets as in Fan et al., "Unsupervised
@@ -8,81 +8,24 @@ are those of the published checkpoints, so that a checkpoint is a state dict.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovvol_bench import Encoder, Features, SettingError
+from ovvol_bench import Encoder, Features, SettingError, Weights
 from ovvol_bench.nn.attention import dot_product_attention
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.nn.grids import GridCache
-from ovvol_bench.registry.limits import check_fits
-from ovvol_bench.weights import read_state
+from ovvol_bench.registry.limits import Cells, Layers, Side, Width
+from ovvol_bench.weights import read_state, resolve_weights
 
-from .positions import flat_table, sincos_table
+from .checkpoint import load_encoder, settings_for
+from .settings import LAYER_NORM_EPS, PositionKind, VideoMAESettings
 
-LAYER_NORM_EPS = 1e-6
-PositionKind = Literal["sincos3d", "flat"]
-
-
-@dataclass(frozen=True)
-class VideoMAESettings:
-    """Architecture of an encoder.
-
-    Attributes:
-        patch_size: side of a patch, pixels.
-        tubelet_size: frames a patch spans.
-        dim, depth, heads: of the transformer; ``dim`` is a multiple of ``heads``.
-        mlp_ratio: hidden width of an MLP over ``dim``.
-        position_frames: longest clip, frames; the time axis of the positions is never stretched.
-        position_grid: side of the square grid of patches that positions are made for.
-        positions: ``sincos3d`` (time, row and column apart) or ``flat`` (one sinusoid over all
-            tokens in order, as in the original VideoMAE).
-        final_norm: apply a LayerNorm after the last block.
-        norm_eps: added to variances in all norms.
-
-    Raises:
-        SettingError: if the numbers do not fit together.
-    """
-
-    patch_size: int = 16
-    tubelet_size: int = 1
-    dim: int = 768
-    depth: int = 12
-    heads: int = 12
-    mlp_ratio: float = 4.0
-    position_frames: int = 16
-    position_grid: int = 14
-    positions: PositionKind = "sincos3d"
-    final_norm: bool = False
-    norm_eps: float = LAYER_NORM_EPS
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name not in {"positions", "final_norm"} and value <= 0:
-                raise SettingError(f"videomae: {name}={value}; expected more than 0.")
-        if self.dim % self.heads:
-            raise SettingError(f"videomae: dim={self.dim} is not a multiple of heads={self.heads}.")
-        if self.position_frames % self.tubelet_size:
-            raise SettingError(
-                f"videomae: position_frames={self.position_frames} is not a multiple of "
-                f"tubelet_size={self.tubelet_size}."
-            )
-        layers = self.depth * int(4 + 2 * self.mlp_ratio) * self.dim**2
-        patches = self.position_frames // self.tubelet_size * self.position_grid**2
-        embedding = 3 * self.tubelet_size * self.patch_size**2 + patches
-        shape = f"dim={self.dim}, depth={self.depth}, patch_size={self.patch_size}"
-        places = f"position_frames={self.position_frames}, position_grid={self.position_grid}"
-        check_fits(f"videomae: {shape}, {places}", layers + embedding * self.dim)
-
-    def position_table(self, dim: int) -> Tensor:
-        """(position_frames / tubelet_size, position_grid, position_grid, dim) float32."""
-        make = sincos_table if self.positions == "sincos3d" else flat_table
-        return make(self.position_frames // self.tubelet_size, self.position_grid, dim)
+BUNDLED = Path(__file__).parent / "weights"
 
 
 class Attention(nn.Module):
@@ -222,7 +165,7 @@ class VideoMAE(Encoder):
         self.apply(initialise)
 
     def embed(self, video: Tensor) -> Tensor:
-        """Patch embeddings plus positions.
+        """Embed patches, and add positions.
 
         Args:
             video: (B, T, 3, H, W) float, normalised.
@@ -282,9 +225,7 @@ class VideoMAE(Encoder):
 
     def load_weights(self, path: Path) -> None:
         """Load a checkpoint of any layout that `checkpoint` reads."""
-        from .checkpoint import load_encoder
-
-        load_encoder(self, read_state(path), path)
+        load_encoder(self, self.settings, read_state(path), path)
 
     def _check(self, video: Tensor) -> None:
         frames, height, width = video.shape[1], *video.shape[3:]
@@ -306,86 +247,48 @@ class VideoMAE(Encoder):
             )
 
 
-class PretrainingDecoder(nn.Module):
-    """Narrow transformer from visible and masked tokens to the pixels of the masked ones."""
+def build_videomae(
+    *,
+    weights: Annotated[str | None, Weights] = None,
+    patch_size: Side | None = None,
+    tubelet_size: Cells | None = None,
+    dim: Width | None = None,
+    depth: Layers | None = None,
+    heads: Layers | None = None,
+    mlp_ratio: float | None = None,
+    position_frames: Cells | None = None,
+    position_grid: Cells | None = None,
+    positions: PositionKind | None = None,
+    final_norm: bool | None = None,
+) -> VideoMAE:
+    """Build a VideoMAE encoder.
 
-    def __init__(self, settings: VideoMAESettings) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(settings.dim, settings.heads, settings.mlp_ratio) for _ in range(settings.depth)
-        )
-        self.norm = nn.LayerNorm(settings.dim, eps=LAYER_NORM_EPS)
-        pixels = settings.tubelet_size * settings.patch_size**2
-        self.head = nn.Linear(settings.dim, 3 * pixels)
-
-    def forward(self, tokens: Tensor, wanted: int) -> Tensor:
-        """(B, N, D) to the pixels of the last ``wanted`` tokens, (B, wanted, values)."""
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.head(self.norm(tokens[:, -wanted:]))  # type: ignore[no-any-return]
-
-
-class VideoMAEPretraining(nn.Module):
-    """Masked autoencoder: the encoder sees the visible tokens, the decoder fills in the rest.
+    What isn't set is taken from the weights, if they come with a ``config.json`` of transformers or are of
+    this project's own training, and else is as in the paper.
 
     Args:
-        encoder: to be trained; built with ``final_norm=True``, as the decoder reads normalised
-            tokens.
-        decoder_dim, decoder_depth, decoder_heads: of the decoder's transformer.
-        norm_targets: predict pixels normalised within each patch and colour (He et al., "Masked
-            Autoencoders Are Scalable Vision Learners", CVPR 2022, section 3); used by the loss.
+        weights: path of a checkpoint or of a folder from the Hugging Face hub, or the name of one that comes
+            with the plugin; None leaves the weights random.
+        patch_size: side of a patch, pixels; else 16.
+        tubelet_size: frames a patch spans; else 1.
+        dim: width of the transformer; else 768.
+        depth: number of blocks; else 12.
+        heads: attention heads; else 12.
+        mlp_ratio: hidden width of an MLP over ``dim``; else 4.
+        position_frames: longest clip, frames; else 16.
+        position_grid: side of the square grid of patches that positions are made for; else 14.
+        positions: ``sincos3d``, or ``flat`` for original VideoMAE weights; else sincos3d.
+        final_norm: apply a LayerNorm after the last block; else false.
 
     Raises:
-        SettingError: if the encoder lacks its final norm.
+        SettingError: if the sizes do not fit together.
+        WeightsError: if the weights can't be read, do not fit, or are stated to be of other sizes.
     """
-
-    def __init__(
-        self,
-        encoder: VideoMAE,
-        decoder_dim: int = 384,
-        decoder_depth: int = 4,
-        decoder_heads: int = 6,
-        norm_targets: bool = True,
-    ) -> None:
-        super().__init__()
-        if not encoder.settings.final_norm:
-            raise SettingError("videomae: pre-training needs an encoder with final_norm=True.")
-        self.norm_targets = norm_targets
-        self.encoder = encoder
-        settings = replace(encoder.settings, dim=decoder_dim, depth=decoder_depth, heads=decoder_heads)
-        self.encoder_to_decoder = nn.Linear(encoder.dim, decoder_dim, bias=False)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
-        self.decoder = PretrainingDecoder(settings)
-        self.positions: Tensor
-        self.register_buffer("positions", settings.position_table(decoder_dim), persistent=False)
-        self._grids = GridCache()
-        self.encoder_to_decoder.apply(initialise)
-        self.decoder.apply(initialise)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-
-    def forward(self, video: Tensor, mask: Tensor, decoded: Tensor | None = None) -> Tensor:
-        """Predict hidden patches.
-
-        Args:
-            video: (B, T, 3, H, W) float, normalised.
-            mask: (B, S*h*w) bool, true = hidden; the same number in every clip.
-            decoded: (B, S*h*w) bool, the hidden patches to predict, the same number in every clip; the
-                decoder sees no other hidden ones. All if None.
-
-        Returns:
-            (B, predicted, tubelet * patch * patch * 3) float, patches in ascending order; values in the
-            order frame, row, column, channel.
-        """
-        visible = self.encoder.transform(self.encoder.embed_some(video, ~mask))
-        visible = self.encoder_to_decoder(visible)
-        positions = self._decoder_positions(video).expand(len(video), -1, -1)
-        shown = visible + positions[~mask].view(visible.shape)
-        wanted = positions[mask if decoded is None else decoded]
-        hidden = self.mask_token + wanted.view(len(video), -1, visible.shape[-1])
-        return self.decoder(torch.cat((shown, hidden), dim=1), hidden.shape[1])  # type: ignore[no-any-return]
-
-    def _decoder_positions(self, video: Tensor) -> Tensor:
-        """(S*h*w, width of the decoder)."""
-        steps, height, width = self.encoder.grid(video)
-        table = self._grids.resize(self.positions, (height, width))
-        return table[:steps].flatten(0, 2)
+    given = {name: value for name, value in locals().items() if name != "weights" and value is not None}
+    if weights is None:
+        return VideoMAE(VideoMAESettings(**given))
+    path = resolve_weights(weights, BUNDLED)
+    state = read_state(path)
+    encoder = VideoMAE(settings_for(given, state, path))
+    load_encoder(encoder, encoder.settings, state, path)
+    return encoder

@@ -8,7 +8,8 @@ from golden_vectors import assert_gradients, assert_near, load_case, load_tensor
 from ovvol_bench.training.slots import slots_used
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import reconstruction_loss
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
+from ovvol_plugins.videomae.model import VideoMAE
+from ovvol_plugins.videomae.settings import VideoMAESettings
 
 
 def load(folder):

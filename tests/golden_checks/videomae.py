@@ -3,7 +3,8 @@
 import torch
 from golden_vectors import assert_near, load_case, load_tensors
 
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAESettings
+from ovvol_plugins.videomae.model import VideoMAE
+from ovvol_plugins.videomae.settings import VideoMAESettings
 
 
 def golden_encoder(folder, case, **settings):

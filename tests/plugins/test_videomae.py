@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ovvol_bench import SettingError, WeightsError
+from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import save_state
-from ovvol_plugins.videomae.checkpoint import build_videomae
-from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
-from ovvol_plugins.videomae.positions import flat_table, sincos_table
-from ovvol_plugins.videomae.training import pixel_targets, pretraining_loss, tube_mask
+from ovvol_plugins.videomae.model import VideoMAE, build_videomae
+from ovvol_plugins.videomae.pretraining import VideoMAEPretraining, pixel_targets, pretraining_loss, tube_mask
+from ovvol_plugins.videomae.settings import VideoMAESettings, flat_table
 
 SMALL = {"patch_size": 4, "dim": 24, "depth": 2, "heads": 2, "position_frames": 4, "position_grid": 3}
 

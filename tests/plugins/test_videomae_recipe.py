@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from ovvol_bench import DataError, SettingError, WeightsError
+from ovvol_bench import DataError, Lazy, SettingError, WeightsError
 from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.components import IMAGENET_MEAN, IMAGENET_STD
 from ovvol_bench.data.augment import SCALES
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.encoding import TOO_SHORT, draw_positions
 from ovvol_bench.weights import read_metadata
-from ovvol_plugins.videomae import ovvol_encoders, videomae_recipe
-from ovvol_plugins.videomae.checkpoint import build_videomae
-from ovvol_plugins.videomae.clips import TOO_SHORT, draw_positions
-from ovvol_plugins.videomae.model import Block
-from ovvol_plugins.videomae.pictures import reconstruction
+from ovvol_plugins.videomae import ovvol_encoders
+from ovvol_plugins.videomae.model import Block, build_videomae
+from ovvol_plugins.videomae.pretraining import reconstruction
+from ovvol_plugins.videomae.recipe import VideoMAERecipe
 
 ENCODER = {"patch_size": 4, "dim": 24, "depth": 2, "heads": 2, "position_frames": 4, "position_grid": 4}
 SMALL = {
@@ -86,7 +86,7 @@ def small_recipe(encoder=None, videos=None, validation=None, seed=0, **settings)
         cache=Path("unused"),
         seed=seed,
     )
-    return videomae_recipe(task, **{**SMALL, **settings})
+    return VideoMAERecipe(task, **{**SMALL, **settings})
 
 
 def draws(key):
@@ -100,12 +100,12 @@ def some_batch(recipe, count=4):
 
 def train(recipe, steps):
     numbers = recipe.optimization
-    optimizer = torch.optim.AdamW(recipe.module.parameters(), numbers.learning_rate, numbers.betas)
+    optimizer = torch.optim.AdamW(recipe.parameters(), numbers.learning_rate, numbers.betas)
     batch = some_batch(recipe)
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = recipe.module(batch)["loss"]
+        loss = recipe(batch)["loss"]
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -124,8 +124,8 @@ def randomise(encoder):
 class TestSettings:
     def test_defaults_are_the_published_numbers(self):
         (entry,) = ovvol_encoders()
-        parameters = inspect.signature(entry.recipes["videomae"]).parameters
-        defaults = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+        recipe = Lazy(entry.recipes["videomae"])
+        defaults = {setting.name: setting.default for setting in read_settings(recipe, given=1)}
         assert defaults == {
             "mask_ratio": 0.9,
             "decoder_dim": 384,
@@ -154,8 +154,8 @@ class TestSettings:
         }
 
     def test_the_model_card_lists_every_setting(self):
-        card = (Path(inspect.getfile(videomae_recipe)).parent / "README.md").read_text()
-        settings = read_settings(videomae_recipe, given=1)
+        card = (Path(inspect.getfile(VideoMAERecipe)).parent / "README.md").read_text()
+        settings = read_settings(VideoMAERecipe, given=1)
         assert [setting.name for setting in settings if f"`{setting.name}`" not in card] == []
 
     def test_the_learning_rate_grows_with_the_batch(self):
@@ -191,7 +191,7 @@ class TestSettings:
         ],
     )
     def test_settings_are_read_as_typed(self, name, typed, value):
-        settings = SettingsOf("recipe", "videomae", read_settings(videomae_recipe, given=1))
+        settings = SettingsOf("recipe", "videomae", read_settings(VideoMAERecipe, given=1))
         assert settings.values({name: typed})[name] == value
 
     @pytest.mark.parametrize(
@@ -200,14 +200,14 @@ class TestSettings:
             ({"size": (12, 18)}, r"recipe\.size=12,18.*multiples of encoder\.patch_size=4, such as 12,16"),
             ({"size": 0}, r"recipe\.size=0,0.*such as 4,4"),
             ({"frames": 0}, r"recipe\.frames=0"),
-            ({"frames": 5}, r"recipe\.frames=5.*position_frames=4"),
+            ({"frames": 5}, r"recipe\.frames=5.*up to the 4 that the encoder takes"),
             ({"sampling_rate": 0}, r"recipe\.sampling_rate=0"),
             ({"sampling_rate": ()}, r"recipe\.sampling_rate=none"),
             ({"mask_ratio": 1.0}, r"recipe\.mask_ratio=1 hides 12 of the 12 .*at least 0\.084 and below 1"),
             ({"decoded_share": 0.0}, r"recipe\.decoded_share=0"),
             ({"crop_scales": 1.5}, r"recipe\.crop_scales=1\.5"),
             ({"decoder_dim": 13}, r"recipe\.decoder_dim=13.*decoder_heads=2"),
-            ({"decoder_depth": 0}, r"recipe\.decoder_depth=0"),
+            ({"decoder_depth": 0}, r"depth=0"),
             ({"epochs": 0}, r"recipe\.epochs=0"),
             ({"warmup_epochs": 20}, r"recipe\.warmup_epochs=20.*recipe\.epochs=20"),
             ({"learning_rate": 0.0}, r"recipe\.learning_rate=0"),
@@ -308,11 +308,11 @@ class TestModule:
 
     def test_everything_is_trained(self):
         recipe = small_recipe()
-        recipe.module(some_batch(recipe))["loss"].backward()
-        assert all(value.grad is not None for value in recipe.module.parameters())
+        recipe(some_batch(recipe))["loss"].backward()
+        assert all(value.grad is not None for value in recipe.parameters())
 
     def test_the_seed_decides_what_training_starts_from(self):
-        first, again, other = (small_recipe(seed=seed).module.state_dict() for seed in (1, 1, 2))
+        first, again, other = (small_recipe(seed=seed).state_dict() for seed in (1, 1, 2))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -327,7 +327,7 @@ class TestModule:
         encoder = randomise(small_encoder(final_norm=final_norm))
         given = {name: value.clone() for name, value in encoder.state_dict().items()}
         recipe = small_recipe(encoder)
-        trained = recipe.module.model.encoder.state_dict()
+        trained = recipe.encoder.state_dict()
         assert all(torch.equal(trained[name], value) for name, value in given.items())
         assert {"norm.weight", "norm.bias"} <= trained.keys()
         train(recipe, 2)
@@ -336,8 +336,8 @@ class TestModule:
     def test_a_part_of_the_predictions_is_a_part_of_the_loss(self):
         recipe = small_recipe()
         batch = some_batch(recipe)
-        whole = recipe.module(batch)["loss"]
-        assert torch.equal(recipe.module({**batch, "decoded": batch["mask"]})["loss"], whole)
+        whole = recipe(batch)["loss"]
+        assert torch.equal(recipe({**batch, "decoded": batch["mask"]})["loss"], whole)
 
 
 class TestWeights:
@@ -348,7 +348,7 @@ class TestWeights:
         recipe.finish()
         recipe.save_weights(tmp_path / "w.safetensors", {"command": "train"})
         loaded = small_encoder(final_norm=final_norm, weights=str(tmp_path / "w.safetensors"))
-        video, trained = some_batch(recipe)["video"], recipe.module.model.encoder
+        video, trained = some_batch(recipe)["video"], recipe.encoder
         if not final_norm:
             trained.norm = torch.nn.Identity()
         assert torch.equal(loaded.encode(video).grid, trained.encode(video).grid)
@@ -370,12 +370,12 @@ class TestWeights:
 
     def test_calibration_can_be_done_again_and_leaves_the_module_as_it_is(self, tmp_path):
         recipe = small_recipe(randomise(small_encoder(final_norm=True)), calibrate_clips=8)
-        before = {name: value.clone() for name, value in recipe.module.state_dict().items()}
+        before = {name: value.clone() for name, value in recipe.state_dict().items()}
         for name in ("a", "b"):
             recipe.finish()
             recipe.save_weights(tmp_path / f"{name}.safetensors", {})
         assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-        assert all(torch.equal(value, before[name]) for name, value in recipe.module.state_dict().items())
+        assert all(torch.equal(value, before[name]) for name, value in recipe.state_dict().items())
 
 
 class TestPictures:
@@ -402,10 +402,10 @@ class TestPictures:
     @pytest.mark.parametrize("norm_targets", [False, True])
     @pytest.mark.parametrize("tubelet", [1, 2])
     def test_a_perfect_prediction_gives_the_clip_back(self, norm_targets, tubelet, monkeypatch):
-        from ovvol_plugins.videomae.training import pixel_targets
+        from ovvol_plugins.videomae.pretraining import pixel_targets
 
         recipe = small_recipe(small_encoder(tubelet_size=tubelet), norm_targets=norm_targets)
-        model, batch = recipe.module.model, some_batch(recipe)
+        model, batch = recipe.model, some_batch(recipe)
         targets = pixel_targets(model, batch["video"], batch["mask"])
         monkeypatch.setattr(model, "forward", lambda video, mask: targets)
         whole, _, filled = reconstruction(model, batch["video"], batch["mask"])
@@ -426,5 +426,5 @@ def test_drop_path_rises_over_the_blocks_and_is_for_training_alone():
     passed_by = (drawn == tokens).all(dim=2).float().mean()
     assert passed_by == pytest.approx(0.25, abs=0.03), "both branches"
     assert (drawn - whole).mean().abs() < 0.02
-    rates = [block.drop_path for block in small_recipe(drop_path=0.2)._model.encoder.blocks]
+    rates = [block.drop_path for block in small_recipe(drop_path=0.2).encoder.blocks]
     assert rates[0] == 0 and rates[-1] == pytest.approx(0.2)

@@ -20,7 +20,9 @@ VIDEOS, FRAMES, SIZE = 2, 17, (180, 320)  # 17 frames: two clips by the referenc
 
 
 def save_encoder(path: Path) -> None:
-    from ovvol_plugins.videomae.model import VideoMAE, VideoMAEPretraining, VideoMAESettings
+    from ovvol_plugins.videomae.model import VideoMAE
+    from ovvol_plugins.videomae.pretraining import VideoMAEPretraining
+    from ovvol_plugins.videomae.settings import VideoMAESettings
 
     model = VideoMAEPretraining(VideoMAE(VideoMAESettings(final_norm=True)))
     torch.save({"model": model.state_dict(), "epoch": 799}, path)
