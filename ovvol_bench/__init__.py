@@ -6,62 +6,57 @@ neither torch nor any model library.
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ovvol_bench.api.evaluate import dataset, evaluate
-    from ovvol_bench.api.localize import FrameObjects, LocalizedVideo, localize
-    from ovvol_bench.api.results import Comparison, Result, Results, compare, load_results
-    from ovvol_bench.api.run import run
-    from ovvol_bench.benchmark import Dataset, Metric, MetricValue
-    from ovvol_bench.components import Encoder, Grouper, GuidedLabeler, Labeler, SlotLabeler
-    from ovvol_bench.data.videos import open_videos
-    from ovvol_bench.errors import DataError, DecodeError, OvvolError, SettingError, WeightsError
-    from ovvol_bench.naming.vocabulary import Vocabulary
-    from ovvol_bench.registry import (
-        ClipLength,
-        Entry,
-        FromDataset,
-        FromEncoder,
-        FromPredictions,
-        FromSize,
-        Lazy,
-        Located,
-        Pretrained,
-        Weights,
-        hookimpl,
-    )
-    from ovvol_bench.types import Clip, ClipInfo, Features, FrameTruth, Localization, SlotMasks
+if TYPE_CHECKING:  # the one list of public names; it is read as source below
+    from ovvol_bench.api.evaluate import dataset as dataset
+    from ovvol_bench.api.evaluate import evaluate as evaluate
+    from ovvol_bench.api.localize import FrameObjects as FrameObjects
+    from ovvol_bench.api.localize import LocalizedVideo as LocalizedVideo
+    from ovvol_bench.api.localize import localize as localize
+    from ovvol_bench.api.results import Comparison as Comparison
+    from ovvol_bench.api.results import Result as Result
+    from ovvol_bench.api.results import Results as Results
+    from ovvol_bench.api.results import compare as compare
+    from ovvol_bench.api.results import load_results as load_results
+    from ovvol_bench.api.run import run as run
+    from ovvol_bench.benchmark import Dataset as Dataset
+    from ovvol_bench.benchmark import Metric as Metric
+    from ovvol_bench.benchmark import MetricValue as MetricValue
+    from ovvol_bench.components import Encoder as Encoder
+    from ovvol_bench.components import Grouper as Grouper
+    from ovvol_bench.components import GuidedLabeler as GuidedLabeler
+    from ovvol_bench.components import Labeler as Labeler
+    from ovvol_bench.components import SlotLabeler as SlotLabeler
+    from ovvol_bench.data.videos import open_videos as open_videos
+    from ovvol_bench.errors import DataError as DataError
+    from ovvol_bench.errors import DecodeError as DecodeError
+    from ovvol_bench.errors import OvvolError as OvvolError
+    from ovvol_bench.errors import SettingError as SettingError
+    from ovvol_bench.errors import WeightsError as WeightsError
+    from ovvol_bench.naming.vocabulary import Vocabulary as Vocabulary
+    from ovvol_bench.registry import ClipLength as ClipLength
+    from ovvol_bench.registry import Entry as Entry
+    from ovvol_bench.registry import FromDataset as FromDataset
+    from ovvol_bench.registry import FromEncoder as FromEncoder
+    from ovvol_bench.registry import FromPredictions as FromPredictions
+    from ovvol_bench.registry import FromSize as FromSize
+    from ovvol_bench.registry import Lazy as Lazy
+    from ovvol_bench.registry import Located as Located
+    from ovvol_bench.registry import Pretrained as Pretrained
+    from ovvol_bench.registry import Weights as Weights
+    from ovvol_bench.registry import hookimpl as hookimpl
+    from ovvol_bench.types import Clip as Clip
+    from ovvol_bench.types import ClipInfo as ClipInfo
+    from ovvol_bench.types import Features as Features
+    from ovvol_bench.types import FrameTruth as FrameTruth
+    from ovvol_bench.types import Localization as Localization
+    from ovvol_bench.types import SlotMasks as SlotMasks
 
 __version__: str
-
-_HOME = {
-    "ovvol_bench.api.evaluate": ["dataset", "evaluate"],
-    "ovvol_bench.api.localize": ["FrameObjects", "LocalizedVideo", "localize"],
-    "ovvol_bench.api.results": ["Comparison", "Result", "Results", "compare", "load_results"],
-    "ovvol_bench.api.run": ["run"],
-    "ovvol_bench.benchmark": ["Dataset", "Metric", "MetricValue"],
-    "ovvol_bench.components": ["Encoder", "Grouper", "GuidedLabeler", "Labeler", "SlotLabeler"],
-    "ovvol_bench.data.videos": ["open_videos"],
-    "ovvol_bench.errors": ["DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError"],
-    "ovvol_bench.naming.vocabulary": ["Vocabulary"],
-    "ovvol_bench.registry": [
-        "ClipLength",
-        "Entry",
-        "FromDataset",
-        "FromEncoder",
-        "FromPredictions",
-        "FromSize",
-        "Lazy",
-        "Located",
-        "Pretrained",
-        "Weights",
-        "hookimpl",
-    ],
-    "ovvol_bench.types": ["Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "SlotMasks"],
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 PLUGIN_API = (
     "ovvol_bench.arrays",
@@ -79,18 +74,16 @@ PLUGIN_API = (
 )
 """Modules that a plugin may import from, beside the public names of this package; all others may change."""
 
-__all__ = [  # noqa: RUF022 - grouped by role
-    "run", "localize", "evaluate", "dataset", "load_results", "compare",
-    "Result", "Results", "Comparison", "LocalizedVideo", "FrameObjects",
-    "Encoder", "Grouper", "Labeler", "GuidedLabeler", "SlotLabeler", "Dataset", "Metric",
-    "Entry", "Lazy", "hookimpl",
-    "Located", "Pretrained", "Weights", "FromEncoder", "FromDataset", "FromPredictions", "FromSize",
-    "ClipLength",
-    "Clip", "ClipInfo", "Features", "FrameTruth", "Localization", "MetricValue", "SlotMasks", "Vocabulary",
-    "open_videos",
-    "DataError", "DecodeError", "OvvolError", "SettingError", "WeightsError",
-    "PLUGIN_API",
-]  # fmt: skip
+# Importing the names would load torch, and a second list would have to be kept in step with the first.
+_MODULE_OF = {
+    alias.name: str(node.module)
+    for block in ast.parse(Path(__file__).read_text("utf-8")).body
+    if isinstance(block, ast.If)
+    for node in block.body
+    if isinstance(node, ast.ImportFrom)
+    for alias in node.names
+}
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -102,4 +95,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *__all__]
+    return ["PLUGIN_API", "__version__", *__all__]
