@@ -28,7 +28,7 @@ from ovvol_bench.components import (
 )
 from ovvol_bench.errors import ContractError, calling
 from ovvol_bench.naming.prompts import Prompts
-from ovvol_bench.registry.limits import MOST_SLOTS
+from ovvol_bench.registry.annotations import MOST_SLOTS
 from ovvol_bench.types import Clip, ClipInfo, Features, SlotMasks
 
 

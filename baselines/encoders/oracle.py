@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ovvol_bench import ClipInfo, Encoder, Features
 from ovvol_bench.arrays import Floats
-from ovvol_bench.registry.limits import Side, Width
+from ovvol_bench.registry.annotations import Side, Width
 from ovvol_bench.truth import patch_truth
 
 

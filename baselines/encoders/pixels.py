@@ -14,7 +14,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from ovvol_bench import Encoder, Features
-from ovvol_bench.registry.limits import Side
+from ovvol_bench.registry.annotations import Side
 
 
 class Pixels(Encoder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ovvol_bench.registry.limits import Cells, Layers, Side, Width
+from ovvol_bench.registry.annotations import Cells, Layers, Side, Width
 from ovvol_plugins.videomae.model import VideoMAE
 from ovvol_plugins.videomae.settings import VideoMAESettings
 

@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from ovvol_bench import Pretrained, SettingError, Weights, WeightsError
 from ovvol_bench.errors import nearest
 from ovvol_bench.nn.hub import hub_file
-from ovvol_bench.registry.limits import Layers, Side, Width
+from ovvol_bench.registry.annotations import Layers, Side, Width
 from ovvol_bench.weights import local_weights
 
 from .feature_maps import FeatureMaps

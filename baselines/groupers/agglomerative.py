@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from ovvol_bench.arrays import Floats, Ints
-from ovvol_bench.registry.limits import Rounds, Slots
+from ovvol_bench.registry.annotations import Rounds, Slots
 
 from .linking import unit
 from .patches import Patches, PatchGrouper, Source, Span, clustered

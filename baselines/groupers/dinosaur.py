@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import FromEncoder, Weights
-from ovvol_bench.registry.limits import Cells, Slots, Width
+from ovvol_bench.registry.annotations import Cells, Slots, Width
 from ovvol_bench.weights import local_weights
 from ovvol_plugins.slot_attention.model import Reconstruction, SlotAttentionGrouper
 

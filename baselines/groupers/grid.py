@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ovvol_bench import Features, Grouper, SettingError, SlotMasks
-from ovvol_bench.registry.limits import MOST_SLOTS, Slots
+from ovvol_bench.registry.annotations import MOST_SLOTS, Slots
 
 
 class Grid(Grouper):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ovvol_bench import Features, Grouper, SlotMasks
-from ovvol_bench.registry.limits import Rounds, Slots
+from ovvol_bench.registry.annotations import Rounds, Slots
 
 
 class KMeans(Grouper):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.registry.limits import Rounds
+from ovvol_bench.registry.annotations import Rounds
 
 from .cuts import as_labels, connected
 from .patches import Patches, PatchGrouper, Source, Span

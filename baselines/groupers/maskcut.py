@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ovvol_bench.arrays import Bools, Floats, Ints
-from ovvol_bench.registry.limits import Slots
+from ovvol_bench.registry.annotations import Slots
 
 from .cuts import connected, fiedler_vector, opposite_side, salient_side
 from .patches import Cosine, Patches, PatchGrouper, Source, Span

@@ -16,7 +16,7 @@ from annotated_types import Ge
 from torch import Generator, Tensor
 
 from ovvol_bench import ClipInfo, Features, Grouper, SlotMasks
-from ovvol_bench.registry.limits import Slots
+from ovvol_bench.registry.annotations import Slots
 from ovvol_bench.truth import patch_truth
 
 

@@ -15,7 +15,7 @@ from annotated_types import Ge, Lt
 
 from ovvol_bench import SettingError
 from ovvol_bench.arrays import Doubles, Ints
-from ovvol_bench.registry.limits import Rounds, Slots
+from ovvol_bench.registry.annotations import Rounds, Slots
 
 from .cuts import WEAK, spectrum
 from .linking import unit

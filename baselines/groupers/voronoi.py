@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ovvol_bench import Features, Grouper, SlotMasks
-from ovvol_bench.registry.limits import Slots
+from ovvol_bench.registry.annotations import Slots
 
 
 class Voronoi(Grouper):

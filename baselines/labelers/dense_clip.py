@@ -13,7 +13,7 @@ from ovvol_bench import Features, GuidedLabeler, Labeler, Pretrained, SettingErr
 from ovvol_bench.nn.clip.labeler import ClipLabeler
 from ovvol_bench.nn.clip.pretrained import load_clip
 from ovvol_bench.nn.clip.towers import ClipTowers
-from ovvol_bench.registry.limits import Layers
+from ovvol_bench.registry.annotations import Layers
 
 from .attention import Attention, Kind, beside, changed, joined, projections, proxy_weights
 

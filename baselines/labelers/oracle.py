@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ovvol_bench import ClipInfo, FromDataset, Labeler, SettingError
-from ovvol_bench.registry.limits import Side, Width
+from ovvol_bench.registry.annotations import Side, Width
 from ovvol_bench.truth import patch_truth
 
 

@@ -6,11 +6,7 @@ its component is built.
 
 from __future__ import annotations
 
-from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
-from ovvol_bench.registry.hookspecs import hookimpl
-from ovvol_bench.registry.host import Broken, Conflict, FoundRecipe, Registry, load_registry
-from ovvol_bench.registry.lazy import Lazy
-from ovvol_bench.registry.roles import (
+from ovvol_bench.registry.annotations import (
     ClipLength,
     Filled,
     FromDataset,
@@ -21,6 +17,10 @@ from ovvol_bench.registry.roles import (
     Pretrained,
     Weights,
 )
+from ovvol_bench.registry.entries import KINDS, TRAINABLE, Entry, Found
+from ovvol_bench.registry.hookspecs import hookimpl
+from ovvol_bench.registry.host import Broken, Conflict, FoundRecipe, Registry, load_registry
+from ovvol_bench.registry.lazy import Lazy
 from ovvol_bench.registry.settings import Setting
 
 __all__ = [

@@ -15,17 +15,8 @@ CODE = (".py", *EXTENSION_SUFFIXES)
 CORE = "ovvol_bench"
 PLUGINS = ("ovvol_plugins", "ovvol_baselines")
 OUTSIDE = (
-    "api",
-    "cli",
-    "metrics",
-    "presets",
-    "report",
-    "results",
-    "scaffold",
-    "testing",
-    "throughput",
-    "training",
-)
+    "api", "cli", "metrics", "presets", "report", "results", "scaffold", "testing", "throughput", "training",
+)  # fmt: skip
 """Folders of the core that no prediction depends on: they ask for runs, read results, or train."""
 
 MOST_BYTES = 2**20
@@ -77,13 +68,12 @@ def code_of_imports(module: str, packages: tuple[str, ...]) -> str:
     """
     files: dict[str, Path] = {}
     waiting = [module]
+    inside = tuple(f"{top}." for top in packages)
     while waiting:
         name = waiting.pop()
-        file = None if name in files else _file_of(name)
-        if file is not None:
+        if name not in files and (file := _file_of(name)):
             files[name] = file
-            imported = _imported_by(file, name)
-            waiting += [each for each in imported if each.startswith(tuple(f"{top}." for top in packages))]
+            waiting += [each for each in _imported_by(file, name) if each.startswith(inside)]
     return combined(f"{name} {digest_of([file], file.parent)}" for name, file in sorted(files.items()))
 
 
@@ -123,7 +113,13 @@ def code_of_file(path: Path) -> str:
         OSError: if the file can't be read.
     """
     path = path.resolve()
-    return digest_of(set(_named_by(path)), path.parent)
+    found, waiting = set(), [path]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += _neighbours(file, path.parent) if file.suffix == ".py" else ()
+    return digest_of(found, path.parent)
 
 
 def _file_of(module: str) -> Path | None:
@@ -154,18 +150,6 @@ def combined(digests: Iterable[str]) -> str:
 
 def _code_in(folder: Path) -> Iterator[Path]:
     return (file for file in folder.rglob("*") if file.name.endswith(CODE) and file.is_file())
-
-
-def _named_by(path: Path) -> Iterator[Path]:
-    """Yield the file, and everything beside it that it leads to."""
-    seen, waiting = {path}, [path]
-    while waiting:
-        file = waiting.pop()
-        yield file
-        for found in _neighbours(file, path.parent) if file.suffix == ".py" else ():
-            if found not in seen:
-                seen.add(found)
-                waiting.append(found)
 
 
 def _neighbours(file: Path, root: Path) -> Iterator[Path]:

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ovvol_bench.errors import PluginError
+from ovvol_bench.registry.annotations import FILLED, Filled
 from ovvol_bench.registry.code import code_of_module, combined
 from ovvol_bench.registry.lazy import Lazy
+from ovvol_bench.registry.settings import Setting, read_settings
 
 KINDS = ("encoder", "grouper", "labeler", "dataset", "metric")
 """The kinds of component; hook ``ovvol_<kind>s`` lists the entries of each."""
@@ -75,15 +78,19 @@ class Found:
     version: str
     plugin_code: Callable[[str | None], str] = str
 
+    def __str__(self) -> str:
+        return f"{self.kind} '{self.entry.name}'"
+
     @cached_property
     def factory(self) -> Callable[..., Any]:
         """Builds the component; text became a `Lazy`."""
-        return _callable(self.entry.factory)
+        return Lazy(self.entry.factory) if isinstance(self.entry.factory, str) else self.entry.factory
 
     @cached_property
     def recipes(self) -> dict[str, Callable[..., Any]]:
         """Recipes of the entry by name; text became a `Lazy`."""
-        return {name: _callable(recipe) for name, recipe in self.entry.recipes.items()}
+        given = self.entry.recipes
+        return {name: Lazy(each) if isinstance(each, str) else each for name, each in given.items()}
 
     @property
     def code(self) -> str:
@@ -91,6 +98,38 @@ class Found:
         module = self.factory.module if isinstance(self.factory, Lazy) else None
         return combined([self.plugin_code(module), *map(code_of_module, self.entry.code)])
 
+    def settings(self) -> list[Setting]:
+        """Read the settings of the component, in the order of its factory's signature.
 
-def _callable(given: Callable[..., Any] | str) -> Callable[..., Any]:
-    return Lazy(given) if isinstance(given, str) else given
+        Raises:
+            PluginError: if the signature declares what no setting can be, or can't be had.
+        """
+        settings = _read(str(self), self.factory)
+        for setting in settings:
+            if isinstance(setting.role, Filled) and not isinstance(setting.role, FILLED.get(self.kind, ())):
+                raise PluginError(
+                    f"{self}: setting '{setting.name}' {setting.role.text}, which no {self.kind} is"
+                    " told. Give it a plain type."
+                )
+        names = {setting.name for setting in settings}
+        if self.entry.argument not in (None, *names):
+            raise PluginError(f"{self}: its argument '{self.entry.argument}' is none of its settings.")
+        for place, values in {"training": self.entry.training, **self.entry.presets}.items():
+            if unknown := sorted(values.keys() - names):
+                raise PluginError(f"{self}: {place} names '{unknown[0]}', which is none of its settings.")
+        return settings
+
+    def recipe_settings(self, name: str) -> list[Setting]:
+        """Read the settings of a recipe; its first parameter is what it is made for.
+
+        Raises:
+            PluginError: as for `settings`.
+        """
+        return _read(f"{self}: recipe '{name}'", self.recipes[name], given=1)
+
+
+def _read(who: str, factory: Callable[..., Any], given: int = 0) -> list[Setting]:
+    try:
+        return read_settings(factory, given)
+    except PluginError as error:
+        raise PluginError(f"{who}: {error}") from error

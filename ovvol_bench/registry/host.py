@@ -17,7 +17,6 @@ import pluggy
 from ovvol_bench.errors import (
     DataError,
     DecodeError,
-    OvvolError,
     PluginError,
     SettingError,
     UnknownNameError,
@@ -26,19 +25,21 @@ from ovvol_bench.errors import (
     nearest,
     reason_of,
 )
-from ovvol_bench.registry.discovery import RESTRICT, Source, from_file, installed, restriction
+from ovvol_bench.registry.annotations import Located, Pretrained
+from ovvol_bench.registry.discovery import (
+    NAME,
+    RESTRICT,
+    Source,
+    from_file,
+    installed,
+    listed_by,
+    new_manager,
+    restriction,
+)
 from ovvol_bench.registry.entries import KINDS, Found
 from ovvol_bench.registry.hookspecs import EVENTS
 from ovvol_bench.registry.lazy import Lazy
-from ovvol_bench.registry.roles import Located, Pretrained
 from ovvol_bench.registry.settings import Setting, SettingsOf
-from ovvol_bench.registry.vetting import (
-    check_argument,
-    component_settings,
-    listed_by,
-    new_manager,
-    recipe_settings,
-)
 
 SECONDS = 30.0
 """That a plugin may take to import and to list what it has; those of the harness take milliseconds."""
@@ -73,7 +74,7 @@ class FoundRecipe(SettingsOf):
     """
 
     def __init__(self, name: str, found: Found, see: str) -> None:
-        super().__init__("recipe", name, recipe_settings(found, name), see)
+        super().__init__("recipe", name, found.recipe_settings(name), see)
         self.factory = found.recipes[name]
 
     def build(self, task: Any, options: Mapping[str, object]) -> Any:
@@ -117,7 +118,7 @@ class Registry:
         for found in (each for same in self._found.values() for each in same):
             if isinstance(found.factory, Lazy) and not found.origin.startswith(sound):
                 try:
-                    component_settings(found)
+                    found.settings()
                 except PluginError as error:
                     broken.append(Broken(found.origin, error))
         return broken
@@ -175,13 +176,19 @@ class Registry:
         if len(found) > 1:
             conflict = Conflict(kind, name, tuple(found))
             raise PluginError(f"{conflict}. Uninstall one, or leave one out with {RESTRICT}.")
-        if colon:
-            check_argument(kind, found[0].entry, value)
+        argument = found[0].entry.argument
+        if colon and argument is None:
+            raise SettingError(f"{kind} '{name}' takes nothing after a colon, got ':{value}'.")
+        if colon and not NAME.fullmatch(value):
+            raise SettingError(
+                f"{kind} '{name}:{value}': expected letters, digits, '_', '-' and '.' after the colon, as"
+                f" names become folders. Set anything else with -o {kind}.{argument}=VALUE."
+            )
         return found[0]
 
     def settings(self, kind: str, name: str) -> list[Setting]:
         """Read the settings of a component, in the order of its factory's signature."""
-        return component_settings(self.find(kind, name))
+        return self.find(kind, name).settings()
 
     def resolve(self, kind: str, name: str, options: Mapping[str, object]) -> dict[str, Any]:
         """Check settings and fill in defaults.
@@ -197,7 +204,8 @@ class Registry:
         Raises:
             SettingError: if a setting is unknown, missing or has a wrong value.
         """
-        return self._settings_of(kind, name).json_values(self._with_argument(kind, name, options))
+        found, options = self._asked(kind, name, options)
+        return SettingsOf(kind, name, found.settings()).json_values(options)
 
     def build(self, kind: str, name: str, options: Mapping[str, object]) -> Any:
         """Build a component, with settings as for `resolve`.
@@ -207,13 +215,15 @@ class Registry:
             WeightsError, DataError: if weights or data can't be read or do not fit; names the setting that
                 says where they lie.
         """
-        values = self._settings_of(kind, name).values(self._with_argument(kind, name, options))
-        found = self.find(kind, name)
+        found, options = self._asked(kind, name, options)
+        values = SettingsOf(kind, name, found.settings()).values(options)
         try:
             with calling(f"{kind} '{name}' of {found.origin}"):
                 return found.factory(**values)
+        except DecodeError:  # of one clip, which it names
+            raise
         except (WeightsError, DataError) as error:
-            raise self._naming_setting(error, kind, name, values) from error
+            raise _naming_setting(error, found, values) from error
 
     def tell(self, event: str, **arguments: Any) -> None:
         """Call one of the hooks `EVENTS` of all plugins.
@@ -251,49 +261,19 @@ class Registry:
             )
         return FoundRecipe(recipe, found, f"show {kind} {name}")
 
-    def _with_argument(self, kind: str, name: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """Add the setting that NAME:VALUE gives."""
-        argument, value = self.find(kind, name).entry.argument, name.partition(":")[2]
+    def _asked(
+        self, kind: str, name: str, options: Mapping[str, object]
+    ) -> tuple[Found, Mapping[str, object]]:
+        """Find a component, and add the setting that NAME:VALUE gives."""
+        found = self.find(kind, name)
+        argument, value = found.entry.argument, name.partition(":")[2]
         if argument is None or not value:
-            return options
+            return found, options
         if options.get(argument, value) != value:
             raise SettingError(
                 f"{kind} '{name}' is set to {argument}={options[argument]} as well. Give one of the two."
             )
-        return {**options, argument: value}
-
-    def _settings_of(self, kind: str, name: str) -> SettingsOf:
-        return SettingsOf(kind, name, self.settings(kind, name))
-
-    def _naming_setting(
-        self, error: WeightsError | DataError, kind: str, name: str, values: Mapping[str, Any]
-    ) -> OvvolError:
-        """Begin an error about content with the settings it is from: those whose values it shows."""
-        of_weights = isinstance(error, WeightsError)
-        role = Pretrained if of_weights else Located
-        sources = [each.name for each in self.settings(kind, name) if isinstance(each.role, role)]
-        given = [source for source in sources if values[source] not in (None, False)]
-        shown = [source for source in given if str(values[source]) in str(error)]
-        if of_weights:
-            shown = shown or given
-        if (
-            not shown
-            or isinstance(error, DecodeError)
-            or any(f"{kind}.{each}" in str(error) for each in shown)
-        ):
-            return error
-        message = f"{' or '.join(f'{kind}.{each}' for each in shown)}: {error}"
-        if of_weights:
-            # Sizes that don't fit the weights are among the settings that were changed.
-            changed = [
-                f"{each.name}={values[each.name]}"
-                for each in self.settings(kind, name)
-                if each.role is None and each.default != values[each.name]
-            ]
-            message += (
-                f" Settings of the {kind} beside its defaults: {', '.join(changed)}." if changed else ""
-            )
-        return WeightsError(message) if of_weights else DataError(message)
+        return found, {**options, argument: value}
 
     def _unknown(self, kind: str, name: str) -> str:
         if kind not in (*KINDS, "command"):
@@ -307,6 +287,32 @@ class Registry:
             lines.append(f"{RESTRICT} allows only: {', '.join(self._only) or 'none'}.")
         lines += [f"Not searched: {error}" for _, error in self.broken]
         return "\n".join(lines)
+
+
+def _naming_setting(
+    error: WeightsError | DataError, found: Found, values: Mapping[str, Any]
+) -> WeightsError | DataError:
+    """Begin an error about content with the settings it is from: those whose values it shows."""
+    of_weights, kind, settings = isinstance(error, WeightsError), found.kind, found.settings()
+    role = Pretrained if of_weights else Located
+    given = [each.name for each in settings if isinstance(each.role, role) and values[each.name]]
+    shown = [name for name in given if str(values[name]) in str(error)]
+    if of_weights:
+        shown = shown or given
+    if not shown or any(f"{kind}.{each}" in str(error) for each in shown):
+        return error
+    message = f"{' or '.join(f'{kind}.{each}' for each in shown)}: {error}"
+    if not of_weights:
+        return DataError(message)
+    # Sizes that don't fit the weights are among the settings that were changed.
+    changed = ", ".join(
+        f"{each.name}={values[each.name]}"
+        for each in settings
+        if each.role is None and each.default != values[each.name]
+    )
+    return WeightsError(
+        f"{message} Settings of the {kind} beside its defaults: {changed}." if changed else message
+    )
 
 
 def load_registry(plugin_files: Sequence[Path] = (), only: Sequence[str] | None = None) -> Registry:

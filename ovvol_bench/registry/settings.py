@@ -11,15 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ovvol_bench.errors import MissingSettingError, PluginError, SettingError, nearest
+from ovvol_bench.registry.annotations import Role, role_of, without_roles
 from ovvol_bench.registry.lazy import Lazy, hands_on, joined, joined_documentation
-from ovvol_bench.registry.roles import Role, role_of, without_roles
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Factory = Callable[..., Any]
-REQUIRED = inspect.Parameter.empty
-"""Default of a setting that has none."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,16 @@ def read_settings(factory: Factory, given: int = 0) -> list[Setting]:
                 f"factory parameter '{parameter.name}' has no type, so its values can't be checked. "
                 f"Annotate it, as in def build(*, {parameter.name}: int = 15)."
             )
-    annotations = _resolved_annotations(factory, parameters)
-    return [_setting(parameter, annotations[name]) for name, parameter in parameters.items()]
+    settings = []
+    for name, annotation in _resolved_annotations(factory, parameters).items():
+        try:
+            role = role_of(annotation)
+        except PluginError as error:
+            raise PluginError(f"factory parameter '{name}': {error}") from error
+        required = parameters[name].default is inspect.Parameter.empty
+        default = None if required else parameters[name].default
+        settings.append(Setting(name, _type_text(annotation), default, required, annotation, role))
+    return settings
 
 
 def read_documentation(factory: Factory) -> str:
@@ -129,16 +135,6 @@ def _resolved_annotations(factory: Factory, parameters: Mapping[str, inspect.Par
             f"the types of the factory's parameters can't be resolved ({error}). "
             "Name built-in types, or types that the module imports when it is loaded."
         ) from error
-
-
-def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
-    required = parameter.default is REQUIRED
-    default = None if required else parameter.default
-    try:
-        role = role_of(annotation)
-    except PluginError as error:
-        raise PluginError(f"factory parameter '{parameter.name}': {error}") from error
-    return Setting(parameter.name, _type_text(annotation), default, required, annotation, role)
 
 
 def _type_text(annotation: Any) -> str:

@@ -16,7 +16,7 @@ from ovvol_bench.components import Encoder
 from ovvol_bench.data.augment import SCALES, Augmentation
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.registry.limits import BatchSize
+from ovvol_bench.registry.annotations import BatchSize
 from ovvol_bench.training.optimization import Optimization, warmup_cosine
 from ovvol_bench.training.pictures import feature_picture
 from ovvol_bench.training.recipe import (

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from ovvol_bench.components import Encoder, Grouper
 from ovvol_bench.errors import SettingError
 from ovvol_bench.pipeline import group
-from ovvol_bench.registry.limits import BatchSize
+from ovvol_bench.registry.annotations import BatchSize
 from ovvol_bench.training.clips import (
     CachedClips,
     FixedVideoClips,

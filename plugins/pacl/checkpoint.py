@@ -27,7 +27,7 @@ from ovvol_bench.nn.clip.files import (
 from ovvol_bench.nn.clip.pretrained import load_pretrained
 from ovvol_bench.nn.clip.towers import build_towers, clip_config
 from ovvol_bench.nn.grids import resize_grid
-from ovvol_bench.registry.limits import Layers, Side, Width
+from ovvol_bench.registry.annotations import Layers, Side, Width
 from ovvol_bench.weights import State, load_strict, read_state, resolve_weights, save_state
 
 from .model import PaclLabeler

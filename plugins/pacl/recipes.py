@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from ovvol_bench.registry.limits import BatchSize, Side
+from ovvol_bench.registry.annotations import BatchSize, Side
 
 if TYPE_CHECKING:
     from ovvol_bench.training import Recipe, TrainingTask

@@ -23,7 +23,7 @@ from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import GridCache
 from ovvol_bench.nn.linear import PackedLinear
 from ovvol_bench.registry import FromEncoder, Weights
-from ovvol_bench.registry.limits import Cells, Layers, Rounds, Slots, Width, check_fits
+from ovvol_bench.registry.annotations import Cells, Layers, Rounds, Slots, Width, check_fits
 from ovvol_bench.types import Features, SlotMasks
 from ovvol_bench.weights import load_strict, read_state, resolve_weights
 

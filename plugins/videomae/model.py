@@ -19,7 +19,7 @@ from ovvol_bench import Encoder, Features, SettingError, Weights
 from ovvol_bench.nn.attention import dot_product_attention
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
 from ovvol_bench.nn.grids import GridCache
-from ovvol_bench.registry.limits import Cells, Layers, Side, Width
+from ovvol_bench.registry.annotations import Cells, Layers, Side, Width
 from ovvol_bench.weights import read_state, resolve_weights
 
 from .checkpoint import load_encoder, settings_for

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ovvol_bench import SettingError
-from ovvol_bench.registry.limits import Layers, Width
+from ovvol_bench.registry.annotations import Layers, Width
 from ovvol_bench.training import Batch, Draws, EncoderRecipe, Losses, TrainingTask, component_of
 from ovvol_bench.weights import State, save_state
 

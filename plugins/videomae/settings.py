@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ovvol_bench import SettingError
 from ovvol_bench.nn.grids import sincos_table, sinusoid
-from ovvol_bench.registry.limits import check_fits
+from ovvol_bench.registry.annotations import check_fits
 
 LAYER_NORM_EPS = 1e-6
 PositionKind = Literal["sincos3d", "flat"]

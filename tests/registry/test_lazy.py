@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from ovvol_bench.cli import main
 from ovvol_bench.errors import PluginError, SettingError
 from ovvol_bench.registry import FromEncoder, Lazy, Weights, load_registry
-from ovvol_bench.registry.limits import Slots
+from ovvol_bench.registry.annotations import Slots
 from ovvol_bench.registry.settings import read_documentation, read_settings
 
 MODEL = '''
@@ -20,7 +20,7 @@ import pathlib
 import typing as t
 from typing import Annotated, Literal, TYPE_CHECKING
 from ovvol_bench import FromEncoder, Grouper, Weights
-from ovvol_bench.registry.limits import Slots
+from ovvol_bench.registry.annotations import Slots
 from .names import Mode as How, FEW
 import own_heavy
 

@@ -4,7 +4,7 @@ import pytest
 
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import load_registry
-from ovvol_bench.registry.limits import check_fits
+from ovvol_bench.registry.annotations import check_fits
 
 HUGE_CLIP = {
     "model": "custom",

@@ -12,7 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock, TextTransformer, Visio
 
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.nn.blocks import BlockParts, PackedBlock
-from ovvol_bench.registry.limits import check_fits
+from ovvol_bench.registry.annotations import check_fits
 
 CUSTOM = "custom"
 

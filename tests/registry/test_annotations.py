@@ -8,9 +8,8 @@ import pytest
 from ovvol_bench import Entry, FromDataset, FromEncoder, Located, Pretrained, Weights
 from ovvol_bench.errors import PluginError
 from ovvol_bench.registry import Found
-from ovvol_bench.registry.roles import role_of
+from ovvol_bench.registry.annotations import role_of
 from ovvol_bench.registry.settings import SettingsOf, read_settings
-from ovvol_bench.registry.vetting import component_settings
 
 
 @pytest.mark.parametrize(
@@ -52,4 +51,4 @@ def test_a_role_that_no_such_component_can_have_is_refused():
     def factory(*, width: Annotated[int, FromEncoder("dim")] = 4): ...
 
     with pytest.raises(PluginError, match=r"labeler 'own': setting 'width' follows from the encoder \(dim\)"):
-        component_settings(Found("labeler", Entry("own", factory, ""), "", ""))
+        Found("labeler", Entry("own", factory, ""), "", "").settings()

@@ -1,7 +1,11 @@
-"""Roles of settings in a run, said by annotations: ``weights: Annotated[Path | None, Weights] = None``."""
+"""Annotations of settings: ranges of numbers, and roles in a run.
+
+``num_slots: Slots = 15`` has a range, ``weights: Annotated[Path | None, Weights] = None`` has a role.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -9,7 +13,53 @@ from operator import or_
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from ovvol_bench.errors import PluginError
+from annotated_types import Ge, Le
+
+from ovvol_bench.errors import PluginError, SettingError
+
+# Beyond these ranges a typing mistake takes all memory before anything is said.
+MOST_SLOTS = 4096
+"""Of a clip: naming compares every two, and a clip of 8 frames at 224 x 400 has 2,800 patches."""
+
+Slots = Annotated[int, Ge(1), Le(MOST_SLOTS)]
+"""Slots of a clip, or what makes so many."""
+
+Rounds = Annotated[int, Ge(1), Le(100_000)]
+"""Repetitions of a method."""
+
+Side = Annotated[int, Ge(1), Le(4096)]
+"""Pixels, of a patch or of the square images that a network is made for."""
+
+Cells = Annotated[int, Ge(1), Le(1024)]
+"""Side of a grid of patches, or frames of a clip, for which a network has positions."""
+
+Width = Annotated[int, Ge(1), Le(65_536)]
+"""Channels of a network."""
+
+Layers = Annotated[int, Ge(1), Le(1024)]
+"""Layers of a network, or heads of a layer."""
+
+BatchSize = Annotated[int, Ge(1), Le(2**20)]
+"""Examples of an optimizer step."""
+
+
+def check_fits(what: str, numbers: int) -> None:
+    """Refuse a network that is larger than this machine's memory, before any of it is made.
+
+    Args:
+        what: names the settings that make it so large, as in ``videomae: dim=768, depth=12``.
+        numbers: float32 that it holds, about.
+
+    Raises:
+        SettingError: if they take more bytes than there are; nothing is refused where the system doesn't say.
+    """
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 4 * numbers > there:
+        raise SettingError(
+            f"{what}: takes {4 * numbers / 1e9:,.0f} GB; this machine has {there / 1e9:,.0f}. Choose less."
+        )
 
 
 @dataclass(frozen=True)
@@ -66,13 +116,11 @@ class Filled(Role):
 
     def __post_init__(self) -> None:
         if self.what not in self.known:
-            raise PluginError(
-                f"{type(self).__name__}({self.what!r}): expected one of {', '.join(map(repr, self.known))}"
-            )
+            known = ", ".join(map(repr, self.known))
+            raise PluginError(f"{type(self).__name__}({self.what!r}): expected one of {known}")
 
     @property
     def text(self) -> str:
-        """A few words for lists of settings."""
         return f"follows from the {self.source} ({self.what})"
 
 
@@ -132,13 +180,10 @@ def role_of(annotation: Any) -> Role | None:
 
 
 def _roles(annotation: Any) -> Iterator[Role]:
-    for item in getattr(annotation, "__metadata__", ()):
-        if isinstance(item, Role):
-            yield item
-        elif isinstance(item, type) and issubclass(item, Filled):
+    for item in filter(_is_role, getattr(annotation, "__metadata__", ())):
+        if isinstance(item, type) and issubclass(item, Filled):
             raise PluginError(f"{item.__name__} says what follows, as in {item.__name__}({item.known[0]!r})")
-        elif _is_role(item):
-            yield item()  # Annotated[Path, Located], without brackets
+        yield item() if isinstance(item, type) else item  # Annotated[Path, Located], without brackets
     for inner in get_args(annotation):
         yield from _roles(inner)
 
