@@ -59,9 +59,21 @@ class Failure(click.ClickException):
         click.echo(f"ovvol-bench: {self.format_message()}", file=file, err=True)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the command.
+
+    Args:
+        number: of the signal; the exit code is 128 more, as a shell has it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 @contextmanager
 def _one_message(context: click.Context) -> Iterator[None]:
-    """Mistakes in the input and in plugins end with their message, an interrupt with exit code 130.
+    """Mistakes in the input and in plugins end with their message, a signal with 128 and its number.
 
     What a command of the harness raises by mistake keeps its traceback.
     """
@@ -82,29 +94,37 @@ def _one_message(context: click.Context) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         raise Failure(printable(f"{where}{error.strerror or error}")) from error
-    except KeyboardInterrupt:
-        click.echo("ovvol-bench: interrupted", err=True)
-        raise click.exceptions.Exit(130) from None
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        click.echo(f"ovvol-bench: {'interrupted' if number == signal.SIGINT else 'terminated'}", err=True)
+        raise click.exceptions.Exit(128 + number) from None
 
 
 @contextmanager
 def _interrupted_once() -> Iterator[None]:
-    """Let Ctrl-C interrupt once; pressed again, it ends the process at once and without a word."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # ignored, as of a job in the background, or handled by whoever calls us
-        return
+    """Let Ctrl-C, SIGTERM and SIGHUP interrupt, so that what cleans up runs; the next one ends at once."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    # Left alone where ignored, as of a job in the background or under nohup, or handled by whoever calls us.
+    ours = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         # Stays to the end of the process: what cleans up after the first one must not show a traceback.
-        signal.signal(signal.SIGINT, lambda *_: end_at_once(130))
-        raise KeyboardInterrupt
+        for each in ours:
+            signal.signal(each, lambda late, _: end_at_once(128 + late))
+        raise Interrupted(number)
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is interrupt:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in ours:
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, usual[number])
 
 
 @contextmanager

@@ -36,7 +36,7 @@ import numpy as np
 from ovvol_bench.tuning import keep_freed_memory
 
 _LOG_PREFIX = re.compile(r"^(\[[\d:]+\] \S+: )+")  # decord's errors begin with the time and its source line
-_START_LIMIT = 120.0  # a fresh interpreter on a busy machine; no work of the caller is in it
+_START_LIMIT = 60.0  # a fresh interpreter on a busy machine; no work of the caller is in it
 _MAIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from ovvol_bench.data.helper_process import serve; serve(int(sys.argv[1]))"

@@ -1,4 +1,4 @@
-"""Ctrl-C, once and impatiently."""
+"""Ctrl-C, once and impatiently, and SIGTERM as schedulers send it."""
 
 import signal
 import subprocess
@@ -24,3 +24,20 @@ def test_an_interrupt_ends_a_run_without_a_traceback(tmp_path, presses):
     _, said = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)  # the latter where the interpreter is shutting down
     assert "Traceback" not in said
+
+
+def test_a_preparation_that_is_terminated_leaves_finished_videos_alone(tmp_path):
+    made = ["data", "make", "shapes", tmp_path / "tree", "--split", "val", "--videos", "6"]
+    subprocess.run([sys.executable, "-m", "ovvol_bench", *made], check=True, capture_output=True)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ovvol_bench", "data", "prepare", "imagenet-vid", tmp_path / "tree", out]
+    command += ["--split", "val", "--short-side", "448", "--workers", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not any(out.rglob("*.part")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "ovvol-bench: terminated"
+    assert {path.suffix for path in out.rglob("*") if path.is_file()} <= {".mp4", ".json"}
