@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ovvol_bench.training.encoding import EncoderRecipe
     from ovvol_bench.training.grouping import GroupingRecipe
+    from ovvol_bench.training.labeling import LabelerRecipe
     from ovvol_bench.training.optimization import Optimization, warmup_cosine, warmup_exponential
     from ovvol_bench.training.recipe import (
         Batch,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _HOME = {
     "encoding": ["EncoderRecipe"],
     "grouping": ["GroupingRecipe"],
+    "labeling": ["LabelerRecipe"],
     "optimization": ["Optimization", "warmup_cosine", "warmup_exponential"],
     "recipe": [
         "Batch", "Draws", "Examples", "LossScope", "Losses", "Recipe", "TrainingTask",
@@ -37,7 +39,7 @@ _HOME = {
 _MODULE_OF = {name: f"{__name__}.{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - grouped by role
-    "EncoderRecipe", "GroupingRecipe",
+    "EncoderRecipe", "GroupingRecipe", "LabelerRecipe",
     "Recipe", "TrainingTask", "Batch", "Losses", "LossScope", "Examples", "Draws",
     "component_of", "normalised",
     "Optimization", "warmup_cosine", "warmup_exponential",

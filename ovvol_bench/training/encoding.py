@@ -17,7 +17,7 @@ from ovvol_bench.data.augment import SCALES, Augmentation
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry.annotations import BatchSize
-from ovvol_bench.training.optimization import Optimization, warmup_cosine
+from ovvol_bench.training.optimization import Optimization, check_final_rate, warmup_cosine
 from ovvol_bench.training.pictures import feature_picture
 from ovvol_bench.training.recipe import (
     Batch,
@@ -114,7 +114,14 @@ class EncoderRecipe(Recipe):
             betas=betas,
             clip_gradients=clip_gradients,
         )
-        _check_rates(learning_rate, final_learning_rate, warmup_epochs, warmup_steps, epochs)
+        check_final_rate(final_learning_rate, learning_rate)
+        if warmup_steps is not None and warmup_steps < 0:
+            raise SettingError(f"recipe.warmup_steps={warmup_steps}: expected 0 or more, or none.")
+        if not 0 <= warmup_epochs < epochs:
+            raise SettingError(
+                f"recipe.warmup_epochs={warmup_epochs:g}: expected 0 or more, and fewer than "
+                f"recipe.epochs={epochs:g}."
+            )
         rates = sampling_rate if isinstance(sampling_rate, tuple) else (sampling_rate,)
         sides = size if isinstance(size, tuple) else (size, size)
         scales = crop_scales if isinstance(crop_scales, tuple) else (crop_scales,)
@@ -235,22 +242,6 @@ def draw_positions(length: int, frames: int, rates: Sequence[int], rng: np.rando
     span = (frames - 1) * rate + 1
     start = int(rng.integers(length - span + 1))
     return range(start, start + span, rate)
-
-
-def _check_rates(
-    peak: float, final: float, warmup_epochs: float, warmup_steps: int | None, epochs: float
-) -> None:
-    if not 0 <= final <= peak:
-        raise SettingError(
-            f"recipe.final_learning_rate={final:g}: expected 0 to recipe.learning_rate={peak:g}."
-        )
-    if warmup_steps is not None and warmup_steps < 0:
-        raise SettingError(f"recipe.warmup_steps={warmup_steps}: expected 0 or more, or none.")
-    if not 0 <= warmup_epochs < epochs:
-        raise SettingError(
-            f"recipe.warmup_epochs={warmup_epochs:g}: expected 0 or more, and fewer than "
-            f"recipe.epochs={epochs:g}."
-        )
 
 
 def _grid_of(encoder: Encoder, frames: int, size: Size) -> tuple[int, int, int]:

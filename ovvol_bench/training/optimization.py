@@ -140,6 +140,18 @@ def make_schedule(name: str, warmup_steps: int, decay_rate: float, decay_steps: 
     return partial(warmup_exponential, warmup=warmup_steps, decay_rate=decay_rate, decay_steps=decay_steps)
 
 
+def check_final_rate(final: float, peak: float) -> None:
+    """Refuse a learning rate at the end of a cosine that is not in [0, peak].
+
+    Raises:
+        SettingError: names the settings.
+    """
+    if not 0 <= final <= peak:
+        raise SettingError(
+            f"recipe.final_learning_rate={final:g}: expected 0 to recipe.learning_rate={peak:g}."
+        )
+
+
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that want gradients, by name."""
     return {name: value for name, value in module.named_parameters() if value.requires_grad}

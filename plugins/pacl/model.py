@@ -8,43 +8,25 @@ checkpoints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from open_clip.transformer import LayerNorm, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from ovvol_bench import Labeler
+from ovvol_bench import Labeler, Pretrained, Weights, WeightsError
+from ovvol_bench.nn.clip.files import holds_text, stored_numbers
 from ovvol_bench.nn.clip.labeler import ClipLabeler, PixelStatistics
-from ovvol_bench.nn.clip.towers import ClipTowers, packed_block
+from ovvol_bench.nn.clip.pretrained import load_pretrained
+from ovvol_bench.nn.clip.towers import ClipNumbers, ClipTowers, build_towers, clip_config, packed_block
+from ovvol_bench.registry.annotations import Layers, Side, Width
+from ovvol_bench.weights import read_state, resolve_weights
 
+from .checkpoint import load_state, with_positions_for
 
-@dataclass(frozen=True)
-class Alignment:
-    """Patches of a batch of images beside the frozen tower's view of the whole.
-
-    Attributes:
-        image: (B, E) the frozen tower's embedding of the image.
-        patches: (B, h, w, E) trained patch embeddings.
-        attention: (B, h, w) softmax over the image's patches of their inner product with ``image``.
-        pooled: (B, E) mean of ``patches`` weighted by ``attention``.
-    """
-
-    image: Tensor
-    patches: Tensor
-    attention: Tensor
-    pooled: Tensor
-
-    @classmethod
-    def of(cls, image: Tensor, patches: Tensor) -> Alignment:
-        """Pool patches (B, h, w, E) by their likeness to the image's embedding (B, E) float32."""
-        flat = patches.flatten(1, 2).float()
-        # The products are not scaled down before the softmax: half precision would show.
-        with torch.autocast(image.device.type, enabled=False):
-            attention = torch.einsum("be,bne->bn", image, flat).softmax(dim=1)
-            pooled = torch.einsum("bn,bne->be", attention, flat)
-        return cls(image, patches, attention.view(patches.shape[:3]), pooled)
+BUNDLED = Path(__file__).parent / "weights"
 
 
 class Embedder(nn.Module):
@@ -89,27 +71,11 @@ class PaclLabeler(ClipLabeler, Labeler):
         self.last_transformer = packed_block(self.last_transformer, self.numbers.quick_gelu, precision)
 
     def embed_patches(self, video: Tensor) -> Tensor:
-        """See `Labeler.embed_patches`.
-
-        Raises:
-            SettingError: if the frames' size is no multiple of ``patch_size``.
-        """
         patches = self.head(self.trunk(video.flatten(0, 1)))
         return patches.view(*video.shape[:2], *self.grid(video), self.dim)
 
-    def align(self, images: Tensor) -> Alignment:
-        """Patches and whole of every image, for training; gradients reach the trained part only.
-
-        Args:
-            images: (B, 3, H, W) float, normalised.
-        """
-        with torch.no_grad():
-            tokens = self.trunk(images)
-            image = self.tower_output(tokens)[:, 0].float()
-        return Alignment.of(image, self.head(tokens).unflatten(1, self.grid(images)))
-
     def trunk(self, images: Tensor) -> Tensor:
-        """All of the frozen tower but its last block.
+        """Run all of the frozen tower but its last block.
 
         Args:
             images: (B, 3, H, W) float, normalised.
@@ -124,12 +90,75 @@ class PaclLabeler(ClipLabeler, Labeler):
         return self.shared(self.model.transformer.resblocks[-1](tokens))
 
     def head(self, tokens: Tensor) -> Tensor:
-        """The trunk's tokens (B, 1 + h*w, width) to trained patch embeddings (B, h*w, E)."""
+        """Bring the trunk's tokens (B, 1 + h*w, width) to trained patch embeddings (B, h*w, E)."""
         patches = self.last_transformer(tokens)[:, 1:]
         return self.vision_emb(self.ln_last(patches))  # type: ignore[no-any-return]
 
     def load_weights(self, path: Path) -> None:
-        """Load a checkpoint of any layout that `checkpoint` reads."""
-        from .checkpoint import load_labeler
+        """Load a checkpoint of the reference, or a file written by `save_labeler`; see `load_state`."""
+        load_state(self, read_state(path), path)
 
-        load_labeler(self, path)
+
+def build_pacl(
+    *,
+    weights: Annotated[str | None, Weights] = None,
+    model: str = "ViT-B-16-quickgelu",
+    pretrained: Annotated[str | None, Pretrained] = "openai",
+    pixel_statistics: PixelStatistics = "clip",
+    embed_dim: Width | None = None,
+    patch_size: Side | None = None,
+    image_size: Side | None = None,
+    width: Width | None = None,
+    layers: Layers | None = None,
+    heads: Layers | None = None,
+    text_width: Width | None = None,
+    text_layers: Layers | None = None,
+    text_heads: Layers | None = None,
+    quick_gelu: bool | None = None,
+) -> PaclLabeler:
+    """Build a PACL labeler.
+
+    Args:
+        weights: path of a PACL checkpoint, or the name of one that comes with the plugin; None leaves
+            the trained part random.
+        model: name of a CLIP in open_clip, or ``custom``, stated by the numbers below; those not set
+            are read from ``weights`` where that file states them.
+        pretrained: where the CLIP's weights come from: a tag of open_clip's (``openai``), a file, or
+            None for random ones. Not read where ``weights`` holds a text tower.
+        pixel_statistics: ``clip``, or ``imagenet`` as the reference's evaluation has it.
+        embed_dim: custom: channels of the shared space.
+        patch_size: custom: side of a patch, pixels.
+        image_size: custom: side of the images that positions are trained for, pixels; those of ``weights``
+            are resized to it.
+        width: custom: width of the image tower.
+        layers: custom: blocks of the image tower.
+        heads: custom: attention heads of the image tower.
+        text_width: custom: width of the text tower.
+        text_layers: custom: blocks of the text tower.
+        text_heads: custom: attention heads of the text tower.
+        quick_gelu: custom: x * sigmoid(1.702 x) in place of the exact GELU; by
+            default true.
+
+    Raises:
+        SettingError: if settings are unknown or do not fit together.
+        WeightsError: if weights can't be had or do not fit.
+    """
+    given = locals()
+    numbers = {each.name: given[each.name] for each in fields(ClipNumbers)}
+    path = resolve_weights(weights, BUNDLED) if weights is not None else None
+    state = read_state(path) if path else {}
+    complete = holds_text(state)
+    if path and not complete and pretrained is None:
+        raise WeightsError(
+            f"{path}: holds no text tower, and labeler.pretrained=none. Set labeler.pretrained to the "
+            f"CLIP that these weights were trained on (openai, or a file)."
+        )
+    config = clip_config(model, numbers, stored_numbers(path) if path else None)
+    towers = build_towers(config, model)
+    if pretrained is not None and not complete:
+        load_pretrained(towers, model, pretrained)
+    labeler = PaclLabeler(towers, pixel_statistics)
+    if path:
+        fitting = state if image_size is None else with_positions_for(labeler, state, path)
+        load_state(labeler, fitting, path)
+    return labeler

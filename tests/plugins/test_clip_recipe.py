@@ -15,12 +15,11 @@ from ovvol_bench.benchmark import TrainingImage, TrainingImages
 from ovvol_bench.nn.clip.text import embed_tokens, tokenize
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training.labeling import Captions, caption_number
 from ovvol_bench.weights import read_state
-from ovvol_plugins.pacl import clip_recipe
-from ovvol_plugins.pacl.captions import Captions, caption_number, match, truth
-from ovvol_plugins.pacl.checkpoint import build_pacl
-from ovvol_plugins.pacl.clip_training import ClipTraining, Matching
-from ovvol_plugins.pacl.model import PaclLabeler
+from ovvol_plugins.pacl.clip_recipe import ClipRecipe
+from ovvol_plugins.pacl.contrast import match, truth
+from ovvol_plugins.pacl.model import PaclLabeler, build_pacl
 
 SMALL = ClipNumbers(
     embed_dim=6, patch_size=4, image_size=8, width=16, layers=2, heads=2,
@@ -79,7 +78,7 @@ def small_labeler(seed=0):
 def colored_recipe(labeler=None, captions=None, **settings):
     data = ColoredDataset(captions)
     task = TrainingTask(labeler or small_labeler(), data, data, None, Path("unused"), seed=0)
-    return clip_recipe(task, **settings)
+    return ClipRecipe(task, **settings)
 
 
 def draws_of(number):
@@ -88,7 +87,7 @@ def draws_of(number):
 
 def some_batch(recipe, count=8):
     examples = [recipe.examples.example(i, draws_of(i)) for i in range(count)]
-    return {name: torch.stack([example[name] for example in examples]) for name in examples[0]}
+    return recipe.prepare({name: torch.stack([each[name] for each in examples]) for name in examples[0]})
 
 
 class TestCaptions:
@@ -150,30 +149,30 @@ class TestObjective:
         assert accuracy == 1
 
     def test_the_temperature_is_learned_from_clips_or_fixed(self):
-        learned = ClipTraining(small_labeler(), Matching())
+        learned = colored_recipe()
         assert float(learned.scale().detach()) == pytest.approx(1 / 0.07)
         with torch.no_grad():
             learned.log_scale.fill_(9)
         assert float(learned.scale().detach()) == pytest.approx(100)
-        fixed = ClipTraining(small_labeler(), Matching(temperature=0.05))
+        fixed = colored_recipe(temperature=0.05)
         assert float(fixed.scale()) == pytest.approx(20)
         assert not hasattr(fixed, "log_scale")
 
     def test_both_towers_learn_and_the_head_does_not(self):
         recipe = colored_recipe(temperature=0.1, caption_decay=0.01)
-        labeler, batch = recipe._labeler, some_batch(recipe, 12)
+        labeler, batch = recipe.labeler, some_batch(recipe, 12)
         head = {k: v.clone() for k, v in labeler.state_dict().items() if k.startswith("vision_emb")}
         before = recipe.evaluate()
-        optimizer = torch.optim.AdamW(recipe.module.parameters(), 5e-3)
+        optimizer = torch.optim.AdamW(recipe.parameters(), 5e-3)
         losses = []
         for _ in range(80):
             optimizer.zero_grad()
-            losses.append(recipe.module(batch)["loss"])
+            losses.append(recipe(batch)["loss"])
             losses[-1].backward()
             optimizer.step()
         assert losses[-1] < losses[0] - 0.3
         assert all(torch.equal(labeler.state_dict()[name], value) for name, value in head.items())
-        assert all(p.grad is not None for p in recipe.module.parameters())
+        assert all(p.grad is not None for p in recipe.parameters())
         with torch.no_grad():
             after = recipe.evaluate()
         assert after["naming_accuracy"] > max(0.9, before["naming_accuracy"])
@@ -186,14 +185,14 @@ class TestObjective:
 
     def test_validation_leaves_the_known_words_alone(self):
         recipe = colored_recipe()
-        recipe.module.eval()(some_batch(recipe))
-        assert not recipe.module.known_words.any()
+        recipe.eval()(some_batch(recipe))
+        assert not recipe.known_words.any()
 
 
 class TestWeights:
     def trained(self, **settings):
         recipe = colored_recipe(**settings)
-        recipe.module(some_batch(recipe))
+        recipe(some_batch(recipe))
         return recipe
 
     def test_the_head_is_trained_on_what_is_saved(self, tmp_path):
@@ -202,8 +201,8 @@ class TestWeights:
         loaded = build_pacl(weights=str(path), model="custom")
         prompts, video = ["a red thing"], torch.randn(1, 1, 3, 8, 8)
         near = {"atol": 1e-2, "rtol": 1e-2}
-        torch.testing.assert_close(loaded.embed_text(prompts), recipe._labeler.embed_text(prompts), **near)
-        torch.testing.assert_close(loaded.trunk(video[0]), recipe._labeler.trunk(video[0]).detach(), **near)
+        torch.testing.assert_close(loaded.embed_text(prompts), recipe.labeler.embed_text(prompts), **near)
+        torch.testing.assert_close(loaded.trunk(video[0]), recipe.labeler.trunk(video[0]).detach(), **near)
 
     def test_words_without_captions_need_not_be_kept(self, tmp_path):
         recipe, path = self.trained(keep_unknown_words=False), tmp_path / "w.safetensors"
@@ -218,18 +217,18 @@ class TestWeights:
         recipe, path = self.trained(keep_unknown_words=False), tmp_path / "w.safetensors"
         recipe.save_weights(path, {})
         again = colored_recipe(build_pacl(weights=str(path), model="custom"), keep_unknown_words=False)
-        assert torch.equal(again.module.known_words, recipe.module.known_words)
-        resumed = ClipTraining(small_labeler(), Matching())
-        resumed.load_state_dict(recipe.module.state_dict())
-        assert torch.equal(resumed.known_words, recipe.module.known_words)
+        assert torch.equal(again.known_words, recipe.known_words)
+        resumed = colored_recipe()
+        resumed.load_state_dict(recipe.state_dict())
+        assert torch.equal(resumed.known_words, recipe.known_words)
 
 
 def step_of(batch):
     """Loss, gradients and known words of one step."""
-    module = ClipTraining(small_labeler(), Matching())
-    loss = module(batch)["loss"]
+    recipe = colored_recipe()
+    loss = recipe(batch)["loss"]
     loss.backward()
-    return [loss.detach(), *(p.grad for p in module.parameters())], module.known_words
+    return [loss.detach(), *(p.grad for p in recipe.parameters())], recipe.known_words
 
 
 def one_of_two(rank, folder):

@@ -10,9 +10,9 @@ from ovvol_bench.nn.clip.files import stored_numbers
 from ovvol_bench.nn.clip.text import tokenize
 from ovvol_bench.registry import load_registry
 from ovvol_bench.weights import read_state, save_state
-from ovvol_plugins.pacl.checkpoint import build_pacl, save_labeler
-from ovvol_plugins.pacl.model import PaclLabeler
-from ovvol_plugins.pacl.training import alignment_loss
+from ovvol_plugins.pacl.checkpoint import save_labeler
+from ovvol_plugins.pacl.contrast import pool_patches, similarities
+from ovvol_plugins.pacl.model import PaclLabeler, build_pacl
 
 
 def small_labeler(seed=0, **numbers):
@@ -22,6 +22,15 @@ def small_labeler(seed=0, **numbers):
 
 def some_images(batch=3, height=12, width=12):
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def alignment_loss(labeler, images):
+    """PACL's loss on whole pictures, from their tokens on."""
+    with torch.no_grad():
+        tokens = labeler.trunk(images)
+        image = labeler.tower_output(tokens)[:, 0].float()
+    _, pooled = pool_patches(labeler.head(tokens).unflatten(1, labeler.grid(images)), image)
+    return torch.nn.functional.cross_entropy(*similarities(pooled, image))
 
 
 def reference_state(labeler):

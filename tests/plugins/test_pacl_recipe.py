@@ -12,23 +12,14 @@ import torch.multiprocessing as mp
 from ovvol_bench import Dataset, SettingError
 from ovvol_bench.benchmark import TrainingImage, TrainingImages
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
-from ovvol_bench.training import Draws, TrainingTask
+from ovvol_bench.training import Draws, TrainingTask, normalised
+from ovvol_bench.training.labeling import Views, random_box
 from ovvol_bench.training.loader import stack
 from ovvol_bench.weights import read_metadata
 from ovvol_plugins.pacl import ovvol_labelers, pacl_recipe
-from ovvol_plugins.pacl.captions import match
-from ovvol_plugins.pacl.checkpoint import build_pacl
-from ovvol_plugins.pacl.model import Alignment, PaclLabeler
-from ovvol_plugins.pacl.pictures import Views, heat_maps, normalised, random_box
-from ovvol_plugins.pacl.training import (
-    Contrast,
-    PaclTraining,
-    alignment_loss,
-    caption_similarities,
-    similarities,
-    tiled,
-    untiled,
-)
+from ovvol_plugins.pacl.contrast import caption_similarities, match, pool_patches, similarities
+from ovvol_plugins.pacl.model import PaclLabeler, build_pacl
+from ovvol_plugins.pacl.recipe import heat_maps, tiled, untiled
 
 SMALL = ClipNumbers(
     embed_dim=6, patch_size=4, image_size=8, width=16, layers=2, heads=2,
@@ -132,7 +123,9 @@ class TestSettings:
             small_recipe(**settings)
 
     def test_another_component_is_refused(self):
-        with pytest.raises(SettingError, match="train a pacl labeler; got a Linear"):
+        with pytest.raises(
+            SettingError, match="trains components of class PaclLabeler; it was given a Linear"
+        ):
             small_recipe(torch.nn.Linear(1, 1))
 
 
@@ -208,25 +201,29 @@ class TestPictures:
 class TestObjective:
     def test_it_is_that_of_the_labeler(self):
         recipe = small_recipe()
-        batch, labeler = some_batch(recipe), recipe._labeler
+        batch, labeler = some_batch(recipe), recipe.labeler
         images = normalised(batch["pixels"], labeler.mean, labeler.std)
-        torch.testing.assert_close(recipe.module(batch)["loss"], alignment_loss(labeler, images))
+        with torch.no_grad():
+            whole = labeler.tower_output(labeler.trunk(images))[:, 0]
+        _, pooled = pool_patches(labeler.embed_patches(images[None])[0], whole)
+        want = torch.nn.functional.cross_entropy(*similarities(pooled, whole))
+        torch.testing.assert_close(recipe(batch)["loss"], want)
 
     def test_only_the_head_is_trained_and_it_learns(self):
         recipe = small_recipe()
-        batch, parameters = some_batch(recipe), list(recipe.module.parameters())
-        assert len(parameters) == sum(p.requires_grad for p in recipe._labeler.parameters())
+        batch, parameters = some_batch(recipe), list(recipe.parameters())
+        assert len(parameters) == sum(p.requires_grad for p in recipe.labeler.parameters())
         optimizer = torch.optim.Adam(parameters, lr=1e-2)
         losses = []
         for _ in range(30):
             optimizer.zero_grad()
-            losses.append(recipe.module(batch)["loss"])
+            losses.append(recipe(batch)["loss"])
             losses[-1].backward()
             optimizer.step()
         assert losses[-1] < losses[0] - 0.05
 
     def test_accuracy_counts_pictures_that_are_nearest_to_their_own_patches(self):
-        accuracy = float(small_recipe().module(some_batch(small_recipe()))["accuracy"])
+        accuracy = float(small_recipe()(some_batch(small_recipe()))["accuracy"])
         assert accuracy * 8 == round(accuracy * 8)
 
     def test_pictures_show_attention(self):
@@ -238,9 +235,9 @@ class TestObjective:
     def test_cosines_are_divided_by_the_temperature(self):
         plain, sharp = small_recipe(), small_recipe(temperature=0.5)
         batch = some_batch(plain)
-        similarity, own = similarities(plain.module.align(batch))
+        similarity, own = similarities(pool_patches(plain.patches(batch), batch["image"])[1], batch["image"])
         want = torch.nn.functional.cross_entropy(2 * similarity, own)
-        torch.testing.assert_close(sharp.module(batch)["loss"], want)
+        torch.testing.assert_close(sharp(batch)["loss"], want)
 
 
 class TestCaptions:
@@ -250,16 +247,16 @@ class TestCaptions:
         recipe = small_recipe(target="caption", caption_decay=1e-9)  # the first one is drawn
         batch = some_batch(recipe)
         captions = [f"a thing {index % 4}" for index in range(8)]
-        torch.testing.assert_close(batch["image"], recipe._labeler.embed_text(captions))
+        torch.testing.assert_close(batch["image"], recipe.labeler.embed_text(captions))
         assert batch["tokens"].shape[:2] == (8, 1 + 4)
 
     def test_all_true_captions_share_the_target(self):
         recipe = small_recipe(target="caption", caption_decay=1e-9)
         batch = some_batch(recipe)
-        similarity = caption_similarities(recipe.module.align(batch).patches, batch["image"])
+        similarity = caption_similarities(recipe.patches(batch), batch["image"])
         same = torch.arange(8)[:, None] % 4 == torch.arange(8) % 4
         loss, accuracy = match(similarity, same)
-        found = recipe.module(batch)
+        found = recipe(batch)
         torch.testing.assert_close(found["loss"], loss)
         assert found["accuracy"] == accuracy
 
@@ -267,8 +264,8 @@ class TestCaptions:
         patches, texts = torch.randn(3, 2, 2, 6), torch.nn.functional.normalize(torch.randn(5, 6), dim=1)
         found = caption_similarities(patches, texts)
         for i, j in np.ndindex(3, 5):
-            aligned = Alignment.of(texts[j : j + 1], patches[i : i + 1])
-            want = torch.cosine_similarity(aligned.pooled[0], texts[j], dim=0)
+            _, pooled = pool_patches(patches[i : i + 1], texts[j : j + 1])
+            want = torch.cosine_similarity(pooled[0], texts[j], dim=0)
             torch.testing.assert_close(found[i, j], want)
 
     def test_validation_reads_them_too(self):
@@ -277,9 +274,9 @@ class TestCaptions:
 
     def test_the_text_tower_is_frozen(self):
         recipe = small_recipe(target="caption")
-        recipe.module(some_batch(recipe))["loss"].backward()
-        assert all(value.grad is None for value in recipe._labeler.text.parameters())
-        assert all(value.grad is not None for value in recipe.module.parameters())
+        recipe(some_batch(recipe))["loss"].backward()
+        assert all(value.grad is None for value in recipe.labeler.text.parameters())
+        assert all(value.grad is not None for value in recipe.parameters())
 
 
 class TestMosaics:
@@ -302,9 +299,9 @@ class TestMosaics:
 
     def test_any_number_of_pictures_will_do(self):
         recipe = small_recipe(mosaic=2)
-        aligned = recipe.module.align(some_batch(recipe, 7))
-        assert aligned.patches.shape == (7, 2, 2, 6)
-        assert aligned.image.shape == (7, 6)
+        batch = some_batch(recipe, 7)
+        assert recipe.patches(batch).shape == (7, 2, 2, 6)
+        assert batch["image"].shape == (7, 6)
 
 
 class TestWeights:
@@ -314,17 +311,17 @@ class TestWeights:
         loaded = build_pacl(weights=str(path), model="custom")
         video = torch.randn(1, 2, 3, 8, 8)
         torch.testing.assert_close(
-            loaded.embed_patches(video), recipe._labeler.embed_patches(video), atol=1e-2, rtol=1e-2
+            loaded.embed_patches(video), recipe.labeler.embed_patches(video), atol=1e-2, rtol=1e-2
         )
         assert read_metadata(path)["seed"] == "0"
 
 
 def step_of(labeler, batch, gather):
     """Loss and gradients of one step."""
-    module = PaclTraining(labeler, Contrast(gather_negatives=gather))
-    loss = module(batch)["loss"]
+    recipe = small_recipe(labeler, gather_negatives=gather)
+    loss = recipe(batch)["loss"]
     loss.backward()
-    return [loss.detach(), *(p.grad for p in module.parameters())]
+    return [loss.detach(), *(p.grad for p in recipe.parameters())]
 
 
 def one_of_two(rank, folder):

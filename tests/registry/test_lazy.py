@@ -270,4 +270,5 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 
 def test_no_library_is_loaded_for_the_settings_of_any_built_in_component():
     done = subprocess.run([sys.executable, "-c", EVERY_SETTING], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) <= {*sys.stdlib_module_names, "ovvol_bench"}
+    limits = {"annotated_types", "typing_extensions"}  # quick ones, which ranges are written with
+    assert set(done.stdout.split()) <= {*sys.stdlib_module_names, "ovvol_bench", *limits}

@@ -1,14 +1,14 @@
 """Preset files, and what is typed on top of them."""
 
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from ovvol_bench.errors import PluginError, SettingError, UnknownNameError
 from ovvol_bench.registry import load_registry
+from ovvol_bench.registry.settings import read_settings
 from ovvol_bench.runs.selection import Choice, Selection, load_preset, preset_names, select
-from ovvol_plugins.pacl.recipes import pacl_recipe
+from ovvol_plugins.pacl import pacl_recipe
 
 HERE = Path(__file__).parent
 
@@ -166,5 +166,5 @@ def test_the_paper_trains_as_published():
     assert set_here == {"slot_attention": {"sizes": ["native"], "same_video_batch": True}}, (
         "the recipes' other defaults are the published numbers"
     )
-    defaults = {name: value.default for name, value in signature(pacl_recipe).parameters.items()}
+    defaults = {setting.name: setting.default for setting in read_settings(pacl_recipe, given=1)}
     assert (defaults["smallest_crop"], defaults["interpolation"]) == (0.9, "bicubic")

@@ -1,5 +1,6 @@
-"""A recipe of an encoder of one's own: what its base brings."""
+"""Recipes of an encoder and a labeler of one's own: what their bases bring."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,28 @@ from ovvol_bench.testing.recipes import check_recipe
 from ovvol_bench.training import EncoderRecipe, TrainingTask
 from ovvol_bench.training.pictures import feature_picture
 
-PLUGIN = Path(__file__).parent / "own_encoder.py"
+GUIDE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+EXAMPLES = {"encoder": "next_frame", "labeler": "mean_patch"}
+FEW = {"encoder": {"recipe": {"warmup_epochs": 0, "epochs": 2}}, "labeler": {"recipe": {"warmup_steps": 0}}}
 
 
-def test_it_keeps_the_contract_of_recipes():
-    registry = load_registry([PLUGIN])
-    settings = {"recipe": {"warmup_epochs": 0, "epochs": 2}}
-    check_recipe(registry, "encoder", "own", None, load_preset("tiny"), settings).raise_if_broken()
+@pytest.fixture(params=EXAMPLES)
+def example(request, tmp_path):
+    """Kind and name of a component of the guide, and the plugins with it."""
+    kind, name = request.param, EXAMPLES[request.param]
+    (text,) = re.findall(rf"^```python\n(# {name}\.py\n.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(text)
+    return kind, name, load_registry([tmp_path / f"{name}.py"])
 
 
-def test_settings_of_the_base_are_settings_of_the_recipe():
-    found = load_registry([PLUGIN]).recipe("encoder", "own")
-    assert {"weight", "frames", "learning_rate"} <= found.settings.keys()
+def test_the_examples_of_the_guide_keep_the_contract_of_recipes(example):
+    kind, name, registry = example
+    check_recipe(registry, kind, name, None, load_preset("tiny"), FEW[kind]).raise_if_broken()
+
+
+def test_settings_of_the_base_are_settings_of_the_recipe(example):
+    kind, name, registry = example
+    assert {"batch_size", "learning_rate", "weight_decay"} <= registry.recipe(kind, name).settings.keys()
 
 
 def test_another_kind_of_component_is_refused():
