@@ -17,11 +17,11 @@ if TYPE_CHECKING:  # the one list of public names; it is read as source below
     from ovvol_bench.api.localize import FrameObjects as FrameObjects
     from ovvol_bench.api.localize import LocalizedVideo as LocalizedVideo
     from ovvol_bench.api.localize import localize as localize
-    from ovvol_bench.api.results import Comparison as Comparison
-    from ovvol_bench.api.results import Result as Result
-    from ovvol_bench.api.results import Results as Results
-    from ovvol_bench.api.results import compare as compare
-    from ovvol_bench.api.results import load_results as load_results
+    from ovvol_bench.api.result import Comparison as Comparison
+    from ovvol_bench.api.result import Result as Result
+    from ovvol_bench.api.result import Results as Results
+    from ovvol_bench.api.result import compare as compare
+    from ovvol_bench.api.result import load_results as load_results
     from ovvol_bench.api.run import run as run
     from ovvol_bench.benchmark import Dataset as Dataset
     from ovvol_bench.benchmark import Metric as Metric

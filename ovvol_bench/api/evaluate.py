@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ovvol_bench.api.results import Result
+from ovvol_bench.api.result import Result
 from ovvol_bench.api.run import (
     Names,
     OnError,

@@ -14,7 +14,7 @@ from ovvol_bench.registry import KINDS, Registry, load_registry
 from ovvol_bench.tuning import spin_briefly
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Result, Results
+    from ovvol_bench.api.result import Result, Results
     from ovvol_bench.benchmark import Dataset
     from ovvol_bench.runs.selection import Selection
 
@@ -245,7 +245,7 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
         One result a combination, failed ones too.
     """
     spin_briefly(os.environ)  # before anything loads torch
-    from ovvol_bench.api.results import Result, Results
+    from ovvol_bench.api.result import Result, Results
     from ovvol_bench.progress import progress_bars
     from ovvol_bench.results.schema import parse_result
     from ovvol_bench.runs import store

@@ -25,7 +25,7 @@ def command(
     protocols; FILTERS are those of `ovvol-bench table`, as grouper=kmeans,slot_attention dataset.videos=300.
     Seeds of a combination are averaged.
     """
-    from ovvol_bench.api.results import compare
+    from ovvol_bench.api.result import compare
 
     found = compare(load(what), columns=columns, best_first=True, sort_by=sort_by, correct=correct)
     click.echo(found.table(style, width=terminal_width()))

@@ -21,7 +21,7 @@ from ovvol_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Result
+    from ovvol_bench.api.result import Result
 
 PASSED_ON = ("protocol", "settings", "name", "on_error")
 

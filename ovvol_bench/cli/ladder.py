@@ -22,7 +22,7 @@ from ovvol_bench.cli.running import RUNNING, running_options
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Results
+    from ovvol_bench.api.result import Results
     from ovvol_bench.results.schema import Record
     from ovvol_bench.runs.selection import Selection
 

@@ -37,7 +37,7 @@ from ovvol_bench.cli.completion import complete_names
 from ovvol_bench.cli.running import RUNNING, running_options
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Results
+    from ovvol_bench.api.result import Results
     from ovvol_bench.registry import Registry
     from ovvol_bench.results.schema import Coverage, Timing
 

@@ -12,7 +12,7 @@ from ovvol_bench.cli.common import format_option, names_option, terminal_width
 from ovvol_bench.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.results import Results
+    from ovvol_bench.api.result import Results
 
 
 @click.command()
@@ -81,7 +81,7 @@ def load(what: Sequence[str]) -> Results:
     Raises:
         DataError: if there are none.
     """
-    from ovvol_bench.api.results import load_results
+    from ovvol_bench.api.result import load_results
 
     paths, filters = sorted_out(what)
     results = load_results(*paths, where=filters)

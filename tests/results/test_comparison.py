@@ -8,14 +8,14 @@ import pytest
 from stored_results import as_read
 
 from ovvol_bench import api
-from ovvol_bench.api.results import Result
+from ovvol_bench.api.result import Result
 from ovvol_bench.errors import OvvolError
 from ovvol_bench.results.statistics import holm
 
 
 def compare(records, columns=None, style="text", correct=False):
     results = map(Result, as_read(records))
-    return api.results.compare(*results, columns=columns, best_first=True, correct=correct).table(style)
+    return api.result.compare(*results, columns=columns, best_first=True, correct=correct).table(style)
 
 
 def differences(text):

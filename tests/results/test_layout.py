@@ -7,7 +7,7 @@ import pytest
 from stored_results import as_read
 from throughput_results import row, throughput
 
-from ovvol_bench.api.results import Result, compare
+from ovvol_bench.api.result import Result, compare
 from ovvol_bench.report.throughput_tables import render_throughput
 from ovvol_bench.results import tables
 from ovvol_bench.results.layout import Grid, TextColumn, fitted, render_grid

@@ -6,7 +6,7 @@ import math
 import pytest
 
 import ovvol_bench as ovb
-from ovvol_bench.api.results import Result, Results
+from ovvol_bench.api.result import Result, Results
 from ovvol_bench.errors import DataError, OvvolError, SettingError
 from ovvol_bench.results.schema import parse_result
 from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
