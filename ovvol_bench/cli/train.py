@@ -147,7 +147,7 @@ def _check_name(folder: Path) -> None:
 
 
 def _join_group() -> None:
-    from ovvol_bench.training.launchers import join_group
+    from ovvol_bench.training.engine import join_group
 
     join_group()
 
@@ -192,7 +192,7 @@ def _readers(options: Mapping[str, Any]) -> int:
 
 def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, **callbacks: Any) -> Conduct:
     from ovvol_bench.runs.learned import HEADER, header_text
-    from ovvol_bench.training.best import Best
+    from ovvol_bench.training.checkpoints import Best
     from ovvol_bench.training.loop import Conduct
 
     same = (

@@ -1,12 +1,17 @@
-"""Engines that run the steps: `Engine` is the interface; Accelerate's, on one process or many."""
+"""Engines that run the steps, and the group of processes that they run in.
+
+`Engine` is the interface; Accelerate's, on one process or many, is here, DeepSpeed's in ``deepspeed``.
+"""
 
 from __future__ import annotations
 
+import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +26,83 @@ Precision = str
 
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """Precisions by Accelerate's names."""
+
+
+class Launcher(NamedTuple):
+    """Environment variables by which a launcher states a process's place.
+
+    Attributes:
+        rank: of the process, from 0.
+        size: number of processes.
+        local_rank: among those of its machine.
+        local_size: how many its machine has.
+        job: the same in all processes of a start, and in no other's.
+    """
+
+    rank: str
+    size: str
+    local_rank: str
+    local_size: str
+    job: str
+
+
+_MPI = "OMPI_COMM_WORLD"
+LAUNCHERS = (
+    # Of the step, which srun makes: a batch script's own process has SLURM_NTASKS as well, and is alone.
+    Launcher(
+        "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID"
+    ),
+    Launcher(f"{_MPI}_RANK", f"{_MPI}_SIZE", f"{_MPI}_LOCAL_RANK", f"{_MPI}_LOCAL_SIZE", "PMIX_NAMESPACE"),
+    Launcher("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "PMI_JOBID"),  # MPICH, Intel
+)
+_PORTS = range(20_000, 40_000)
+
+
+def join_group() -> None:
+    """Let PyTorch find the processes that Slurm's srun or an mpirun started beside this one.
+
+    What torchrun states is left as it is. On several machines MASTER_ADDR and MASTER_PORT must be given.
+
+    Raises:
+        SettingError: if the place of this process, or where to meet, is not stated.
+    """
+    found = os.environ
+    if "RANK" in found or "WORLD_SIZE" in found:
+        _check_place("RANK", "WORLD_SIZE")
+        return
+    launcher = next((each for each in LAUNCHERS if found.get(each.size, "1") != "1"), None)
+    if launcher is None:
+        return
+    rank, size = _check_place(launcher.rank, launcher.size)
+    if "MASTER_ADDR" not in found and found.get(launcher.local_size, size) != size:
+        raise SettingError(
+            f"{launcher.size}={size} processes on several machines: set MASTER_ADDR and MASTER_PORT to where "
+            "the first one is reached, or start the training with torchrun."
+        )
+    found["RANK"], found["WORLD_SIZE"] = rank, size
+    found["LOCAL_RANK"] = found.get(launcher.local_rank, rank)
+    found["LOCAL_WORLD_SIZE"] = found.get(launcher.local_size, size)
+    found.setdefault("MASTER_ADDR", "127.0.0.1")
+    # All processes of a start must meet at one port, and those of another start at another.
+    job = found.get(launcher.job) or str(os.getppid())
+    found.setdefault("MASTER_PORT", str(_PORTS[zlib.crc32(job.encode()) % len(_PORTS)]))
+
+
+def _check_place(rank: str, size: str) -> tuple[str, str]:
+    """Read rank and number of processes from two variables, if they make sense."""
+    given = os.environ.get(rank, ""), os.environ.get(size, "")
+    if all(text.isdecimal() for text in given) and int(given[0]) < int(given[1]):
+        return given
+    raise SettingError(
+        f"{rank}={given[0] or 'not set'}, {size}={given[1] or 'not set'} in the environment: expected a "
+        "number from 0 and a larger one. Start the processes with torchrun, or unset both to train with one."
+    )
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
@@ -155,8 +237,7 @@ class AccelerateEngine(Engine):
         self._parts, self._largest = parts, recipe.optimization.clip_gradients
         self._recipe = recipe.to(self.device)
         self._parameters = list(trained_parameters(recipe).values())
-        optimizer = optimizer_of(recipe)
-        self._model, self._optimizer = self._accelerator.prepare(recipe, optimizer)
+        self._model, self._optimizer = self._accelerator.prepare(recipe, optimizer_of(recipe))
 
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
@@ -190,7 +271,7 @@ class AccelerateEngine(Engine):
         self._optimizer.zero_grad(set_to_none=True)
 
     def save(self, folder: Path) -> None:
-        if not self.is_main:
+        if not self.is_main:  # all hold the same
             return
         tensors = {name: value.detach().cpu().clone() for name, value in tensors_of(self._recipe).items()}
         save_file(tensors, folder / "module.safetensors")
@@ -216,9 +297,3 @@ class AccelerateEngine(Engine):
         # The next training of this process may have another precision or device.
         AcceleratorState._reset_state(reset_partial_state=True)
         leave_group()
-
-
-def leave_group() -> None:
-    """Leave the process group, if there is one."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

@@ -5,16 +5,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
-from ovvol_bench.errors import SettingError
-from ovvol_bench.pipeline import group
+from ovvol_bench.data.loading import prefetch
+from ovvol_bench.errors import DecodeError, SettingError
+from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.corloc import CorLoc
+from ovvol_bench.metrics.detrate import DetectionRate
+from ovvol_bench.naming.localize import segment_boxes, winning_slots
+from ovvol_bench.pipeline import clip_generator, encode, group, stack
 from ovvol_bench.registry.annotations import BatchSize
 from ovvol_bench.training.clips import (
     CachedClips,
@@ -28,8 +37,7 @@ from ovvol_bench.training.features import CachePlan, FrozenEncoder, cached_featu
 from ovvol_bench.training.optimization import Optimization, make_schedule
 from ovvol_bench.training.pictures import slot_picture
 from ovvol_bench.training.recipe import Batch, Draws, Examples, Losses, Recipe, TrainingTask, component_of
-from ovvol_bench.training.slots import localization_quality
-from ovvol_bench.types import Features
+from ovvol_bench.types import Features, Localization
 from ovvol_bench.weights import save_state
 
 
@@ -103,7 +111,14 @@ class GroupingRecipe(Recipe):
         evaluate_clips: int = 64,
     ) -> None:
         super().__init__()
-        self.grouper, encoder = _parts(task)
+        self.grouper, encoder = component_of(task, Grouper), task.encoder
+        if encoder is None:
+            raise SettingError("a grouper learns from the features of an encoder. Give one with --encoder.")
+        if self.grouper.needs:
+            raise SettingError(
+                f"grouper {type(self.grouper).__name__} needs {', '.join(sorted(self.grouper.needs))} of the "
+                "encoder; recipes of groupers are given its features alone."
+            )
         self.encoder, self.task = FrozenEncoder(encoder), task
         if evaluate_clips < 0:
             raise SettingError(f"recipe.evaluate_clips={evaluate_clips}: expected 0 or more.")
@@ -200,14 +215,80 @@ class GroupingRecipe(Recipe):
         return CachedClips(fixed[0].names, features, self.draw)
 
 
-def _parts(task: TrainingTask) -> tuple[Grouper, Encoder]:
-    """The grouper to train and the encoder of its features, if they are what they should be."""
-    grouper, encoder = component_of(task, Grouper), task.encoder
-    if encoder is None:
-        raise SettingError("a grouper learns from the features of an encoder. Give one with --encoder.")
-    if grouper.needs:
-        raise SettingError(
-            f"grouper {type(grouper).__name__} needs {', '.join(sorted(grouper.needs))} of the encoder; "
-            "recipes of groupers are given its features alone."
+def localization_quality(
+    encoder: Encoder, grouper: Grouper, dataset: Dataset, clips: int, seed: int
+) -> dict[str, float]:
+    """Measure CorLoc and DetRate of slots before naming: each is one segment, none is dropped or merged.
+
+    An upper bound of what naming can keep, and the number to watch in training.
+
+    Args:
+        encoder: of the grouper's features, on its device.
+        grouper: to measure, on the same device.
+        dataset: with truth.
+        clips: how many are looked at, evenly spread over the dataset; all if there are fewer.
+        seed: of the grouper's draws.
+
+    Returns:
+        ``corloc`` (any box counts) and ``detrate`` under protocol vid-reference, NaN where no clip shows
+        an object; and ``unreadable_clips``, which were left out, where there are any.
+
+    Raises:
+        DataError: if a clip has no truth.
+        ContractError: if a component breaks its contract.
+    """
+    metrics: dict[str, ColumnMetric] = {"corloc": CorLoc(), "detrate": DetectionRate()}
+    indices = np.linspace(0, len(dataset) - 1, min(clips, len(dataset))).round().astype(int)
+    first = next(chain(encoder.parameters(), grouper.parameters()), None)
+    device = torch.device("cpu") if first is None else first.device
+    unreadable = 0
+    for _, clip in prefetch(dataset, indices.tolist(), workers=1):
+        if isinstance(clip, DecodeError):
+            unreadable += 1
+            continue
+        with torch.inference_mode():
+            features = encode(encoder, stack([clip], device), truth=[clip.info])
+            draws = [clip_generator(seed, clip.info.id, "grouper")]
+            masks = group(grouper, features, draws, truth=[clip.info]).masks[0]
+            slot_map = winning_slots(masks, len(clip.frames)).cpu().numpy().astype(np.int16)
+        boxes, present = segment_boxes(slot_map, len(masks), clip.info.frame_size)
+        found = Localization(
+            boxes=boxes,
+            present=present,
+            # No names: the two metrics don't look at them.
+            probabilities=np.zeros((len(masks), len(dataset.vocabulary.classes) + 1), np.float32),
+            slot_map=slot_map,
+            segment_of_slot=np.arange(len(masks), dtype=np.int16),
+            input_size=(clip.frames.shape[1], clip.frames.shape[2]),
         )
-    return grouper, encoder
+        for metric in metrics.values():
+            metric.update(found, clip.info)
+    numbers = {name: value.value for name, metric in metrics.items() for value in metric.compute().values()}
+    return numbers | ({"unreadable_clips": float(unreadable)} if unreadable else {})
+
+
+def slots_used(masks: Tensor) -> Tensor:
+    """Count the slots that win at least one patch.
+
+    Args:
+        masks: (B, K, S, h, w).
+
+    Returns:
+        (B,) int64 in [1, K].
+    """
+    winners = F.one_hot(masks.argmax(dim=1).flatten(1), masks.shape[1])
+    return winners.any(dim=1).sum(dim=1)
+
+
+def slot_entropy(masks: Tensor) -> Tensor:
+    """Mean over patches of the entropy of their masks: how undecided they are between slots.
+
+    Args:
+        masks: (B, K, S, h, w), sums to 1 over K.
+
+    Returns:
+        (B,) float32 in nats: 0 where every patch belongs to one slot, log K where all slots share every
+        patch alike.
+    """
+    entropy: Tensor = torch.special.entr(masks.float()).sum(dim=1)
+    return entropy.flatten(1).mean(dim=1)

@@ -5,32 +5,34 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType, TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ovvol_bench.errors import CheckpointError, ContractError, TrainingError, calling
 from ovvol_bench.pipeline import seed_from
 from ovvol_bench.runs.learned import STEPS
-from ovvol_bench.training.best import Best
 from ovvol_bench.training.board import Board, Pictures, Row
-from ovvol_bench.training.checkpoints import UNREADABLE, Checkpoints, Progress, read_progress
+from ovvol_bench.training.checkpoints import UNREADABLE, Best, Checkpoints, Progress
 from ovvol_bench.training.deepspeed import DeepSpeedEngine
 from ovvol_bench.training.engine import AccelerateEngine, Engine, Precision
-from ovvol_bench.training.loader import ExampleReader, read_batches, reading_errors
-from ovvol_bench.training.measure import measure
-from ovvol_bench.training.order import Order, Share
+from ovvol_bench.training.loader import ExampleReader, read_batches, reading_errors, stack
+from ovvol_bench.training.order import Order, Position, Share
 from ovvol_bench.training.recipe import Batch, Losses, LossScope, Recipe, named_values
-from ovvol_bench.training.stopping import StopRequest
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 8  # examples that an error lists
+_VALIDATION_SEED = 0  # the same in every training, so that validation losses can be compared
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NONE: Pictures = MappingProxyType({})
 
 
@@ -137,6 +139,35 @@ def evaluate(recipe: Recipe, conduct: Conduct, checkpoint: Path) -> Mapping[str,
         return _Training(recipe, conduct, StopRequest()).evaluate(checkpoint)
 
 
+class StopRequest:
+    """Notes SIGINT and SIGTERM while it is entered; a second one acts as ever.
+
+    Attributes:
+        asked: whether a signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
 class _Training:
     """Training under way; see `train`."""
 
@@ -145,9 +176,17 @@ class _Training:
         numbers = recipe.optimization
         self.order = Order(len(recipe.examples), numbers.batch_size, conduct.seed)
         self.total = self.order.steps(numbers.epochs)
-        self.share = Share.of(numbers.batch_size, *_place(), conduct.micro_batch, recipe.alike)
+        # As launchers state them: the engine, which joins the processes, needs to know the parts.
+        place = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        self.share = Share.of(numbers.batch_size, *place, conduct.micro_batch, recipe.alike)
         self.share.check_scope(recipe.loss_scope)
-        self.engine = _engine(recipe, conduct, self.share)
+        self.engine: Engine
+        if conduct.deepspeed is None:
+            self.engine = AccelerateEngine(recipe, conduct.precision, conduct.device, self.share.parts)
+        else:
+            self.engine = DeepSpeedEngine(
+                recipe, conduct.precision, conduct.device, self.share, conduct.deepspeed
+            )
         self.checkpoints = Checkpoints(conduct.folder / "checkpoints", conduct.keep)
         self.weights = conduct.folder / "weights.safetensors"
         self.board: Board | None = None
@@ -155,8 +194,11 @@ class _Training:
 
     def run(self) -> Outcome:
         """Train to the end, or until asked to stop."""
-        self.done = first = self._resume()
-        last = min(self.total, self.conduct.steps or self.total)
+        found = self.checkpoints.latest_whole()
+        if found is not None:
+            self._load(*found)
+            self.done = found[1].step
+        first, last = self.done, min(self.total, self.conduct.steps or self.total)
         self.board = Board(self.conduct.folder, first) if self.engine.is_main else None
         try:
             self._tell("started", spec=self.conduct.spec, folder=self.conduct.folder, step=first, steps=last)
@@ -171,54 +213,40 @@ class _Training:
         self._tell_end("done" if self.done >= last else "stopped", last)
         return Outcome(self.done, last, self.weights, first)
 
-    def _train(self, first: int, last: int) -> None:
-        for done, row in self._steps(first, last):
-            self.done = done
-            stop = row.pop("stop")
-            if done % self.conduct.log_every == 0 or done == last:
-                self._note(done, row)
-            self.conduct.progress(done, last, row)
-            if self.engine.is_main:
-                self._remark(done, row)
-            if stop or done == last:
-                break
-            if done % self.conduct.save_every == 0:
-                self._save(done)
-            if done % self.conduct.measure_every == 0:
-                self._measure(done)
-        if self.done > first:
-            self._end(self.done)
-        if first < self.done == last:  # after saving, so that what goes wrong here loses nothing
-            self._measure(self.done)
-
-    def _note(self, step: int, numbers: Mapping[str, float], pictures: Pictures = _NONE) -> None:
-        """Write a row of the log, and let plugins know."""
-        if self.board is None:
-            return
-        numbers = {name: value for name, value in numbers.items() if name != "step"}
-        self.board.add(step, numbers, pictures)
-        if numbers or pictures:
-            of = self.conduct.spec.get("id", "")
-            self._tell("measured", training_id=of, step=step, numbers=numbers, pictures=pictures)
-
-    def _tell(self, event: str, **payload: Any) -> None:
-        if self.engine.is_main:
-            self.conduct.tell(f"ovvol_training_{event}", **payload)
-
-    def _tell_end(self, status: str, steps: int, error: str | None = None) -> None:
-        result = {"id": self.conduct.spec.get("id", ""), "status": status, "step": self.done, "steps": steps}
-        weights = str(self.weights) if self.weights.is_file() else None
-        self._tell("finished", result={**result, "weights": weights, "error": error})
-
     def evaluate(self, checkpoint: Path) -> Mapping[str, float]:
         """Measure a checkpoint."""
         try:
-            self._load(checkpoint, read_progress(checkpoint))
-            with self.engine.measuring(self.recipe):
-                count = self.conduct.measured_examples
-                return measure(self.recipe, self._prepared, count, self.share.micro_batch).numbers
+            self._load(checkpoint, Progress.read(checkpoint))
+            return self._validation()[0]
         finally:
             self.engine.close()
+
+    def _train(self, first: int, last: int) -> None:
+        conduct = self.conduct
+        for done, row in self._steps(first, last):
+            self.done = done
+            stop = row.pop("stop")
+            if done % conduct.log_every == 0 or done == last:
+                self._note(done, row)
+            conduct.progress(done, last, row)
+            if self.engine.is_main:
+                with self._calling("remark"):
+                    remark = self.recipe.remark(row)
+                if remark:
+                    _LOG.warning("step %d: %s", done, remark)
+            if stop or done == last:
+                break
+            if done % conduct.save_every == 0:
+                self._save(done)
+            if done % conduct.measure_every == 0:
+                self._measure(done)
+        if self.done > first:
+            if self.done >= self.total:
+                with self.engine.whole_weights(), self._calling("finish"):
+                    self.recipe.finish()
+            self._save(self.done)
+        if first < self.done == last:  # after saving, so that what goes wrong here loses nothing
+            self._measure(self.done)
 
     def _steps(self, first: int, last: int) -> Iterator[tuple[int, Row]]:
         """Take steps; yields how many are done and the numbers of the last."""
@@ -241,48 +269,28 @@ class _Training:
         for part in range(self.share.parts):
             batch = self._prepared(next(batches))
             last = part == self.share.parts - 1
-            with engine.exchange(last), calling(f"{type(self.recipe).__name__}.forward"):
+            with engine.exchange(last), self._calling("forward"):
                 losses = checked_losses(engine.losses(batch), self.recipe)
                 engine.backward(losses["loss"], last)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach().float() / self.share.parts
-        row = self._means({**summed, "gradient_norm": engine.gradient_norm()})
+        # Means over processes, and whether any was asked to stop: one exchange a step, and the only time that
+        # the host waits for the device.
+        stop = torch.tensor(float(self.stop.asked))
+        found = {**summed, "gradient_norm": engine.gradient_norm(), "stop": stop}
+        means = engine.mean(torch.stack([value.to(engine.device) for value in found.values()])).tolist()
+        row = dict(zip(found, means, strict=True))
         self._check(step, "loss", row["loss"])
         if not engine.overflow_is_handled:
             self._check(step, "gradient norm", row["gradient_norm"])
         with calling(f"the schedule of {type(self.recipe).__name__}"):
             factor = numbers.factor(step, self.total)
         engine.update(factor, numbers.decay(step, self.total))
+        # Bringing parameters together costs: only for a recipe that has something to do.
         if type(self.recipe).after_step is not Recipe.after_step:
-            with (
-                torch.no_grad(),
-                engine.whole_weights(to_write=True),
-                calling(f"{type(self.recipe).__name__}.after_step"),
-            ):
+            with torch.no_grad(), engine.whole_weights(to_write=True), self._calling("after_step"):
                 self.recipe.after_step(step + 1, self.total)
         return {"step": step + 1, **row, "learning_rate": numbers.learning_rate * factor}
-
-    def _remark(self, step: int, row: Row) -> None:
-        with calling(f"{type(self.recipe).__name__}.remark"):
-            remark = self.recipe.remark(row)
-        if remark:
-            _LOG.warning("step %d: %s", step, remark)
-
-    def _prepared(self, batch: Batch) -> Batch:
-        moved = {name: value.to(self.engine.device, non_blocking=True) for name, value in batch.items()}
-        where = f"{type(self.recipe).__name__}.prepare"
-        with torch.no_grad(), self.engine.autocast(), calling(where):
-            return named_values(self.recipe.prepare(moved), where)
-
-    def _means(self, numbers: Losses) -> Row:
-        """Means over processes, and whether any was asked to stop.
-
-        One exchange a step, and the only time that the host waits for the device.
-        """
-        asked = torch.tensor(float(self.stop.asked))
-        values = torch.stack([value.to(self.engine.device) for value in (*numbers.values(), asked)])
-        means = self.engine.mean(values).tolist()
-        return dict(zip([*numbers, "stop"], means, strict=True))
 
     def _check(self, step: int, what: str, value: float) -> None:
         if math.isfinite(value):
@@ -296,32 +304,63 @@ class _Training:
             + ". Try a smaller recipe.learning_rate, recipe.clip_gradients, or --precision float32."
         )
 
+    def _prepared(self, batch: Batch) -> Batch:
+        moved = {name: value.to(self.engine.device, non_blocking=True) for name, value in batch.items()}
+        with torch.no_grad(), self.engine.autocast(), self._calling("prepare") as where:
+            return named_values(self.recipe.prepare(moved), where)
+
     def _measure(self, step: int) -> None:
-        """On validation data; every process does the same, for modules that are spread over them."""
-        with self.engine.measuring(self.recipe):
-            measures = measure(
-                self.recipe, self._prepared, self.conduct.measured_examples, self.share.micro_batch
-            )
-        self._note(step, measures.numbers, measures.pictures)
+        numbers, pictures = self._validation()
+        self._note(step, numbers, pictures)
         best = self.conduct.best
         if best is None:
             return
-        improves = best.improves(self.conduct.folder, measures.numbers)
+        improves = best.improves(self.conduct.folder, numbers)
         self.engine.wait()  # all have read what is noted below
         if improves:
-            with calling(f"{type(self.recipe).__name__}.save_weights"):
+            with self._calling("save_weights"):
                 self._write_weights(step, self.conduct.folder / "best.safetensors")
             if self.engine.is_main:
-                best.note(self.conduct.folder, step, measures.numbers)
+                best.note(self.conduct.folder, step, numbers)
+
+    def _validation(self) -> tuple[dict[str, float], Pictures]:
+        """Measure the recipe as it is; every process does the same, for modules that are spread over them.
+
+        Returns:
+            Numbers by name, losses as ``validation_loss`` and so on; pictures by name.
+        """
+        recipe, size = self.recipe, self.share.micro_batch
+        numbers: dict[str, float] = {}
+        pictures: Pictures = _NONE
+        with self.engine.measuring(recipe):
+            if recipe.validation is not None:
+                reader, count = ExampleReader(recipe.validation, _VALIDATION_SEED), len(recipe.validation)
+                # Evenly spread, in whole batches, repeated where there are fewer examples than one holds.
+                whole = max(1, min(self.conduct.measured_examples, count) // size) * size
+                indices = np.linspace(0, count, whole, endpoint=False).astype(int).tolist()
+                examples = [Position(0, place, index, place) for place, index in enumerate(indices)]
+                found: list[Losses] = []
+                for first in range(0, whole, size):
+                    batch = self._prepared(stack([reader[at] for at in examples[first : first + size]]))
+                    with self._calling("forward") as where:
+                        found.append(named_values(recipe(batch), where))
+                    if first == 0:
+                        with self._calling("pictures") as where:
+                            pictures = named_values(recipe.pictures(batch), where)
+                for loss in found[0]:
+                    numbers[f"validation_{loss}"] = float(np.mean([float(losses[loss]) for losses in found]))
+            with self._calling("evaluate") as where:
+                numbers |= named_values(recipe.evaluate(), where)
+        return numbers, pictures
 
     def _save(self, step: int) -> None:
-        """A checkpoint, and the weights beside it.
+        """Write a checkpoint, and the weights beside it.
 
         The checkpoint counts once the weights are there: a training that is killed in between takes the
         last steps again, and never finds itself finished with weights of before.
         """
         self.checkpoints.write(step, self.engine.save)
-        with calling(f"{type(self.recipe).__name__}.save_weights"):
+        with self._calling("save_weights"):
             self.checkpoints.write(step, lambda _: self._write_weights(step, self.weights))
         self.engine.wait()
         if self.engine.is_main:
@@ -335,20 +374,6 @@ class _Training:
         with self.engine.whole_weights():
             if self.engine.is_main:
                 self.recipe.save_weights(path, about)
-
-    def _end(self, step: int) -> None:
-        if step >= self.total:
-            with self.engine.whole_weights(), calling(f"{type(self.recipe).__name__}.finish"):
-                self.recipe.finish()
-        self._save(step)
-
-    def _resume(self) -> int:
-        """Steps done before."""
-        found = self.checkpoints.latest_whole()
-        if found is None:
-            return 0
-        self._load(*found)
-        return found[1].step
 
     def _load(self, checkpoint: Path, progress: Progress) -> None:
         self._check_engine(checkpoint, progress)
@@ -371,13 +396,38 @@ class _Training:
                 f"checkpoint {checkpoint} was written by {progress.engine}, this is {self.engine.name}: the "
                 "states of their optimizers differ. Go on as before, or choose another --output."
             )
-        spread = progress.engine.startswith("deepspeed")
-        if spread and progress.processes != self.engine.processes:
+        if progress.engine.startswith("deepspeed") and progress.processes != self.engine.processes:
             raise CheckpointError(
                 f"checkpoint {checkpoint} is spread over {progress.processes} processes, now there are "
                 f"{self.engine.processes}: DeepSpeed reads it with as many as wrote it. Without --deepspeed "
                 "the number may change."
             )
+
+    def _note(self, step: int, numbers: Mapping[str, float], pictures: Pictures = _NONE) -> None:
+        """Write a row of the log, and let plugins know."""
+        if self.board is None:
+            return
+        numbers = {name: value for name, value in numbers.items() if name != "step"}
+        self.board.add(step, numbers, pictures)
+        if numbers or pictures:
+            of = self.conduct.spec.get("id", "")
+            self._tell("measured", training_id=of, step=step, numbers=numbers, pictures=pictures)
+
+    def _tell(self, event: str, **payload: Any) -> None:
+        if self.engine.is_main:
+            self.conduct.tell(f"ovvol_training_{event}", **payload)
+
+    def _tell_end(self, status: str, steps: int, error: str | None = None) -> None:
+        result = {"id": self.conduct.spec.get("id", ""), "status": status, "step": self.done, "steps": steps}
+        weights = str(self.weights) if self.weights.is_file() else None
+        self._tell("finished", result={**result, "weights": weights, "error": error})
+
+    @contextmanager
+    def _calling(self, method: str) -> Iterator[str]:
+        """Name a method of the recipe in its errors, as ``MyRecipe.forward``."""
+        where = f"{type(self.recipe).__name__}.{method}"
+        with calling(where):
+            yield where
 
 
 def checked_losses(losses: Losses, recipe: Recipe) -> Losses:
@@ -394,14 +444,3 @@ def checked_losses(losses: Losses, recipe: Recipe) -> Losses:
             f"gradients among {', '.join(losses) or 'no names'}."
         )
     return losses
-
-
-def _place() -> tuple[int, int]:
-    """Number of processes and rank of this one, as launchers state them."""
-    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-
-
-def _engine(recipe: Recipe, conduct: Conduct, share: Share) -> Engine:
-    if conduct.deepspeed is None:
-        return AccelerateEngine(recipe, conduct.precision, conduct.device, share.parts)
-    return DeepSpeedEngine(recipe, conduct.precision, conduct.device, share, conduct.deepspeed)

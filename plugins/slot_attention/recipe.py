@@ -14,7 +14,7 @@ from torch import Tensor
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.training import Batch, Draws, GroupingRecipe, Losses, TrainingTask, component_of
-from ovvol_bench.training.slots import slot_entropy, slots_used
+from ovvol_bench.training.grouping import slot_entropy, slots_used
 
 from .model import SlotAttentionGrouper
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from golden_vectors import assert_gradients, assert_near, load_case, load_tensors
 
-from ovvol_bench.training.slots import slots_used
+from ovvol_bench.training.grouping import slots_used
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import reconstruction_loss
 from ovvol_plugins.videomae.model import VideoMAE

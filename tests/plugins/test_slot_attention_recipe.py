@@ -15,8 +15,8 @@ from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.registry.settings import read_documentation, read_settings
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.clips import Sampling, read_sizes
+from ovvol_bench.training.grouping import slot_entropy
 from ovvol_bench.training.loop import Conduct, train
-from ovvol_bench.training.slots import slot_entropy
 from ovvol_plugins.slot_attention import ovvol_groupers
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 from ovvol_plugins.slot_attention.recipe import SlotAttentionRecipe, reconstruction_loss

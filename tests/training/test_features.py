@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ovvol_bench import DecodeError, Encoder, Features, SettingError
-from ovvol_bench.training.feature_files import GB
-from ovvol_bench.training.features import CachePlan, FixedClips, FrozenEncoder, cached_features
+from ovvol_bench.training.features import GB, CachePlan, FixedClips, FrozenEncoder, cached_features
 
 CLIPS, FRAMES, SIZE, DIM = 12, 4, (8, 12), 5
 BYTES = CLIPS * 2 * 2 * 3 * DIM * 2
@@ -191,7 +190,7 @@ class TestLimit:
 
     def test_a_full_disk_is_refused_with_the_numbers(self, tmp_path, monkeypatch):
         usage = type("Usage", (), {"free": 10})
-        monkeypatch.setattr("ovvol_bench.training.feature_files.shutil.disk_usage", lambda path: usage)
+        monkeypatch.setattr("ovvol_bench.training.features.shutil.disk_usage", lambda path: usage)
         with pytest.raises(SettingError, match=r"the disk of .* has 1e-08 GB left"):
             cached_features(frozen(), NumberedClips(), CachePlan(tmp_path))
 

@@ -12,7 +12,7 @@ from ovvol_bench import SettingError
 from ovvol_bench.errors import CheckpointError, ContractError, PluginError, TrainingError
 from ovvol_bench.runs.learned import learned_by
 from ovvol_bench.training import LossScope
-from ovvol_bench.training.best import Best
+from ovvol_bench.training.checkpoints import Best
 from ovvol_bench.training.loop import Conduct, evaluate, train
 from ovvol_bench.weights import read_metadata
 

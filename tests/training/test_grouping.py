@@ -20,7 +20,7 @@ from ovvol_bench import (
     Vocabulary,
 )
 from ovvol_bench.naming.vocabulary import ForegroundClass
-from ovvol_bench.training.slots import localization_quality, slots_used
+from ovvol_bench.training.grouping import localization_quality, slots_used
 
 HEIGHT, WIDTH, FRAMES = 16, 32, 2
 LEFT = (0, 0, 15, 15)

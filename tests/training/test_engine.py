@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.training.launchers import LAUNCHERS, join_group
+from ovvol_bench.training.engine import LAUNCHERS, join_group
 
 NAMES = {name for launcher in LAUNCHERS for name in launcher}
 OURS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
