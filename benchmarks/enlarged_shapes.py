@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import cv2
 
 from ovvol_bench import Entry, hookimpl
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
 from ovvol_bench.data.imagenet_vid.tree import find_tree

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper, Labeler
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.corloc import CorLoc
 from ovvol_bench.metrics.detrate import DetectionRate

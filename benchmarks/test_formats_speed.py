@@ -11,7 +11,7 @@ import resource
 import numpy as np
 import pytest
 
-from ovvol_bench.benchmark import FileIds
+from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.formats.content import Content
 from ovvol_bench.formats.registry import FORMATS

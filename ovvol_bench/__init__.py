@@ -23,20 +23,20 @@ if TYPE_CHECKING:  # the one list of public names; it is read as source below
     from ovvol_bench.api.result import compare as compare
     from ovvol_bench.api.result import load_results as load_results
     from ovvol_bench.api.run import run as run
-    from ovvol_bench.benchmark import Dataset as Dataset
-    from ovvol_bench.benchmark import Metric as Metric
-    from ovvol_bench.benchmark import MetricValue as MetricValue
     from ovvol_bench.components import Encoder as Encoder
     from ovvol_bench.components import Grouper as Grouper
     from ovvol_bench.components import GuidedLabeler as GuidedLabeler
     from ovvol_bench.components import Labeler as Labeler
     from ovvol_bench.components import SlotLabeler as SlotLabeler
+    from ovvol_bench.data.base import Dataset as Dataset
     from ovvol_bench.data.videos import open_videos as open_videos
     from ovvol_bench.errors import DataError as DataError
     from ovvol_bench.errors import DecodeError as DecodeError
     from ovvol_bench.errors import OvvolError as OvvolError
     from ovvol_bench.errors import SettingError as SettingError
     from ovvol_bench.errors import WeightsError as WeightsError
+    from ovvol_bench.metrics.base import Metric as Metric
+    from ovvol_bench.metrics.base import MetricValue as MetricValue
     from ovvol_bench.naming.vocabulary import Vocabulary as Vocabulary
     from ovvol_bench.registry import ClipLength as ClipLength
     from ovvol_bench.registry import Entry as Entry
@@ -60,10 +60,10 @@ __version__: str
 
 PLUGIN_API = (
     "ovvol_bench.arrays",
-    "ovvol_bench.benchmark",
     "ovvol_bench.components",
     "ovvol_bench.data",
     "ovvol_bench.errors",
+    "ovvol_bench.metrics.base",
     "ovvol_bench.naming",
     "ovvol_bench.nn",
     "ovvol_bench.registry",

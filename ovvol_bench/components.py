@@ -1,8 +1,8 @@
-"""The five kinds of component: what each must give, and what it may give.
+"""Bases of encoders, groupers and labelers: what each must give, and what it may give.
 
-Encoders, groupers and labelers are ``nn.Module``s so that devices, precision and training work as
-everywhere in PyTorch; this is the module that brings torch in. Datasets and metrics, which need no
-torch, are defined in ``benchmark``.
+They are ``nn.Module``s so that devices, precision and training work as everywhere in PyTorch; this is the
+module that brings torch in. Datasets and metrics, which need none, have theirs in ``data.base`` and
+``metrics.base``.
 """
 
 from __future__ import annotations
@@ -13,22 +13,7 @@ from pathlib import Path
 
 from torch import Generator, Tensor, dtype, nn
 
-from ovvol_bench.benchmark import Dataset, Metric, MetricValue
 from ovvol_bench.types import Features, SlotMasks
-
-__all__ = [
-    "AnyLabeler",
-    "Component",
-    "Dataset",
-    "Encoder",
-    "Grouper",
-    "GuidedLabeler",
-    "Labeler",
-    "Metric",
-    "MetricValue",
-    "SlotLabeler",
-    "VisionComponent",
-]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -32,7 +32,7 @@ LAYERS = (
     (
         "predictions",
         "detections",
-        "benchmark",
+        "data.base",
         "components",
         "nn",
         "truth",
@@ -197,7 +197,7 @@ def test_plugins_do_not_import_each_other():
 
 
 @pytest.mark.parametrize(
-    "part", ["registry", "metrics", "formats", "errors", "types", "naming.vocabulary", "benchmark"]
+    "part", ["registry", "metrics", "formats", "errors", "types", "naming.vocabulary", "data.base"]
 )
 def test_some_parts_import_no_torch_at_all(part):
     wrong = [found for found in of_core(part) if starts(found.target, *TORCH) and not found.for_types]

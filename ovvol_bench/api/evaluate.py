@@ -19,7 +19,7 @@ from ovvol_bench.api.run import (
     registry_of,
     settings_of,
 )
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.files import below, file_stem
 from ovvol_bench.results.schema import parse_result

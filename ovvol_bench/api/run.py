@@ -15,7 +15,7 @@ from ovvol_bench.tuning import spin_briefly
 
 if TYPE_CHECKING:
     from ovvol_bench.api.result import Result, Results
-    from ovvol_bench.benchmark import Dataset
+    from ovvol_bench.data.base import Dataset
     from ovvol_bench.runs.selection import Selection
 
 Names = str | Sequence[str] | None

@@ -23,7 +23,7 @@ from ovvol_bench.errors import SettingError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ovvol_bench.benchmark import Dataset
+    from ovvol_bench.data.base import Dataset
     from ovvol_bench.data.imagenet_vid.check import Checked
     from ovvol_bench.data.imagenet_vid.prepare import Outcome
 
@@ -305,7 +305,7 @@ def _inspect_indexed(name: str, dataset: Dataset) -> None:
 @click.pass_context
 def frequencies(context: click.Context, name: str, output: Path | None, settings: Settings) -> None:
     """Count the true boxes of DATASET by class, as in -o dataset.split=train; labeler 'prior' reads them."""
-    from ovvol_bench.data.frequencies import class_frequencies
+    from ovvol_bench.data.base import class_frequencies
     from ovvol_bench.files import write_text
 
     if others := sorted(settings.keys() - {"dataset"}):

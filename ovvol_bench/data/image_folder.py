@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints, offsets_of
-from ovvol_bench.benchmark import Dataset, TrainingImage, TrainingImages
+from ovvol_bench.data.base import Dataset, TrainingImage, TrainingImages
 from ovvol_bench.data.cache import Columns, cache_folder, content_digest, load_columns, store_columns
 from ovvol_bench.data.class_names import Names, read_class_names
 from ovvol_bench.data.readers import IMAGE_SUFFIXES, read_header, read_image

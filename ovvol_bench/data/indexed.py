@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.benchmark import Dataset, FileIds, TrainingVideos
+from ovvol_bench.data.base import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.cache import content_digest
 from ovvol_bench.data.readers import FrameReader, read_clip
 from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from ovvol_bench.benchmark import FileIds, OutOfFrame
+from ovvol_bench.data.base import FileIds, OutOfFrame
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import FrameFolder, FrameReader

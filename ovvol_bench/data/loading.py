@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.helper_process import cpu_seconds
 from ovvol_bench.errors import DecodeError, calling
 from ovvol_bench.types import Clip

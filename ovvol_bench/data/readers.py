@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Floats, Ints
-from ovvol_bench.benchmark import IncompleteClipError
+from ovvol_bench.data.base import IncompleteClipError
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, DecodeError
 from ovvol_bench.files import require_file

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import Dataset, TrainingVideos
+from ovvol_bench.data.base import Dataset, TrainingVideos
 from ovvol_bench.data.cache import cache_folder, load_columns, sample, store_columns
 from ovvol_bench.data.helper_process import HelperProcess
 from ovvol_bench.data.readers import FrameReader, read_clip

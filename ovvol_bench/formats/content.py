@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.benchmark import Dataset, FileIds, OutOfFrame
+from ovvol_bench.data.base import Dataset, FileIds, OutOfFrame
 from ovvol_bench.detections import Frames
 from ovvol_bench.errors import DataError
 from ovvol_bench.types import ClipInfo

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Doubles, Ints, spans
-from ovvol_bench.benchmark import OutOfFrame
+from ovvol_bench.data.base import OutOfFrame
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import shown

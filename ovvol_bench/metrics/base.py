@@ -1,16 +1,15 @@
-"""Bases of the built-in metrics: each clip leaves a record, and numbers are computed from all records."""
+"""Bases of metrics: any accumulator over clips, or one that keeps a record a clip and computes from all."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.detections import Detections, Frames, Labels, detections_of
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.metrics.columns import Columns, build_columns
@@ -21,6 +20,50 @@ from ovvol_bench.types import ClipInfo, Localization
 
 IouType = Literal["box", "mask"]
 """Form of objects whose overlap counts."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number of a result.
+
+    Attributes:
+        value: NaN where undefined (never 0 for "no data").
+        count: what was averaged over (frames, objects or classes, as the metric documents).
+        notes: further numbers that belong beside the value, by name.
+        higher_is_better: direction; scoring sets it to the metric's.
+    """
+
+    value: float
+    count: int
+    notes: Mapping[str, Any]
+    higher_is_better: bool = True
+
+
+class Metric(ABC):
+    """A pure function over localizations and truth, as a thin accumulator.
+
+    Attributes:
+        protocol: id of the exact conventions, for example ``vid-reference``.
+        higher_is_better: direction, for ranking and bold print.
+        averages: whether each number is a mean over its ``count``, so that the numbers of videos make that
+            of all of them; such metrics get intervals.
+        needs: what predictions and truth must hold beside boxes: ``classes``, ``probabilities`` (scores in
+            [0, 1]), ``tracks``, ``masks``, ``slots``, ``true masks``, ``true tracks``. ``--metrics all``
+            leaves out the metrics that lack something.
+    """
+
+    protocol: str
+    needs: frozenset[str] = frozenset()
+    higher_is_better: ClassVar[bool] = True
+    averages: ClassVar[bool] = False
+
+    @abstractmethod
+    def update(self, localization: Localization, clip: ClipInfo) -> None:
+        """Add one clip; writes to neither argument."""
+
+    @abstractmethod
+    def compute(self) -> Mapping[str, MetricValue]:
+        """The metric's numbers so far, by name (one metric may yield several)."""
 
 
 class RecordMetric(Metric):

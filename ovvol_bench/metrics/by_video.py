@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Doubles, Ints
-from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
+from ovvol_bench.metrics.base import Metric, MetricValue
 from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
 from ovvol_bench.metrics.evaluation import evaluate, evaluate_detections, table_of
 from ovvol_bench.metrics.matching import Candidates, find_candidates, queue_up

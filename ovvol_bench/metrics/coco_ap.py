@@ -17,10 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ovvol_bench.arrays import Doubles, Floats, Ints
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections, Labels
 from ovvol_bench.errors import check_installed
-from ovvol_bench.metrics.base import DetectionMetric, IouType
+from ovvol_bench.metrics.base import DetectionMetric, IouType, MetricValue
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
 

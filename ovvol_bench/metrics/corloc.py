@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ovvol_bench.benchmark import MetricValue
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.protocols import ProtocolName
 

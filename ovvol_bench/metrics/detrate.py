@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ovvol_bench.arrays import Bools
-from ovvol_bench.benchmark import MetricValue
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.columns import Columns
 
 SIZES = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7)

@@ -18,9 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Doubles, Floats, Ints, all_pairs
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.boxes import box_areas, paired_iou
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.corloc import corloc

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.data.transforms import target_size
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError, calling
-from ovvol_bench.metrics.base import ClipMetric, ColumnMetric, DetectionMetric
+from ovvol_bench.metrics.base import ClipMetric, ColumnMetric, DetectionMetric, Metric, MetricValue
 from ovvol_bench.metrics.columns import Columns, InputSize, build_columns, detection_columns
 from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc
 from ovvol_bench.metrics.detrate import DetectionRate

@@ -11,10 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from ovvol_bench.arrays import Doubles, Ints, offsets_of
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.metrics.base import RecordMetric
+from ovvol_bench.metrics.base import MetricValue, RecordMetric
 from ovvol_bench.metrics.contingency import (
     DROPPED,
     ClipTable,

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.registry import FromDataset
 

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from ovvol_bench.arrays import Doubles
-from ovvol_bench.benchmark import MetricValue
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import find_candidates, queue_up
 from ovvol_bench.metrics.naming import named

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Doubles
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.base import RecordMetric
+from ovvol_bench.metrics.base import MetricValue, RecordMetric
 from ovvol_bench.metrics.contingency import Overlaps, check_slots, weighted_counts
 from ovvol_bench.metrics.masks import MaskMetric, mean_value
 from ovvol_bench.predictions import ClipPrediction

@@ -15,10 +15,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ovvol_bench.arrays import Doubles, Ints, all_pairs, offsets_of
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError, check_installed
-from ovvol_bench.metrics.base import DetectionMetric, IouType
+from ovvol_bench.metrics.base import DetectionMetric, IouType, MetricValue
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable
 from ovvol_bench.metrics.tubes import (

@@ -9,9 +9,8 @@ import numpy as np
 from pycocotools.cocoeval import COCOeval
 
 from ovvol_bench.arrays import Doubles, Ints
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.detections import Detections, Labels
-from ovvol_bench.metrics.base import DetectionMetric, IouType
+from ovvol_bench.metrics.base import DetectionMetric, IouType, MetricValue
 from ovvol_bench.metrics.coco_ap import Curves, coco_set, curves_of, cut, in_groups
 from ovvol_bench.metrics.columns import check_boxes, check_classes
 from ovvol_bench.metrics.truth import TruthTable

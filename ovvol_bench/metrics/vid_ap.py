@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from ovvol_bench.arrays import Bools, Doubles, Ints
-from ovvol_bench.benchmark import MetricValue
 from ovvol_bench.errors import SettingError
-from ovvol_bench.metrics.base import ColumnMetric
+from ovvol_bench.metrics.base import ColumnMetric, MetricValue
 from ovvol_bench.metrics.columns import Columns
 from ovvol_bench.metrics.matching import Candidates, find_candidates, match, queue_up
 from ovvol_bench.metrics.protocols import SIZES, ObjectRange

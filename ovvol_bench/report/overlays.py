@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset, IncompleteClipError
+from ovvol_bench.data.base import Dataset, IncompleteClipError
 from ovvol_bench.errors import DataError, OvvolError
 from ovvol_bench.files import below, file_stem, replacing
 from ovvol_bench.predictions import ClipPrediction, own_part, predicted_frames

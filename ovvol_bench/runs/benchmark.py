@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import ContractError, calling
 from ovvol_bench.files import in_utf8
+from ovvol_bench.metrics.base import Metric
 from ovvol_bench.metrics.evaluation import held_out_ids
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.registry import Filled, FromDataset, Located, Registry

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
 from ovvol_bench.formats.entries import Report
-from ovvol_bench.metrics.base import DetectionMetric
+from ovvol_bench.metrics.base import DetectionMetric, Metric
 from ovvol_bench.metrics.evaluation import OF_DETECTIONS
 from ovvol_bench.registry import Filled, FromPredictions, Registry
 from ovvol_bench.runs.benchmark import build_metrics, fit

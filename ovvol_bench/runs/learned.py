@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import WeightsError
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.weights import read_metadata

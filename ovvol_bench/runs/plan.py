@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import canonical_digest
 from ovvol_bench.naming.prompts import build_prompts

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import canonical_digest, json_ready
 from ovvol_bench.registry import Registry

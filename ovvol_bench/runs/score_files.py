@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.detections import in_order
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats.content import Content

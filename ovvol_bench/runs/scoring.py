@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ovvol_bench.benchmark import Metric
+from ovvol_bench.metrics.base import Metric
 from ovvol_bench.metrics.by_video import ByVideo, by_video
 from ovvol_bench.metrics.evaluation import evaluate
 from ovvol_bench.predictions import ClipPrediction, Predictions, frame_name, own_frames, predicted_frames

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ovvol_bench.benchmark import IncompleteClipError
+from ovvol_bench.data.base import IncompleteClipError
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError, SettingError, error_text
 from ovvol_bench.files import ensure_writable

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
 from ovvol_bench.types import Clip, ClipInfo, FrameTruth

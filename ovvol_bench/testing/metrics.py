@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from ovvol_bench.benchmark import Metric, MetricValue
+from ovvol_bench.metrics.base import Metric, MetricValue
 from ovvol_bench.testing.cases import make_infos
 from ovvol_bench.testing.findings import Report, expect, run_checks
 from ovvol_bench.types import ClipInfo, Localization

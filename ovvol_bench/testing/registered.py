@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ovvol_bench.benchmark import Dataset, Metric
+from ovvol_bench.data.base import Dataset
+from ovvol_bench.metrics.base import Metric
 from ovvol_bench.registry import Filled, FromEncoder, Registry
 from ovvol_bench.runs.benchmark import check_kind
 from ovvol_bench.runs.parts import BASES, check_component

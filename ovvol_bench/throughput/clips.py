@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 import torch
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError

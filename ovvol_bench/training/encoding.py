@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ovvol_bench.benchmark import TrainingVideos
 from ovvol_bench.components import Encoder
 from ovvol_bench.data.augment import SCALES, Augmentation
+from ovvol_bench.data.base import TrainingVideos
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry.annotations import BatchSize

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Encoder, Grouper
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DecodeError, SettingError
 from ovvol_bench.metrics.base import ColumnMetric

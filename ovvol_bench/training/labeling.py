@@ -17,8 +17,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode  # type: ignore[import-untyped]
 from torchvision.transforms.v2 import functional as pixel
 
-from ovvol_bench.benchmark import TrainingImages
 from ovvol_bench.components import Labeler
+from ovvol_bench.data.base import TrainingImages
 from ovvol_bench.errors import SettingError
 from ovvol_bench.nn.clip.text import tokenize
 from ovvol_bench.registry.annotations import BatchSize

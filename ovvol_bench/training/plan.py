@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import torch
 
-from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import CheckpointError, ContractError, SettingError
 from ovvol_bench.files import canonical_digest, write_text
 from ovvol_bench.pipeline import best_precision

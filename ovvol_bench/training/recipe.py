@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 from torch import Generator, Tensor, nn
 
-from ovvol_bench.benchmark import Dataset
 from ovvol_bench.components import Component, Encoder
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import ContractError, SettingError
 from ovvol_bench.pipeline import seed_from
 from ovvol_bench.training.optimization import Group, Optimization, trained_parameters

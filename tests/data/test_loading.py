@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.imagenet_vid.prepare import Encoding, encode_mp4
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.readers import FrameFolder, read_image

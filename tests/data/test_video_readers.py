@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.benchmark import IncompleteClipError
+from ovvol_bench.data.base import IncompleteClipError
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.pyav import ShownFrames
 from ovvol_bench.data.video import BACKENDS, Decoder, PyAVReader, probe_video

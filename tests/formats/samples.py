@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from ovvol_bench.benchmark import FileIds
+from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.formats.content import Content
 from ovvol_bench.masks import RleMasks

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ovvol_bench.benchmark import Metric, MetricValue
 from ovvol_bench.errors import ContractError, DataError, SettingError, UnknownNameError
 from ovvol_bench.metrics import default_metrics, evaluate, held_out_ids
+from ovvol_bench.metrics.base import Metric, MetricValue
 from ovvol_bench.metrics.columns import build_columns
 from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc
 from ovvol_bench.metrics.detrate import DetectionRate

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tracked_scenes import CLASSES, FRAMES, HEIGHT, WIDTH, detections, detections_near, frame_truth, truth_of
 
-from ovvol_bench.benchmark import FileIds
+from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.formats.content import Content

@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing as mp
 
 from ovvol_bench import Dataset, SettingError
-from ovvol_bench.benchmark import TrainingImage, TrainingImages
+from ovvol_bench.data.base import TrainingImage, TrainingImages
 from ovvol_bench.nn.clip.towers import ClipNumbers, build_towers
 from ovvol_bench.training import Draws, TrainingTask, normalised
 from ovvol_bench.training.labeling import Views, random_box

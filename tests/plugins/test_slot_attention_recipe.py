@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ovvol_bench import Clip, ClipInfo, Dataset, Encoder, Features, FrameTruth, SettingError, Vocabulary
-from ovvol_bench.benchmark import TrainingVideos
+from ovvol_bench.data.base import TrainingVideos
 from ovvol_bench.naming.vocabulary import ForegroundClass
 from ovvol_bench.nn.grids import sincos_table
 from ovvol_bench.registry.settings import read_documentation, read_settings

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Ints
-from ovvol_bench.benchmark import TrainingVideos
+from ovvol_bench.data.base import TrainingVideos
 from ovvol_bench.data.cache import cache_folder, content_digest, load_columns, store_columns
 from ovvol_bench.data.imagenet_vid.index import find_frames, load_index
 from ovvol_bench.data.imagenet_vid.tree import VideoList, VidTree, find_tree, read_names, read_videos, tree_at

@@ -14,7 +14,7 @@ from zlib import compress, decompress
 
 import numpy as np
 
-from ovvol_bench.benchmark import Dataset
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.cache import cache_folder
 from ovvol_bench.data.shapes.render import Video, render
 from ovvol_bench.data.shapes.storage import RenderedWorld, World, render_world

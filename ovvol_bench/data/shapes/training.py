@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.benchmark import TrainingImage, TrainingImages, TrainingVideos
+from ovvol_bench.data.base import TrainingImage, TrainingImages, TrainingVideos
 from ovvol_bench.data.shapes.storage import RenderedWorld
 from ovvol_bench.data.shapes.world import (
     FRAMES,

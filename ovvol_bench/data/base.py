@@ -1,21 +1,19 @@
-"""The two kinds of component without a network, a dataset and a metric: what makes a benchmark.
-
-Apart from ``components`` so that data and metrics work without torch.
-"""
+"""Bases of datasets: clips to localize in, with or without truth, and videos and pictures to train on."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.detections import in_order
-from ovvol_bench.errors import DecodeError, SettingError
-from ovvol_bench.types import Clip, ClipInfo, Localization
+from ovvol_bench.errors import DataError, DecodeError, SettingError
+from ovvol_bench.types import Clip, ClipInfo
 
 if TYPE_CHECKING:
     from ovvol_bench.naming.vocabulary import Vocabulary
@@ -214,45 +212,21 @@ class Dataset(ABC):
         )
 
 
-@dataclass(frozen=True)
-class MetricValue:
-    """One number of a result.
+def class_frequencies(dataset: Dataset) -> dict[str, int]:
+    """Count boxes by class name, every class of the vocabulary listed, in its order.
 
-    Attributes:
-        value: NaN where undefined (never 0 for "no data").
-        count: what was averaged over (frames, objects or classes, as the metric documents).
-        notes: further numbers that belong beside the value, by name.
-        higher_is_better: direction; scoring sets it to the metric's.
+    Frames that belong to an earlier clip aren't counted again.
+
+    Args:
+        dataset: with truth.
+
+    Raises:
+        DataError: if a clip has none.
     """
-
-    value: float
-    count: int
-    notes: Mapping[str, Any]
-    higher_is_better: bool = True
-
-
-class Metric(ABC):
-    """A pure function over localizations and truth, as a thin accumulator.
-
-    Attributes:
-        protocol: id of the exact conventions, for example ``vid-reference``.
-        higher_is_better: direction, for ranking and bold print.
-        averages: whether each number is a mean over its ``count``, so that the numbers of videos make that
-            of all of them; such metrics get intervals.
-        needs: what predictions and truth must hold beside boxes: ``classes``, ``probabilities`` (scores in
-            [0, 1]), ``tracks``, ``masks``, ``slots``, ``true masks``, ``true tracks``. ``--metrics all``
-            leaves out the metrics that lack something.
-    """
-
-    protocol: str
-    needs: frozenset[str] = frozenset()
-    higher_is_better: ClassVar[bool] = True
-    averages: ClassVar[bool] = False
-
-    @abstractmethod
-    def update(self, localization: Localization, clip: ClipInfo) -> None:
-        """Add one clip; writes to neither argument."""
-
-    @abstractmethod
-    def compute(self) -> Mapping[str, MetricValue]:
-        """The metric's numbers so far, by name (one metric may yield several)."""
+    found: Counter[int] = Counter()
+    for info in map(dataset.info, range(len(dataset))):
+        if info.truth is None:
+            raise DataError(f"clip {info.id} has no truth to count. Choose a dataset or split with truth.")
+        for frame in info.truth[info.context :]:
+            found.update(frame.class_ids.tolist())
+    return {item.name: found[class_id] for class_id, item in enumerate(dataset.vocabulary.classes, 1)}
