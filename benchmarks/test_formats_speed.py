@@ -13,8 +13,8 @@ import pytest
 
 from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import FORMATS
+from ovvol_bench.formats import FORMATS
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.masks import RleMasks
 
 COUNT = int(os.environ.get("OVVOL_BENCH_DETECTIONS", "2000"))

@@ -8,8 +8,8 @@ import pytest
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Frames, detections_of, in_order
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import FORMATS
+from ovvol_bench.formats import FORMATS
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.metrics import evaluate, evaluate_detections
 from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.metrics.corloc import BoxesPerFrame, CorLoc

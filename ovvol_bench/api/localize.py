@@ -21,8 +21,8 @@ from ovvol_bench.data.videos import OneVideo
 from ovvol_bench.detections import Detections, Frames, detections_of, in_order
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import in_utf8
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import format_of
+from ovvol_bench.formats import format_of
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.metrics.linking import link_clips
 from ovvol_bench.naming.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
 from ovvol_bench.progress import progress_bars, quiet

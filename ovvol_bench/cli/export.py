@@ -43,7 +43,7 @@ def command(context: click.Context, /, run: Path, out: Path, name: str, **option
 
     RUN is a run folder. A segment of a clip is a track; with --link it goes on in the next clip.
     """
-    from ovvol_bench.formats.registry import format_of
+    from ovvol_bench.formats import format_of
     from ovvol_bench.runs.export import Export, export_run
     from ovvol_bench.runs.store import RunFolder
 

@@ -20,8 +20,17 @@ from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import no_collection, read_json
 from ovvol_bench.formats.coco import EXPECTED, annotations_of, read_objects, segmentation_of, written_boxes
-from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content, looked_up
-from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
+from ovvol_bench.formats.entries import (
+    NO_CLASS,
+    UNKNOWN,
+    Content,
+    Entries,
+    Faults,
+    OnError,
+    Report,
+    Rows,
+    looked_up,
+)
 from ovvol_bench.formats.json_objects import (
     TEXT,
     WHOLE,
@@ -122,9 +131,9 @@ def _frames(path: Path, lists: Mapping[str, list[Any]], content: Content, faults
     form = "an object with id, video_id and frame_id"
     (numbers, videos, indices), at = columns_of(lists["images"], read_images, images, form)
     # Videos go by their names: the file's numbers are its own.
-    known = dict.fromkeys(content.ids.videos.values(), IN_NO_CLIP) | content.frames.video_row
     names = _named(path, "video", faults, lists["videos"])
-    video = looked_up({number: known.get(name, UNKNOWN) for number, name in names.items()}, videos)
+    rows_of = {number: content.row_of_name.get(name, UNKNOWN) for number, name in names.items()}
+    video = looked_up(rows_of, videos)
     frame = np.where(video < 0, video, content.position_rows(np.maximum(video, 0), indices))
     rows = Rows(at, images)
     rows.refuse(_repeated(numbers), "repeated image", lambda row: f"id {numbers[row]} is there already")

@@ -55,7 +55,7 @@ def column(
     Args:
         entries: objects of a file.
         field: its name.
-        kinds: types that its values may have, exactly; 1.0 counts as a whole number, as tables write ids.
+        kinds: exact types of its values; 1.0 counts as a whole number, as tables write ids.
         default: for entries without it or with null; not given: it must be there.
         most: largest whole number, and with a minus the least; None: any.
 
@@ -104,13 +104,14 @@ def boxes_of(values: Sequence[Any]) -> Doubles:
             return np.fromiter(flat(values), np.float64, 4 * len(values)).reshape(-1, 4)
     except OverflowError:  # a whole number beyond all floats
         pass
-    row = next(row for row, value in enumerate(values) if not _is_box(value))
+    row = next(
+        row
+        for row, value in enumerate(values)
+        if type(value) is not list
+        or len(value) != 4
+        or not all(type(n) is float or (type(n) is int and abs(n) < 2**1000) for n in value)
+    )
     raise FieldError(row, f"is {shown(values[row])}; expected [x, y, width, height]")
-
-
-def _is_box(value: Any) -> bool:
-    numbers = type(value) is list and len(value) == 4 and all(type(each) in NUMBER for each in value)
-    return numbers and all(type(each) is float or abs(each) < 2**1000 for each in value)
 
 
 @dataclass(frozen=True)
@@ -285,31 +286,24 @@ def columns_of(
     Raises:
         DataError: naming the first malformed entry, unless faults are skipped.
     """
+    unreadable = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
     try:
         return read(entries), np.arange(len(entries))
-    except _UNREADABLE:
-        problems = [_problem(entry, read) for entry in entries]
-    bad = [row for row, problem in enumerate(problems) if problem is not None]
-    if bad:
-        reason = f" ({problems[bad[0]]})" if problems[bad[0]] else ""
-        what = f"expected {expected}, found {shown(entries[bad[0]], 200)}{reason}"
-        faults.found("malformed entry", np.array(bad), what)
-    good = [row for row, problem in enumerate(problems) if problem is None]
+    except unreadable:
+        pass
+    # Some entry is malformed, which says no row: each is tried alone.
+    problems: dict[int, str] = {}
+    for row, entry in enumerate(entries):
+        try:
+            read([entry])
+        except unreadable as error:
+            problems[row] = f" ({error})" if isinstance(error, ValueError) and str(error) else ""
+    if problems:
+        first = min(problems)
+        what = f"expected {expected}, found {shown(entries[first], 200)}{problems[first]}"
+        faults.found("malformed entry", np.array(list(problems)), what)
+    good = [row for row in range(len(entries)) if row not in problems]
     return read([entries[row] for row in good]), np.array(good, np.int64)
-
-
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-
-
-def _problem(entry: Any, read: Callable[[Sequence[Any]], object]) -> str | None:
-    """Return what is wrong with an entry, empty if there are no words for it; None if nothing is."""
-    try:
-        read([entry])
-    except ValueError as error:
-        return str(error)
-    except _UNREADABLE:
-        return ""
-    return None
 
 
 def load_list(path: Path, what: str) -> list[Any]:
@@ -335,8 +329,7 @@ def write_list(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
         OutputError: if it can't be written.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(_lines(entries))
-        file.write("\n")
+        file.writelines(chain(_lines(entries), "\n"))
 
 
 def write_lists(path: Path, lists: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:

@@ -21,7 +21,6 @@ from ovvol_bench.printing import control_problem
 
 CROWD_CLASS = -1  # of objects that stand for a crowd, see RawAnnotations
 
-
 BoxEnds = Literal["auto", "exclusive", "inclusive"]
 
 

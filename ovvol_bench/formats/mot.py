@@ -16,9 +16,17 @@ from ovvol_bench.arrays import Ints
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import below
-from ovvol_bench.formats.content import IN_NO_CLIP, NO_CLASS, UNKNOWN, Content
-from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
-from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_numbers
+from ovvol_bench.formats.entries import (
+    NO_CLASS,
+    UNKNOWN,
+    Content,
+    Entries,
+    Faults,
+    OnError,
+    Report,
+    Rows,
+)
+from ovvol_bench.formats.text import Layout, read_numbers, whole, write_numbers
 
 NAME = "mot"
 LAYOUT = Layout(("frame", "id", "left", "top", "width", "height", "conf"), most=8, comma=True, more=True)
@@ -72,10 +80,10 @@ def read(path: Path, content: Content, on_error: OnError = "fail") -> tuple[Dete
 
 def _videos(rows: Rows, content: Content, path: Path, files: list[Path]) -> Ints:
     """Return the (E,) video of each entry; refuse files of no video, second ones of one, and a lack."""
-    known = dict.fromkeys(content.ids.videos.values(), IN_NO_CLIP) | content.frames.video_row
+    known = content.row_of_name
     last_parts = Counter(Path(name).name for name in known)
     # A file may be called by the last part of its video's name, if no other video shares it.
-    known |= {Path(name).name: row for name, row in known.items() if last_parts[Path(name).name] == 1}
+    known = known | {Path(name).name: row for name, row in known.items() if last_parts[Path(name).name] == 1}
     root, names = path if path.is_dir() else path.parent, []
     for file in files:
         # VIDEO/gt/gt.txt and VIDEO/det/det.txt are the challenge's.
@@ -120,7 +128,7 @@ def write(detections: Detections, content: Content, path: Path) -> None:
             f"{path} has text files already, which would count as well. Choose another folder."
         )
     frames, boxes = detections.frames, detections.boxes.astype(np.float64)
-    nothing = np.full(len(detections), -1)
+    nothing = np.full(len(detections), -1)  # the y and z of the challenge's world coordinates
     columns = (
         frames.index[detections.frame] + 1,
         detections.tracks,
@@ -132,7 +140,8 @@ def write(detections: Detections, content: Content, path: Path) -> None:
         nothing,
     )
     ends = np.searchsorted(detections.video, np.arange(len(frames.videos) + 1)).tolist()
-    files = [below(path, f"{video}.txt") for video in frames.videos]
-    for row, file in enumerate(files):
-        part = slice(ends[row], ends[row + 1])
-        write_numbers(file, [column[part] for column in columns], ",")
+    files = [
+        below(path, f"{video}.txt") for video in frames.videos
+    ]  # all names first: none is written if one is bad
+    for file, start, end in zip(files, ends, ends[1:], strict=False):
+        write_numbers(file, [column[start:end] for column in columns], ",")

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ovvol_bench.detections import ABSENT, Detections
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
-from ovvol_bench.formats.text_files import Layout, read_numbers, whole, write_numbers
+from ovvol_bench.formats.entries import Content, Entries, Faults, OnError, Report, Rows
+from ovvol_bench.formats.text import Layout, read_numbers, whole, write_numbers
 
 NAME = "vid-devkit"
 LAYOUT = Layout(("frame_index", "class_id", "confidence", "xmin", "ymin", "xmax", "ymax"), most=7)

@@ -18,8 +18,7 @@ from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import SettingError
 from ovvol_bench.files import no_collection
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.entries import Entries, Faults, OnError, Report, Rows
+from ovvol_bench.formats.entries import Content, Entries, Faults, OnError, Report, Rows
 from ovvol_bench.formats.json_objects import (
     FLAG,
     LIST,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ovvol_bench.detections import Frames, Labels, detections_of, in_order
 from ovvol_bench.errors import SettingError
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import Format
+from ovvol_bench.formats import Format
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.metrics.linking import link_clips
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry

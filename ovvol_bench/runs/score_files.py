@@ -12,9 +12,8 @@ from typing import Any
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.detections import in_order
 from ovvol_bench.errors import DataError
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.entries import OnError
-from ovvol_bench.formats.registry import detect, format_of
+from ovvol_bench.formats import detect, format_of
+from ovvol_bench.formats.entries import Content, OnError
 from ovvol_bench.metrics.by_video import detections_by_video
 from ovvol_bench.metrics.evaluation import evaluate_detections
 from ovvol_bench.registry import Registry
@@ -164,7 +163,7 @@ def _score_detections(
     source: Source, dataset: Dataset, infos: Sequence[ClipInfo], fit: Fit, lacks: Lacks
 ) -> _Scored:
     form = format_of(source.format) if source.format else detect(source.path)
-    content = Content.of_clips(dataset, infos)
+    content = Content.of(dataset, infos)
     detections, report = form.read(source.path, content, source.on_error)
     found = fit({**lacks_of_detections(detections, report, str(source.path)), **lacks})
     clips = in_order(infos)

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from ovvol_bench.cli import main
 from ovvol_bench.data.shapes.dataset import Shapes
 from ovvol_bench.detections import Detections, Frames, in_order
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import FORMATS
+from ovvol_bench.formats import FORMATS
+from ovvol_bench.formats.entries import Content
 
 DATASET = ["--truth", "shapes", "-o", "dataset.split=val", "-o", "dataset.videos=2"]
 

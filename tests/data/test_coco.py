@@ -14,7 +14,7 @@ from ovvol_bench.data.truth_index import CROWD
 from ovvol_bench.detections import Frames, in_order
 from ovvol_bench.errors import DataError
 from ovvol_bench.formats import coco
-from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.metrics.coco_ap import coco_values
 from ovvol_bench.metrics.truth import TruthTable
 

@@ -15,7 +15,7 @@ from ovvol_bench.data.sampling import TOO_SHORT
 from ovvol_bench.data.truth_index import CROWD, NO_AREA, UNKNOWN_CLASS, describe
 from ovvol_bench.detections import Frames, in_order
 from ovvol_bench.errors import DataError, DecodeError, SettingError
-from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.formats.youtube_vis import read as read_results
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics.truth import TruthTable

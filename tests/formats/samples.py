@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
-from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.masks import RleMasks
 
 SIZES = ((12, 20), (9, 7))

@@ -9,9 +9,8 @@ import pytest
 from formats.samples import CONTENT
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import detect
+from ovvol_bench.formats import coco, coco_vid, detect, mot, vid_devkit, youtube_vis
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.masks import RleMasks
 
 BOX = {"image_id": 10, "category_id": 4, "bbox": [1, 2, 3, 4], "score": 0.5}

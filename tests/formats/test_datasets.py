@@ -8,9 +8,8 @@ import pytest
 from ovvol_bench.data.json_videos import CocoVid, YoutubeVis
 from ovvol_bench.detections import Detections, Frames, in_order
 from ovvol_bench.errors import DataError
-from ovvol_bench.formats import coco
-from ovvol_bench.formats.content import Content
-from ovvol_bench.formats.registry import FORMATS
+from ovvol_bench.formats import FORMATS, coco
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.masks import RleMasks
 from ovvol_bench.metrics import evaluate_detections
 from ovvol_bench.metrics.tube_ap import TubeAP

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.formats import coco, coco_vid, mot, vid_devkit, youtube_vis
-from ovvol_bench.formats.registry import FORMATS, detect, format_of
+from ovvol_bench.formats import FORMATS, coco, coco_vid, detect, format_of, mot, vid_devkit, youtube_vis
 from ovvol_bench.masks import RleMasks
 
 COLUMNS = ("frame", "boxes", "class_ids", "scores", "tracks")

@@ -10,7 +10,7 @@ from tracked_scenes import CLASSES, FRAMES, HEIGHT, WIDTH, detections, detection
 from ovvol_bench.data.base import FileIds
 from ovvol_bench.detections import Detections, Frames
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.formats.content import Content
+from ovvol_bench.formats.entries import Content
 from ovvol_bench.formats.mot import read
 from ovvol_bench.metrics import evaluate_detections
 from ovvol_bench.metrics.tracking import IdSwitches, Scene, Tracking

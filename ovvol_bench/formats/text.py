@@ -23,9 +23,8 @@ class Layout:
     Attributes:
         names: of the columns that it must have.
         most: columns that are read.
-        comma: whether numbers stand between commas, or in files without any between blanks; or else
-            between blanks.
-        more: whether further columns may follow, of anything.
+        comma: numbers stand between commas, or in files without any between blanks; false: between blanks.
+        more: further columns may follow, of anything.
     """
 
     names: tuple[str, ...]
@@ -39,6 +38,14 @@ class Layout:
         parts = line.rstrip().rstrip(",").split(",") if self.comma and "," in line else line.split()
         parts = parts[: self.most] if self.more else parts
         return parts if len(self.names) <= len(parts) <= self.most else None
+
+    def numbers(self, line: str) -> list[float] | None:
+        """Return the numbers of a line, NaN in columns that it doesn't have; None if it is malformed."""
+        try:
+            numbers = [float(part) for part in self.parts(line) or ()]
+        except ValueError:
+            return None
+        return numbers + [float("nan")] * (self.most - len(numbers)) if numbers else None
 
 
 def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> tuple[Doubles, Ints, int]:
@@ -58,26 +65,26 @@ def read_numbers(path: Path, layout: Layout, faults: Faults, first: int = 0) -> 
         DataError: if the file can't be read, or naming the first malformed line, unless faults are skipped.
     """
     # pyarrow reads millions of lines a second, but tells no malformed line's number.
-    table = _quickly(path, layout)
+    table = _read_sound(path, layout)
     if table is not None:
         return table, first + np.arange(1, len(table) + 1), len(table)
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read as text ({error})") from error
-    parsed = [(number, _numbers(line, layout)) for number, line in enumerate(lines, 1) if line.strip()]
-    bad = [number for number, numbers in parsed if numbers is None]
+    parsed = {number: layout.numbers(line) for number, line in enumerate(lines, 1) if line.strip()}
+    bad = [number for number, numbers in parsed.items() if numbers is None]
     if bad:
         most = "or more" if layout.more else f"to {layout.most}"
         what = f"'{lines[bad[0] - 1][:100]}'; expected {len(layout.names)} {most} numbers"
         form = ("," if layout.comma else " ").join(layout.names)
         faults.found("malformed entry", first + np.array(bad), f"{what}, {form}")
-    good = [(number, numbers) for number, numbers in parsed if numbers is not None]
-    table = np.array([numbers for _, numbers in good], np.float64).reshape(-1, layout.most)
-    return table, first + np.array([number for number, _ in good], np.int64), len(parsed)
+    good = {number: numbers for number, numbers in parsed.items() if numbers is not None}
+    table = np.array(list(good.values()), np.float64).reshape(-1, layout.most)
+    return table, first + np.array(list(good), np.int64), len(parsed)
 
 
-def _quickly(path: Path, layout: Layout) -> Doubles | None:
+def _read_sound(path: Path, layout: Layout) -> Doubles | None:
     """Read the table of a file without a blank or malformed line, None for others."""
     from pyarrow import ArrowInvalid, csv, float64
 
@@ -89,15 +96,12 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
             return None
         separator = next((mark for mark in (",", "\t") if mark in line), " ")
         names = list(map(str, range(len(line.split(separator)))))
+        types = dict.fromkeys(names, float64())
         table = csv.read_csv(
             path,
             csv.ReadOptions(column_names=names),
             csv.ParseOptions(delimiter=separator, ignore_empty_lines=False),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(names, float64()),
-                null_values=[],
-                include_columns=names[: len(parts)],
-            ),
+            csv.ConvertOptions(column_types=types, null_values=[], include_columns=names[: len(parts)]),
         )
     except (ArrowInvalid, ValueError, OSError):
         return None
@@ -105,15 +109,6 @@ def _quickly(path: Path, layout: Layout) -> Doubles | None:
     for place, column in enumerate(table.columns):
         numbers[:, place] = column.to_numpy()
     return numbers
-
-
-def _numbers(line: str, layout: Layout) -> list[float] | None:
-    """Return the numbers of a line, NaN in columns that it doesn't have; None if it is malformed."""
-    parts = layout.parts(line)
-    try:
-        return None if parts is None else [*map(float, parts), *[float("nan")] * (layout.most - len(parts))]
-    except ValueError:
-        return None
 
 
 def whole(rows: Rows, values: Doubles, name: str) -> Ints:
