@@ -7,7 +7,8 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,49 +115,36 @@ def command(context: click.Context, /, local_rank: int | None, **options: Any) -
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
-    _join_group()
+    from ovvol_bench.training.engine import join_group
+    from ovvol_bench.training.loader import reading_processes
+    from ovvol_bench.training.loop import evaluate, train
+
+    join_group()
     _show_reports()
-    if options["output"]:
-        _check_name(options["output"])
+    output = options["output"]
+    if output and in_utf8(str(output)) != str(output):
+        raise OutputError(
+            f"--output {in_utf8(str(output))}: its name is not UTF-8, and TensorBoard can't write there. "
+            "Choose another."
+        )
+    if options["workers"] is None:
+        options["workers"] = reading_processes()
     registry = registry_from(context)
     plan = _plan(registry, options)
-    folder = options["output"] or Path("runs/train") / plan.spec.recipe / plan.spec.id
+    folder = output or Path("runs/train") / plan.spec.recipe / plan.spec.id
+    conduct = _conduct(options, plan, folder)
     if options["evaluate"]:
-        _evaluate(plan, _conduct(options, plan, folder), options["evaluate"])
+        numbers = evaluate(plan.recipe, conduct, options["evaluate"])
+        _say("\n".join(f"{name}: {value:.6g}" for name, value in numbers.items()) or "nothing to measure on")
         return
-    with _claimed(folder):
+    # The first of the processes holds the folder for all.
+    advice = "give this training another folder with --output"
+    with claimed(folder / "lock", advice) if _is_main() else nullcontext():
         plan.claim(folder)
         _say(_summary(plan, folder))
         with _progress() as progress:
-            conduct = _conduct(options, plan, folder, progress=progress, tell=registry.tell)
-            outcome = _train(plan, conduct)
+            outcome = train(plan.recipe, replace(conduct, progress=progress, tell=registry.tell))
         _say(_ending(outcome, options["kind"], folder))
-
-
-def _check_name(folder: Path) -> None:
-    """Refuse a folder that TensorBoard can't write into.
-
-    Raises:
-        OutputError: if its name is not UTF-8.
-    """
-    if in_utf8(str(folder)) != str(folder):
-        raise OutputError(
-            f"--output {in_utf8(str(folder))}: its name is not UTF-8, and TensorBoard can't write there. "
-            "Choose another."
-        )
-
-
-def _join_group() -> None:
-    from ovvol_bench.training.engine import join_group
-
-    join_group()
-
-
-def _claimed(folder: Path) -> AbstractContextManager[None]:
-    """Hold the folder of a training; the first of its processes does so for all."""
-    if not _is_main():
-        return nullcontext()
-    return claimed(folder / "lock", "give this training another folder with --output")
 
 
 def _plan(registry: Registry, options: Mapping[str, Any]) -> TrainingPlan:
@@ -164,39 +152,26 @@ def _plan(registry: Registry, options: Mapping[str, Any]) -> TrainingPlan:
     from ovvol_bench.runs.selection import load_preset
     from ovvol_bench.training.plan import TrainingRequest, make_plan
 
+    typed = (
+        "kind", "name", "recipe", "settings", "encoder", "dataset", "validation",
+        "seed", "precision", "device", "workers",
+    )  # fmt: skip
     cache = options["cache"]
     request = TrainingRequest(
-        kind=options["kind"],
-        name=options["name"],
-        recipe=options["recipe"],
         preset=load_preset(options["preset"], registry),
-        settings=options["settings"],
-        encoder=options["encoder"],
-        dataset=options["dataset"],
-        validation=options["validation"],
-        seed=options["seed"],
-        precision=options["precision"],
-        device=options["device"],
         cache=cache_folder(str(cache) if cache else None),
-        workers=_readers(options),
+        **{name: options[name] for name in typed},
     )
     return make_plan(registry, request)
 
 
-def _readers(options: Mapping[str, Any]) -> int:
-    from ovvol_bench.training.loader import reading_processes
-
-    asked: int | None = options["workers"]
-    return reading_processes() if asked is None else asked
-
-
-def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, **callbacks: Any) -> Conduct:
+def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path) -> Conduct:
     from ovvol_bench.runs.learned import HEADER, header_text
     from ovvol_bench.training.checkpoints import Best
     from ovvol_bench.training.loop import Conduct
 
-    same = (
-        "seed", "device", "deepspeed", "micro_batch", "steps",
+    typed = (
+        "seed", "device", "deepspeed", "micro_batch", "workers", "steps",
         "keep", "save_every", "log_every", "measure_every",
     )  # fmt: skip
     about = {
@@ -210,24 +185,9 @@ def _conduct(options: Mapping[str, Any], plan: TrainingPlan, folder: Path, **cal
         about=about,
         precision=plan.spec.precision,
         spec={"id": plan.spec.id, **plan.spec.identity},
-        workers=_readers(options),
         best=Best.of(options["keep_best"]) if options["keep_best"] else None,
-        **{name: options[name] for name in same},
-        **callbacks,
+        **{name: options[name] for name in typed},
     )
-
-
-def _evaluate(plan: TrainingPlan, conduct: Conduct, checkpoint: Path) -> None:
-    from ovvol_bench.training.loop import evaluate
-
-    numbers = evaluate(plan.recipe, conduct, checkpoint)
-    _say("\n".join(f"{name}: {value:.6g}" for name, value in numbers.items()) or "nothing to measure on")
-
-
-def _train(plan: TrainingPlan, conduct: Conduct) -> Outcome:
-    from ovvol_bench.training.loop import train
-
-    return train(plan.recipe, conduct)
 
 
 def _summary(plan: TrainingPlan, folder: Path) -> str:

@@ -41,15 +41,22 @@ class Board:
 
     def add(self, step: int, numbers: Mapping[str, float], pictures: Pictures = MappingProxyType({})) -> None:
         """Note the numbers of a step or a validation, and keep its pictures."""
+        import cv2
+
         if numbers:
-            numbers = {name: _rounded(value) for name, value in numbers.items()}
+            numbers = {  # digits beyond those of float32 say nothing
+                name: float(f"{value:.9g}") if isinstance(value, float) else value
+                for name, value in numbers.items()
+            }
             self._log.write(json.dumps({"step": step, **numbers}) + "\n")
             self._log.flush()
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
         for name, picture in pictures.items():
             self._writer.add_image(name, picture, step, dataformats="HWC")
-            _write_picture(self._folder / "pictures" / f"{name}.png", picture)
+            with replacing(self._folder / "pictures" / f"{name}.png") as temporary:
+                # Not imwrite, which fails in silence.
+                temporary.write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
 
     def close(self) -> None:
         """Close the files and draw the curve."""
@@ -89,15 +96,3 @@ def draw_curve(folder: Path) -> None:
     axes.legend()
     with replacing(folder / "curve.png") as temporary:
         figure.savefig(temporary, dpi=100)
-
-
-def _write_picture(path: Path, picture: Any) -> None:
-    import cv2
-
-    with replacing(path) as temporary:
-        # Not imwrite, which fails in silence.
-        temporary.write_bytes(cv2.imencode(path.suffix, picture[..., ::-1])[1].tobytes())
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.9g}") if isinstance(value, float) else value

@@ -24,7 +24,7 @@ STAGES = {"zero1": 1, "zero2": 2, "zero3": 3}
 
 
 def read_config(asked: str) -> dict[str, Any]:
-    """The settings that a ``--deepspeed`` value means.
+    """Return the settings that a ``--deepspeed`` value means.
 
     Args:
         asked: ``zero1``, ``zero2``, ``zero3``, or a JSON file in DeepSpeed's own format.
@@ -52,7 +52,7 @@ def read_config(asked: str) -> dict[str, Any]:
 
 
 class DeepSpeedEngine(Engine):
-    """DeepSpeed itself: Accelerate's own way to it would need the transformers package.
+    """DeepSpeed itself, not by way of Accelerate, which would need the transformers package.
 
     Args:
         recipe: is trained in place.
@@ -69,8 +69,13 @@ class DeepSpeedEngine(Engine):
         config = _full_config(read_config(asked), recipe.optimization, precision, share)
         self._stage = int(config.get("zero_optimization", {}).get("stage", 0))
         self.name = f"deepspeed zero{self._stage}"
-        _check_installed()
-        _stand_alone()
+        if importlib.util.find_spec("deepspeed") is None:
+            raise SettingError(
+                "--deepspeed needs DeepSpeed, which is not installed: pip install 'ovvol-bench[deepspeed]'. "
+                "Training works without it: leave --deepspeed out, and use torchrun for several processes."
+            )
+        if "RANK" not in os.environ:
+            _stand_alone()
         if device == "cpu" or not torch.cuda.is_available():
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed asks the environment
         self._recipe, self._type = recipe, getattr(torch, precision)
@@ -180,18 +185,8 @@ def _full_config(
     }
 
 
-def _check_installed() -> None:
-    if importlib.util.find_spec("deepspeed") is None:
-        raise SettingError(
-            "--deepspeed needs DeepSpeed, which is not installed: pip install 'ovvol-bench[deepspeed]'. "
-            "Training works without it: leave --deepspeed out, and use torchrun for several processes."
-        )
-
-
 def _stand_alone() -> None:
-    """A process that no launcher started is a group of one."""
-    if "RANK" in os.environ:
-        return
+    """Make a process that no launcher started a group of one: DeepSpeed needs one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

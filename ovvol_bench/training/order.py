@@ -50,14 +50,13 @@ class Order:
         return max(1, math.ceil(epochs * self.count / self.batch_size))
 
     def batch(self, step: int) -> list[Position]:
-        """The examples of a step."""
-        first = step * self.batch_size
-        return [self._at(step, number) for number in range(first, first + self.batch_size)]
-
-    def _at(self, step: int, number: int) -> Position:
-        lap, place = divmod(number, self.count)
-        example = int(_shuffled(self.count, self.seed, lap)[place])
-        return Position(step, lap, example, number % self.batch_size)
+        """Return the examples of a step."""
+        found = []
+        for place in range(self.batch_size):
+            lap, number = divmod(step * self.batch_size + place, self.count)
+            example = int(_shuffled(self.count, self.seed, lap)[number])
+            found.append(Position(step, lap, example, place))
+        return found
 
 
 @lru_cache(maxsize=2)  # a batch touches two passes at most, or all examples several times

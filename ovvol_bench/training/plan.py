@@ -15,8 +15,8 @@ import torch
 
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.data.base import Dataset
-from ovvol_bench.errors import CheckpointError, ContractError, SettingError
-from ovvol_bench.files import canonical_digest, write_text
+from ovvol_bench.errors import CheckpointError, ContractError, DataError, SettingError
+from ovvol_bench.files import canonical_digest, read_json_object, write_text
 from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
 from ovvol_bench.results.machine import core_version
@@ -136,15 +136,21 @@ class TrainingPlan:
             CheckpointError: if another training lies there.
         """
         file = folder / "training.json"
-        if file.exists():
-            differing = _differences(_read_identity(file), self.spec.identity)
-            if differing:
-                raise CheckpointError(
-                    f"{folder} holds another training: {'; '.join(differing)}. Choose another --output, or "
-                    "give the settings of then to go on with it."
-                )
+        if not file.exists():
+            write_text(file, json.dumps(self.spec.identity, indent=2) + "\n")
             return
-        write_text(file, json.dumps(self.spec.identity, indent=2) + "\n")
+        try:
+            before = read_json_object(file)
+        except DataError as error:
+            raise CheckpointError(
+                f"{error} {file.name} says what is trained here. Delete it if it is the training of this "
+                "command, or choose another --output."
+            ) from error
+        if differing := _differences(before, self.spec.identity):
+            raise CheckpointError(
+                f"{folder} holds another training: {'; '.join(differing)}. Choose another --output, or "
+                "give the settings of then to go on with it."
+            )
 
 
 def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
@@ -161,7 +167,9 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
     dataset_spec, dataset = _dataset(registry, request, "dataset", preset.dataset)
     encoder_spec, encoder = _encoder(registry, request, dataset_spec)
     choice = _component_choice(registry, request, preset, encoder, dataset_spec)
-    spec, component, before = _component(registry, request, choice)
+    spec = part_spec(registry, request.kind, choice)
+    with _seeded(request.seed), noting_files() as files:
+        component: Component = registry.build(request.kind, choice.name, spec.options)
     if encoder is not None and encoder_spec is not None:
         check_pair(registry, (encoder_spec.name, encoder), choice, component)  # type: ignore[arg-type]
     validation = None
@@ -172,15 +180,21 @@ def make_plan(registry: Registry, request: TrainingRequest) -> TrainingPlan:
         component, dataset, validation, encoder, request.cache, request.seed, request.workers,
         _frames(registry, dataset_spec),
     )  # fmt: skip
+    trained = replace(spec, digest=weights_digest(component))  # before a recipe changes it
     with _seeded(request.seed):
         recipe = found.build(task, options)
     if not isinstance(recipe, Recipe):
         raise ContractError(f"recipe '{found.name}' gave a {type(recipe).__name__}; expected a Recipe.")
+    precision = request.precision
+    if precision == "auto":
+        best = best_precision(pick_device(request.device))
+        precision = preset.precision or str(best).removeprefix("torch.")
     made = TrainingSpec(
-        request.kind, spec, encoder_spec, dataset_spec, found.name, found.json_values(options),
-        request.seed, _precision(request, preset), core_version(),
+        request.kind, trained, encoder_spec, dataset_spec, found.name, found.json_values(options),
+        request.seed, precision, core_version(),
     )  # fmt: skip
-    return TrainingPlan(made, recipe, component, (Learned.of(dataset_spec, dataset), *before))
+    learned = (Learned.of(dataset_spec, dataset), *learned_by(files))
+    return TrainingPlan(made, recipe, component, learned)
 
 
 def _training_preset(registry: Registry, request: TrainingRequest, found: FoundRecipe) -> TrainingPreset:
@@ -201,12 +215,6 @@ def _training_preset(registry: Registry, request: TrainingRequest, found: FoundR
     if request.validation and (preset.validation is None or request.validation != preset.validation.name):
         changed["validation"] = Part(name=request.validation)
     return preset.model_copy(update=changed)
-
-
-def _precision(request: TrainingRequest, preset: TrainingPreset) -> str:
-    if request.precision != "auto":
-        return request.precision
-    return preset.precision or str(best_precision(pick_device(request.device))).removeprefix("torch.")
 
 
 def check_data(registry: Registry, request: TrainingRequest, part: Part) -> None:
@@ -286,16 +294,6 @@ def _component_choice(
     return fit_to_encoder(registry, choice, encoder, _frames(registry, dataset))
 
 
-def _component(
-    registry: Registry, request: TrainingRequest, choice: Choice
-) -> tuple[PartSpec, Component, tuple[Learned, ...]]:
-    """The component to train, and what the weights that it starts from learned from."""
-    spec = part_spec(registry, request.kind, choice)
-    with _seeded(request.seed), noting_files() as files:
-        component: Component = registry.build(request.kind, choice.name, spec.options)
-    return replace(spec, digest=weights_digest(component)), component, learned_by(files)
-
-
 def _frames(registry: Registry, dataset: PartSpec) -> int:
     """Frames of the dataset's clips, 8 where no setting says so."""
     settings = registry.settings("dataset", dataset.name)
@@ -317,19 +315,6 @@ def local_device(asked: str) -> torch.device:
     if device.type == "cuda":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return device
-
-
-def _read_identity(file: Path) -> dict[str, Any]:
-    try:
-        identity = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file} is damaged ({error}): it says what is trained in this folder. Delete it if it is the "
-            "training of this command, or choose another --output."
-        ) from error
-    if not isinstance(identity, dict):
-        raise CheckpointError(f"{file}: expected a JSON object of what is trained. Choose another --output.")
-    return identity
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

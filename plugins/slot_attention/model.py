@@ -105,7 +105,7 @@ class SlotAttention(nn.Module):
         for _ in range(self.iterations):
             queries = self.to_q(self.norm_slots(slots)) * slots.shape[-1] ** -0.5
             attention = (queries @ keys.transpose(1, 2)).softmax(dim=1)
-            shares = attention + 1e-8
+            shares = attention + 1e-8  # avoids 0/0 for slots that win no token; inside the mean, as published
             shares = shares / shares.sum(dim=2, keepdim=True)
             updated = self.gru((shares @ values).flatten(0, 1), slots.flatten(0, 1))
             slots = self.ff_mlp(updated.view(slots.shape))
@@ -177,7 +177,7 @@ class PatchDecoder(nn.Module):
         return Reconstruction(F.linear(mixed, last.weight[:-1], last.bias[:-1]), masks)
 
     def masks(self, slots: Tensor, size: tuple[int, int]) -> Tensor:
-        """Only the masks, (B, K, S, h, w), of slots (B, K, slot_dim)."""
+        """Decode only the masks, (B, K, S, h, w), of slots (B, K, slot_dim)."""
         by_place = self._by_place(size)
         values = by_place.shape[:-1].numel() * self._last.in_features
         most = _DECODED_ON_CPU if slots.device.type == "cpu" else _DECODED_ELSEWHERE

@@ -50,8 +50,13 @@ class SlotAttentionRecipe(GroupingRecipe):
     ) -> None:
         self._decoded, self._rate, self._uniform_steps = decoded_frames, 0.0, 0
         super().__init__(task, **base)
-        if position_init == "sincos":
-            start_from_sincos(self.grouper)
+        grouper = self.grouper
+        if position_init == "sincos" and not grouper.has_weights:
+            # Random positions of the usual size, 0.02, take thousands of steps to matter beside the slots,
+            # which collapse to two or three meanwhile.
+            table = sincos_table(grouper.frames, grouper.position_grid, grouper.slot_dim).flatten(1, 2)
+            with torch.no_grad():
+                grouper.decoder.pos_embed.copy_(table)
 
     def clip_frames(self) -> int:
         grouper, encoder = component_of(self.task, SlotAttentionGrouper), self.encoder.encoder
@@ -101,19 +106,6 @@ class SlotAttentionRecipe(GroupingRecipe):
             f"{math.log(slots):.3f}): nothing is grouped. Are the encoder's weights those of a finished "
             "training, and its features on a scale near 1? recipe.position_init=sincos may help."
         )
-
-
-def start_from_sincos(grouper: SlotAttentionGrouper) -> None:
-    """Let the decoder's positions start from a sine-cosine table, unless weights were loaded.
-
-    Random ones of the usual size, 0.02, take thousands of steps to matter beside the slots, which
-    collapse to two or three meanwhile.
-    """
-    if grouper.has_weights:
-        return
-    start = sincos_table(grouper.frames, grouper.position_grid, grouper.slot_dim).flatten(1, 2)
-    with torch.no_grad():
-        grouper.decoder.pos_embed.copy_(start)
 
 
 def reconstruction_loss(

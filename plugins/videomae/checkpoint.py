@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,10 +277,6 @@ def _renamed(state: State, names: Mapping[str, str]) -> State:
     return found
 
 
-def _from_mmaction(state: State) -> State:
-    return _renamed(state, _MMACTION_NAMES)
-
-
 def _from_hugging_face(state: State) -> State:
     """Bring the names of transformers to ours, and join query, key and value."""
     found = _renamed(state, _HUGGING_FACE_NAMES)
@@ -297,7 +294,7 @@ def _from_hugging_face(state: State) -> State:
 
 LAYOUTS: dict[str, Callable[[State], State]] = {
     "patch_embed.proj.weight": dict,  # the authors', the reference's, this project's
-    "patch_embed.projection.weight": _from_mmaction,
+    "patch_embed.projection.weight": partial(_renamed, names=_MMACTION_NAMES),
     _HUGGING_FACE_MARK: _from_hugging_face,
 }
 """Conversions of names to the module's, by the name that tells the layout."""
