@@ -33,24 +33,24 @@ def control_problem(text: str) -> str | None:
     return f"{ascii(text)[:_MAX]} holds control characters; expected letters, digits, spaces and signs."
 
 
-def shortened(text: str) -> str:
-    """``printable`` text of at most 200 characters."""
+def shortened(text: str, longest: int = _MAX) -> str:
+    """Make text ``printable``, and cut it to so many characters."""
     text = printable(text)
-    return text if len(text) <= _MAX else f"{text[: _MAX - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def printable_lines(text: str) -> str:
-    """``printable``, line by line: for what has lines of its own."""
+    """Make each line of a text ``printable``."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def json_printable(text: str) -> str:
-    """A line of JSON text with such characters as JSON escapes: what reads it reads the same."""
+    """Replace such characters in JSON text by its escapes: it reads the same."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def for_markdown(text: str) -> str:
-    r"""Printable text that Markdown shows as it is, in a cell of a table too.
+    r"""Escape text so that Markdown shows it as it is, in a cell of a table too.
 
     >>> for_markdown("<b>|x")
     '&lt;b&gt;\\|x'
@@ -60,7 +60,7 @@ def for_markdown(text: str) -> str:
 
 
 def for_csv(text: str) -> str:
-    """Text that a spreadsheet takes for text: one that looks like a formula gets an apostrophe in front.
+    """Put an apostrophe before what a spreadsheet would take for a formula.
 
     >>> for_csv("=1+1"), for_csv("kmeans")
     ("'=1+1", 'kmeans')

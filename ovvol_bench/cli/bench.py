@@ -165,11 +165,11 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
         contents = [each.to_json() for each in found]
         echo_json(contents if options["show"] else contents[0])
     else:
-        from ovvol_bench.report.throughput_tables import render_throughput
+        from ovvol_bench.report.speed import render_throughput
 
         click.echo(render_throughput(found, style, width=terminal_width()))
     if options["picture"]:
-        from ovvol_bench.report.speed_chart import write_speed_chart
+        from ovvol_bench.report.speed import write_speed_chart
 
         write_speed_chart(found, accuracies, options["metric"], options["picture"])
     if not options["show"] and found[0].failures:
@@ -257,7 +257,7 @@ def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> N
 
 def _accuracies(options: dict[str, Any]) -> Sequence[Record]:
     """The results for the picture, before anything is measured."""
-    from ovvol_bench.report.speed_chart import metric_key
+    from ovvol_bench.report.speed import metric_key
     from ovvol_bench.results.folder import load_results
 
     results = load_results([options["results"]]).results

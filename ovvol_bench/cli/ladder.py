@@ -49,8 +49,7 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
     Prints the four runs, and how much of each number's way to 100% the patch grid loses, encoder and
     grouper, and naming. The dataset must have truth.
     """
-    from ovvol_bench.report.ladder import ladder, ladder_grid
-    from ovvol_bench.results.layout import render_grid
+    from ovvol_bench.report.ladder import ladder, ladder_grid, write_ladder
 
     selection = _selection(context, options)
     results = run_selection(registry_from(context), selection, **{name: options[name] for name in RUNNING})
@@ -62,10 +61,8 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
         echo_json([each.record for each in shares])
     else:
         click.echo(results.table(style=style, width=terminal_width()))
-        click.echo("\n" + render_grid(ladder_grid(shares), style, width=terminal_width()))
+        click.echo("\n" + ladder_grid(shares).render(style, width=terminal_width()))
     if picture is not None:
-        from ovvol_bench.report.ladder_chart import write_ladder
-
         click.echo(write_ladder(shares, results[0].record, picture), err=style == "json")
 
 

@@ -1,13 +1,15 @@
-"""The style of all charts: one size of type, one palette, a title that says what was measured on what."""
+"""Style of all charts: one size of type, one palette, a title that says what was measured on what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovvol_bench.report.drawing import FAINT, INK, Color
+from ovvol_bench.files import replacing
+from ovvol_bench.report.drawing import FAINT, INK, Color, ink_on
+from ovvol_bench.results.layout import number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +22,9 @@ DPI = 110
 _HEAD = 0.56
 """Inches that the two lines above a chart take."""
 
-BLUE, ORANGE, GREEN, RED = (0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0)
-SKY, PINK, YELLOW = (86, 180, 233), (204, 121, 167), (240, 228, 66)
-"""The palette of Okabe and Ito, told apart with every common colour blindness."""
-
 DARK, LIGHT = (96, 96, 104), (190, 190, 196)
+_LEAST = 0.035
+"""Share of a bar from which on a part of it has room for its number."""
 
 _RULES: Any = {
     "font.size": 9,
@@ -41,28 +41,16 @@ _RULES: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Heading:
-    """What stands above a chart.
-
-    Attributes:
-        title: what the chart shows.
-        subject: dataset, protocol, how much of it, method.
-    """
-
-    title: str
-    subject: str
-
-
 @contextmanager
 def chart(
-    height: float, heading: Heading, rows: int = 1, columns: int = 1, **grid: Any
+    height: float, title: str, subject: str, rows: int = 1, columns: int = 1, **grid: Any
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """An empty chart in the project's style; what is drawn inside the block has that style.
+    """Yield an empty chart in the project's style; drawing inside the block has that style.
 
     Args:
         height: inches.
-        heading: of the chart.
+        title: first line above the chart.
+        subject: second line: dataset, protocol, how much of it, method.
         rows: of axes.
         columns: of axes.
         grid: further arguments of matplotlib's ``subplots``.
@@ -71,39 +59,55 @@ def chart(
         The figure, and its axes row by row.
     """
     import matplotlib
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # no pyplot: it keeps every figure, and needs a display or a backend
 
     with matplotlib.rc_context(_RULES):
         figure = Figure(figsize=(WIDTH, height), dpi=DPI)
         figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - _HEAD / height))
         axes = figure.subplots(rows, columns, squeeze=False, **grid)
-        title, subject = 1 - 0.08 / height, 1 - 0.33 / height
-        figure.text(0.01, title, heading.title, va="top", size=12, weight="bold", color=paint(INK))
-        figure.text(0.01, subject, heading.subject, va="top", size=8.5, color=paint(FAINT))
+        figure.text(0.01, 1 - 0.08 / height, title, va="top", size=12, weight="bold", color=paint(INK))
+        figure.text(0.01, 1 - 0.33 / height, subject, va="top", size=8.5, color=paint(FAINT))
         yield figure, list(axes.flat)
 
 
+def save(figure: Figure, path: Path) -> Path:
+    """Write a chart into a PNG file, atomically.
+
+    Raises:
+        SettingError: if the folder can't be written to.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    return path
+
+
+def stack(axes: Axes, row: int, parts: Iterable[tuple[float, Color]]) -> None:
+    """Draw a horizontal bar of parts in percent, with numbers in those that have room for them.
+
+    Args:
+        axes: from 0 to 100.
+        row: of the bar.
+        parts: shares of the bar and their colours, from left to right.
+    """
+    left = 0.0
+    for share, color in parts:
+        axes.barh(row, 100 * share, 0.62, 100 * left, color=paint(color), edgecolor="white", linewidth=0.8)
+        if share >= _LEAST:
+            place, ink = (100 * (left + share / 2), row), paint(ink_on(color))
+            axes.annotate(percent(share), place, ha="center", va="center", color=ink)
+        left += share
+
+
 def paint(color: Color) -> tuple[float, float, float]:
-    """A colour as matplotlib takes it."""
+    """Convert a colour to matplotlib's range [0, 1]."""
     red, green, blue = (value / 255 for value in color)
     return red, green, blue
 
 
-def ink_on(color: Color) -> tuple[float, float, float]:
-    """Black or white, whichever is read better on a colour."""
-    red, green, blue = color
-    return paint(INK) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (1.0, 1.0, 1.0)
-
-
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share in words of percent; a dash where it is undefined.
+    """Format a share as a percentage, without its sign; a dash where it is undefined.
 
     >>> percent(0.125, 1), percent(None)
     ('12.5', '–')
     """
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def shortened(texts: Sequence[str], longest: int = 22) -> list[str]:
-    """Texts no longer than so many letters."""
-    return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
+    return number_text(share, share=True, decimals=digits)

@@ -29,21 +29,21 @@ FONT_SIZE = 16
 
 # Okabe and Ito's palette without black, told apart with every common colour blindness; ordered so
 # that neighbours differ most. Further rounds are mixed with white, then with black.
-_HUES = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (213, 94, 0),
-    (86, 180, 233),
-    (204, 121, 167),
-    (240, 228, 66),
+_HUES: tuple[Color, ...] = (
+    BLUE := (0, 114, 178),
+    ORANGE := (230, 159, 0),
+    GREEN := (0, 158, 115),
+    RED := (213, 94, 0),
+    SKY := (86, 180, 233),
+    PINK := (204, 121, 167),
+    YELLOW := (240, 228, 66),
 )
 _ROUNDS = ((0, 0.0), (255, 0.5), (0, 0.35))
 
 
 @dataclass(frozen=True)
 class NamedBox:
-    """A box with what is written on it.
+    """Box with the words on it.
 
     Attributes:
         corners: x1, y1, x2, y2 in pixels of the image, ends inclusive.
@@ -57,7 +57,7 @@ class NamedBox:
 
 
 def color_of(index: int) -> Color:
-    """The colour of a slot or class: the same index has the same colour in every picture.
+    """Return the colour of a slot or class: the same index has the same in every picture.
 
     Args:
         index: from 0; colours repeat after 21.
@@ -66,6 +66,12 @@ def color_of(index: int) -> Color:
     ground, share = _ROUNDS[index // len(_HUES) % len(_ROUNDS)]
     red, green, blue = (round((1 - share) * value + share * ground) for value in hue)
     return red, green, blue
+
+
+def ink_on(color: Color) -> Color:
+    """Choose dark or white ink, whichever is read better on a colour."""
+    red, green, blue = color
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else WHITE  # luma of Rec. 601
 
 
 def fit(image: Image, size: tuple[int, int]) -> Image:
@@ -89,7 +95,7 @@ def enlarge(labels: npt.NDArray[np.integer], size: tuple[int, int]) -> Labels:
 
 
 def faded(image: Image, brightness: float = 0.45) -> Image:
-    """A darkened picture without most of its colour, for what is not meant."""
+    """Darken a picture and take most of its colour, for what is not meant."""
     gray = image.mean(axis=2, keepdims=True)
     mixed: Image = np.clip(brightness * (0.25 * image + 0.75 * gray), 0, 255).astype(np.uint8)
     return mixed
@@ -127,24 +133,24 @@ def with_boxes(image: Image, boxes: Sequence[NamedBox]) -> Image:
     """Draw boxes with labels; earlier boxes choose the places of their labels first."""
     picture, pen = _pen(image)
     for box in reversed(boxes):
-        pen.rectangle(_grown(box.corners, 1), outline=INK, width=5)
+        x1, y1, x2, y2 = box.corners
+        pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=INK, width=5)
         pen.rectangle(box.corners, outline=box.color, width=3)
     taken: list[Rectangle] = []
     for box in boxes:
         others = [other.corners for other in boxes if other is not box]
         taken.append(_place(box, taken, others, (image.shape[1], image.shape[0])))
-        _write_chip(pen, taken[-1], box)
+        _write_chip(pen, taken[-1], box.text, box.color, FONT_SIZE)
     return np.asarray(picture)
 
 
 def with_tag(image: Image, text: str) -> Image:
     """Write a small remark on dark ground into the lower left corner."""
-    width = font(FONT_SIZE - 2, bold=True).getlength(text) + 10
+    size = FONT_SIZE - 2
+    width = font(size, bold=True).getlength(text) + 10
     place = (6.0, image.shape[0] - FONT_SIZE - 10.0, 6 + width, image.shape[0] - 6.0)
     picture, pen = _pen(image)
-    pen.rounded_rectangle(place, radius=4, fill=INK)
-    middle = (place[0] + 5, (place[1] + place[3]) / 2)
-    pen.text(middle, text, fill=WHITE, font=font(FONT_SIZE - 2, bold=True), anchor="lm")
+    _write_chip(pen, place, text, INK, size)
     return np.asarray(picture)
 
 
@@ -174,7 +180,7 @@ def with_text(
 
 @cache
 def font(size: int, *, bold: bool = False) -> FreeTypeFont:
-    """DejaVu Sans, which ships with matplotlib and has every sign that class names may need."""
+    """Load DejaVu Sans, which ships with matplotlib and has every sign that class names may need."""
     import matplotlib
     from PIL import ImageFont
 
@@ -190,43 +196,34 @@ def _pen(image: Image) -> tuple[PillowImage, ImageDraw]:
     return picture, ImageDraw.Draw(picture)
 
 
-def _grown(corners: Rectangle, by: float) -> Rectangle:
-    x1, y1, x2, y2 = corners
-    return x1 - by, y1 - by, x2 + by, y2 + by
-
-
 def _place(
     box: NamedBox, taken: Sequence[Rectangle], others: Sequence[Rectangle], size: tuple[int, int]
 ) -> Rectangle:
-    """Where a label goes: at a corner of its box, off other labels, then off other boxes."""
+    """Choose the place of a label: at a corner of its box, off other labels, then off other boxes."""
     x1, y1, x2, y2 = box.corners
     width, height = font(FONT_SIZE, bold=True).getlength(box.text) + 10, FONT_SIZE + 6
-    corners = [(x, y) for y in (y1 - height, y1, y2 - height, y2) for x in (x1 - 1, x2 - width + 1)]
-    options = [_shifted_inside((x, y, x + width, y + height), size) for x, y in corners]
-    return min(options, key=lambda option: (_hidden(option, taken), _hidden(option, others)))
+    options = []
+    for y in (y1 - height, y1, y2 - height, y2):
+        for x in (x1 - 1, x2 - width + 1):
+            left = min(max(x, 0), max(size[0] - width, 0))  # inside the picture
+            top = min(max(y, 0), max(size[1] - height, 0))
+            options.append((left, top, left + width, top + height))
+
+    def hidden(option: Rectangle) -> tuple[float, float]:
+        labels, boxes = (sum(overlap(option, each) for each in some) for some in (taken, others))
+        return labels, boxes
+
+    return min(options, key=hidden)
 
 
-def _hidden(place: Rectangle, others: Sequence[Rectangle]) -> float:
-    return sum(_overlap(place, other) for other in others)
-
-
-def _shifted_inside(rectangle: Rectangle, size: tuple[int, int]) -> Rectangle:
-    x1, y1, x2, y2 = rectangle
-    x = min(max(x1, 0), max(size[0] - (x2 - x1), 0))
-    y = min(max(y1, 0), max(size[1] - (y2 - y1), 0))
-    return x, y, x + x2 - x1, y + y2 - y1
-
-
-def _overlap(one: Rectangle, other: Rectangle) -> float:
+def overlap(one: Rectangle, other: Rectangle) -> float:
+    """Return the area that two rectangles share, square pixels."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(width, 0) * max(height, 0)
 
 
-def _write_chip(pen: ImageDraw, place: Rectangle, box: NamedBox) -> None:
-    red, green, blue = box.color
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-    pen.rounded_rectangle(place, radius=4, fill=box.color)
+def _write_chip(pen: ImageDraw, place: Rectangle, text: str, ground: Color, size: int) -> None:
+    pen.rounded_rectangle(place, radius=4, fill=ground)
     middle = (place[0] + 5, (place[1] + place[3]) / 2)
-    ink = INK if bright else WHITE
-    pen.text(middle, box.text, fill=ink, font=font(FONT_SIZE, bold=True), anchor="lm")
+    pen.text(middle, text, fill=ink_on(ground), font=font(size, bold=True), anchor="lm")

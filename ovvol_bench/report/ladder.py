@@ -10,19 +10,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.results.layout import Grid, number_text
+from ovvol_bench.report.charts import LIGHT, chart, paint, save, stack
+from ovvol_bench.report.drawing import BLUE, GREEN, ORANGE
+from ovvol_bench.report.pictures import subject
+from ovvol_bench.results.layout import Grid, TextColumn, number_text
 from ovvol_bench.results.schema import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTS = ("patch grid", "encoder and grouper", "naming")
 COLUMNS = ("corloc_any", "corloc_top1", "detrate", "ap50", "naming_accuracy")
+COLORS = {"reached": GREEN, "naming": ORANGE, "encoder and grouper": BLUE, "patch grid": LIGHT}
+"""Colours in the order of the bars."""
+
+_STEPS = {
+    (False, False): "the method",
+    (True, False): "true groups",
+    (False, True): "true names",
+    (True, True): "both true",
+}
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Where a number's way to 1 goes; reached and shares add up to 1.
+    """Shares of a number's way to 1; they and what is reached add up to 1.
 
     Attributes:
         name: of the number, ``NAME@PROTOCOL``.
@@ -83,33 +99,58 @@ def ladder(results: Mapping[tuple[bool, bool], Sequence[Record]]) -> list[Shares
             f"the ladder lacks the step '{_STEPS[missing[0]]}'; expected finished runs of all four. See the "
             "reasons above"
         )
-    names = [name for name in results[False, False][0].metrics if name.split("@")[0] in COLUMNS]
-    return [attribute(name, *(_mean(results[step], name) for step in _STEPS)) for name in names]
+    shares = []
+    for name in results[False, False][0].metrics:
+        if name.split("@")[0] not in COLUMNS:
+            continue
+        means = []
+        for step in _STEPS:
+            values = [each.metrics[name].value for each in results[step] if name in each.metrics]
+            known = [value for value in values if value is not None]
+            means.append(math.fsum(known) / len(known) if known else math.nan)
+        shares.append(attribute(name, *means))
+    return shares
 
 
 def ladder_grid(shares: Sequence[Shares]) -> Grid:
-    """The shares as a table, percent."""
-    headers = ("number", "reached %", *(f"{part} %" for part in PARTS))
-    cells = tuple(
-        (each.name, *(number_text(value, share=True) for value in (each.reached, *each.lost)))
-        for each in shares
-    )
-    notes = (
+    """Put the shares into a table, in percent."""
+    numbers = zip(*((each.reached, *each.lost) for each in shares), strict=True)
+    columns = [TextColumn("number", [each.name for each in shares])]
+    columns += [
+        TextColumn(f"{header} %", [number_text(value, share=True) for value in values], numeric=True)
+        for header, values in zip(("reached", *PARTS), numbers, strict=True)
+    ]
+    note = (
         "what a number lacks to 100%, by who loses it: the patch grid with everything else true; the others "
-        "as the mean over both orders of mending them",
+        "as the mean over both orders of mending them"
     )
-    return Grid("where the way to 100% goes", headers, (False, *[True] * 4), cells, notes)
+    return Grid("where the way to 100% goes", columns, [note])
 
 
-_STEPS = {
-    (False, False): "the method",
-    (True, False): "true groups",
-    (False, True): "true names",
-    (True, True): "both true",
-}
+def write_ladder(shares: Sequence[Shares], result: Record, path: Path) -> Path:
+    """Draw a ladder into a PNG file.
+
+    Args:
+        shares: of each number.
+        result: of the method, for the line that says what was run on what.
+        path: of the file.
+    """
+    protocols = {each.name.split("@")[1] for each in shares}
+    return save(ladder_figure(shares, subject(result, ", ".join(sorted(protocols)))), path)
 
 
-def _mean(results: Sequence[Record], name: str) -> float:
-    values = [result.metrics[name].value for result in results if name in result.metrics]
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else math.nan
+def ladder_figure(shares: Sequence[Shares], about: str) -> Figure:
+    """Draw a stacked bar a number; a share below 0 takes no room, and its number stands at the bar's end."""
+    with chart(1.5 + 0.42 * len(shares), "Where the way to 100% goes", about) as (figure, (axes,)):
+        for row, each in enumerate(reversed(shares)):
+            parts = {"reached": each.reached, **dict(zip(PARTS, each.lost, strict=True))}
+            stack(axes, row, [(parts[name], color) for name, color in COLORS.items() if not parts[name] < 0])
+            below = [f"{name} {100 * parts[name]:.1f}" for name in COLORS if parts[name] < 0]
+            if below:
+                axes.annotate(", ".join(below), (99.5, row), ha="right", va="center", size=7)
+        axes.set_yticks(range(len(shares)), [each.name.split("@")[0] for each in reversed(shares)])
+        axes.set_xlim(0, 100)
+        axes.xaxis.set_major_formatter("{x:.0f} %")
+        handles = [axes.barh(0, 0, color=paint(color)) for color in COLORS.values()]
+        axes.legend(handles, COLORS, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    return figure

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ovvol_bench.arrays import Doubles
-from ovvol_bench.report.charts import BLUE, LIGHT, WIDTH, Heading, chart, paint, percent, shortened
-from ovvol_bench.report.drawing import FAINT, INK
+from ovvol_bench.printing import shortened
+from ovvol_bench.report.charts import LIGHT, WIDTH, chart, paint, percent
+from ovvol_bench.report.drawing import BLUE, FAINT, INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 
 MOST_NUMBERS = 20
 """A matrix of up to so many classes has room for numbers."""
@@ -28,7 +28,7 @@ MOST_CURVES = 41
 
 
 def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
-    """A heat map: of the localized objects of a class, the share that gets each name.
+    """Draw a heat map: of the localized objects of a class, the share that gets each name.
 
     Args:
         notes: of ``naming_balanced``.
@@ -42,28 +42,22 @@ def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
     others = {name: count for name, count in taken.items() if name not in rows}
     columns = sorted([*rows, *_most(others, 2 * MOST_NAMES - len(rows))], key=int)
     counts = np.array([[notes["rows"][row].get(name, 0) for name in columns] for row in rows], float)
-    counts = counts.reshape(len(rows), len(columns))
+    counts = counts.reshape(len(rows), len(columns))  # two axes even where there is no row
     shares = counts / np.array([[totals[row]] for row in rows]).reshape(-1, 1)
     localized = [f"{totals[name]:,} of {notes['sought'][name]:,}" for name in rows]
-    words = [f"{each}  {n}" for each, n in zip(_words(notes, rows), localized, strict=True)]
-    height = 2.0 + 0.3 * max(len(rows), 3)
     hidden = len(totals) - len(rows)
     title = "Names of localized objects, % of each true class"
-    heading = Heading(title + (f" ({hidden} with fewer objects not shown)" if hidden else ""), subject)
-    with chart(height, heading) as (figure, (axes,)):
+    title += f" ({hidden} with fewer objects not shown)" if hidden else ""
+    with chart(2.0 + 0.3 * max(len(rows), 3), title, subject) as (figure, (axes,)):
         axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        axes.set_xticks(
-            range(len(columns)), _words(notes, columns), rotation=40, ha="right", rotation_mode="anchor"
-        )
-        axes.set_yticks(range(len(rows)), words)
-        starred = any(word.endswith("*") for word in _words(notes, columns))
+        words = _words(notes, columns)
+        axes.set_xticks(range(len(columns)), words, rotation=40, ha="right", rotation_mode="anchor")
+        own = zip(_words(notes, rows), localized, strict=True)
+        axes.set_yticks(range(len(rows)), [f"{name}  {count}" for name, count in own])
+        starred = any(word.endswith("*") for word in words)
         axes.set_xlabel("named as" + ("   (* kept out of training)" if starred else ""))
         axes.set_ylabel("true class, localized of all")
-        axes.tick_params(length=0)
-        _grid(axes, shares.shape)
-        if len(columns) <= MOST_NUMBERS:
-            _numbers(axes, shares)
-        _outline(axes, rows, columns)
+        _draw_cells(axes, shares, rows, columns)
     return figure
 
 
@@ -73,7 +67,7 @@ def _most(counts: Mapping[str, int], most: int) -> list[str]:
 
 
 def class_words(name: str | None, class_id: str) -> str:
-    """A class in words.
+    """Put a class into words.
 
     >>> class_words("giant_panda", "13"), class_words(None, "13")
     ('giant panda', 'class 13')
@@ -84,45 +78,41 @@ def class_words(name: str | None, class_id: str) -> str:
 def _words(notes: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
     """Names of classes, those that no part was trained on with a star."""
     held_out = {str(each) for each in notes["held_out"]}
-    names = shortened([class_words(notes["class_names"].get(each), each) for each in ids])
-    return [f"{name} *" if each in held_out else name for each, name in zip(ids, names, strict=True)]
+    names = {each: shortened(class_words(notes["class_names"].get(each), each), 22) for each in ids}
+    return [f"{name} *" if each in held_out else name for each, name in names.items()]
 
 
-def _grid(axes: Axes, shape: tuple[int, ...]) -> None:
-    axes.set_xticks(np.arange(shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _numbers(axes: Axes, shares: Doubles) -> None:
-    for row, column in np.argwhere(shares > 0).tolist():
-        share = shares[row, column]
-        color = "white" if share > 0.55 else paint(INK)
-        text = percent(share) if share >= 0.005 else "<1"
-        axes.annotate(text, (column, row), ha="center", va="center", size=8, color=color)
-
-
-def _outline(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """A frame around the cells whose name is right."""
+def _draw_cells(axes: Axes, shares: Doubles, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Part the cells of a matrix by lines, write numbers where there is room, and frame right names."""
     from matplotlib.patches import Rectangle
 
+    # Grid lines follow ticks: minor ones lie between the cells.
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", linewidth=0.8)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    if len(columns) <= MOST_NUMBERS:
+        for row, column in np.argwhere(shares > 0).tolist():
+            share = shares[row, column]
+            color = "white" if share > 0.55 else paint(INK)
+            text = percent(share) if share >= 0.005 else "<1"
+            axes.annotate(text, (column, row), ha="center", va="center", size=8, color=color)
     for row, name in enumerate(rows):
         corner = (columns.index(name) - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=paint(INK), linewidth=1.1))
 
 
 def curves_chart(notes: Mapping[str, Any], subject: str) -> Figure:
-    """Precision-recall curves: the mean over classes, then a panel a class, best first.
+    """Draw precision-recall curves: the mean over classes, then a panel a class, best first.
 
     Args:
         notes: of ``pr_curves``.
         subject: second line of the heading.
     """
     classes = sorted(notes["per_class"].items(), key=lambda item: (-item[1]["ap"], int(item[0])))
-    curves = [_padded(each["precision"]) for _, each in classes]
+    # A stored curve ends where its recall does; precision is 0 beyond.
+    curves = [np.pad(each["precision"], (0, 101 - len(each["precision"]))) for _, each in classes]
     mean = np.mean(curves, axis=0) if curves else np.zeros(101)
     precision = float(np.mean([each["ap"] for _, each in classes])) if classes else None
     panels = [("mean of classes", precision, mean)]
@@ -134,10 +124,10 @@ def curves_chart(notes: Mapping[str, Any], subject: str) -> Figure:
     left_out = len(classes) - len(panels) + 1
     title = "Precision at every recall" + (f" ({left_out} classes of lower AP not shown)" if left_out else "")
     height = 1.1 + down * (0.5 + 0.7 * WIDTH / across)
-    with chart(height, Heading(title, subject), down, across, sharex=True, sharey=True) as (figure, axes):
+    with chart(height, title, subject, down, across, sharex=True, sharey=True) as (figure, axes):
         for panel, (name, value, curve) in zip(axes, panels, strict=False):
             _curve_panel(panel, curve, mean)
-            panel.set_title(f"{shortened([name], 19)[0]}\nAP {percent(value, 1)}", fontsize=8.5)
+            panel.set_title(f"{shortened(name, 19)}\nAP {percent(value, 1)}", fontsize=8.5)
         for panel in axes[len(panels) :]:
             panel.set_axis_off()
         for panel in axes[max(len(panels) - across, 0) : len(panels)]:
@@ -156,11 +146,6 @@ def _shape(panels: int) -> tuple[int, int]:
     fewest = 4 if panels <= 12 else 5
     across = min(range(7, fewest - 1, -1), key=lambda width: -panels % width) if panels > 4 else panels
     return -(-panels // across), across
-
-
-def _padded(precision: Sequence[float]) -> Doubles:
-    """(101,) a stored curve, 0 where it doesn't reach."""
-    return np.array([*precision, *[0.0] * (101 - len(precision))])
 
 
 def _curve_panel(axes: Axes, curve: Doubles, mean: Doubles) -> None:

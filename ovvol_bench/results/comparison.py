@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ovvol_bench.errors import OvvolError
+from ovvol_bench.files import json_ready
 from ovvol_bench.results.frame import shared_by, telling_settings
-from ovvol_bench.results.layout import MISSING, Grid, render_grid
+from ovvol_bench.results.layout import MISSING, Grid, TextColumn
 from ovvol_bench.results.schema import Record
 from ovvol_bench.results.statistics import LEAST_VIDEOS, Difference, difference, holm
 from ovvol_bench.results.tables import Block, Column, csv_text, render_blocks
@@ -18,10 +19,10 @@ from ovvol_bench.results.tables import Block, Column, csv_text, render_blocks
 
 @dataclass(frozen=True)
 class Compared:
-    """A number of the first row minus that of another.
+    """Number of the first row minus that of another.
 
     Attributes:
-        pair: what tells the rows apart: names, or settings where these are equal.
+        pair: names of the parts in which the rows differ, then settings, or else seeds.
         column: the number.
         value: the difference, NaN where a row lacks the number.
         paired: over videos; None where a row isn't known by video or there are too few.
@@ -54,7 +55,12 @@ def compared(block: Block, correct: bool) -> list[Compared]:
         block: of at least two rows.
         correct: adjust the p-values for the number of comparisons (Holm).
     """
-    called = _called(block)
+    rows = block.rows
+    differ = [len(set(names)) > 1 for names in zip(*rows["names"], strict=True)]
+    called = []
+    for names, told, results in zip(rows["names"], telling_settings(rows), rows["results"], strict=True):
+        parts = [name for name, differs in zip(names, differ, strict=True) if differs]
+        called.append(" ".join(filter(None, [*parts, told])) or results[0].seed_text)
     columns = [each for each in block.columns if each.numeric]
     numbers = [(each, block.samples(each), block.stats(each)["mean"]) for each in columns]
     found = []
@@ -65,26 +71,20 @@ def compared(block: Block, correct: bool) -> list[Compared]:
                 paired = difference(one, two)
             value, p_value = means.iloc[0] - means.iloc[place], paired.p_value if paired else None
             found.append(Compared((called[0], name), column, value, paired, p_value))
-    if not correct:
-        return found
-    raw = [each.p_value for each in found if each.p_value is not None]
-    adjusted = iter(holm(raw))
-    return [each if each.p_value is None else replace(each, p_value=next(adjusted)) for each in found]
-
-
-def _called(block: Block) -> list[str]:
-    """Name the rows by the parts in which they differ, then settings, then the seed."""
-    rows = block.rows
-    differ = [len(set(names)) > 1 for names in zip(*rows["names"], strict=True)]
-    called = []
-    for names, told, results in zip(rows["names"], telling_settings(rows), rows["results"], strict=True):
-        parts = [name for name, differs in zip(names, differ, strict=True) if differs]
-        called.append(" ".join(filter(None, [*parts, told])) or results[0].seed_text)
-    return called
+    if correct:
+        adjusted = iter(holm([each.p_value for each in found if each.p_value is not None]))
+        found = [each if each.p_value is None else replace(each, p_value=next(adjusted)) for each in found]
+    return found
 
 
 def _differences_grid(found: Sequence[Compared], correct: bool) -> Grid:
-    title = "first row minus the others, paired over videos"
+    rows = []
+    for each in found:
+        said = [MISSING if math.isnan(each.value) else each.column.difference(each.value), *[MISSING] * 3]
+        if each.paired is not None and not math.isnan(each.paired.interval.low):
+            low, high = map(each.column.difference, each.interval)
+            said[1:] = f"{low} to {high}", f"{each.paired.first_higher:.3f}", f"{each.p_value:.3f}"
+        rows.append((" − ".join(each.pair), each.column.header, *said))
     headers = (
         "difference",
         "number",
@@ -93,27 +93,17 @@ def _differences_grid(found: Sequence[Compared], correct: bool) -> Grid:
         "P(first higher)",
         "Holm p" if correct else "p",
     )
-    cells = tuple(_cells(each) for each in found)
+    columns = [
+        TextColumn(header, cells, numeric=place > 1, prose=place == 0)
+        for place, (header, *cells) in enumerate(zip(headers, *rows, strict=True))
+    ]
     videos = {each.paired.interval.videos for each in found if each.paired is not None}
     notes = [f"bootstrap over {count} videos" for count in sorted(videos)]
-    if not videos:
-        notes = [
-            f"no intervals: they need numbers by video, and at least {LEAST_VIDEOS} videos; "
-            "see ovvol-bench eval"
-        ]
-    numeric = (False, False, True, True, True, True)
-    probabilities = (headers.index("P(first higher)"), len(headers) - 1)
-    return Grid(title, headers, numeric, cells, tuple(notes), expendable=probabilities, prose=(0,))
-
-
-def _cells(each: Compared) -> tuple[str, ...]:
-    column, paired = each.column, each.paired
-    value = MISSING if math.isnan(each.value) else column.difference(each.value)
-    if paired is None or math.isnan(paired.interval.low):
-        return (" − ".join(each.pair), column.header, value, MISSING, MISSING, MISSING)
-    bounds = f"{column.difference(paired.interval.low)} to {column.difference(paired.interval.high)}"
-    p_value = f"{each.p_value:.3f}"
-    return (" − ".join(each.pair), column.header, value, bounds, f"{paired.first_higher:.3f}", p_value)
+    lacking = (
+        f"no intervals: they need numbers by video, and at least {LEAST_VIDEOS} videos; see ovvol-bench eval"
+    )
+    title = "first row minus the others, paired over videos"
+    return Grid(title, columns, notes or [lacking], expendable=(4, 5))
 
 
 def comparison_text(
@@ -126,17 +116,16 @@ def comparison_text(
         found: by ``compared``.
         style: as for ``tables.render``.
         correct: whether p-values are adjusted.
-        width: as for ``tables.render_grid``.
+        width: as for ``Grid.render``.
 
     Raises:
         SettingError: if the style is unknown.
     """
-    if style == "json":
-        return json.dumps([_with_none(record) for record in records_of(found)], indent=2)
-    if style == "csv":
-        return csv_text([_with_none(record) for record in records_of(found)])
-    differences = render_grid(_differences_grid(found, correct), style, width=width)
-    return "\n\n".join([render_blocks([block], style, width=width), differences])
+    if style in ("csv", "json"):
+        records = json_ready(records_of(found))
+        return csv_text(records) if style == "csv" else json.dumps(records, indent=2)
+    rows = render_blocks([block], style, width=width)
+    return "\n\n".join([rows, _differences_grid(found, correct).render(style, width=width)])
 
 
 def records_of(found: Sequence[Compared]) -> list[dict[str, Any]]:
@@ -158,11 +147,6 @@ def records_of(found: Sequence[Compared]) -> list[dict[str, Any]]:
             }
         )
     return records
-
-
-def _with_none(record: dict[str, Any]) -> dict[str, Any]:
-    undefined = {name for name, value in record.items() if isinstance(value, float) and math.isnan(value)}
-    return {name: None if name in undefined else value for name, value in record.items()}
 
 
 def check_comparable(results: Sequence[Record]) -> None:
@@ -195,4 +179,4 @@ def check_comparable(results: Sequence[Record]) -> None:
 
 def _say(value: object) -> str:
     words = str(value)
-    return words.replace(" ", ", ") if " " in words else words[:16] or "none"
+    return words.replace(" ", ", ") if " " in words else words[:16] or "none"  # 16 digits of a digest will do

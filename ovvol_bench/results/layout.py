@@ -1,11 +1,16 @@
-"""Tables as words, laid out as text, markdown, LaTeX or HTML; numbers as people read them."""
+"""Tables laid out as text, markdown, LaTeX or HTML, and numbers as people read them.
+
+tabulate lays out all four. pandas' Styler could print LaTeX and HTML, but needs jinja2 and a second set of
+rules to escape, align and mark cells, for no fewer lines. Fitting text to a terminal is our own: tabulate
+breaks cells at widths that it is told, but doesn't find these, and leaves no column out.
+"""
 
 from __future__ import annotations
 
 import html
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -24,26 +29,21 @@ _COUNTS = re.compile(r"_per_|^(active_slots|id_switches|over_segmentation|under_
 _TABULATE_FORMATS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
 
 # Characters for private use stand for marks until a table is laid out, as tabulate escapes what they become.
-_MARKS: dict[Mark, tuple[str, str]] = {
-    "": ("", ""),
-    "best": ("\ue000", "\ue001"),
-    "second": ("\ue002", "\ue003"),
-}
+_MARKS: dict[Mark, tuple[str, str]] = {"best": ("\ue000", "\ue001"), "second": ("\ue002", "\ue003")}
+_PLACEHOLDERS = "\ue000\ue001\ue002\ue003\ue004\ue005"
 _PRINTED = {
     "text": ("", "", "", ""),
     "markdown": ("**", "**", "<u>", "</u>"),
-    "latex": (r"\textbf{", "}", r"\underline{", "}"),
+    "latex": (r"\textbf{", "}", r"\underline{", "}", "$_{", "}$"),
     "html": ("<b>", "</b>", "<u>", "</u>"),
 }
-
-
 _PAPER_NAMES = {
     "corloc_any": "CorLoc",
     "corloc_top1": "CorLoc, top 1",
     "detrate": "DetRate",
     "ap50": "AP\ue00450\ue005",
 }
-"""Numbers as papers head their columns; the marks become a subscript in LaTeX."""
+"""Numbers as papers head their columns; the placeholders become a subscript in LaTeX."""
 
 _GAP = "  "
 _MOST_HEADER_LINES = 4
@@ -51,7 +51,7 @@ _LEAST_PROSE = 20
 """Characters a line in which sentences are still read with ease."""
 _BREAK = re.compile(r"(?<=[ _])|(?=@)")
 _NUMBER_BREAKS = (r" (?=\()", r" (?=\(|to )")
-"""Where cells such as ``54.3 ± 1.2 (ties 54.1 to 55.0)`` are broken: in two, else in three."""
+"""Places to break cells such as ``54.3 ± 1.2 (ties 54.1 to 55.0)``: in two, else in three."""
 
 
 def is_share(key: str, values: Iterable[float | None]) -> bool:
@@ -74,7 +74,7 @@ def is_share(key: str, values: Iterable[float | None]) -> bool:
 
 
 def with_unit(name: str, share: bool) -> str:
-    """The name of a number as people read it: with ``%`` behind that of a share."""
+    """Put ``%`` behind the name of a share."""
     return f"{name} %" if share else name
 
 
@@ -86,7 +86,7 @@ def number_text(
     like: float | None = None,
     sign: str = "",
 ) -> str:
-    """A number as people read it, shares in percent; a dash where it is undefined.
+    """Format a number for people, shares in percent; a dash where it is undefined.
 
     Args:
         value: as stored.
@@ -103,126 +103,27 @@ def number_text(
     if decimals is None:
         size = abs(value if like is None else like)
         decimals = 1 if share or size == 0 or size >= 10 else 2
-    rounded = round(100 * value if share else value, decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+    rounded = round(100 * value if share else value, decimals) + 0.0  # -0.0 becomes 0.0
     return f"{rounded:{sign}.{decimals}f}"
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A block as words, ready to be laid out.
-
-    Attributes:
-        title: above the table.
-        headers: one a column.
-        numeric: which columns are set flush right.
-        cells: rows of words.
-        notes: below the table.
-        marks: of every cell, where some are best or second.
-        expendable: places of columns that a narrow terminal may lack, least important first.
-        prose: places of columns that hold sentences or lists, whose lines may be broken.
-    """
-
-    title: str
-    headers: tuple[str, ...]
-    numeric: tuple[bool, ...]
-    cells: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-    marks: tuple[tuple[Mark, ...], ...] = ()
-    expendable: tuple[int, ...] = ()
-    prose: tuple[int, ...] = ()
-
-
-def render_grid(grid: Grid, style: str, *, width: int | None = None) -> str:
-    """Lay one grid out, with its title above and its notes below.
-
-    Args:
-        grid: the words.
-        style: ``text``, ``markdown``, ``latex`` or ``html``.
-        width: characters of a line of the terminal that text is for: headers and prose are broken and
-            expendable columns left out, if they must, and a note says so. A table that doesn't fit even then
-            stays as it is.
-    """
-    from tabulate import tabulate
-
-    aligns = ["right" if numeric else "left" for numeric in grid.numeric]
-    escape = for_markdown if style == "markdown" else str
-    headers = [escape(shortened(header)) for header in grid.headers]
-    if style == "latex":
-        headers = [_paper_header(header) for header in headers]
-    cells = [[escape(shortened(cell)) for cell in row] for row in grid.cells]
-    for row, marks in enumerate(grid.marks):
-        for column, each in enumerate(marks):
-            before, after = _MARKS[each]
-            cells[row][column] = before + cells[row][column] + after
-    layout = _TABULATE_FORMATS[style]
-    table = str(tabulate(cells, headers, layout, colalign=aligns if cells else None, disable_numparse=True))
-    for mark, printed in zip("\ue000\ue001\ue002\ue003", _PRINTED[style], strict=True):
-        table = table.replace(mark, printed)
-    table = table.replace("\ue004", "$_{").replace("\ue005", "}$")
-    notes = [printable(note) for note in grid.notes]
-    if style == "text":
-        columns = [
-            TextColumn(header, tuple(column), grid.numeric[place], place in grid.prose)
-            for place, (header, *column) in enumerate(zip(headers, *cells, strict=True))
-        ]
-        table, left_out = fitted(table, columns, width, grid.expendable)
-        notes = [*filter(None, [left_out]), *notes]
-    return _FRAMES[style](printable(grid.title), table, notes)
-
-
-def _paper_header(header: str) -> str:
-    """The name of a column as papers print it, what follows it kept, as ``@vid-devkit %``."""
-    name = re.split(r"[@ ]", header, maxsplit=1)[0]
-    return _PAPER_NAMES.get(name, name) + header[len(name) :]
-
-
-def _in_ascii(text: str) -> str:
-    """LaTeX with commands in place of characters that a document's fonts may lack, as ± and Siméoni."""
-    from pylatexenc.latexencode import UnicodeToLatexEncoder
-
-    encoder = UnicodeToLatexEncoder(
-        non_ascii_only=True, unknown_char_policy="replace", unknown_char_warning=False
-    )
-    return str(encoder.unicode_to_latex(text))
-
-
-def _frame_text(title: str, table: str, notes: Sequence[str]) -> str:
-    return "\n".join([title, "", table, *([""] if notes else []), *notes])
-
-
-def _frame_markdown(title: str, table: str, notes: Sequence[str]) -> str:
-    below = ["", *(f"<sub>{for_markdown(note)}</sub><br>" for note in notes)] if notes else []
-    return "\n".join([f"**{for_markdown(title)}**", "", table, *below])
-
-
-def _frame_latex(title: str, table: str, notes: Sequence[str]) -> str:
-    above, *below = ("% " + " ".join(text.split()) for text in (title, *notes))
-    return _in_ascii("\n".join([above, table, *below]))
-
-
-def _frame_html(title: str, table: str, notes: Sequence[str]) -> str:
-    escaped = [f"<p>{html.escape(note)}</p>" for note in notes]
-    return "\n".join([f"<h3>{html.escape(title)}</h3>", table, *escaped])
-
-
-_FRAMES = {"text": _frame_text, "markdown": _frame_markdown, "latex": _frame_latex, "html": _frame_html}
-
-
-@dataclass(frozen=True)
 class TextColumn:
-    """A column as it is printed; lines of a header or cell are parted by newlines.
+    """Column as it is printed; lines of a header or cell are parted by newlines.
 
     Attributes:
         header: above the cells.
         cells: one a row.
         numeric: set flush right, broken before parentheses and ``to`` alone.
         prose: sentences or lists, which may be broken at any space.
+        marks: of every cell, where some are best or second.
     """
 
     header: str
-    cells: tuple[str, ...]
+    cells: Sequence[str]
     numeric: bool = False
     prose: bool = False
+    marks: Sequence[Mark] = ()
 
     @cached_property
     def header_width(self) -> int:
@@ -238,6 +139,116 @@ class TextColumn:
     def width(self) -> int:
         """Characters of the widest line."""
         return max(self.header_width, self.cell_width)
+
+    def escaped(self, style: str) -> TextColumn:
+        """Make header and cells fit for a style, and put placeholders around marked cells."""
+        escape = for_markdown if style == "markdown" else str
+        header, cells = escape(shortened(self.header)), [escape(shortened(cell)) for cell in self.cells]
+        if style == "latex":  # papers' names, with what follows the metric's kept, as @vid-devkit
+            name = re.split(r"[@ ]", header, maxsplit=1)[0]
+            header = _PAPER_NAMES.get(name, name) + header[len(name) :]
+        for place, mark in enumerate(self.marks):
+            if mark:
+                cells[place] = cells[place].join(_MARKS[mark])
+        return replace(self, header=header, cells=cells)
+
+    def with_broken_header(self, most_lines: int) -> TextColumn:
+        """Narrow the column as far as a header of so many lines allows, in the fewest and most even lines."""
+
+        def cost(lines: list[str]) -> tuple[int, int, int]:
+            widest = max(map(len, lines))
+            return max(widest, self.cell_width), len(lines), widest
+
+        ways = (_broken(self.header, width) for width in range(1, len(self.header) + 1))
+        best = min((lines for lines in ways if len(lines) <= most_lines), key=cost, default=[self.header])
+        return replace(self, header="\n".join(best))
+
+    def with_broken_numbers(self, at: str) -> TextColumn:
+        """Move what stands behind numbers below them."""
+        return replace(self, cells=[re.sub(at, "\n", cell) for cell in self.cells])
+
+    def with_broken_prose(self, limit: int) -> TextColumn:
+        """Break cells into lines of so many characters."""
+        cells = ["\n".join(wrap(cell, limit, break_on_hyphens=False)) for cell in self.cells]
+        return replace(self, cells=cells)
+
+
+def _broken(header: str, width: int) -> list[str]:
+    """Break a header into lines of so many characters; a piece that is longer has a line of its own."""
+    lines = [""]
+    for piece in _BREAK.split(header):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Table in words, ready to be laid out.
+
+    Attributes:
+        title: above the table.
+        columns: from left to right, of equally many cells.
+        notes: below the table.
+        expendable: places of columns that a narrow terminal may lack, least important first.
+    """
+
+    title: str
+    columns: Sequence[TextColumn]
+    notes: Sequence[str] = ()
+    expendable: Sequence[int] = ()
+
+    def render(self, style: str, *, width: int | None = None) -> str:
+        """Lay the table out, with its title above and its notes below.
+
+        Args:
+            style: ``text``, ``markdown``, ``latex`` or ``html``.
+            width: characters of a line of the terminal that text is for: headers and prose are broken and
+                expendable columns left out, if they must, and a note says so. A table that doesn't fit even
+                then stays as it is.
+        """
+        from tabulate import tabulate
+
+        columns = [column.escaped(style) for column in self.columns]
+        headers = [column.header for column in columns]
+        cells = list(zip(*(column.cells for column in columns), strict=True))
+        table = tabulate(
+            cells,
+            headers,
+            _TABULATE_FORMATS[style],
+            colalign=["right" if column.numeric else "left" for column in columns] if cells else None,
+            disable_numparse=True,
+        )
+        for placeholder, printed in zip(_PLACEHOLDERS, _PRINTED[style], strict=False):
+            table = table.replace(placeholder, printed)
+        title, notes = printable(self.title), [printable(note) for note in self.notes]
+        if style == "text":
+            table, left_out = fitted(table, columns, width, self.expendable)
+            notes[:0] = filter(None, [left_out])
+        return _framed(style, title, table, notes)
+
+
+def _framed(style: str, title: str, table: str, notes: Sequence[str]) -> str:
+    """Put a title above a table, and notes below it."""
+    if style == "markdown":
+        below = [f"<sub>{for_markdown(note)}</sub><br>" for note in notes]
+        title = f"**{for_markdown(title)}**"
+    elif style == "html":
+        below = [f"<p>{html.escape(note)}</p>" for note in notes]
+        return "\n".join([f"<h3>{html.escape(title)}</h3>", table, *below])
+    elif style == "latex":
+        from pylatexenc.latexencode import UnicodeToLatexEncoder
+
+        title, *below = ("% " + " ".join(text.split()) for text in (title, *notes))
+        # A document's fonts may lack characters such as ± and those of Siméoni: commands take their place.
+        encoder = UnicodeToLatexEncoder(
+            non_ascii_only=True, unknown_char_policy="replace", unknown_char_warning=False
+        )
+        return str(encoder.unicode_to_latex("\n".join([title, table, *below])))
+    else:
+        below = list(notes)
+    return "\n".join([title, "", table, *([""] if below else []), *below])
 
 
 def fitted(
@@ -259,81 +270,48 @@ def fitted(
     """
     if width is None or max(map(len, table.split("\n"))) <= width:
         return table, ""
-    ways = [
-        [_with_broken_header(each, lines) for each in columns] for lines in range(1, _MOST_HEADER_LINES + 1)
+    ways = [[each.with_broken_header(most) for each in columns] for most in range(1, _MOST_HEADER_LINES + 1)]
+    ways += [
+        [each.with_broken_numbers(at) if each.numeric else each for each in ways[-1]] for at in _NUMBER_BREAKS
     ]
-    ways += [[_with_broken_numbers(each, at) for each in ways[-1]] for at in _NUMBER_BREAKS]
     for count in range(len(expendable) + 1):
         gone = sorted(expendable[:count])
         kept = [place for place in range(len(columns)) if place not in gone]
         room = width - len(_GAP) * (len(kept) - 1)
         for number, way in enumerate(ways, start=1):
-            found: Sequence[TextColumn] = [way[place] for place in kept]
+            found = [way[place] for place in kept]
             if number > _MOST_HEADER_LINES:
                 found = _with_broken_prose(found, room)
             if sum(column.width for column in found) <= room:
-                return _laid_out(found), _left_out([columns[place].header for place in gone])
+                names = ", ".join(columns[place].header.removesuffix(" %") for place in gone)
+                advice = "To see every column, pipe the output: ... | less -S"
+                return _laid_out(found), f"left out to fit the terminal: {names}. {advice}" if names else ""
     return table, ""
 
 
-def expendable_places(ranked: Sequence[int], words: Mapping[int, Sequence[str]]) -> tuple[int, ...]:
-    """The places of columns, least important first, that can go without rows becoming alike.
+def expendable_places(ranked: Iterable[int], columns: Sequence[TextColumn]) -> tuple[int, ...]:
+    """Choose columns, least important first, that can go without rows becoming alike.
 
     Args:
         ranked: places of columns that may go, least important first.
-        words: the cells of all columns of words, by place.
+        columns: all of them; words tell rows apart, numbers don't.
     """
 
     def told_apart(gone: Collection[int]) -> int:
-        rows = set(zip(*(cells for place, cells in words.items() if place not in gone), strict=True))
-        return max(len(rows), 1)  # without words all are alike
+        words = (
+            column.cells for place, column in enumerate(columns) if not column.numeric and place not in gone
+        )
+        return max(len(set(zip(*words, strict=True))), 1)  # without words all are alike
 
     gone: list[int] = []
     for place in ranked:
-        if place not in words or told_apart([*gone, place]) == told_apart(gone):
+        if columns[place].numeric or told_apart([*gone, place]) == told_apart(gone):
             gone.append(place)
     return tuple(gone)
 
 
-def _left_out(headers: Sequence[str]) -> str:
-    names = ", ".join(header.removesuffix(" %") for header in headers)
-    how = "To see every column, pipe the output: ... | less -S"
-    return f"left out to fit the terminal: {names}. {how}" if names else ""
-
-
-def _with_broken_header(column: TextColumn, most_lines: int) -> TextColumn:
-    """The column as narrow as a header of so many lines lets it be, in the fewest and most even lines."""
-    ways = [_broken(column.header, width) for width in range(1, len(column.header) + 1)]
-
-    def cost(lines: list[str]) -> tuple[int, int, int]:
-        widest = max(map(len, lines))
-        return max(widest, column.cell_width), len(lines), widest
-
-    best = min((lines for lines in ways if len(lines) <= most_lines), key=cost, default=[column.header])
-    return replace(column, header="\n".join(best))
-
-
-def _broken(header: str, width: int) -> list[str]:
-    """A header in lines of so many characters; a piece that is longer has a line of its own."""
-    lines = [""]
-    for piece in _BREAK.split(header):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]
-
-
-def _with_broken_numbers(column: TextColumn, at: str) -> TextColumn:
-    """The column with what stands behind numbers below them."""
-    return (
-        replace(column, cells=tuple(re.sub(at, "\n", cell) for cell in column.cells))
-        if column.numeric
-        else column
-    )
-
-
-def _with_broken_prose(columns: Sequence[TextColumn], room: int) -> Sequence[TextColumn]:
-    """The columns with prose in lines that leave room for all, if these don't get too short."""
+def _with_broken_prose(columns: list[TextColumn], room: int) -> list[TextColumn]:
+    """Break prose into lines that leave room for all columns, if these don't get too short."""
     longest = max((column.cell_width for column in columns if column.prose), default=0)
     for limit in range(longest, _LEAST_PROSE - 1, -1):
         widths = (
@@ -341,19 +319,15 @@ def _with_broken_prose(columns: Sequence[TextColumn], room: int) -> Sequence[Tex
             for column in columns
         )
         if sum(widths) <= room:
-            return [_wrapped(column, limit) if column.prose else column for column in columns]
+            return [column.with_broken_prose(limit) if column.prose else column for column in columns]
     return columns
 
 
-def _wrapped(column: TextColumn, limit: int) -> TextColumn:
-    cells = ("\n".join(wrap(cell, limit, break_on_hyphens=False)) for cell in column.cells)
-    return replace(column, cells=tuple(cells))
-
-
 def _laid_out(columns: Sequence[TextColumn]) -> str:
-    """Headers down to a rule below them, cells from above."""
+    """Lay columns out as narrow as they are: tabulate makes each at least two wider than its header."""
     headers = [column.header.split("\n") for column in columns]
     tallest = max(map(len, headers))
+    # Headers stand on the rule below them, cells hang from above.
     head = zip(*([""] * (tallest - len(lines)) + lines for lines in headers), strict=True)
     rule = ["-" * column.width for column in columns]
     body = [

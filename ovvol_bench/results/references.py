@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import read_json
-from ovvol_bench.results.layout import Grid, render_grid
+from ovvol_bench.results.layout import MISSING, Grid, TextColumn
 
 REFERENCE_FOLDER = "reference"
 """Of published numbers, in a folder of results."""
@@ -80,49 +80,40 @@ def render_references(references: Sequence[References], style: str, *, width: in
     Args:
         references: from ``load_references``.
         style: ``text``, ``markdown``, ``latex`` or ``html``.
-        width: see ``tables.render_grid``.
+        width: see ``Grid.render``.
     """
-    return "\n\n".join(render_grid(reference_grid(each), style, width=width) for each in references)
+    return "\n\n".join(reference_grid(each).render(style, width=width) for each in references)
 
 
 def reference_grid(references: References) -> Grid:
-    """The words of one table: nothing is bold, as nothing is ranked."""
+    """Put one table into words: nothing is bold, as nothing is ranked."""
     rows = references["rows"]
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
+    numbers = {
+        f"{name} %": [_percent(row["metrics"][name]) if name in row["metrics"] else MISSING for row in rows]
+        for name in metrics
+    }
     details = [name for name in ("backbone", "slots", "resolution") if any(name in row for row in rows)]
-    cells = [
-        (
-            row["method"],
-            *(_text(row["metrics"].get(name)) for name in metrics),
-            row["kind"],
-            *(str(row.get(name, "")) for name in details),
-            row["status"],
-            row["source"],
-        )
-        for row in rows
+    words = {
+        name: [str(row.get(name, "")) for row in rows]
+        for name in ("method", "kind", *details, "status", "source")
+    }
+    cells = {"method": words.pop("method")} | numbers | words
+    columns = [
+        TextColumn(header, each, numeric=header in numbers, prose=header in ("method", "source"))
+        for header, each in cells.items()
     ]
     notes = [references["note"]] if "note" in references else []
     notes += [f"{row['method']}: {row['note']}" for row in rows if "note" in row]
     where = (references["dataset"], f"split: {references['split']}", references["protocol"])
     title = " · ".join([*where, "published, not ranked"])
-    headers = ("method", *(f"{name} %" for name in metrics), "kind", *details, "status", "source")
-    numeric = tuple(header.endswith(" %") for header in headers)
-    words = [headers.index(name) for name in (*reversed(details), "kind")]
-    return Grid(
-        title,
-        headers,
-        numeric,
-        tuple(cells),
-        tuple(dict.fromkeys(notes)),
-        expendable=(*words, *range(len(metrics), 1, -1)),
-        prose=(0, headers.index("source")),
-    )
+    least_important = [list(cells).index(name) for name in (*reversed(details), "kind")]
+    least_important += range(len(metrics), 1, -1)  # numbers from the right; the first stays
+    return Grid(title, columns, list(dict.fromkeys(notes)), least_important)
 
 
-def _text(value: PublishedValue | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value['value']:.1f}" + (f" ± {value['std']:.1f}" if "std" in value else "")
+def _percent(number: PublishedValue) -> str:
+    return f"{number['value']:.1f}" + (f" ± {number['std']:.1f}" if "std" in number else "")
 
 
 def _parse(path: Path) -> References:

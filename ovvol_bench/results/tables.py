@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ovvol_bench.errors import SettingError, nearest
+from ovvol_bench.files import json_ready
 from ovvol_bench.printing import for_csv
 from ovvol_bench.results.frame import (
     CLIPS,
@@ -28,10 +29,10 @@ from ovvol_bench.results.frame import (
 from ovvol_bench.results.layout import (
     MISSING,
     Grid,
+    TextColumn,
     expendable_places,
     is_share,
     number_text,
-    render_grid,
     with_unit,
 )
 from ovvol_bench.results.schema import COMPONENTS, Record
@@ -126,6 +127,88 @@ class Block:
         """Return the block with its rows in another order, given by their index."""
         return replace(self, rows=self.rows.loc[list(order)], numbers=self.numbers.loc[list(order)])
 
+    def ranked(self, by: str | None) -> Block:
+        """Order rows best first by a column, or the first one of numbers; rows without a value last.
+
+        Args:
+            by: name of the column as users type it.
+        """
+        asked = resolve_column(by, self.rows, self.numbers) if by else []
+        column = next((each for each in [*asked, *self.columns] if asked or each.numeric), None)
+        order = self.rows["names"].sort_values(kind="stable").index  # equal ones by name
+        if column is not None:
+            values = self.stats(column)["mean"] if column.numeric else self.rows[column.key]
+            ascending = not (column.numeric and column.higher_is_better)
+            order = values.loc[order].sort_values(ascending=ascending, kind="stable").index
+        return self.in_order(order.tolist())
+
+    def grid(self, style: str, spans: bool = False) -> Grid:
+        """Put the block into words for a style for people; best and second are marked but in ``text``."""
+        coverage = [coverage_of(done) for done in self.rows["done"]]
+        columns = []
+        for each in self.columns:
+            if each.numeric:
+                found = marks(self.samples(each), coverage, each.higher_is_better) if style != "text" else ()
+                cells = list(self._numbers(each, spans))
+                columns.append(TextColumn(each.header, cells, numeric=True, marks=found))
+            else:
+                columns.append(TextColumn(each.header, self.words(each), prose=each.key in _PROSE))
+        return Grid(self.title, columns, self.notes, expendable_places(self._least_important(), columns))
+
+    def _numbers(self, column: Column, spans: bool) -> Iterator[str]:
+        """Yield ``54.3``, ``54.3 ± 1.2`` over seeds, ``54.3 ± 1.2 (n=2)`` where some lack it, or a dash."""
+        stats = self.stats(column).itertuples(index=False)
+        for (mean, std, count), done in zip(stats, self.rows["done"], strict=True):
+            text = column.number(mean)
+            if not math.isnan(std):
+                text += f" ± {number_text(std, column.share, like=mean)}"
+            if count < len(done) and not math.isnan(mean):
+                text += f" (n={count:.0f})"
+            if spans and (span := tie_span(done, column.key)):
+                text += f" (ties {column.number(span[0])} to {column.number(span[1])})"
+            yield text
+
+    def _least_important(self) -> list[int]:
+        """Rank the places of columns that a narrow terminal may lack, least important first.
+
+        Never those of the parts, the first metric, nor what the numbers would mislead without, such as
+        coverage. Of what matters alike the rightmost goes first.
+        """
+        numbers = [place for place, each in enumerate(self.columns) if each.numeric]
+        first = min(
+            numbers, key=lambda place: (self.columns[place].key.startswith(SPEED), place), default=None
+        )
+        ranks = {}
+        for place, column in enumerate(self.columns):
+            name = re.split(r"@| \[", column.key)[0]
+            name = "other metrics" if column.numeric and name not in _IMPORTANCE else name
+            if place != first and name in _IMPORTANCE:
+                ranks[place] = (_IMPORTANCE.index(name), -place)
+        return sorted(ranks, key=ranks.__getitem__)
+
+    def for_programs(self) -> Iterator[dict[str, Any]]:
+        """Yield one dictionary a row; NaN where a number is undefined."""
+        rows: list[dict[str, Any]] = [dict(self.shared) for _ in self.rows.index]
+        for column in self.columns:
+            if not column.numeric:
+                for row, text in zip(rows, self.words(column), strict=True):
+                    row[column.key] = text
+                continue
+            for row, (mean, std, _) in zip(rows, self.stats(column).itertuples(index=False), strict=True):
+                row[column.key] = mean
+                if not math.isnan(std):  # of one seed there is none
+                    row[f"{column.key}_std"] = std
+        for row, results, done in zip(rows, self.rows["results"], self.rows["done"], strict=True):
+            failed = [record for record in results if record.status == "failed"]
+            yield row | {
+                "seeds": len(done),
+                "failed": len(failed),
+                "coverage": coverage_of(done),
+                "machine": "; ".join(machines_of(results)),
+                "ids": " ".join(record.id for record in results),
+                "errors": "; ".join(record.error or "no reason recorded" for record in failed),
+            }
+
 
 def make_blocks(
     records: Sequence[Record],
@@ -158,57 +241,53 @@ def make_blocks(
     home = frame[~failed].groupby(same)["protocols"].min().to_dict()
     clips = frame.loc[failed, same].itertuples(index=False, name=None)
     frame.loc[failed, "protocols"] = [home.get(each, "") for each in clips]
-    found = []
+    blocks = []
     for _, group in frame.groupby([*SHARED, "part"]):
         shared = {name: group[name].tolist()[0] for name in SHARED}
         part = group["part"].iloc[0]
+        title = (
+            f"{shared['dataset']} {shared['split']}".strip(),
+            f"{shared['clips']} clips" if shared["clips"] else "",
+            *shared["protocols"].split(),
+            f"data {shared['fingerprint'][:8]}",
+            f"{by} {part}" if part else "",
+            "oracle: told the truth" if shared["oracle"] else "",
+        )
         rows, numbers = merged(group, "combination" if merge_seeds else "record")
-        title = _title(shared, f"{by} {part}" if part else "")
-        found.append(_ranked(_block(title, shared, rows, numbers, columns), sort_by))
-    return found
-
-
-def _title(shared: dict[str, Any], part: str) -> str:
-    name = f"{shared['dataset']} {shared['split']}".strip()
-    size = f"{shared['clips']} clips" if shared["clips"] else ""
-    data = f"data {shared['fingerprint'][:8]}"
-    oracle = "oracle: told the truth" if shared["oracle"] else ""
-    return " · ".join(filter(None, [name, size, *shared["protocols"].split(), data, part, oracle]))
+        block = _block(" · ".join(filter(None, title)), shared, rows, numbers, columns)
+        blocks.append(block.ranked(sort_by))
+    return blocks
 
 
 def _block(
     title: str, shared: dict[str, Any], rows: DataFrame, numbers: DataFrame, names: Sequence[str] | None
 ) -> Block:
+    """Choose columns and notes of a block: those asked for, and those that numbers mislead without."""
     outside = ["method"] if any(rows["method"]) else []
     asked = names or [*outside, *DEFAULT_COLUMNS]
     columns = [column for name in asked for column in resolve_column(name, rows, numbers)]
     there = {column.key for column in columns}
     own = {key: header for key, header in _DIFFERING.items() if key in rows and rows[key].nunique() > 1}
-    needed = {  # columns without which the numbers would mislead
+    settings = telling_settings(rows, [*there, *own])
+    needed = {
         **own,
-        "settings": any(telling_settings(rows, [*there, *own])),
+        "settings": any(settings),
         "seeds": any(len(done) > 1 for done in rows["done"]),
         "coverage": any(coverage_of(done) < 1 for done in rows["done"]),
         "seen": any(rows["seen"]),
         "status": any(rows["status"] != "done"),
     }
     columns += [Column(key, own.get(key, key)) for key in needed if needed[key] and key not in there]
-    rows = rows.assign(settings=telling_settings(rows, [*there, *own]))
-    notes = (*_machine_notes(rows, columns), *_seen_notes(rows), *_failure_notes(rows))
-    return Block(title, shared, rows, numbers, tuple(columns), notes)
-
-
-def _ranked(block: Block, sort_by: str | None) -> Block:
-    """Order rows best first by the asked column, or the first one with numbers; rows without a value last."""
-    rows = block.rows
-    asked = resolve_column(sort_by, rows, block.numbers) if sort_by else []
-    column = next((each for each in [*asked, *block.columns] if asked or each.numeric), None)
-    by_name = sorted(rows.index, key=dict(zip(rows.index, rows["names"], strict=True)).__getitem__)
-    if column is None:
-        return block.in_order(by_name)
-    values = block.stats(column)["mean"] if column.numeric else rows[column.key]
-    ascending = not (column.numeric and column.higher_is_better)
-    return block.in_order(values.loc[by_name].sort_values(ascending=ascending, kind="stable").index.tolist())
+    notes = []
+    if any(column.key.startswith(SPEED) for column in columns):
+        notes += [f"{header} on {machine}" for machine, header in _speed_headers(rows).items()]
+    if needed["seen"]:
+        notes.append(
+            "seen: so many of the videos that a row is scored on are known to be among those that the "
+            "weights of its part learned from. Its numbers don't compare with those of the other rows."
+        )
+    notes += _failure_notes(rows)
+    return Block(title, shared, rows.assign(settings=settings), numbers, tuple(columns), tuple(notes))
 
 
 def _check_columns(names: Sequence[str], frame: DataFrame) -> None:
@@ -238,11 +317,7 @@ def resolve_column(name: str, rows: DataFrame, numbers: DataFrame) -> list[Colum
     if name in TEXT_COLUMNS:
         return [Column(name, name)]
     if name == SPEED:
-        letters = _machine_letters(rows)
-        headers = {
-            machine: f"{SPEED} [{letter}]" if len(letters) > 1 else SPEED
-            for letter, machine in letters.items()
-        }
+        headers = _speed_headers(rows)
         return [Column(f"{SPEED} [{machine}]", header, numeric=True) for machine, header in headers.items()]
     scores = {key: score for done in rows["done"] for each in done for key, score in each.metrics.items()}
     keys = [key for key in sorted(scores) if name in (key, key.split("@")[0])]
@@ -254,33 +329,15 @@ def resolve_column(name: str, rows: DataFrame, numbers: DataFrame) -> list[Colum
     return found or [Column(name, name) for known in (setting_names(rows),) if name in known]
 
 
-def _machine_letters(rows: DataFrame) -> dict[str, str]:
-    """Machines that finished a run, each with a letter: ``{"A": "8 cores, torch 2.15"}``."""
-    machines = {machine for results in rows["results"] for machine in machines_of(results)}
-    return {chr(ord("A") + index): machine for index, machine in enumerate(sorted(machines))}
-
-
-def _machine_notes(rows: DataFrame, columns: Sequence[Column]) -> list[str]:
-    if not any(column.key.startswith(SPEED) for column in columns):
-        return []
-    letters = _machine_letters(rows)
-    return [
-        f"{SPEED} [{letter}] on {machine}" if len(letters) > 1 else f"{SPEED} on {machine}"
-        for letter, machine in letters.items()
-    ]
-
-
-def _seen_notes(rows: DataFrame) -> list[str]:
-    if not any(rows["seen"]):
-        return []
-    return [
-        "seen: so many of the videos that a row is scored on are known to be among those that the weights of "
-        "its part learned from. Its numbers don't compare with those of the other rows."
-    ]
+def _speed_headers(rows: DataFrame) -> dict[str, str]:
+    """Head the speeds of each machine that finished a run, with a letter if there are several."""
+    machines = sorted({machine for results in rows["results"] for machine in machines_of(results)})
+    lettered = {machine: f"{SPEED} [{chr(ord('A') + place)}]" for place, machine in enumerate(machines)}
+    return lettered if len(machines) > 1 else dict.fromkeys(machines, SPEED)
 
 
 def _failure_notes(rows: DataFrame) -> list[str]:
-    """One note a distinct reason, with how many it ended."""
+    """Write a note for each distinct reason, with the number of runs it ended."""
     ended: dict[str, list[str]] = {}
     for record in (each for results in rows["results"] for each in results if each.status == "failed"):
         lines = (record.error or "no reason recorded").strip().splitlines()
@@ -317,7 +374,7 @@ def render(  # noqa: PLR0913 - what `ovvol-bench table` offers
         sort_by: column that orders the rows, best first; None for the first one with numbers.
         by: ``dataset``, or a kind of component to give every component a block of its own.
         spans: whether what ties leave open of a number stands behind it, in the styles for people.
-        width: see ``layout.render_grid``.
+        width: see ``Grid.render``.
 
     Raises:
         SettingError: if a column, the style or ``by`` is unknown.
@@ -335,93 +392,10 @@ def render_blocks(
     """
     if style not in STYLES:
         raise SettingError(f"table style: got '{style}', expected one of {', '.join(STYLES)}.")
-    if style == "csv":
-        return csv_text([row for block in blocks for row in _rows_for_programs(block)])
-    if style == "json":
-        return json.dumps([row for block in blocks for row in _rows_for_programs(block)], indent=2)
-    return "\n\n".join(render_grid(_grid(block, style, spans), style, width=width) for block in blocks)
-
-
-def _grid(block: Block, style: str, spans: bool) -> Grid:
-    """Put a block into words, for a style for people; best and second are marked but in ``text``."""
-    columns = block.columns
-    cells = [_numbers(block, each, spans) if each.numeric else block.words(each) for each in columns]
-    plain = [""] * len(block.rows)
-    coverage = [coverage_of(done) for done in block.rows["done"]]
-    marked = [
-        marks(block.samples(each), coverage, each.higher_is_better) if each.numeric else plain
-        for each in (columns if style != "text" else ())
-    ]
-    return Grid(
-        title=block.title,
-        headers=tuple(each.header for each in columns),
-        numeric=tuple(each.numeric for each in columns),
-        cells=tuple(zip(*cells, strict=True)),
-        notes=block.notes,
-        marks=tuple(zip(*marked, strict=True)),
-        expendable=_expendable(block),
-        prose=tuple(place for place, each in enumerate(columns) if each.key in _PROSE),
-    )
-
-
-def _numbers(block: Block, column: Column, spans: bool) -> list[str]:
-    """Cells as ``54.3``, ``54.3 ± 1.2`` over seeds, ``54.3 ± 1.2 (n=2)`` where some lack it, or a dash."""
-    cells = []
-    for (mean, std, count), done in zip(
-        block.stats(column).itertuples(index=False), block.rows["done"], strict=True
-    ):
-        text = column.number(mean)
-        if not math.isnan(std):
-            text += f" ± {number_text(std, column.share, like=mean)}"
-        if count < len(done) and not math.isnan(mean):
-            text += f" (n={count:.0f})"
-        if spans and (span := tie_span(done, column.key)):
-            text += f" (ties {column.number(span[0])} to {column.number(span[1])})"
-        cells.append(text)
-    return cells
-
-
-def _expendable(block: Block) -> tuple[int, ...]:
-    """Return the places of columns that a narrow terminal may lack, least important first.
-
-    Never those of the parts, the first metric, words that tell rows apart, nor what the numbers would mislead
-    without, such as coverage. Of what matters alike the rightmost goes first.
-    """
-    numbers = [place for place, each in enumerate(block.columns) if each.numeric]
-    first = min(numbers, key=lambda place: (block.columns[place].key.startswith(SPEED), place), default=None)
-    ranks = {}
-    for place, column in enumerate(block.columns):
-        name = re.split(r"@| \[", column.key)[0]
-        name = "other metrics" if column.numeric and name not in _IMPORTANCE else name
-        if place != first and name in _IMPORTANCE:
-            ranks[place] = (_IMPORTANCE.index(name), -place)
-    words = {place: block.words(each) for place, each in enumerate(block.columns) if not each.numeric}
-    return expendable_places(sorted(ranks, key=ranks.__getitem__), words)
-
-
-def _rows_for_programs(block: Block) -> Iterator[dict[str, Any]]:
-    """Yield one dictionary a row, ready for JSON: None where a number is undefined."""
-    rows: list[dict[str, Any]] = [dict(block.shared) for _ in block.rows.index]
-    for column in block.columns:
-        if not column.numeric:
-            for row, text in zip(rows, block.words(column), strict=True):
-                row[column.key] = text
-            continue
-        for row, (mean, std, _) in zip(rows, block.stats(column).itertuples(index=False), strict=True):
-            row[column.key] = None if math.isnan(mean) else mean
-            if not math.isnan(std):
-                row[f"{column.key}_std"] = std
-    for row, results, done in zip(rows, block.rows["results"], block.rows["done"], strict=True):
-        failed = [record for record in results if record.status == "failed"]
-        coverage = coverage_of(done)
-        yield row | {
-            "seeds": len(done),
-            "failed": len(failed),
-            "coverage": None if math.isnan(coverage) else coverage,
-            "machine": "; ".join(machines_of(results)),
-            "ids": " ".join(record.id for record in results),
-            "errors": "; ".join(record.error or "no reason recorded" for record in failed),
-        }
+    if style in ("csv", "json"):
+        rows = json_ready([row for block in blocks for row in block.for_programs()])
+        return csv_text(rows) if style == "csv" else json.dumps(rows, indent=2)
+    return "\n\n".join(block.grid(style, spans).render(style, width=width) for block in blocks)
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:

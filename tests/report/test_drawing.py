@@ -59,10 +59,10 @@ def test_a_box_has_its_color_on_its_edges_and_nothing_inside():
 
 def test_labels_lie_inside_the_picture_and_apart(monkeypatch):
     places = []
-    monkeypatch.setattr(drawing, "_write_chip", lambda pen, place, box: places.append(place))
+    monkeypatch.setattr(drawing, "_write_chip", lambda pen, place, *_: places.append(place))
     boxes = [
         NamedBox((0, 0, 319, 239), name, (0, 0, 0)) for name in ("dog 0.8", "cat 0.5", "fox 0.3", "bear 0.1")
     ]
     with_boxes(np.zeros((240, 320, 3), np.uint8), boxes)
     assert all(x1 >= 0 and y1 >= 0 and x2 <= 320 and y2 <= 240 for x1, y1, x2, y2 in places)
-    assert all(drawing._overlap(one, other) == 0 for one in places for other in places if one is not other)
+    assert all(drawing.overlap(one, other) == 0 for one in places for other in places if one is not other)

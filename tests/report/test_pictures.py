@@ -14,10 +14,9 @@ from ovvol_bench.metrics.detrate import DetectionRateBy
 from ovvol_bench.metrics.errors import Errors
 from ovvol_bench.metrics.naming import Confusion
 from ovvol_bench.metrics.pr_curves import PrecisionCurves
-from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart
+from ovvol_bench.report.error_charts import CAUSES, causes_chart, gains_chart, rates_chart
 from ovvol_bench.report.name_charts import confusion_chart, curves_chart
 from ovvol_bench.report.pictures import subject, write_pictures
-from ovvol_bench.report.rate_charts import rates_chart
 from ovvol_bench.results.schema import COMPONENTS, MethodRecord, PartRecord, Record
 
 A, B, FAR = (10, 10, 29, 29), (30, 10, 49, 29), (100, 10, 119, 29)

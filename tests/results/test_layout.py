@@ -8,9 +8,9 @@ from stored_results import as_read
 from throughput_results import row, throughput
 
 from ovvol_bench.api.result import Result, compare
-from ovvol_bench.report.throughput_tables import render_throughput
+from ovvol_bench.report.speed import render_throughput
 from ovvol_bench.results import tables
-from ovvol_bench.results.layout import Grid, TextColumn, fitted, render_grid
+from ovvol_bench.results.layout import Grid, TextColumn, fitted
 from ovvol_bench.results.references import load_references, render_references
 from ovvol_bench.results.throughput import parse_throughput
 
@@ -118,8 +118,9 @@ def test_what_ties_leave_open_stands_below_its_number(make_result):
 
 def test_a_table_that_cannot_fit_is_as_in_files(make_result):
     assert render([make_result()], width=30) == render([make_result()])
-    grid = Grid("shares", ("number", "reached %"), (False, True), (("ap50@vid-reference", "10.0"),), ())
-    assert render_grid(grid, "text", width=20) == render_grid(grid, "text")
+    columns = [TextColumn("number", ["ap50@vid-reference"]), TextColumn("reached %", ["10.0"], numeric=True)]
+    grid = Grid("shares", columns)
+    assert grid.render("text", width=20) == grid.render("text")
 
 
 def test_long_words_of_prose_are_broken():

@@ -35,10 +35,13 @@ def test_a_table_says_where_numbers_come_from(tmp_path):
     (tmp_path / "voc.json").write_text(json.dumps(document()))
     grid = reference_grid(load_references(tmp_path)[0])
     assert grid.title == "voc07 · split: val · single-box · published, not ranked"
-    assert grid.headers == ("method", "corloc_top1 %", "ap50 %", "kind", "status", "source")
-    assert grid.cells[0] == ("LOST", "61.9 ± 0.4", "3.0", "unsupervised", "reported", "a README")
-    assert grid.cells[1][1:3] == ("–", "–")
-    assert grid.notes == ("LOST: one box", "Other: one box")
+    assert [each.header for each in grid.columns] == [
+        *("method", "corloc_top1 %", "ap50 %", "kind", "status", "source")
+    ]
+    first, second = zip(*(each.cells for each in grid.columns), strict=True)
+    assert first == ("LOST", "61.9 ± 0.4", "3.0", "unsupervised", "reported", "a README")
+    assert second[1:3] == ("–", "–")
+    assert grid.notes == ["LOST: one box", "Other: one box"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from stored_results import as_read
 from throughput_results import part, row
 
 from ovvol_bench.errors import DataError, SettingError
-from ovvol_bench.report.speed_chart import write_speed_chart
-from ovvol_bench.report.throughput_tables import number, render_throughput
+from ovvol_bench.report.speed import number, render_throughput, write_speed_chart
 from ovvol_bench.results.throughput import parse_throughput
 
 OTHER = {"cpu": "Opteron"}
