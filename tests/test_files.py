@@ -27,7 +27,7 @@ from ovvol_bench.files import (
     write_text,
     writing,
 )
-from ovvol_bench.report.videos import write_video
+from ovvol_bench.report.overlays import write_video
 
 
 def test_a_disk_that_fills_while_a_file_is_written_is_one_line_and_the_old_file_stays(tmp_path):

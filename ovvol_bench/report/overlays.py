@@ -1,4 +1,4 @@
-"""Pictures and videos of a run: what was seen, grouped, kept, named, and what is true."""
+"""Pictures and videos of a run: frames, slots, kept slots, named boxes, and truth."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ovvol_bench.data.base import Dataset, IncompleteClipError
 from ovvol_bench.errors import DataError, OvvolError
-from ovvol_bench.files import below, file_stem, replacing
+from ovvol_bench.files import below, file_stem, is_utf8, replacing
 from ovvol_bench.predictions import ClipPrediction, own_part, predicted_frames
 from ovvol_bench.report.drawing import Image, fit
 from ovvol_bench.report.panels import View, panel_size, panels, sheet
-from ovvol_bench.report.videos import write_video
-from ovvol_bench.types import Clip, FrameTruth
+from ovvol_bench.types import FrameTruth
 
 ROWS = 3
 RATE = 8.0
@@ -60,7 +60,9 @@ def each_overlay(
     clips: int = 8,
     video: bool = True,
 ) -> Iterator[Path]:
-    """``write_overlays``, file by file."""
+    """Draw and yield file by file; see ``write_overlays``."""
+    from PIL import Image as PillowImage
+
     ordered = sorted(predictions, key=lambda found: (found.info.video, found.info.frame_indices[:1]))
     if not ordered:
         raise OvvolError(f"{run_folder}: no predictions to draw. Finish the run first: ovvol-bench run")
@@ -69,14 +71,17 @@ def each_overlay(
     shown = chosen + [found for found in ordered if found.info.video in videos]
     artist = _Artist(dataset, _positions(dataset, shown), run_folder.parent.name)
     for found in chosen:
-        yield _write_picture(below(out, f"{file_stem(found.info.id)}.png"), artist.strip(found))
+        path = below(out, f"{file_stem(found.info.id)}.png")
+        with replacing(path) as temporary:
+            PillowImage.fromarray(artist.strip(found)).save(temporary)
+        yield path
     for name in videos:
         frames = (page for found in ordered if found.info.video == name for page in artist.film(found))
         yield write_video(below(out, f"{file_stem(name)}.mp4"), frames, RATE)
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of ``count`` positions, evenly apart, first and last included.
+    """Choose at most ``wanted`` of ``count`` positions, evenly apart, first and last included.
 
     >>> spread(8, 3), spread(2, 5), spread(9, 1)
     ([0, 4, 7], [0, 1], [0])
@@ -100,17 +105,17 @@ class _Artist:
     title: str
 
     def strip(self, found: ClipPrediction) -> Image:
-        """Some frames of a clip, one below the other."""
+        """Lay some frames of a clip one below the other."""
         views = self._views(found)
         chosen = [views[step] for step in spread(len(views), ROWS)]
         return sheet([panels(view) for view in chosen], self._caption(found.info.id))
 
     def film(self, found: ClipPrediction) -> Iterator[Image]:
-        """All frames of a clip, one after the other."""
+        """Yield all frames of a clip in order."""
         for view in self._views(found):
             yield sheet([panels(view)], self._caption(found.info.video))
 
-    def _views(self, found: ClipPrediction) -> Sequence[View]:
+    def _views(self, found: ClipPrediction) -> list[View]:
         found = own_part(found)
         try:
             clip = self.dataset.clip(self.positions[found.info.id])
@@ -119,23 +124,16 @@ class _Artist:
         info = predicted_frames(clip.info, found.info.frame_indices)
         truths: Sequence[FrameTruth | None] = info.truth or [None] * len(info.frame_indices)
         names = [known.name.replace("_", " ") for known in self.dataset.vocabulary.classes]
-        return [
-            View(picture, index, step, found.localization, info.frame_size, truth, names)
-            for step, (picture, index, truth) in enumerate(
-                zip(_pictures(clip, info.frame_indices), info.frame_indices, truths, strict=True)
-            )
-        ]
+        size, views = panel_size(info.frame_size), []
+        frames = dict(zip(clip.info.frame_indices, clip.frames, strict=True))
+        for step, (index, truth) in enumerate(zip(info.frame_indices, truths, strict=True)):
+            pixels = (255 * frames[index]).round().clip(0, 255).astype(np.uint8)
+            picture = fit(pixels, size)
+            views.append(View(picture, index, step, found.localization, info.frame_size, truth, names))
+        return views
 
     def _caption(self, what: str) -> str:
         return f"{what}   ·   {self.title}" if self.title else what
-
-
-def _pictures(clip: Clip, indices: Sequence[int]) -> list[Image]:
-    """The clip's frames at some positions in the video, as large as a panel."""
-    size = panel_size(clip.info.frame_size)
-    shown = zip(clip.info.frame_indices, clip.frames, strict=True)
-    frames = [frame for index, frame in shown if index in indices]
-    return [fit((255 * frame).round().clip(0, 255).astype(np.uint8), size) for frame in frames]
 
 
 def _positions(dataset: Dataset, wanted: Sequence[ClipPrediction]) -> dict[str, int]:
@@ -156,9 +154,37 @@ def _positions(dataset: Dataset, wanted: Sequence[ClipPrediction]) -> dict[str, 
     return positions
 
 
-def _write_picture(path: Path, image: Image) -> Path:
-    from PIL import Image as Pictures
+def write_video(path: Path, frames: Iterable[Image], rate: float) -> Path:
+    """Write frames as MPEG-4 part 2, which every OpenCV build can write, atomically.
 
+    Args:
+        path: ends in ``.mp4``.
+        frames: at least one; (height, width, 3) uint8 RGB of one size with even sides.
+        rate: frames a second.
+
+    Raises:
+        OvvolError: if this OpenCV can't write mp4, or there are no frames.
+        SettingError: if the folder can't be written to.
+    """
     with replacing(path) as temporary:
-        Pictures.fromarray(image).save(temporary)
+        writer = None
+        try:
+            for frame in frames:
+                writer = writer or _video_writer(temporary, frame, rate)
+                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
+            if writer is not None:
+                writer.release()  # writes the index of the file
+        if writer is None:
+            raise OvvolError(f"{path}: no frames to write")
     return path
+
+
+def _video_writer(path: Path, frame: Image, rate: float) -> cv2.VideoWriter:
+    if not is_utf8(path):
+        raise OvvolError(f"{path}: OpenCV can't write below a folder whose name is no UTF-8. Choose another.")
+    height, width = frame.shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
+    if not writer.isOpened():
+        raise OvvolError(f"{path}: this OpenCV can't write mp4 videos. Leave them out with --no-video.")
+    return writer

@@ -10,7 +10,6 @@ import numpy as np
 from ovvol_bench.report.drawing import (
     FAINT,
     INK,
-    Color,
     Image,
     NamedBox,
     color_of,
@@ -32,7 +31,7 @@ _GAP, _HEAD, _FOOT = 8, 34, 30
 
 @dataclass(frozen=True)
 class View:
-    """One frame with all that is known of it.
+    """Frame with all that is known of it.
 
     Attributes:
         picture: the frame, already as large as a panel.
@@ -59,7 +58,7 @@ class View:
 
 
 def panel_size(frame_size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a panel: the frame's shape, 320 to 480 pixels wide.
+    """Return (height, width) of a panel: the frame's shape, 320 to 480 pixels wide.
 
     >>> panel_size((96, 128)), panel_size((1080, 1920))
     ((240, 320), (270, 480))
@@ -70,14 +69,14 @@ def panel_size(frame_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def panels(view: View) -> list[Image]:
-    """The views of a frame in the order of ``TITLES``; without a truth panel where there is no truth."""
+    """Draw the views of a frame in the order of ``TITLES``, the last only where there is truth."""
     frame = with_tag(view.picture, f"frame {view.index}")
     drawn = [frame, slots_panel(view), kept_panel(view), boxes_panel(view)]
     return drawn if view.truth is None else [*drawn, truth_panel(view)]
 
 
 def slots_panel(view: View) -> Image:
-    """Every slot in a colour of its own."""
+    """Paint every slot in a colour of its own."""
     localization = view.localization
     slots = enlarge(localization.slot_map[view.step], view.size)
     colors = np.array([color_of(slot) for slot in range(len(localization.segment_of_slot))], dtype=np.uint8)
@@ -86,26 +85,27 @@ def slots_panel(view: View) -> Image:
 
 
 def kept_panel(view: View) -> Image:
-    """What was kept, tinted by class; dropped slots are dark."""
+    """Tint segments by class; dropped slots are dark."""
     localization = view.localization
     segments = localization.segment_of_slot[localization.slot_map[view.step]]
-    kept = enlarge(segments + 1, view.size)
-    colors = np.array([(0, 0, 0), *_segment_colors(localization)], dtype=np.uint8)
+    kept = enlarge(segments + 1, view.size)  # dropped ones are -1
+    classes = best_classes(localization)
+    colors = np.array([(0, 0, 0), *(color_of(each - 1) for each in classes)], dtype=np.uint8)
     lit = np.where(kept[..., None] > 0, tinted(view.picture, kept, colors, 0.3), faded(view.picture))
     return outlined(lit, kept, colors, width=6)
 
 
 def boxes_panel(view: View) -> Image:
-    """The localization: a box a segment, with the name and score of its best class, best score first."""
+    """Draw a box a segment, with the name and score of its best class, best score first."""
     localization = view.localization
     scores = localization.probabilities[:, 1:].max(axis=1, initial=0)
-    colors = _segment_colors(localization)
+    classes = best_classes(localization)
     present = np.flatnonzero(localization.present[view.step]).tolist()
     boxes = [
         NamedBox(
             corners=_to_panel(localization.boxes[view.step, segment], view),
-            text=f"{view.class_names[best_class(localization, segment) - 1]} {scores[segment]:.2f}",
-            color=colors[segment],
+            text=f"{view.class_names[classes[segment] - 1]} {scores[segment]:.2f}",
+            color=color_of(classes[segment] - 1),
         )
         for segment in sorted(present, key=lambda segment: -scores[segment])
     ]
@@ -113,7 +113,7 @@ def boxes_panel(view: View) -> Image:
 
 
 def truth_panel(view: View) -> Image:
-    """The true boxes in the colours of their classes."""
+    """Draw the true boxes in the colours of their classes."""
     truth = view.truth
     if truth is None:
         return view.picture
@@ -159,13 +159,14 @@ def objects_picture(
     return with_boxes(picture, named)
 
 
-def best_class(localization: Localization, segment: int) -> int:
-    """Id, from 1, of the foreground class that a segment most likely shows."""
-    return int(localization.probabilities[segment, 1:].argmax()) + 1
+def best_classes(localization: Localization) -> list[int]:
+    """Return the id, from 1, of the foreground class that each segment most likely shows."""
+    classes: list[int] = (localization.probabilities[:, 1:].argmax(axis=1) + 1).tolist()
+    return classes
 
 
 def sheet(rows: Sequence[Sequence[Image]], caption: str) -> Image:
-    """Rows of panels on white, with the titles above and a caption below.
+    """Set rows of panels on white, with the titles above and a caption below.
 
     Args:
         rows: of equally many panels of one size.
@@ -173,23 +174,19 @@ def sheet(rows: Sequence[Sequence[Image]], caption: str) -> Image:
     """
     height, width = rows[0][0].shape[:2]
     across, down = len(rows[0]), len(rows)
-    page_size = (_HEAD + down * (height + _GAP) + _FOOT, across * (width + _GAP) + _GAP)
-    page = np.full((page_size[0] + page_size[0] % 2, page_size[1] + page_size[1] % 2, 3), 255, dtype=np.uint8)
+    tall, wide = _HEAD + down * (height + _GAP) + _FOOT, across * (width + _GAP) + _GAP
+    page = np.full((tall + tall % 2, wide + wide % 2, 3), 255, dtype=np.uint8)  # mp4 needs even sides
     for y, row in enumerate(rows):
         for x, panel in enumerate(row):
             top, left = _HEAD + y * (height + _GAP), _GAP + x * (width + _GAP)
             page[top : top + height, left : left + width] = panel
     for x, title in enumerate(TITLES[:across]):
         page = with_text(page, title, (_GAP + x * (width + _GAP), _HEAD / 2), size=19, color=INK)
-    return with_text(page, caption, (_GAP, page_size[0] - _FOOT / 2 - _GAP / 2), size=15, color=FAINT)
-
-
-def _segment_colors(localization: Localization) -> list[Color]:
-    return [color_of(best_class(localization, segment) - 1) for segment in range(len(localization))]
+    return with_text(page, caption, (_GAP, tall - _FOOT / 2 - _GAP / 2), size=15, color=FAINT)
 
 
 def _to_panel(box: np.ndarray, view: View) -> tuple[float, float, float, float]:
-    """A box of the original frame in pixels of the panel, ends inclusive in both."""
+    """Scale a box of the original frame to the panel, ends inclusive in both."""
     down, across = (panel / frame for panel, frame in zip(view.size, view.frame_size, strict=True))
     x1, y1, x2, y2 = (float(value) for value in box)
     return x1 * across, y1 * down, (x2 + 1) * across - 1, (y2 + 1) * down - 1
