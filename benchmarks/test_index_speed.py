@@ -10,7 +10,7 @@ import os
 import pytest
 from synthetic_vid import synthetic, write_tree
 
-from ovvol_bench.data.imagenet_vid.index import find_frames, load_index
+from ovvol_bench.data.imagenet_vid.dataset import find_frames, load_index
 from ovvol_bench.data.imagenet_vid.tree import find_tree, read_videos
 from ovvol_bench.naming.vocabulary import imagenet_vid
 

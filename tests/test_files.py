@@ -104,8 +104,12 @@ def test_a_name_from_data_may_have_folders(tmp_path):
 WRITES = re.compile(r"replacing|write_|mkdir|make_folder|\.save|imwrite|NamedTemp|open\(\"[wxa]|place_of")
 READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or that are only read
     "ovvol_bench/data/cache.py": {"folder / f'{key}.npz'"},
-    "ovvol_bench/data/movi.py": {"folder / f'{name}{suffix}'", "folder / f'{SEGMENTATIONS}{suffix}'"},
-    "ovvol_bench/data/movi_convert.py": {"Path(temporary, folder.name)"},
+    "ovvol_bench/data/movi.py": {
+        "folder / f'{name}{suffix}'",
+        "folder / f'{VIDEO}{suffix}'",
+        "folder / f'{SEGMENTATIONS}{suffix}'",
+        "Path(temporary, folder.name)",
+    },
     "ovvol_bench/data/imagenet_vid/check.py": {"root / f'{split}.csv'"},
     "ovvol_bench/data/imagenet_vid/prepare.py": {
         "out / f'{tree.split}.csv'",

@@ -158,7 +158,7 @@ def movi(source: str, out: Path, split: str, videos: int | None) -> None:
     """
     from itertools import islice
 
-    from ovvol_bench.data.movi_convert import read_examples, write_examples
+    from ovvol_bench.data.movi import read_examples, write_examples
     from ovvol_bench.progress import with_progress
 
     count, examples = read_examples(source, split)

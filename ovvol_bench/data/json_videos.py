@@ -18,7 +18,7 @@ from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import FrameFolder, FrameReader
 from ovvol_bench.data.sampling import ClipSettings
-from ovvol_bench.data.video_splits import Recipe, split_rows
+from ovvol_bench.data.video_lists import Recipe, split_rows
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import no_collection
 from ovvol_bench.formats import coco, coco_vid, youtube_vis

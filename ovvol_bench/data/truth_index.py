@@ -7,6 +7,7 @@ reference's rules and counts what it leaves out.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Floats, Ints, offsets_of, spans
+from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.motion import motion_iou
 from ovvol_bench.errors import DataError
 from ovvol_bench.masks import RleMasks
@@ -327,3 +329,23 @@ def describe(index: TruthIndex, vocabulary: Vocabulary) -> dict[str, int | str]:
         **{f"objects: {name}": int(n) for name, n in zip(vocabulary.names, by_class, strict=True) if n},
         **{f"left out: {reason}": count for reason, count in index.skipped.items()},
     }
+
+
+def class_frequencies(dataset: Dataset) -> dict[str, int]:
+    """Count boxes by class name, every class of the vocabulary listed, in its order.
+
+    Frames that belong to an earlier clip aren't counted again.
+
+    Args:
+        dataset: with truth.
+
+    Raises:
+        DataError: if a clip has none.
+    """
+    found: Counter[int] = Counter()
+    for info in map(dataset.info, range(len(dataset))):
+        if info.truth is None:
+            raise DataError(f"clip {info.id} has no truth to count. Choose a dataset or split with truth.")
+        for frame in info.truth[info.context :]:
+            found.update(frame.class_ids.tolist())
+    return {item.name: found[class_id] for class_id, item in enumerate(dataset.vocabulary.classes, 1)}

@@ -12,11 +12,21 @@ import os
 import re
 import stat
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from ovvol_bench.data.video import VIDEO_SUFFIXES
-from ovvol_bench.errors import DataError
+from ovvol_bench.errors import DataError, SettingError, nearest
 from ovvol_bench.files import in_utf8, read_text
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
+    ".h265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov",
+    ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".ogx", ".qt", ".rm",
+    ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})
+# fmt: on
+"""Endings of files that are taken for videos; their content decides."""
 
 _LOG = logging.getLogger(__name__)
 _LINE = re.compile(r"(?P<path>\S.*?)(\s+-?\d+)?\s*")
@@ -146,3 +156,65 @@ def _paths(source: Path) -> dict[str, int]:
                 f"List {source} has '{name}' in lines {paths[name]} and {number}. List every video once."
             )
     return paths
+
+
+ALL = "all"
+LIST_SUFFIX = ".txt"
+
+Rows = Sequence[int]
+Recipe = Callable[[int], Rows]
+"""Positions of a split's videos, given how many videos the file has."""
+
+
+def split_rows(split: str, names: Sequence[str], recipes: Mapping[str, Recipe], source: Path) -> Rows:
+    """Return the positions of a split's videos.
+
+    Args:
+        split: ``all``, the name of a recipe, or the path of a text file with a video a line.
+        names: of all videos, in the order of the file.
+        recipes: by the split's name.
+        source: of the videos, for messages.
+
+    Raises:
+        SettingError: if there is no such split.
+        DataError: if the split has no video, or a list is malformed; names list and line.
+    """
+    if split.endswith(LIST_SUFFIX):
+        return _listed(Path(split), names, source)
+    known = {ALL: range, **recipes}
+    if split not in known:
+        raise SettingError(
+            f"dataset.split='{split}' is unknown.{nearest(split, known)} Splits: {', '.join(known)}; or a "
+            f"{LIST_SUFFIX} file with a video a line."
+        )
+    rows = known[split](len(names))
+    if not rows:
+        raise DataError(
+            f"{source}: split '{split}' is empty; the file has {len(names)} videos. Set "
+            "dataset.split to all, or to a list of videos."
+        )
+    return rows
+
+
+def _listed(path: Path, names: Sequence[str], source: Path) -> Rows:
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"List {path} can't be read ({error}). Set dataset.split to a text file.") from error
+    row_of = {name: row for row, name in enumerate(names)}
+    rows: dict[int, int] = {}
+    for number, line in enumerate(lines, 1):
+        name = line.strip()
+        name = name if name in row_of else name.replace("\\", "/")
+        if not name:
+            continue
+        if name not in row_of:
+            raise DataError(
+                f"List {path}, line {number}: '{name}' is no video of {source}.{nearest(name, names)} "
+                "Write a video's name a line."
+            )
+        if rows.setdefault(row_of[name], number) != number:
+            raise DataError(f"List {path}, line {number}: '{name}' is there twice. List every video once.")
+    if not rows:
+        raise DataError(f"List {path} is empty: expected a video's name a line.")
+    return list(rows)

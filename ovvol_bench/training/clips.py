@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ovvol_bench.data.augment import Augmentation, resize_clip
 from ovvol_bench.data.base import TrainingVideos
-from ovvol_bench.data.transforms import Size, target_size
+from ovvol_bench.data.transforms import Augmentation, Size, resize_clip, target_size
 from ovvol_bench.errors import SettingError
 from ovvol_bench.training.features import CachedFeatures, FixedClips
 from ovvol_bench.training.recipe import Batch, Draws, Examples

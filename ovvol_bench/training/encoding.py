@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from ovvol_bench.components import Encoder
-from ovvol_bench.data.augment import SCALES, Augmentation
 from ovvol_bench.data.base import TrainingVideos
-from ovvol_bench.data.transforms import Size
+from ovvol_bench.data.transforms import SCALES, Augmentation, Size
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry.annotations import BatchSize
 from ovvol_bench.training.optimization import Optimization, check_final_rate, warmup_cosine

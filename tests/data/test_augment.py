@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovvol_bench.data.augment import SCALES, Augmentation, draw_window, resize_clip
+from ovvol_bench.data.transforms import SCALES, Augmentation, draw_window, resize_clip
 from ovvol_bench.errors import SettingError
 
 side = st.integers(1, 300)

@@ -15,8 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ovvol_bench.cli import main
-from ovvol_bench.data.movi import open_movi
-from ovvol_bench.data.movi_convert import CATEGORIES, write_examples
+from ovvol_bench.data.movi import CATEGORIES, open_movi, write_examples
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.metrics.masks import MaskMetric

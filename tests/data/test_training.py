@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.data.decoders import DecordReader
 from ovvol_bench.data.imagenet_vid.dataset import open_imagenet_vid
-from ovvol_bench.data.video import DecordReader
 from ovvol_bench.data.videos import open_video_files
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 

@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.data.decoders import DecordReader, OpenCVReader
 from ovvol_bench.data.helper_process import HelperError, HelperProcess
 from ovvol_bench.data.video import (
     Decoder,
-    DecordReader,
-    OpenCVReader,
     Probe,
     VideoFile,
     decoding_worker,

@@ -13,8 +13,8 @@ from torch.utils.data import default_collate
 
 from ovvol_bench import DataError, Lazy, SettingError, WeightsError
 from ovvol_bench.components import IMAGENET_MEAN, IMAGENET_STD
-from ovvol_bench.data.augment import SCALES
 from ovvol_bench.data.base import TrainingVideos
+from ovvol_bench.data.transforms import SCALES
 from ovvol_bench.registry.settings import SettingsOf, read_settings
 from ovvol_bench.training import Draws, TrainingTask
 from ovvol_bench.training.encoding import TOO_SHORT, draw_positions

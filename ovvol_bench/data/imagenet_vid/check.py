@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from ovvol_bench.data.decoders import PyAVReader
 from ovvol_bench.data.imagenet_vid.prepare import read_mp4, read_report
 from ovvol_bench.data.imagenet_vid.tree import (
     ANNOTATION_SUFFIX,
@@ -26,7 +27,6 @@ from ovvol_bench.data.imagenet_vid.tree import (
     read_videos,
     video_folders,
 )
-from ovvol_bench.data.pyav import ShownFrames
 from ovvol_bench.data.readers import read_header, read_image
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.vid_annotations import MALFORMED, Parsed, class_id, class_ids, parse_any, parse_usual
@@ -388,11 +388,11 @@ def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
 def _decode_all(job: _MovieJob, findings: Findings) -> None:
     """Decode every frame of a video; what doesn't decode is found."""
     try:
-        shown = ShownFrames(job.root / job.name)
+        shown = PyAVReader(job.root / job.name)
     except DecodeError as error:
         findings.add(Kind.UNDECODED, [f"{job.name}: {error}"])
         return
-    for index in range(len(shown)):
+    for index in range(shown.frame_count):
         try:
             shown.image(index)
         except DecodeError as error:

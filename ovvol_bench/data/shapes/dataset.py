@@ -16,7 +16,6 @@ import numpy as np
 
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.cache import cache_folder
-from ovvol_bench.data.shapes.render import Video, render
 from ovvol_bench.data.shapes.storage import RenderedWorld, World, render_world
 from ovvol_bench.data.shapes.training import DEFAULT_PICTURES, PictureSettings, ShapesImages, ShapesVideos
 from ovvol_bench.data.shapes.world import (
@@ -25,7 +24,9 @@ from ovvol_bench.data.shapes.world import (
     WIDTH,
     WORLD_VERSION,
     Split,
+    Video,
     draw_scene,
+    render,
     shapes_vocabulary,
     video_id,
 )

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.data.shapes.render import Video, encode_jpeg, render
 from ovvol_bench.data.shapes.world import (
     FRAMES,
     HEIGHT,
@@ -26,7 +25,10 @@ from ovvol_bench.data.shapes.world import (
     WIDTH,
     WORLD_VERSION,
     Split,
+    Video,
     draw_scene,
+    encode_jpeg,
+    render,
     shapes_vocabulary,
     video_id,
 )

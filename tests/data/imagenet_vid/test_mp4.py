@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.data.decoders import DecordReader, OpenCVReader
 from ovvol_bench.data.imagenet_vid.prepare import Encoding, count_decoded, encode_mp4, read_mp4
-from ovvol_bench.data.video import DecordReader, OpenCVReader
 from ovvol_bench.errors import DecodeError, SettingError
 
 SIZE = (64, 96)

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from ovvol_bench.data.decoders import DecordReader
 from ovvol_bench.data.imagenet_vid import prepare
 from ovvol_bench.data.imagenet_vid.prepare import Encoding, Outcome, prepare_videos, read_mp4, read_report
 from ovvol_bench.data.imagenet_vid.tree import find_tree, video_folders
 from ovvol_bench.data.readers import read_image
-from ovvol_bench.data.video import DecordReader
 from ovvol_bench.errors import DataError, SettingError
 
 SMALL = Encoding(short_side=32, multiple=16, crf=10)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ovvol_bench.data.imagenet_vid.index import find_frames
+from ovvol_bench.data.imagenet_vid.dataset import find_frames
 from ovvol_bench.data.imagenet_vid.tree import find_tree, read_videos
 from ovvol_bench.errors import DataError
 

@@ -13,14 +13,16 @@ import pytest
 
 from ovvol_bench import DataError, SettingError
 from ovvol_bench.data.shapes.dataset import Shapes, VideoTruth, open_shapes
-from ovvol_bench.data.shapes.render import _paint, _reach, render
 from ovvol_bench.data.shapes.storage import write_split
 from ovvol_bench.data.shapes.world import (
     BACKGROUNDS,
     HELD_OUT,
     SPLITS,
     WORLD_VERSION,
+    _paint,
+    _reach,
     draw_scene,
+    render,
     shapes_vocabulary,
 )
 

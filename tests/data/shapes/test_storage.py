@@ -8,9 +8,8 @@ import pytest
 
 from ovvol_bench import DataError
 from ovvol_bench.data.shapes import storage
-from ovvol_bench.data.shapes.render import render
 from ovvol_bench.data.shapes.storage import RenderedWorld, World, render_world
-from ovvol_bench.data.shapes.world import draw_scene
+from ovvol_bench.data.shapes.world import draw_scene, render
 
 WORLD = World("val", 3, seed=5)
 

@@ -7,10 +7,9 @@ import pytest
 
 from ovvol_bench import DataError, SettingError
 from ovvol_bench.data.shapes.dataset import Shapes, open_shapes
-from ovvol_bench.data.shapes.render import render
 from ovvol_bench.data.shapes.storage import World, render_world
 from ovvol_bench.data.shapes.training import SOURCES, PictureSettings, ShapesImages, ShapesVideos, blend
-from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, draw_scene, shapes_vocabulary
+from ovvol_bench.data.shapes.world import BACKGROUNDS, HELD_OUT, draw_scene, render, shapes_vocabulary
 
 VIDEOS = 6
 
