@@ -68,7 +68,6 @@ PLUGIN_API = (
     "ovvol_bench.nn",
     "ovvol_bench.registry",
     "ovvol_bench.training",
-    "ovvol_bench.truth",
     "ovvol_bench.types",
     "ovvol_bench.weights",
 )

@@ -1,9 +1,8 @@
-"""Weight files: reading them safely, assigning them strictly, writing them atomically.
+"""Weights by name: found, read, assigned strictly, written atomically.
 
-Files are safetensors, PyTorch pickles of which only tensors and plain values are read, TorchScript
-archives of which only the tensors are, or folders of the Hugging Face hub: a file that would run code is
-refused. Nothing is skipped in silence: every name in a file is either assigned or named by the caller as
-one to ignore.
+Files of any container that `ovvol_bench.nn.weight_files` opens safely, or folders of the Hugging Face hub.
+Nothing is skipped in silence: every name in a file is either assigned or named by the caller as one to
+ignore.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from ovvol_bench.errors import WeightsError, nearest
 from ovvol_bench.files import replacing
-from ovvol_bench.nn.model_folders import is_model_folder, weight_files
+from ovvol_bench.nn.hub import is_model_folder, weight_files
 from ovvol_bench.nn.weight_files import absence, is_safetensors, read_content
 
 State = dict[str, Tensor]
@@ -42,7 +41,7 @@ _SHOWN = 5
 
 @contextmanager
 def noting_files() -> Iterator[list[Path]]:
-    """The files that `read_state` reads meanwhile: whose weights a component came to hold."""
+    """List the files that `read_state` reads meanwhile: whose weights a component came to hold."""
     files: list[Path] = []
     token = _read_files.set(files)
     try:
@@ -92,7 +91,7 @@ def read_state(path: Path) -> State:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a .safetensors file; empty for any other file and for folders.
+    """Return the metadata of a .safetensors file; empty for any other file and for folders.
 
     Raises:
         WeightsError: if the file is missing or truncated.
@@ -124,12 +123,12 @@ def load_strict(
     """
     wanted = module.state_dict()
     given = {name: value for name, value in state.items() if not matches(name, ignored)}
+    common = wanted.keys() & given.keys()
     wrong = [
         f"{name}: {tuple(given[name].shape)} in the file, {tuple(wanted[name].shape)} in the model"
-        for name in sorted(wanted.keys() & given.keys())
+        for name in common
         if given[name].shape != wanted[name].shape
     ]
-    common = wanted.keys() & given.keys()
     problems = {
         "missing from the file": wanted.keys() - given.keys(),
         "unexpected in the file": given.keys() - wanted.keys(),
@@ -178,7 +177,7 @@ def save_state(
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content.
+    """Return the hex digest of a file's content.
 
     Raises:
         WeightsError: if the file is missing.
@@ -190,7 +189,7 @@ def sha256_of(path: Path) -> str:
 
 
 def weights_file(weights: str) -> Path | None:
-    """The file or folder that a setting means, if it means one.
+    """Find the file or folder that a setting means, if it means one.
 
     Args:
         weights: a path, of a file or of a folder as the Hugging Face hub has them, or PACKAGE:NAME for
@@ -206,11 +205,19 @@ def weights_file(weights: str) -> Path | None:
     package, _, name = weights.partition(":")
     if not name or not all(part.isidentifier() for part in package.split(".")):
         return None
-    return resolve_weights(name, _package_folder(package, weights) / "weights")
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"{weights!r}: no package {package!r} is installed. Expected a file, or PACKAGE:NAME."
+        )
+    return resolve_weights(name, Path(next(iter(spec.submodule_search_locations))) / "weights")
 
 
 def local_weights(weights: str) -> Path:
-    """The file that a ``weights`` setting means, as for `weights_file`.
+    """Find the file that a ``weights`` setting means, as `weights_file` does.
 
     Raises:
         WeightsError: if there is none.
@@ -221,32 +228,6 @@ def local_weights(weights: str) -> Path:
             f"{weights!r}: {absence(Path(weights))}, and no PACKAGE:NAME of weights in a package."
         )
     return path
-
-
-def _path(weights: str) -> Path:
-    try:
-        return Path(weights).expanduser()
-    except RuntimeError:  # ~name of no user
-        return Path(weights)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.is_file() or is_model_folder(path)
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _package_folder(package: str, weights: str) -> Path:
-    try:
-        spec = find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(
-            f"{weights!r}: no package {package!r} is installed. Expected a file, or PACKAGE:NAME."
-        )
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def resolve_weights(weights: str, bundled: Path) -> Path:
@@ -275,8 +256,22 @@ def resolve_weights(weights: str, bundled: Path) -> Path:
     )
 
 
+def _path(weights: str) -> Path:
+    try:
+        return Path(weights).expanduser()
+    except RuntimeError:  # ~name of no user
+        return Path(weights)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file() or is_model_folder(path)
+    except OSError:  # a name that no file can have
+        return False
+
+
 def _plain_names(state: State, path: Path) -> State:
-    """Names without what wrappers of a model put into them, in any order and number."""
+    """Take off names what wrappers of a model put into them, in any order and number."""
     names = {name: _WRAPPED.sub("", name) for name in state}
     while all(name.startswith(_DISTRIBUTED_PREFIX) for name in names.values()):
         names = {old: name.removeprefix(_DISTRIBUTED_PREFIX) for old, name in names.items()}

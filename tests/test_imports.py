@@ -35,7 +35,6 @@ LAYERS = (
         "data.base",
         "components",
         "nn",
-        "truth",
         "weights",
     ),
     ("naming", "nn.clip", "data", "metrics", "formats"),

@@ -24,7 +24,7 @@ def ovvol_encoders() -> Iterator[Entry]:
         yield Entry(name, Lazy(build_timm, model=model), f"{what}, frame by frame")
     yield Entry(
         "oracle",
-        f"{here}.oracle:Oracle",
+        "ovvol_baselines.oracle:OracleEncoder",
         "features made from the truth: shows what a grouper can do, no method",
     )
     yield Entry("pixels", f"{here}.pixels:Pixels", "mean colour and place of every patch: no learning")

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import nn
 
 from ovvol_bench import WeightsError
-from ovvol_bench.nn.model_folders import stated_config
+from ovvol_bench.nn.hub import stated_config
 from ovvol_bench.weights import State, matches
 
 _LOG = logging.getLogger(__name__)

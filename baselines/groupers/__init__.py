@@ -45,7 +45,7 @@ def ovvol_groupers() -> Iterator[Entry]:
     yield Entry("maskcut", f"{here}.maskcut:MaskCut", "several objects by repeated normalised cuts (MaskCut)")
     yield Entry(
         "oracle",
-        f"{here}.oracle:Oracle",
+        "ovvol_baselines.oracle:OracleGrouper",
         "the truth's masks on the patch grid: shows what the grid allows, no method",
     )
     yield Entry("spectral", f"{here}.spectral:Spectral", "normalised cut into K groups, K fixed or chosen")

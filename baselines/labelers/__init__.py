@@ -84,6 +84,6 @@ def ovvol_labelers() -> Iterator[Entry]:
     yield Entry("prior", f"{here}.prior:Prior", "names by how frequent classes are: no look at the video")
     yield Entry(
         "oracle",
-        f"{here}.oracle:Oracle",
+        "ovvol_baselines.oracle:OracleLabeler",
         "the truth's own names: what naming could reach on the given slots",
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def sinusoid(length: int, dim: int) -> Tensor:
-    """Sinusoids of falling frequency over positions 0 to ``length - 1``.
+    """Make sinusoids of falling frequency over positions 0 to ``length - 1``.
 
     Channel c is the sine (even c) or cosine (odd c) of p / 10000^(2 (c // 2) / dim).
 
@@ -24,7 +24,7 @@ def sinusoid(length: int, dim: int) -> Tensor:
 
 
 def sincos_table(steps: int, side: int, dim: int) -> Tensor:
-    """Time, row and column in channels of their own, laid out [time | row | column].
+    """Make positions with time, row and column in channels of their own, laid out [time | row | column].
 
     Row and column take ``dim // 3`` channels each, time the rest.
 
@@ -62,18 +62,16 @@ def resize_grid(table: Tensor, size: tuple[int, int], offset: float = 0.0) -> Te
 
 
 class GridCache:
-    """Resizes position tables and remembers the last few results.
-
-    A table that is being trained is resized anew each time, so that gradients reach it; otherwise a
-    result is kept until the table is moved or written to.
-    """
+    """Resizing of position tables that remembers the last few results."""
 
     def __init__(self, limit: int = 8) -> None:
         self._limit = limit
         self._kept: dict[tuple[object, ...], Tensor] = {}
 
     def resize(self, table: Tensor, size: tuple[int, int], offset: float = 0.0) -> Tensor:
-        """``resize_grid(table, size, offset)``, from memory where possible."""
+        """Return ``resize_grid(table, size, offset)``, from memory where possible."""
+        # A table in training is resized anew, so that gradients reach it; otherwise a result is kept until
+        # the table is moved or written to.
         if table.is_inference() or (table.requires_grad and torch.is_grad_enabled()):
             return resize_grid(table, size, offset)
         key = (size, offset, table.shape, table.device, table.dtype, table.data_ptr(), table._version)

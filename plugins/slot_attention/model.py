@@ -20,8 +20,8 @@ from torch import Generator, Tensor, nn
 
 from ovvol_bench.components import Grouper
 from ovvol_bench.errors import SettingError
+from ovvol_bench.nn.blocks import PackedLinear
 from ovvol_bench.nn.grids import GridCache
-from ovvol_bench.nn.linear import PackedLinear
 from ovvol_bench.registry import FromEncoder, Weights
 from ovvol_bench.registry.annotations import Cells, Layers, Rounds, Slots, Width, check_fits
 from ovvol_bench.types import Features, SlotMasks

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ovvol_bench import SettingError, WeightsError
-from ovvol_bench.nn.model_folders import stated_config
+from ovvol_bench.nn.hub import stated_config
 from ovvol_bench.weights import State, load_strict, read_metadata
 
 from .settings import POSITIONS, VideoMAESettings

@@ -13,8 +13,8 @@ from ovvol_baselines.labelers import crop_clip, ovvol_labelers
 from ovvol_baselines.labelers.attention import Attention, nearness, proxy_weights
 from ovvol_baselines.labelers.crop_clip import CropClip
 from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip, build_clip
-from ovvol_baselines.labelers.oracle import Oracle
 from ovvol_baselines.labelers.prior import Prior
+from ovvol_baselines.oracle import OracleLabeler
 from ovvol_bench import ClipInfo, DataError, Features, FrameTruth, SettingError
 from ovvol_bench.naming.prompts import TextBank, build_prompts
 from ovvol_bench.naming.rule import name_probabilities
@@ -428,7 +428,7 @@ class TestOracle:
         return ClipInfo("a", "a", (0,), (8, 16), (frame,))
 
     def test_patches_lie_on_the_axis_of_their_class(self):
-        labeler = Oracle(num_classes=3, patch_size=4)
+        labeler = OracleLabeler(num_classes=3, patch_size=4)
         patches = labeler.embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])
         text = bank(labeler)
         scores = patches[0, 0].numpy() @ text.embeddings.T
@@ -437,4 +437,4 @@ class TestOracle:
 
     def test_more_classes_than_axes_are_refused(self):
         with pytest.raises(SettingError, match=r"class 2 of num_classes=1"):
-            Oracle(num_classes=1).embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])
+            OracleLabeler(num_classes=1).embed_patches(torch.zeros(1, 1, 3, 8, 16), truth=[self.info()])

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from ovvol_bench.nn import linear
-from ovvol_bench.nn.blocks import PackedBlock
+from ovvol_bench.nn import blocks as linear
+from ovvol_bench.nn.blocks import PackedBlock, PackedLinear, packs
 from ovvol_bench.nn.clip.towers import packed_block
-from ovvol_bench.nn.linear import PackedLinear, packs
 from ovvol_plugins.videomae.model import Block
 
 FUNCTIONS = {"none": lambda x: x, "relu": torch.relu, "gelu": F.gelu, "silu": F.silu}

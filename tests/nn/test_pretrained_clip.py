@@ -157,7 +157,7 @@ class TestPretrained:
             load_pretrained(small_towers(), "ViT-B-16", "laion2b_s34b_b88k")
 
     def test_without_a_network_the_file_to_give_is_named(self, monkeypatch):
-        monkeypatch.setattr(pretrained, "_in_cache", lambda tag: None)
+        monkeypatch.setattr(pretrained, "try_to_load_from_cache", lambda *_: None)
         monkeypatch.setattr(pretrained, "reachable", lambda address: False)
         with pytest.raises(WeightsError, match=r"openai.*open_clip_model\.safetensors.*labeler\.pretrained"):
             load_pretrained(small_towers(), "ViT-B-16-quickgelu", "openai")

@@ -45,17 +45,12 @@ class ClipLabeler(AnyLabeler):
         self._grids = GridCache()
 
     def prepare(self, precision: torch.dtype) -> None:
-        """See `Component.prepare`: blocks of the image tower that are only ever run as they are."""
+        # Only the blocks that are ever run as they are.
         blocks = self.model.transformer.resblocks
         for index in range(len(blocks) - self.own_blocks):
             blocks[index] = packed_block(blocks[index], self.numbers.quick_gelu, precision)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """See `Labeler.embed_text`.
-
-        Raises:
-            SettingError: if a prompt is too long.
-        """
         return embed_sentences(self.text, prompts)
 
     def tokens(self, images: Tensor, last_blocks: int = 0) -> Tensor:
@@ -87,7 +82,7 @@ class ClipLabeler(AnyLabeler):
         return self.model.ln_post(tokens) @ self.model.proj  # type: ignore[no-any-return]
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """(h, w) patches of images (..., H, W).
+        """Return the (h, w) patches of images (..., H, W).
 
         Raises:
             SettingError: if the images' size is no multiple of ``patch_size``.

@@ -11,9 +11,17 @@ from huggingface_hub import constants, try_to_load_from_cache
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from ovvol_bench.errors import SettingError, WeightsError, nearest
-from ovvol_bench.nn.clip.files import IMAGE, TEXT, check_stated, dense_tokens, holds_text, stored_numbers
+from ovvol_bench.nn.clip.files import (
+    IMAGE,
+    MARK,
+    TEXT,
+    check_stated,
+    dense_tokens,
+    holds_text,
+    openai_names,
+    stored_numbers,
+)
 from ovvol_bench.nn.clip.towers import CUSTOM, ClipTowers, build_towers, clip_config
-from ovvol_bench.nn.clip.transformers import MARK, openai_names
 from ovvol_bench.nn.hub import reachable
 from ovvol_bench.weights import State, load_strict, read_state, weights_file
 
@@ -26,7 +34,7 @@ _HUB_NAMES = (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
 
 
 def load_clip(model: str, pretrained: str | None) -> ClipTowers:
-    """A CLIP with its weights.
+    """Build a CLIP with its weights.
 
     Args:
         model: a name that open_clip knows, or ``custom`` for the one that a file of our own states.
@@ -75,7 +83,7 @@ def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
             f"({', '.join(tags) or 'it has none'}).{nearest(pretrained, tags)}"
         )
     _refuse_other_gelu(towers, tag.get("quick_gelu", False), f"pretrained={pretrained!r}")
-    found = _in_cache(tag) or _fetched(tag)
+    found = _fetched(tag)
     if found is None:
         wanted = " or ".join(_hub_files(tag)) or tag.get("url")
         raise WeightsError(
@@ -87,20 +95,19 @@ def load_pretrained(towers: ClipTowers, model: str, pretrained: str) -> None:
 
 
 def _hub_files(tag: Mapping[str, Any]) -> list[str]:
-    """Files on the hub that hold the weights, REPOSITORY/NAME, safest first."""
+    """List the files on the hub that hold the weights, REPOSITORY/NAME, safest first."""
     place = tag.get("hf_hub", "")
     if place.endswith("/"):
         return [f"{place}{name}" for name in _HUB_NAMES]
     return [place] if place else []
 
 
-def _in_cache(tag: Mapping[str, Any]) -> Path | None:
-    places = [file.rpartition("/") for file in _hub_files(tag)]
-    cached = [try_to_load_from_cache(repository, name) for repository, _, name in places]
-    return next((Path(file) for file in cached if isinstance(file, str)), None)
-
-
 def _fetched(tag: Mapping[str, Any]) -> Path | None:
+    """Return a tag's file in the cache, fetched if need be; None where it can't be had."""
+    for file in _hub_files(tag):
+        repository, _, name = file.rpartition("/")
+        if isinstance(cached := try_to_load_from_cache(repository, name), str):
+            return Path(cached)
     # Asked first: without a network the hub's client would retry for most of a minute.
     if not reachable(tag.get("url") or constants.ENDPOINT):
         return None
@@ -129,7 +136,7 @@ def _load_both(towers: ClipTowers, path: Path) -> None:
 
 
 def _under(prefix: str, state: State) -> State:
-    """The tensors whose names begin so, without that beginning."""
+    """Return the tensors whose names begin so, without that beginning."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

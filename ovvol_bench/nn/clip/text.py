@@ -18,7 +18,7 @@ _PROMPTS_AT_ONCE = 256
 
 
 def tokenize(prompts: Sequence[str]) -> Tensor:
-    """CLIP's byte-pair ids: start, words in lower case, end, zeros.
+    """Return CLIP's byte-pair ids: start, words in lower case, end, zeros.
 
     Returns:
         (P, 77) int64.
@@ -41,9 +41,6 @@ def tokenize(prompts: Sequence[str]) -> Tensor:
 def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
     """Embed prompts, without the zeros after the longest of them.
 
-    Attention is causal and the end mark is what is read, so that nothing depends on what comes after it:
-    a short prompt costs a fraction of the tower's own 77 tokens.
-
     Args:
         tower: plain, as `towers.build_towers` makes it.
         tokens: (P, 77) int64 from `tokenize`.
@@ -51,6 +48,8 @@ def embed_tokens(tower: TextTransformer, tokens: Tensor) -> Tensor:
     Returns:
         (P, E).
     """
+    # Attention is causal and the end mark is what is read: nothing depends on what comes after it, and a
+    # short prompt costs a fraction of the tower's own 77 tokens.
     length = int((tokens != 0).sum(dim=1).max())
     tokens = tokens[:, :length]
     states = tower.token_embedding(tokens) + tower.positional_embedding[:length]

@@ -59,7 +59,7 @@ class ClipNumbers:
         check_fits(f"CLIP: {shape}, {text}", layers + patches * self.width)
 
     def config(self) -> dict[str, Any]:
-        """The same as a configuration of open_clip."""
+        """Return the same as a configuration of open_clip."""
         return {
             "embed_dim": self.embed_dim,
             "quick_gelu": self.quick_gelu,
@@ -163,7 +163,7 @@ def build_towers(config: Mapping[str, Any], model: str = CUSTOM) -> ClipTowers:
 
 
 def packed_block(block: ResidualAttentionBlock, quick_gelu: bool, precision: torch.dtype) -> PackedBlock:
-    """A block of an image tower, laid out for inference."""
+    """Lay a block of an image tower out for inference."""
     attn, mlp = block.attn, block.mlp
     attention = (block.ln_1, attn.in_proj_weight, attn.in_proj_bias, attn.out_proj)
     activation: Literal["gelu", "quick_gelu"] = "quick_gelu" if quick_gelu else "gelu"
@@ -172,14 +172,10 @@ def packed_block(block: ResidualAttentionBlock, quick_gelu: bool, precision: tor
 
 
 def _is_plain(vision: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
-    other_vision = {"timm_model_name", "attentional_pool", "pool_type", "no_ln_pre"} & vision.keys()
-    other_text = {
-        "hf_model_name",
-        "hf_tokenizer_name",
-        "pool_type",
-        "proj_type",
-        "embed_cls",
-        "no_causal_mask",
-    } & text.keys()
-    is_transformer = isinstance(vision.get("layers"), int)
-    return is_transformer and not other_vision and not other_text and text.get("context_length", 77) == 77
+    others = {"hf_model_name", "hf_tokenizer_name", "pool_type", "proj_type", "embed_cls", "no_causal_mask"}
+    return (
+        isinstance(vision.get("layers"), int)  # those of a ResNet are a list
+        and not {"timm_model_name", "attentional_pool", "pool_type", "no_ln_pre"} & vision.keys()
+        and not others & text.keys()
+        and text.get("context_length", 77) == 77
+    )

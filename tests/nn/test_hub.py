@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ovvol_bench.errors import WeightsError
-from ovvol_bench.nn.model_folders import stated_config
+from ovvol_bench.nn.hub import stated_config
 from ovvol_bench.weights import local_weights, read_metadata, read_state, resolve_weights, save_state
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ovvol_baselines.oracle import patch_truth
 from ovvol_bench import ClipInfo, DataError, FrameTruth
-from ovvol_bench.truth import patch_truth
 
 
 def frame(boxes, classes, tracks, masks=None):
