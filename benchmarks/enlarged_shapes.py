@@ -17,7 +17,7 @@ import cv2
 from ovvol_bench import Entry, hookimpl
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.cache import cache_folder
-from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid
 from ovvol_bench.data.imagenet_vid.tree import find_tree
 from ovvol_bench.data.sampling import ClipSettings
 from ovvol_bench.data.shapes.storage import write_split
@@ -31,7 +31,7 @@ ENDS = ("xmax", "ymax")  # inclusive
 def build(*, path: Path, scale_at_decode: bool = False) -> Dataset:
     """Clips at the size of the shapes dataset."""
     clips = ClipSettings(short_side=HEIGHT, scale_at_decode=scale_at_decode)
-    return ImageNetVid(VidSource(find_tree(path, "test"), cache_folder(None)), shapes_vocabulary(), clips)
+    return ImageNetVid(find_tree(path, "test"), shapes_vocabulary(), clips, cache_folder(None))
 
 
 @hookimpl

@@ -1,14 +1,15 @@
 """A helper process that decodes, and that may hang or crash without taking a run with it.
 
-Decoders run in a process of their own, not in threads with time limits, since
+Decoders run in a process of their own, not in threads with time limits, and not in PyAV alone, since
 
 * decord, which reads mp4s quickest, hangs or crashes on some damaged files, in native code that no thread can
   end;
 * memory of decord grows while a reader lives: the process is replaced from time to time;
 * FFmpeg and OpenCV print a line a damaged packet, which would go across progress bars.
 
-The process is started by ``subprocess``, not by ``multiprocessing``: the reading processes of a training are
-daemons, which may have no children there, and a script without a main guard would run once more.
+The process is started by ``subprocess``, not by ``multiprocessing``, on which the pools of pebble and loky
+build: the reading processes of a training are daemons, which may have no children there, and a script without
+a main guard would run once more.
 
 Frames come back in a file in memory that both processes hold open: through a pipe they take twice the CPU
 time, and the processes wait for each other a dozen times a clip. It has no name, so nothing is left behind.
@@ -29,7 +30,7 @@ from multiprocessing.connection import wait
 from subprocess import PIPE, Popen
 from tempfile import TemporaryFile
 from threading import local
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -195,7 +196,11 @@ def serve(memory: int) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):  # are for the run, which kills this process when it ends
         signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
-    calls, answers = sys.stdin.buffer, _private_output()
+    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # so that what native code prints doesn't get among the answers
+        os.dup2(null, stream)
+    os.close(null)
     served = pickle.load(calls)()  # noqa: S301 - from the process that started this one
     answer: Answer = True, None, 0.0
     while True:
@@ -219,13 +224,3 @@ def serve(memory: int) -> NoReturn:
             done, value = False, error_line(error)
         answer = done, value, time.process_time() - before
         del value
-
-
-def _private_output() -> IO[bytes]:
-    """Return the way back for answers, and let what native code prints go nowhere."""
-    answers = os.fdopen(os.dup(1), "wb")
-    null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(null, stream)
-    os.close(null)
-    return answers

@@ -183,28 +183,37 @@ class FolderImages(TrainingImages):
 
 
 class ImageFolder(Dataset):
-    """Images by class, in the order of their paths; ``truth`` is None.
+    """Images in a folder a class, as ImageNet-1k is unpacked: to train on, or as clips without truth.
 
     Args:
-        root: holds a folder a class.
-        images: from ``load_images``.
-        names: of every class, in the order of ``images.classes``.
-        vocabulary: names to look for, and the template of captions.
-        size: short side and multiple of resized images, pixels.
+        path: folder of the classes' folders; images may lie deeper in them.
+        names: what the folders' classes are called: lines "n01440764 tench, Tinca tinca", or JSON; none: as
+            in the vocabulary, or as their folders. Captions are made of all names.
+        vocabulary: names to look for, built-in or path of a .yaml file; none: the classes of the folders.
+        short_side: of resized images, pixels.
+        multiple: what both sides are multiples of, pixels.
+        cache: folder for the list of images; none: the user's cache folder.
     """
 
     def __init__(
         self,
-        root: Path,
-        images: ImageColumns,
-        names: Sequence[Names],
-        vocabulary: Vocabulary,
-        size: tuple[int, int],
+        *,
+        path: Annotated[Path, Located],
+        names: Annotated[Path | None, Located] = None,
+        vocabulary: str | None = None,
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        cache: Annotated[str | None, Located] = None,
     ) -> None:
-        target_size((1, 1), *size)  # raises on wrong numbers
-        self.vocabulary = vocabulary
+        words = load_vocabulary(vocabulary) if vocabulary is not None else None
+        known = read_class_names(names) if names is not None else None
+        target_size((1, 1), short_side, multiple)  # raises on wrong numbers
+        images = load_images(path, cache_folder(cache))
+        classes = images.classes.tolist()
+        self._names = names_of_classes(classes, known, words)
+        self.vocabulary = words or vocabulary_of(path, classes, self._names)
         self.skipped: Mapping[str, int] = images.skipped
-        self._root, self._images, self._names, self._size = root, images, tuple(names), size
+        self._root, self._images, self._size = path, images, (short_side, multiple)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -240,36 +249,6 @@ class ImageFolder(Dataset):
     def _info(self, index: int, size: Size) -> ClipInfo:
         name = in_utf8(self._images.name(index))
         return ClipInfo(id=name, video=name, frame_indices=(0,), frame_size=size)
-
-
-def open_image_folder(
-    *,
-    path: Annotated[Path, Located],
-    names: Annotated[Path | None, Located] = None,
-    vocabulary: str | None = None,
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    cache: Annotated[str | None, Located] = None,
-) -> ImageFolder:
-    """Open images in a folder a class, as ImageNet-1k is unpacked: to train on, or as clips without truth.
-
-    Args:
-        path: folder of the classes' folders; images may lie deeper in them.
-        names: what the folders' classes are called: lines "n01440764 tench, Tinca tinca", or JSON; none: as
-            in the vocabulary, or as their folders. Captions are made of all names.
-        vocabulary: names to look for, built-in or path of a .yaml file; none: the classes of the folders.
-        short_side: of resized images, pixels.
-        multiple: what both sides are multiples of, pixels.
-        cache: folder for the list of images; none: the user's cache folder.
-    """
-    words = load_vocabulary(vocabulary) if vocabulary is not None else None
-    known = read_class_names(names) if names is not None else None
-    images = load_images(path, cache_folder(cache))
-    classes = images.classes.tolist()
-    called = names_of_classes(classes, known, words)
-    return ImageFolder(
-        path, images, called, words or vocabulary_of(path, classes, called), (short_side, multiple)
-    )
 
 
 def names_of_classes(

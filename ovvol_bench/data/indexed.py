@@ -17,7 +17,7 @@ from ovvol_bench.arrays import Ints
 from ovvol_bench.data.base import Dataset, FileIds, TrainingVideos
 from ovvol_bench.data.cache import content_digest
 from ovvol_bench.data.readers import FrameReader, read_clip
-from ovvol_bench.data.sampling import TOO_SHORT, ClipPlan, ClipSettings, ClipStart, plan_clips
+from ovvol_bench.data.sampling import TOO_SHORT, ClipSettings, ClipStart, plan_clips
 from ovvol_bench.data.truth_index import TruthIndex
 from ovvol_bench.naming.vocabulary import Vocabulary
 from ovvol_bench.types import Clip, ClipInfo, FrameRows, FrameTable
@@ -57,15 +57,15 @@ class IndexedVideos(Dataset):
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
-        return {**self.index.skipped, **self._plan.skipped}
+        return {**self.index.skipped, **self._plan[1]}
 
     @cached_property
-    def _plan(self) -> ClipPlan:
+    def _plan(self) -> tuple[tuple[tuple[int, ClipStart], ...], dict[str, int]]:
         return plan_clips(self.index.lengths.tolist(), self._settings)
 
     @property
     def _clips(self) -> tuple[tuple[int, ClipStart], ...]:
-        return self._plan.clips
+        return self._plan[0]
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -138,7 +138,7 @@ class IndexedVideos(Dataset):
         return digest.hexdigest()
 
     def with_short_videos(self) -> Self:
-        if TOO_SHORT not in self._plan.skipped:
+        if TOO_SHORT not in self._plan[1]:
             return self
         whole = copy(self)
         whole._settings = replace(self._settings, keep_short=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from ovvol_bench.data.base import FileIds, OutOfFrame
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import FrameFolder, FrameReader
-from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.sampling import ClipSettings, Sampling
 from ovvol_bench.data.video_lists import Recipe, split_rows
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.files import no_collection
@@ -44,8 +44,6 @@ SPLITS: Mapping[str, Recipe] = {
 """Parts of YouTube-VIS's training file that papers score on: the validation file's truth is unpublished."""
 
 _YOUTUBE_VIS_FILES = ("train/instances.json", "train.json", "instances.json")  # as the archives unpack
-
-Sampling = Literal["all", "reference"]
 
 
 class JsonVideos(IndexedVideos):

@@ -28,38 +28,30 @@ def motion_iou(videos: Ints, frames: Ints, tracks: Ints, boxes: Floats) -> Float
     Returns:
         (M,) float32 in [0, 1]; NaN where the track is unknown or has no box nearby.
     """
+    # Number the boxes of known tracks so that neighbours in time differ by their frames: a video's track has
+    # a span of numbers of its own, with room on both sides, so that tracks never touch.
+    order = np.flatnonzero(tracks >= 0)
+    names = np.stack([videos[order], tracks[order]], axis=1)
+    _, identity = np.unique(names, axis=0, return_inverse=True)
+    span = int(frames.max(initial=0)) + 2 * REACH + 1
+    keys = identity.reshape(-1).astype(np.int64) * span + frames[order]
+    ascending = np.argsort(keys, kind="stable")
+    order, keys = order[ascending], keys[ascending]
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1, dtype=np.float64)
     total, count = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
-    order, keys = _sorted_keys(videos, frames, tracks)
     for shift in (*range(-REACH, 0), *range(1, REACH + 1)):
         there = np.searchsorted(keys, keys + shift)
         here = np.flatnonzero(keys[np.minimum(there, len(keys) - 1)] == keys + shift)
         first, second = order[here], order[there[here]]
-        total[first] += _iou(boxes[first], boxes[second])
+        low = np.maximum(boxes[first, :2], boxes[second, :2])
+        high = np.minimum(boxes[first, 2:], boxes[second, 2:])
+        shared = np.prod(np.clip(high - low + 1, 0, None), axis=1, dtype=np.float64)
+        total[first] += shared / (areas[first] + areas[second] - shared)
         count[first] += 1
     known = count > 0
     result = np.full(len(boxes), np.nan, np.float32)
     result[known] = total[known] / count[known]
     return result
-
-
-def _sorted_keys(videos: Ints, frames: Ints, tracks: Ints) -> tuple[Ints, Ints]:
-    """Number the boxes of known tracks, ascending, so that neighbours in time differ by their frames."""
-    order = np.flatnonzero(tracks >= 0)
-    names = np.stack([videos[order], tracks[order]], axis=1)
-    _, identity = np.unique(names, axis=0, return_inverse=True)
-    span = int(frames.max(initial=0)) + 2 * REACH + 1  # so that tracks never touch
-    keys = identity.reshape(-1).astype(np.int64) * span + frames[order]
-    ascending = np.argsort(keys, kind="stable")
-    return order[ascending], keys[ascending]
-
-
-def _iou(first: Floats, second: Floats) -> Floats:
-    """(M,) IoU of boxes with inclusive ends, pair by pair."""
-    low, high = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
-    shared = np.prod(np.clip(high - low + 1, 0, None), axis=1, dtype=np.float64)
-    areas = [np.prod(box[:, 2:] - box[:, :2] + 1, axis=1, dtype=np.float64) for box in (first, second)]
-    iou: Floats = shared / (areas[0] + areas[1] - shared)
-    return iou
 
 
 def read_motion_iou(path: Path, counts: Ints) -> Floats:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -31,14 +31,14 @@ from ovvol_bench.arrays import Ints
 from ovvol_bench.data.cache import cache_folder, load_columns, store_columns
 from ovvol_bench.data.indexed import IndexedTraining, IndexedVideos
 from ovvol_bench.data.readers import ArrayFrames, FrameFolder, FrameReader, label_runs, read_labels
-from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.sampling import ClipSettings, Sampling
 from ovvol_bench.data.truth_index import RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.video_lists import split_rows
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.files import below, require_utf8
 from ovvol_bench.formats.json_objects import JsonFile
 from ovvol_bench.masks import RleMasks
-from ovvol_bench.naming.vocabulary import OBJECT, Vocabulary, choose_vocabulary
+from ovvol_bench.naming.vocabulary import OBJECT, choose_vocabulary
 from ovvol_bench.printing import control_problem
 from ovvol_bench.progress import with_progress
 from ovvol_bench.registry import ClipLength, FromSize, Located
@@ -51,21 +51,8 @@ PNG = ".png"
 _ARRAYS = (".npy", ".npz")
 
 
-def open_movi(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path, Located],
-    split: str = "validation",
-    list: Annotated[Path | None, Located] = None,
-    vocabulary: str | None = None,
-    void: int | None = None,
-    frames_per_clip: Annotated[int, ClipLength] = 8,
-    sampling: Literal["all", "reference"] = "all",
-    stride: int = 1,
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    cache: Annotated[str | None, Located] = None,
-) -> Movi:
-    """Open MOVi as folders, which "ovvol-bench data convert movi" writes: boxes, masks and tracks.
+class Movi(IndexedVideos):
+    """MOVi as folders, which "ovvol-bench data convert movi" writes: boxes, masks and tracks.
 
     Args:
         path: folder that holds a folder a split.
@@ -84,44 +71,41 @@ def open_movi(  # noqa: PLR0913 - settings
         DataError: if the folder is missing or has no video, or a file is missing or malformed; names it.
         SettingError: if ``void`` is no value that an object could have.
     """
-    if void is not None and not 1 <= void <= 255:
-        raise SettingError(f"dataset.void={void}: expected a pixel value from 1 to 255; 0 is the background.")
-    root = path / split
-    if not root.is_dir():
-        raise DataError(
-            f"{root} is no folder: expected a folder a video. Convert MOVi with 'ovvol-bench data convert "
-            "movi', and set dataset.path and dataset.split."
-        )
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    require_utf8(names, root)
-    rows = split_rows("all" if list is None else str(list), names, {}, root)
-    index, crowds, categories = load_movi(root, [names[row] for row in rows], cache_folder(cache), void)
-    words, class_of = choose_vocabulary(vocabulary, categories, "movi")
-    clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple)
-    return Movi(root, index.with_classes(class_of), crowds, words, clips)
 
-
-class Movi(IndexedVideos):
-    """Clips of the videos of a folder.
-
-    Args:
-        root: holds a folder a video.
-        index: truth, from ``load_movi``, with classes of the vocabulary.
-        crowds: void regions of the same frames.
-        vocabulary: that the classes refer to.
-        clips: how clips are cut and resized.
-    """
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings
         self,
-        root: Path,
-        index: TruthIndex,
-        crowds: TruthIndex,
-        vocabulary: Vocabulary,
-        clips: ClipSettings,
+        *,
+        path: Annotated[Path, Located],
+        split: str = "validation",
+        list: Annotated[Path | None, Located] = None,
+        vocabulary: str | None = None,
+        void: int | None = None,
+        frames_per_clip: Annotated[int, ClipLength] = 8,
+        sampling: Sampling = "all",
+        stride: int = 1,
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
+        cache: Annotated[str | None, Located] = None,
     ) -> None:
-        super().__init__(vocabulary, clips)
-        self.index, self.crowds = index, crowds
+        if void is not None and not 1 <= void <= 255:
+            raise SettingError(
+                f"dataset.void={void}: expected a pixel value from 1 to 255; 0 is the background."
+            )
+        root = path / split
+        if not root.is_dir():
+            raise DataError(
+                f"{root} is no folder: expected a folder a video. Convert MOVi with 'ovvol-bench data "
+                "convert movi', and set dataset.path and dataset.split."
+            )
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        require_utf8(names, root)
+        rows = split_rows("all" if list is None else str(list), names, {}, root)
+        index, self.crowds, categories = load_movi(
+            root, [names[row] for row in rows], cache_folder(cache), void
+        )
+        words, class_of = choose_vocabulary(vocabulary, categories, "movi")
+        super().__init__(words, ClipSettings(frames_per_clip, sampling, stride, short_side, multiple))
+        self.index = index.with_classes(class_of)
         self._root = root
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
@@ -168,7 +152,7 @@ def load_movi(
         root: holds a folder a video.
         names: of the videos.
         cache: folder of the cache; its key hashes names, sizes and times of change of all files read.
-        void: see ``open_movi``.
+        void: see ``Movi``.
 
     Returns:
         The index of objects, that of void regions (class 0), and the names of the categories; class ids are
@@ -177,7 +161,13 @@ def load_movi(
     Raises:
         DataError: if a file is missing or malformed; names it.
     """
-    stamps = [(name, _stamps(root / name)) for name in names]
+    stamps = []
+    for folder in (root / name for name in names):
+        inner = folder / SEGMENTATIONS
+        paths = [folder / INSTANCES, *(folder / f"{SEGMENTATIONS}{suffix}" for suffix in _ARRAYS)]
+        paths += sorted(inner.iterdir()) if inner.is_dir() else []
+        stats = [(path.name, path.stat()) for path in paths if path.exists()]
+        stamps.append((folder.name, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]))
     source = repr((VERSION, os.fspath(root.absolute()), stamps, void))
     key = f"movi-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
     columns = load_columns(cache, key)
@@ -191,15 +181,6 @@ def load_movi(
     crowds = index.of_objects(np.flatnonzero(is_void))
     crowds = replace(crowds, class_ids=np.zeros_like(crowds.class_ids))
     return index.of_objects(np.flatnonzero(~is_void)), crowds, categories
-
-
-def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of change of what truth is read from."""
-    inner = folder / SEGMENTATIONS
-    paths = [folder / INSTANCES, *(folder / f"{SEGMENTATIONS}{suffix}" for suffix in _ARRAYS)]
-    paths += sorted(inner.iterdir()) if inner.is_dir() else []
-    stats = [(path.name, path.stat()) for path in paths if path.exists()]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 @dataclass(frozen=True)
@@ -244,7 +225,14 @@ def _labels(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:
     """(H, W) uint8 of every frame; at least one, of one size."""
     inner = folder / SEGMENTATIONS
     if not inner.is_dir():
-        yield from _label_array(folder)
+        labels = _array(folder, SEGMENTATIONS, f"a folder {SEGMENTATIONS} of PNG files")
+        flat = labels[..., 0] if labels.ndim == 4 and labels.shape[-1] == 1 else labels
+        if flat.ndim != 3 or flat.dtype != np.uint8 or not flat.size:
+            raise DataError(
+                f"{folder / SEGMENTATIONS} is of {labels.dtype} {labels.shape}; expected uint8 (frames, "
+                "height, width) or (frames, height, width, 1). Convert the video again."
+            )
+        yield from np.asarray(flat, np.uint8)
         return
     count = sum(1 for path in inner.iterdir() if path.suffix == PNG)
     if not count:
@@ -259,17 +247,6 @@ def _labels(folder: Path) -> Iterator[npt.NDArray[np.uint8]]:
                 f"Mask {file} is {frame.shape} (height, width); expected {first.shape} as the first."
             )
         yield frame
-
-
-def _label_array(folder: Path) -> npt.NDArray[np.uint8]:
-    labels = _array(folder, SEGMENTATIONS, f"a folder {SEGMENTATIONS} of PNG files")
-    flat = labels[..., 0] if labels.ndim == 4 and labels.shape[-1] == 1 else labels
-    if flat.ndim != 3 or flat.dtype != np.uint8 or not flat.size:
-        raise DataError(
-            f"{folder / SEGMENTATIONS} is of {labels.dtype} {labels.shape}; expected uint8 (frames, height, "
-            "width) or (frames, height, width, 1). Convert the video again."
-        )
-    return np.asarray(flat, np.uint8)
 
 
 def _array(folder: Path, name: str, instead: str) -> npt.NDArray[Any]:
@@ -417,7 +394,11 @@ def write_example(example: Example, out: Path, number: int) -> Path:
     Raises:
         ValueError: if an array is missing or of the wrong shape; says what was expected.
     """
-    folder = below(out, _name(example, number))
+    name = _plain(example.get("metadata", {}).get("video_name", number))
+    text = f"{name:05d}" if isinstance(name, int) else str(name)
+    if not text or text.startswith(".") or "/" in text:
+        raise ValueError(f"metadata.video_name is {text!r}; expected a name of a folder")
+    folder = below(out, text)
     if folder.exists():
         return folder
     video = _checked(example, VIDEO, lambda shape: len(shape) == 4 and shape[3] == 3, "(T, H, W, 3)")
@@ -431,14 +412,6 @@ def write_example(example: Example, out: Path, number: int) -> Path:
         (whole / METADATA).write_text(json.dumps(_plain(example.get("metadata", {}))), encoding="utf-8")
         whole.rename(folder)
     return folder
-
-
-def _name(example: Example, number: int) -> str:
-    name = _plain(example.get("metadata", {}).get("video_name", number))
-    text = f"{name:05d}" if isinstance(name, int) else str(name)
-    if not text or text.startswith(".") or "/" in text:
-        raise ValueError(f"metadata.video_name is {text!r}; expected a name of a folder")
-    return text
 
 
 def _checked(
@@ -464,18 +437,15 @@ def _instances(example: Example) -> dict[str, Any]:
     instances = example.get("instances", {})
     fields = {name: _plain(instances[name]) for name in ("category", "visibility") if name in instances}
     if "category" in fields:
-        fields["category"] = [_category(value) for value in fields["category"]]
-    return fields
-
-
-def _category(value: Any) -> str | None:
-    if isinstance(value, int):
-        if not 0 <= value < len(CATEGORIES):
+        # MOVi-A and B name categories, C to E number them
+        numbers = [value for value in fields["category"] if isinstance(value, int)]
+        if wrong := [number for number in numbers if not 0 <= number < len(CATEGORIES)]:
             raise ValueError(
-                f"instances.category has {value}; expected a name or a number below {len(CATEGORIES)}"
+                f"instances.category has {wrong[0]}; expected a name or a number below {len(CATEGORIES)}"
             )
-        value = CATEGORIES[value]
-    return None if value == NAMELESS else str(value)
+        names = (CATEGORIES[each] if isinstance(each, int) else str(each) for each in fields["category"])
+        fields["category"] = [None if name == NAMELESS else name for name in names]
+    return fields
 
 
 def _plain(value: Any) -> Any:

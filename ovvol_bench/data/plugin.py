@@ -34,13 +34,13 @@ def ovvol_datasets() -> Iterator[Entry]:
     )
     yield Entry(
         "image-folder",
-        "ovvol_bench.data.image_folder:open_image_folder",
+        "ovvol_bench.data.image_folder:ImageFolder",
         "images in a folder a class, such as ImageNet-1k, without truth",
         training=_BY_PATH,
     )
     yield Entry(
         "movi",
-        "ovvol_bench.data.movi:open_movi",
+        "ovvol_bench.data.movi:Movi",
         "MOVi as folders of frames and masks, converted from tfds, with truth",
         training=_TRAIN,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,21 +101,14 @@ def clip_starts(length: int, frames: int, mode: Sampling = "all") -> tuple[ClipS
     return tuple(starts)
 
 
-@dataclass(frozen=True)
-class ClipPlan:
-    """All clips of a list of videos.
+def plan_clips(
+    lengths: Iterable[int], settings: ClipSettings
+) -> tuple[tuple[tuple[int, ClipStart], ...], dict[str, int]]:
+    """Cut videos of the given lengths, in frames before the stride, into clips.
 
-    Attributes:
-        clips: (video's position in the list, clip), in order.
-        skipped: reason to count of what no clip covers.
+    Returns:
+        (video's position in the list, clip) in order; and reason to count of what no clip covers.
     """
-
-    clips: tuple[tuple[int, ClipStart], ...]
-    skipped: dict[str, int]
-
-
-def plan_clips(lengths: Iterable[int], settings: ClipSettings) -> ClipPlan:
-    """Cut videos of the given lengths, in frames before the stride, into clips."""
     clips: list[tuple[int, ClipStart]] = []
     short = lost = 0
     for video, length in enumerate(lengths):
@@ -128,8 +121,5 @@ def plan_clips(lengths: Iterable[int], settings: ClipSettings) -> ClipPlan:
         short += positions < settings.frames
         if positions >= settings.frames:
             lost += positions - (starts[-1].start + settings.frames if starts else 0)
-    return ClipPlan(tuple(clips), dict(_counted({TOO_SHORT: short, PAST_THE_END: lost})))
-
-
-def _counted(counts: dict[str, int]) -> Iterator[tuple[str, int]]:
-    return ((reason, count) for reason, count in counts.items() if count)
+    counts = {TOO_SHORT: short, PAST_THE_END: lost}
+    return tuple(clips), {reason: count for reason, count in counts.items() if count}

@@ -1,8 +1,11 @@
-"""Frames and boxes at the size that models see.
+"""Frames and boxes at the size that models see, and augmentations of clips.
 
 The reference resizes every frame so that its short side is 224 pixels and its long side the nearest
 multiple of 16, bilinear without antialiasing, on float values, with PyTorch's float32 coordinates.
 Those are rounded enough to show: exact ones, as ``cv2.resize`` has, move normalised pixels by 1e-4.
+
+Clips to train on are cut, resized and mirrored as uint8, a quarter of the memory on the way to the device,
+where they are normalised; all frames of a clip alike, so that what moves keeps its path.
 """
 
 from __future__ import annotations
@@ -89,7 +92,10 @@ class _Resizer:
     def __init__(self, size: Size, new_size: Size) -> None:
         upper, lower, down = _neighbours(size[0], new_size[0])
         left, right, across = _neighbours(size[1], new_size[1])
-        self._corners = [[_places(rows, columns) for columns in (left, right)] for rows in (upper, lower)]
+        # the column and the row that every pixel is taken from, as OpenCV wants them
+        self._corners = np.empty((2, 2, *new_size, 2), np.int16)
+        self._corners[..., 0] = np.stack([left, right])[None, :, None, :]
+        self._corners[..., 1] = np.stack([upper, lower])[:, None, :, None]
         self._across, self._down = np.repeat(across, 3), down[:, None]
         self._bytes = np.empty((*new_size, 3), np.uint8)
         self._start, self._top = (np.empty((new_size[0], 3 * new_size[1]), np.float32) for _ in range(2))
@@ -104,13 +110,6 @@ class _Resizer:
             _mix(self._start, row, self._across)
         _mix(self._top, bottom, self._down)
         bottom /= 255
-
-
-def _places(rows: Ints, columns: Ints) -> npt.NDArray[np.int16]:
-    """(h, w, 2) the column and the row that every pixel is taken from, as OpenCV wants them."""
-    places = np.empty((len(rows), len(columns), 2), np.int16)
-    places[..., 0], places[..., 1] = columns, rows[:, None]
-    return places
 
 
 def _neighbours(length: int, new_length: int) -> tuple[Ints, Ints, Floats]:
@@ -143,8 +142,6 @@ def resize_boxes(boxes: Floats, size: Size, new_size: Size) -> Floats:
     scale = np.array([new_size[1] / size[1], new_size[0] / size[0]] * 2, np.float32)
     return (np.asarray(boxes, np.float32) * scale).astype(np.float32)
 
-
-Frames = npt.NDArray[np.uint8]
 
 SCALES = (1.0, 0.875, 0.75, 0.66)
 """Window sizes of TSN and VideoMAE, as shares of the largest window."""
@@ -190,7 +187,7 @@ def draw_window(frame: Size, size: Size, scales: tuple[float, ...], rng: np.rand
     return Window((frame[0] - height) * row // 4, (frame[1] - width) * column // 4, height, width)
 
 
-def resize_clip(frames: Frames, size: Size) -> Frames:
+def resize_clip(frames: Bytes, size: Size) -> Bytes:
     """Resize a clip without its shape in mind.
 
     Args:
@@ -230,7 +227,7 @@ class Augmentation:
                 f"recipe.crop_scales={given}: expected shares of the largest window, above 0 and up to 1."
             )
 
-    def apply(self, frames: Frames, size: Size, rng: np.random.Generator) -> Frames:
+    def apply(self, frames: Bytes, size: Size, rng: np.random.Generator) -> Bytes:
         """Cut, resize and mirror a clip.
 
         Args:

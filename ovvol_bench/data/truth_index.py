@@ -154,18 +154,14 @@ class TruthIndex:
             columns["areas"] = self.areas[rows]
         if not self.has_masks:
             return columns
-        return {
-            **columns,
-            "mask_runs": self._runs_of(rows),
-            "mask_offsets": offsets_of(np.diff(self.mask_offsets)[rows]),
-        }
-
-    def _runs_of(self, rows: Ints) -> npt.NDArray[np.uint8]:
-        """``mask_runs`` of some objects."""
         # neighbours are copied together, for there can be gigabytes
         blocks = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
         parts = [self.mask_runs[self.mask_offsets[b[0]] : self.mask_offsets[b[-1] + 1]] for b in blocks]
-        return np.concatenate([np.zeros(0, np.uint8), *parts])
+        return {
+            **columns,
+            "mask_runs": np.concatenate([np.zeros(0, np.uint8), *parts]),
+            "mask_offsets": offsets_of(np.diff(self.mask_offsets)[rows]),
+        }
 
     def _masks(self, frame: int) -> RleMasks:
         video = int(np.searchsorted(self.frame_offsets, frame, side="right")) - 1
@@ -213,15 +209,6 @@ class RawAnnotations:
     def object_offsets(self) -> Ints:
         """(F + 1,) where the objects of a file begin."""
         return offsets_of(self.counts)
-
-    @classmethod
-    def joined(cls, parts: Sequence[RawAnnotations]) -> RawAnnotations:
-        """Parts without masks, one after the other."""
-        return cls(
-            np.concatenate([part.sizes for part in parts]),
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([part.objects for part in parts]),
-        )
 
 
 def build_index(

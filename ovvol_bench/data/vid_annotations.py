@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -87,30 +88,23 @@ def read_annotations(
     total = sum(len(numbers) for _, numbers in jobs)
     if processes is None:
         processes = min(os.cpu_count() or 1, _MOST_PROCESSES) if total >= _WORTH_PROCESSES else 1
-    parts = _read_chunks(list(_chunks(jobs)), dict(class_ids), processes, digits)
-    shown = with_progress(parts, total, "reading annotations", lambda part: len(part.sizes))
-    return RawAnnotations.joined(list(shown))
-
-
-def _chunks(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Group jobs into chunks of about equal numbers of files, in order."""
+    # whole folders, in chunks of about equal numbers of files
     before = np.cumsum([0, *(len(numbers) for _, numbers in jobs)])[:-1]
     edges = np.flatnonzero(np.diff(before // _FILES_A_CHUNK)) + 1
-    yield from (list(jobs[start:end]) for start, end in pairwise([0, *edges, len(jobs)]))
-
-
-def _read_chunks(
-    chunks: Sequence[list[Job]], class_ids: dict[str, int], processes: int, digits: int
-) -> Iterator[RawAnnotations]:
-    read = partial(_read_chunk, class_ids=class_ids, digits=digits)
-    if processes == 1:
-        yield from map(read, chunks)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(read, chunks)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    chunks = [list(jobs[start:end]) for start, end in pairwise([0, *edges, len(jobs)])]
+    read = partial(_read_chunk, class_ids=dict(class_ids), digits=digits)
+    with ExitStack() as stack:
+        parts: Iterator[RawAnnotations] = map(read, chunks)
+        if processes > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            stack.callback(pool.shutdown, cancel_futures=True)  # after an error the rest isn't waited for
+            parts = pool.map(read, chunks)
+        shown = list(with_progress(parts, total, "reading annotations", lambda part: len(part.sizes)))
+    return RawAnnotations(
+        np.concatenate([part.sizes for part in shown]),
+        np.concatenate([part.counts for part in shown]),
+        np.concatenate([part.objects for part in shown]),
+    )
 
 
 def _read_chunk(jobs: Sequence[Job], class_ids: dict[str, int], digits: int) -> RawAnnotations:
@@ -157,17 +151,8 @@ def parse_usual(text: bytes, class_ids: Mapping[str, int]) -> Parsed | None:
     if whole is None:
         return None
     rows: list[tuple[float, ...]] = [
-        (
-            class_id(name.decode(), class_ids),
-            int(x1),
-            int(y1),
-            int(x2),
-            int(y2),
-            int(track),
-            int(occ),
-            int(gen),
-        )
-        for track, name, x2, x1, y2, y1, occ, gen in _USUAL_OBJECT.findall(text)
+        (class_id(name.decode(), class_ids), *map(int, (x1, y1, x2, y2, track, occluded, generated)))
+        for track, name, x2, x1, y2, y1, occluded, generated in _USUAL_OBJECT.findall(text)
     ]
     return (int(whole["height"]), int(whole["width"])), rows
 
@@ -194,23 +179,18 @@ def parse_any(text: bytes, class_ids: Mapping[str, int]) -> Parsed:
     height, width = (*sides, 0, 0)[:2]
     if height < 0 or width < 0:
         raise ValueError(f"a size of {height} x {width}")
-    return (height, width), [_row(item, class_ids) for item in root.iterfind("object")]
-
-
-def _row(item: ElementTree.Element, class_ids: Mapping[str, int]) -> tuple[float, ...]:
-    box = item.find("bndbox")
-    if box is None:
-        raise ValueError("an object without bndbox")
-    corners = [float(_text(box, side)) for side in ("xmin", "ymin", "xmax", "ymax")]
-    if not all(-1e6 < corner < 1e6 for corner in corners):  # also refuses NaN
-        raise ValueError(f"a box with the coordinates {corners}")
-    return (
-        class_id(_text(item, "name"), class_ids),
-        *corners,
-        _whole(item.findtext("trackid") or "-1", 1 << 53),
-        int(item.findtext("occluded") or 0),
-        int(item.findtext("generated") or 0),
-    )
+    rows: list[tuple[float, ...]] = []
+    for item in root.iterfind("object"):
+        box = item.find("bndbox")
+        if box is None:
+            raise ValueError("an object without bndbox")
+        corners = [float(_text(box, side)) for side in ("xmin", "ymin", "xmax", "ymax")]
+        if not all(-1e6 < corner < 1e6 for corner in corners):  # also refuses NaN
+            raise ValueError(f"a box with the coordinates {corners}")
+        track = _whole(item.findtext("trackid") or "-1", 1 << 53)  # that float64 holds exactly
+        flags = (int(item.findtext(flag) or 0) for flag in ("occluded", "generated"))
+        rows.append((class_id(_text(item, "name"), class_ids), *corners, track, *flags))
+    return (height, width), rows
 
 
 def _whole(text: str, limit: int) -> int:

@@ -108,14 +108,22 @@ class Videos(Dataset):
         self._settings = clips
         self._truth = truth
         self._worker = decoding_worker(decoding.timeout)
-        probes, failures = _probe_files(files, decoding, self._worker)
+        probes: dict[str, Probe] = {}
+        errors: dict[str, DecodeError] = {}
+        for name in with_progress(files, len(files), "probing videos", lambda _: 1):
+            try:
+                probes[name] = _probe(files[name], decoding, self._worker)
+            except DecodeError as error:
+                errors[name] = error
+                _LOG.warning("left out: %s", error)
+        if not probes:
+            raise DataError(f"None of {len(files)} videos can be read. {next(iter(errors.values()))}")
         self._videos = [ProbedFile(name, files[name], probe) for name, probe in probes.items()]
-        plan = plan_clips([probe.frame_count for probe in probes.values()], clips)
-        self._clips = plan.clips
+        self._clips, uncovered = plan_clips([probe.frame_count for probe in probes.values()], clips)
         self.skipped = {
             **(others or {}),
-            **{f"unreadable video {name}": 1 for name in failures},
-            **plan.skipped,
+            **{f"unreadable video {name}": 1 for name in errors},
+            **uncovered,
         }
 
     def __len__(self) -> int:
@@ -299,23 +307,6 @@ def open_video_files(  # noqa: PLR0913 - settings
     )
 
 
-def _probe_files(
-    files: Mapping[str, Path], decoding: Decoding, worker: HelperProcess
-) -> tuple[dict[str, Probe], list[str]]:
-    """Probe files; return probes by name, and the names of what can't be decoded."""
-    probes: dict[str, Probe] = {}
-    errors: dict[str, DecodeError] = {}
-    for name in with_progress(files, len(files), "probing videos", lambda _: 1):
-        try:
-            probes[name] = _probe(files[name], decoding, worker)
-        except DecodeError as error:
-            errors[name] = error
-            _LOG.warning("left out: %s", error)
-    if not probes:
-        raise DataError(f"None of {len(files)} videos can be read. {next(iter(errors.values()))}")
-    return probes, list(errors)
-
-
 def _probe(path: Path, decoding: Decoding, worker: HelperProcess) -> Probe:
     """Probe a file, or take its probe from the cache; it is kept until the file changes."""
     stat = path.stat()
@@ -345,7 +336,7 @@ class OneVideo(Dataset):
         self.vocabulary = vocabulary
         self.skipped: dict[str, int] = {}
         self.clips = clips
-        self._starts = plan_clips([reader.frame_count], clips).clips
+        self._starts, _ = plan_clips([reader.frame_count], clips)
 
     def __len__(self) -> int:
         return max(1, len(self._starts))

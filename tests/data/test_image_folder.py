@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovvol_bench.data.image_folder import EMPTY_CLASS, NO_IMAGE, load_images, open_image_folder
+from ovvol_bench.data.image_folder import EMPTY_CLASS, NO_IMAGE, ImageFolder, load_images
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 
@@ -32,7 +32,7 @@ def root(tmp_path):
 
 
 def build(root: Path, **settings):
-    return open_image_folder(path=root, **{"short_side": 32, "cache": str(root.parent / "cache"), **settings})
+    return ImageFolder(path=root, **{"short_side": 32, "cache": str(root.parent / "cache"), **settings})
 
 
 def levels(images) -> list[int]:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ovvol_bench.cli import main
-from ovvol_bench.data.movi import CATEGORIES, open_movi, write_examples
+from ovvol_bench.data.movi import CATEGORIES, Movi, write_examples
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 from ovvol_bench.metrics.coco_ap import CocoAP
 from ovvol_bench.metrics.masks import MaskMetric
@@ -62,7 +62,7 @@ def root(tmp_path):
 
 def build(root: Path, **settings: Any):
     defaults = {"frames_per_clip": 2, "short_side": 32, "cache": str(root / "cache")}
-    return open_movi(path=root, **{**defaults, **settings})
+    return Movi(path=root, **{**defaults, **settings})
 
 
 def test_converted_records_are_read_with_boxes_masks_and_tracks(root):
@@ -277,7 +277,7 @@ def davis(tmp_path):
 
 
 def open_davis(root: Path, **settings: Any):
-    return open_movi(
+    return Movi(
         path=root, split="val", frames_per_clip=1, short_side=4, multiple=2, cache=str(root / "c"), **settings
     )
 

@@ -11,7 +11,7 @@ import pytest
 from golden_vectors import load_case
 from safetensors.numpy import load_file
 
-from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
+from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid
 from ovvol_bench.data.imagenet_vid.tree import find_tree
 from ovvol_bench.data.sampling import ClipSettings, clip_starts
 from ovvol_bench.data.transforms import resize_boxes, resize_frames, target_size
@@ -77,7 +77,7 @@ def test_golden_clip_sampling_of_a_dataset(golden, tmp_path):
         for name, length in zip(names, item["video_lengths"], strict=True):
             write_video(root, name, [(EMPTY_XML, (4, 4))] * length)
         clips = ClipSettings(item["frames_per_clip"], "reference")
-        dataset = ImageNetVid(VidSource(find_tree(root, "val"), root / "cache"), imagenet_vid(), clips)
+        dataset = ImageNetVid(find_tree(root, "val"), imagenet_vid(), clips, root / "cache")
         starts = {name: [] for name in names}
         for info in map(dataset.info, range(len(dataset))):
             starts[info.video.removeprefix("val/")].append(info.frame_indices[0])
@@ -109,7 +109,7 @@ EMPTY_XML = "<annotation><size><width>4</width><height>4</height></size></annota
 
 def one_frame_dataset(root: Path, item: dict[str, Any], vocabulary: Vocabulary) -> ImageNetVid:
     write_video(root, "video", [(item["xml"], tuple(item["height_width"]))])
-    return ImageNetVid(VidSource(find_tree(root, "val"), root / "cache"), vocabulary, ClipSettings(frames=1))
+    return ImageNetVid(find_tree(root, "val"), vocabulary, ClipSettings(frames=1), root / "cache")
 
 
 def write_video(root: Path, name: str, frames: list[tuple[str, tuple[int, int]]]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from ovvol_bench.data.imagenet_vid.tree import (
 from ovvol_bench.data.indexed import IndexedVideos
 from ovvol_bench.data.motion import read_motion_iou
 from ovvol_bench.data.readers import FrameFolder, FrameReader, label_runs, read_header, read_labels
-from ovvol_bench.data.sampling import ClipSettings
+from ovvol_bench.data.sampling import ClipSettings, Sampling
 from ovvol_bench.data.truth_index import UNKNOWN_CLASS, RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.video_lists import prepared_videos
@@ -44,36 +45,29 @@ from ovvol_bench.registry import ClipLength, FromSize, Located
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class VidSource:
-    """Places of videos, frames and truth.
+class ImageNetVid(IndexedVideos):
+    """Clips of an ILSVRC-VID tree with truth, which is read with its first use: training needs none.
 
-    Attributes:
+    Args:
         tree: from ``find_tree``.
+        vocabulary: classes with the names in the annotations as codes.
+        clips: how clips are cut and resized.
         cache: folder of the cache.
         list_file: videos or frames to read, see ``tree``; None takes the split's own list, or all.
         motion: MATLAB file of motion IoUs; None computes them from the tracks.
     """
 
-    tree: VidTree
-    cache: Path
-    list_file: Path | None = None
-    motion: Path | None = None
-
-
-class ImageNetVid(IndexedVideos):
-    """Clips of an ILSVRC-VID tree with truth, which is read with its first use: training needs none.
-
-    Args:
-        source: where everything lies.
-        vocabulary: classes with the names in the annotations as codes.
-        clips: how clips are cut and resized.
-    """
-
-    def __init__(self, source: VidSource, vocabulary: Vocabulary, clips: ClipSettings) -> None:
+    def __init__(
+        self,
+        tree: VidTree,
+        vocabulary: Vocabulary,
+        clips: ClipSettings,
+        cache: Path,
+        list_file: Path | None = None,
+        motion: Path | None = None,
+    ) -> None:
         super().__init__(vocabulary, clips)
-        self._source = source
-        self._tree = source.tree
+        self._tree, self._cache, self._list_file, self._motion = tree, cache, list_file, motion
 
     @property
     def split(self) -> str:
@@ -87,7 +81,7 @@ class ImageNetVid(IndexedVideos):
         Raises:
             DataError: if the list is malformed, or the name of a folder is not UTF-8.
         """
-        found = read_videos(self._tree, self._source.list_file)
+        found = read_videos(self._tree, self._list_file)
         require_utf8((video.name for video in found.videos), self._tree.frames)
         return found
 
@@ -98,12 +92,11 @@ class ImageNetVid(IndexedVideos):
         Raises:
             DataError: if the list, frames or annotations are missing or malformed.
         """
-        source = self._source
-        videos = find_frames(source.tree, self.listed.videos)
-        index = load_index(source.tree, videos, self.vocabulary, source.cache)
-        if source.motion is None:
+        videos = find_frames(self._tree, self.listed.videos)
+        index = load_index(self._tree, videos, self.vocabulary, self._cache)
+        if self._motion is None:
             return index
-        return replace(index, motion_iou=read_motion_iou(source.motion, np.diff(index.object_offsets)))
+        return replace(index, motion_iou=read_motion_iou(self._motion, np.diff(index.object_offsets)))
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
         name = str(self.index.videos[video])
@@ -119,8 +112,7 @@ class ImageNetVid(IndexedVideos):
 
     def training_videos(self) -> FolderVideos:
         """All frames of the videos, see ``open_folder_videos``; annotations are not read."""
-        source = self._source
-        return open_folder_videos(source.tree, source.list_file, source.cache)
+        return open_folder_videos(self._tree, self._list_file, self._cache)
 
 
 def restrict(vocabulary: Vocabulary, classes: Collection[str] | None) -> Vocabulary:
@@ -176,15 +168,16 @@ class FolderVideos(TrainingVideos):
 
     def fingerprint(self) -> str:
         """Hash of names, frame numbers and frames."""
+
+        def frame_path(row: int) -> str:
+            video = int(np.searchsorted(self._offsets, row, side="right")) - 1
+            return str(self._tree.frame(self.name(video), int(self._numbers[row])))
+
         digest = hashlib.sha256("\n".join(self._names.tolist()).encode())
-        digest.update(content_digest(len(self._numbers), self._frame_path).encode())
+        digest.update(content_digest(len(self._numbers), frame_path).encode())
         digest.update(self._offsets.tobytes())
         digest.update(self._numbers.tobytes())
         return digest.hexdigest()
-
-    def _frame_path(self, row: int) -> str:
-        video = int(np.searchsorted(self._offsets, row, side="right")) - 1
-        return str(self._tree.frame(self.name(video), int(self._numbers[row])))
 
 
 def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> FolderVideos:
@@ -204,7 +197,21 @@ def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> Fo
     """
     names = read_names(tree, list_file)
     require_utf8(names, tree.frames)
-    lengths, numbers = _frame_numbers(tree, names, cache)
+    # a file that comes or goes changes the time of its folder
+    folders = ((name, tree.frames / name) for name in names)
+    stamps = [(name, folder.stat().st_mtime_ns if folder.is_dir() else 0) for name, folder in folders]
+    source = (str(tree.frames.absolute()), stamps)
+    key = f"frames-{hashlib.blake2b(repr(source).encode(), digest_size=16).hexdigest()}"
+    columns = load_columns(cache, key)
+    if columns is None:
+        shown = with_progress(names, len(names), "listing frames", lambda _: 1)
+        found = [sorted(tree.frame_numbers(name)) for name in shown]
+        columns = {
+            "lengths": np.array([len(part) for part in found], np.int64),
+            "numbers": np.concatenate([np.array(part, np.int64) for part in found]),
+        }
+        store_columns(cache, key, columns)
+    lengths = columns["lengths"]
     offsets = np.concatenate([[0], np.cumsum(lengths[lengths > 0])]).astype(np.int64)
     empty = [name for name, length in zip(names, lengths.tolist(), strict=True) if length == 0]
     if len(empty) == len(names):
@@ -217,26 +224,7 @@ def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> Fo
             "left out: %d of %d videos have no frames, first: %s",
             len(empty), len(names), tree.frames / empty[0],
         )  # fmt: skip
-    return FolderVideos(tree, np.array(names)[lengths > 0], offsets, numbers)
-
-
-def _frame_numbers(tree: VidTree, names: Sequence[str], cache: Path) -> tuple[Ints, Ints]:
-    """(V,) frames of every video, and (F,) the numbers of all."""
-    # a file that comes or goes changes the time of its folder
-    folders = ((name, tree.frames / name) for name in names)
-    stamps = [(name, folder.stat().st_mtime_ns if folder.is_dir() else 0) for name, folder in folders]
-    source = (str(tree.frames.absolute()), stamps)
-    key = f"frames-{hashlib.blake2b(repr(source).encode(), digest_size=16).hexdigest()}"
-    columns = load_columns(cache, key)
-    if columns is None:
-        shown = with_progress(names, len(names), "listing frames", lambda _: 1)
-        numbers = [sorted(tree.frame_numbers(name)) for name in shown]
-        columns = {
-            "lengths": np.array([len(part) for part in numbers], np.int64),
-            "numbers": np.concatenate([np.array(part, np.int64) for part in numbers]),
-        }
-        store_columns(cache, key, columns)
-    return columns["lengths"], columns["numbers"]
+    return FolderVideos(tree, np.array(names)[lengths > 0], offsets, columns["numbers"])
 
 
 def open_imagenet_vid(  # noqa: PLR0913 - settings
@@ -247,7 +235,7 @@ def open_imagenet_vid(  # noqa: PLR0913 - settings
     vocabulary: str = "imagenet-vid",
     classes: tuple[str, ...] | None = None,
     frames_per_clip: Annotated[int, ClipLength] = 8,
-    sampling: Literal["all", "reference"] = "all",
+    sampling: Sampling = "all",
     short_side: Annotated[int, FromSize("short_side")] = 224,
     multiple: Annotated[int, FromSize("multiple")] = 16,
     scale_at_decode: bool = False,
@@ -279,7 +267,7 @@ def open_imagenet_vid(  # noqa: PLR0913 - settings
     if files is not None:
         return Videos(files, words, clips, Decoding(folder))
     motion = None if motion_iou == "tracks" else Path(motion_iou)
-    return ImageNetVid(VidSource(find_tree(path, split), folder, list, motion), words, clips)
+    return ImageNetVid(find_tree(path, split), words, clips, folder, list, motion)
 
 
 MASK_SUFFIX = ".png"
@@ -328,6 +316,14 @@ def load_index(
     Raises:
         DataError: if annotations are missing or not valid, or the frame size changes within a video.
     """
+
+    def stored_size(video: VideoFrames) -> tuple[int, int]:
+        for number in video.numbers.tolist():  # the first that says its own
+            with suppress(DecodeError):
+                return read_header(tree.frame(video.name, number)).size
+        folder = tree.frames / video.name
+        raise DataError(f"{folder}: no frame says its size. Extract it again, or leave it out.")
+
     key = _key(tree, videos, vocabulary)
     columns = load_columns(cache, key)
     if columns:
@@ -337,7 +333,7 @@ def load_index(
         raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
         if tree.masks is not None:
             raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
-        index = build_index(videos, raw, partial(_stored_size, tree))
+        index = build_index(videos, raw, stored_size)
         store_columns(cache, key, asdict(index))
     unknown = index.skipped.get(UNKNOWN_CLASS, 0)
     if unknown and not len(index.boxes):
@@ -347,16 +343,6 @@ def load_index(
             unknown, UNKNOWN_CLASS, tree.annotations / tree.split, vocabulary.name,
         )  # fmt: skip
     return index
-
-
-def _stored_size(tree: VidTree, video: VideoFrames) -> tuple[int, int]:
-    """Read (height, width) of the first frame of a video that says its own."""
-    for number in video.numbers.tolist():
-        try:
-            return read_header(tree.frame(video.name, number)).size
-        except DecodeError:
-            continue
-    raise DataError(f"{tree.frames / video.name}: no frame says its size. Extract it again, or leave it out.")
 
 
 def _key(tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary) -> str:
@@ -415,23 +401,21 @@ def read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -
         for video in videos
         for number in video.numbers.tolist()
     ]
-    shown = with_progress(files, len(files), "reading masks", lambda _: 1)
-    return [runs for frame, file in enumerate(shown) for runs in _frame_masks(file, raw, frame)]
-
-
-def _frame_masks(file: Path, raw: RawAnnotations, frame: int) -> Iterator[bytes]:
-    start, end = raw.object_offsets[frame : frame + 2].tolist()
-    tracks = raw.objects[start:end, 5].astype(np.int64)
-    if (tracks < 0).any():
-        raise DataError(
-            f"Mask {file} has objects without a trackid: expected one a pixel value can stand for. Annotate "
-            "tracks, or take the folder of masks away."
-        )
-    labels = read_labels(file)
-    size = tuple(raw.sizes[frame].tolist())
-    if any(size) and labels.shape != size:
-        raise DataError(
-            f"Mask {file} is {labels.shape[0]} x {labels.shape[1]} pixels (height x width); expected "
-            f"{size[0]} x {size[1]}, as annotated. Make the masks again."
-        )
-    return iter(label_runs(labels, tracks + 1))
+    runs: list[bytes] = []
+    for frame, file in enumerate(with_progress(files, len(files), "reading masks", lambda _: 1)):
+        start, end = raw.object_offsets[frame : frame + 2].tolist()
+        tracks = raw.objects[start:end, 5].astype(np.int64)
+        if (tracks < 0).any():
+            raise DataError(
+                f"Mask {file} has objects without a trackid: expected one a pixel value can stand for. "
+                "Annotate tracks, or take the folder of masks away."
+            )
+        labels = read_labels(file)
+        size = tuple(raw.sizes[frame].tolist())
+        if any(size) and labels.shape != size:
+            raise DataError(
+                f"Mask {file} is {labels.shape[0]} x {labels.shape[1]} pixels (height x width); expected "
+                f"{size[0]} x {size[1]}, as annotated. Make the masks again."
+            )
+        runs += label_runs(labels, tracks + 1)
+    return runs

@@ -247,10 +247,9 @@ def open_shapes(  # noqa: PLR0913 - settings
         )
         return Shapes(split, videos, seed, frames_per_clip, cache=cache, images=images, pictures=pictures)
     # a tree on disk takes decoders that rendering does without
-    from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid, VidSource
+    from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid
     from ovvol_bench.data.imagenet_vid.tree import find_tree
     from ovvol_bench.data.sampling import ClipSettings
 
     clips = ClipSettings(frames_per_clip, "all", 1, HEIGHT, multiple=16)
-    source = VidSource(find_tree(path, split), cache_folder(cache))
-    return ImageNetVid(source, shapes_vocabulary(), clips)
+    return ImageNetVid(find_tree(path, split), shapes_vocabulary(), clips, cache_folder(cache))
