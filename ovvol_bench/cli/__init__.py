@@ -26,24 +26,9 @@ from ovvol_bench.printing import printable, printable_lines
 from ovvol_bench.tuning import spin_briefly
 
 COMMANDS = (
-    "run",
-    "train",
-    "eval",
-    "ladder",
-    "bench",
-    "export",
-    "table",
-    "compare",
-    "overlay",
-    "reproduce",
-    "results",
-    "data",
-    "plugins",
-    "show",
-    "check",
-    "new",
-    "completion",
-)
+    "run", "train", "eval", "ladder", "bench", "export", "table", "compare", "overlay", "reproduce",
+    "results", "data", "plugins", "show", "check", "new", "completion",
+)  # fmt: skip
 """The harness's own commands in the order of ``--help``; each is a module of the same name."""
 
 _TRACEBACK = "ovvol_bench.traceback"
@@ -162,10 +147,6 @@ def _loud_exit() -> Iterator[None]:
         os._exit = leave
 
 
-def _remember_traceback(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    context.meta[_TRACEBACK] = wanted
-
-
 def _refuse_empty(words: Sequence[str]) -> None:
     """Refuse empty words once for all options and arguments: an empty path would be the current folder.
 
@@ -187,17 +168,18 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The harness's own commands, then those of plugins."""
-        return [*COMMANDS, *(name for name in self._plugin_commands(ctx) if name not in COMMANDS)]
+        return list(dict.fromkeys((*COMMANDS, *registry_from(ctx).names("command"))))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by name, or None."""
         if cmd_name in COMMANDS:
             command: click.Command = import_module(f"{__name__}.{cmd_name}").command
             return command
-        if cmd_name in self._plugin_commands(ctx):
-            found: click.Command = registry_from(ctx).find("command", cmd_name).factory()
-            return found
-        return None
+        registry = registry_from(ctx)
+        if cmd_name not in registry.names("command"):
+            return None
+        found: click.Command = registry.find("command", cmd_name).factory()
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -220,11 +202,12 @@ class LazyGroup(click.Group):
         with _interrupted_once(), _one_message(ctx):
             return super().invoke(ctx)
 
-    def _plugin_commands(self, ctx: click.Context) -> list[str]:
-        return registry_from(ctx).names("command")
 
-
-@click.group(cls=LazyGroup, name="ovvol-bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    name="ovvol-bench",
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(package_name="ovvol-bench", prog_name="ovvol-bench")
 @quiet_option
 @plugin_option
@@ -232,7 +215,7 @@ class LazyGroup(click.Group):
     "--traceback",
     is_flag=True,
     expose_value=False,
-    callback=_remember_traceback,
+    callback=lambda context, _, wanted: context.meta.update({_TRACEBACK: wanted}),
     help="Show where an error came from, as OVVOL_DEBUG=1 does.",
 )
 def main() -> None:

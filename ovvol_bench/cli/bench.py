@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovvol_bench.api.run import Device, Precision, make_selection
 from ovvol_bench.cli.common import (
+    PARTS,
+    PATH,
     Settings,
+    choice_option,
     echo_json,
     format_option,
+    limit_option,
+    numbers_option,
+    part_options,
     plugin_files,
     plugin_option,
     preset_option,
@@ -20,14 +27,13 @@ from ovvol_bench.cli.common import (
     registry_from,
     settings_option,
     terminal_width,
+    typed_settings,
 )
-from ovvol_bench.cli.run import part_options, typed_settings
 from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
-    from ovvol_bench.results.schema import Record
     from ovvol_bench.results.throughput import Throughput
     from ovvol_bench.runs.selection import Selection
     from ovvol_bench.throughput.request import Request
@@ -40,7 +46,7 @@ OF_SHOW = {"show", "style", "picture", "metric", "results"}
 def read_sizes(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[tuple[int, int], ...] | None:
-    """HEIGHTxWIDTH between commas; None if the option was not given."""
+    """Read HEIGHTxWIDTH between commas; None if the option was not given."""
     if text is None:
         return None
     if not re.fullmatch(r"\d+x\d+(,\d+x\d+)*", text):
@@ -51,20 +57,13 @@ def read_sizes(
     return tuple((int(height), int(width)) for height, width in sides)
 
 
-def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise click.BadParameter(f"'{text}' is no list of batch sizes; expected numbers, as in 1,4,16")
-    return tuple(int(size) for size in text.split(","))
-
-
 @click.command()
 @preset_option("A preset by name, or a YAML file.")
 @part_options
 @settings_option
 @click.option(
     "--weights-from",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Take the official checkpoints from a folder, as in run.",
 )
@@ -79,68 +78,29 @@ def read_batch_sizes(context: click.Context, parameter: click.Parameter, text: s
     callback=read_sizes,
     help="Sizes that frames are resized to; by default the dataset's own.",
 )
-@click.option(
-    "--batch-sizes",
-    metavar="CLIPS,...",
-    default="1,4",
-    show_default=True,
-    callback=read_batch_sizes,
-    help="Clips at a time.",
+@numbers_option(
+    "--batch-sizes", "batch sizes", "1,4,16", metavar="CLIPS,...", default=["1,4"], help="Clips at a time."
 )
-@click.option(
-    "--fidelity",
-    type=click.Choice(["fast", "reference", "both"]),
-    default="fast",
-    show_default=True,
-    help="both: how far fast is from reference, too.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="auto: bfloat16 for fast where the hardware has it.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option(
-    "--repeats", type=int, default=5, show_default=True, metavar="BATCHES", help="Batches that are measured."
-)
-@click.option(
-    "--warmup",
-    type=int,
-    default=1,
-    show_default=True,
-    metavar="BATCHES",
-    help="Batches before, that are not.",
-)
+@choice_option("--fidelity", ("fast", "reference", "both"), "both: how far fast is from reference, too.")
+@choice_option("--precision", Precision, "auto: bfloat16 for fast where the hardware has it.")
+@choice_option("--device", Device)
+@click.option("--repeats", type=int, default=5, metavar="BATCHES", help="Batches that are measured.")
+@click.option("--warmup", type=int, default=1, metavar="BATCHES", help="Batches before, that are not.")
 @click.option("--threads", type=int, metavar="N", help="Threads of PyTorch; by default its own choice.")
 @click.option("--workers", type=int, metavar="N", help="Threads that read frames ahead, as in run.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="CLIPS",
-    help="Compare fidelities on the first so many clips.",
-)
+@limit_option("Compare fidelities on the first so many clips.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Of the result; by default results/throughput/PRESET-COMBINATION-MACHINE.json.",
 )
-@click.option(
-    "--picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw speed against accuracy (PNG)."
-)
-@click.option("--metric", default="ap50", show_default=True, help="Of the picture, as ap50@vid-reference.")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Where the picture's accuracies are.",
-)
+@click.option("--picture", type=PATH, metavar="FILE", help="Draw speed against accuracy (PNG).")
+@click.option("--metric", default="ap50", help="Of the picture, as ap50@vid-reference.")
+@click.option("--results", type=PATH, default=Path("results"), help="Where the picture's accuracies are.")
 @click.option(
     "--show",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     metavar="PATH",
     help="Measure nothing: print stored files, or folders of them (may be repeated).",
@@ -155,10 +115,18 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
     What is timed is what run does, in a fresh process for every combination, size, batch size and fidelity.
     Exit code 1 if some of them failed.
     """
-    accuracies = _accuracies(options) if options["picture"] else []
+    accuracies = []
+    if options["picture"]:  # checked before anything is measured
+        from ovvol_bench.report.speed import metric_key, write_speed_chart
+        from ovvol_bench.results.folder import load_results
+
+        accuracies = load_results([options["results"]]).results
+        metric_key(accuracies, options["metric"])
     if options["show"]:
+        from ovvol_bench.results.throughput import load_throughput
+
         _check_shown(context)
-        found = _load(options["show"])
+        found = load_throughput(options["show"])
     else:
         found = [_measure(context, options)]
     if style == "json":
@@ -169,8 +137,6 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
 
         click.echo(render_throughput(found, style, width=terminal_width()))
     if options["picture"]:
-        from ovvol_bench.report.speed import write_speed_chart
-
         write_speed_chart(found, accuracies, options["metric"], options["picture"])
     if not options["show"] and found[0].failures:
         context.exit(1)
@@ -183,12 +149,6 @@ def _check_shown(context: click.Context) -> None:
         name = parameter.name or ""
         if name not in OF_SHOW and context.get_parameter_source(name) == given:
             raise SettingError(f"--show measures nothing; drop {parameter.opts[-1]}")
-
-
-def _load(paths: Sequence[Path]) -> list[Throughput]:
-    from ovvol_bench.results.throughput import load_throughput
-
-    return load_throughput(paths)
 
 
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
@@ -210,7 +170,6 @@ def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
 
 
 def _request(registry: Registry, options: dict[str, Any]) -> Request:
-    from ovvol_bench.runs.selection import PARTS, load_preset, select
     from ovvol_bench.throughput.request import (
         FIDELITIES,
         STAND_IN,
@@ -220,11 +179,12 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
         with_random_weights,
     )
 
-    preset, settings = load_preset(options["preset"], registry), typed_settings(options)
+    settings = typed_settings(options)
     typed = {kind: options[kind] for kind in PARTS if options[kind]}
-    fields = {name: options[name] for name in ("precision", "limit")} | {"seeds": preset.seeds[:1]}
     fidelities = FIDELITIES[options["fidelity"]]
-    chosen = select(preset, registry, typed, settings, fidelity=fidelities[-1], **fields)
+    asked = {name: options[name] for name in ("preset", "precision", "limit")}
+    chosen = make_selection(registry, typed, settings, fidelity=fidelities[-1], **asked)
+    chosen = replace(chosen, seeds=chosen.seeds[:1])
     framed = with_frames(chosen, registry)
     if framed is not chosen:
         name = chosen.datasets[0].name
@@ -253,13 +213,3 @@ def _check_drawn(registry: Registry, chosen: Selection, settings: Settings) -> N
                     raise SettingError(
                         f"--random-weights draws all weights; drop {kind}.{each.name}={typed[given.pop()]}"
                     )
-
-
-def _accuracies(options: dict[str, Any]) -> Sequence[Record]:
-    """The results for the picture, before anything is measured."""
-    from ovvol_bench.report.speed import metric_key
-    from ovvol_bench.results.folder import load_results
-
-    results = load_results([options["results"]]).results
-    metric_key(results, options["metric"])
-    return results

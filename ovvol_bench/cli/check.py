@@ -9,30 +9,22 @@ import click
 
 from ovvol_bench.cli.common import (
     Settings,
+    check_kinds,
     echo_json,
     echo_table,
     format_option,
-    parse_settings,
+    option_settings,
     plugin_option,
     preset_option,
     registry_from,
 )
-from ovvol_bench.errors import SettingError
 from ovvol_bench.registry import KINDS
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name")
-@click.option(
-    "-o",
-    "--option",
-    "settings",
-    multiple=True,
-    metavar="KIND.SETTING=VALUE",
-    callback=lambda context, parameter, texts: parse_settings(texts, (*KINDS, "recipe")),
-    help="Set a setting of the component, or with --recipe of its recipe (may be repeated).",
-)
+@option_settings("Set a setting of the component, or with --recipe of its recipe", (*KINDS, "recipe"))
 @click.option(
     "--recipe",
     is_flag=False,
@@ -53,26 +45,24 @@ def command(
     where there is one. The exit code is 1 if a promise is broken.
     """
     from ovvol_bench.runs.selection import Kind, load_preset
-    from ovvol_bench.testing.registered import check_registered
 
-    foreign = sorted(settings.keys() - {kind, *(["recipe"] if recipe is not None else [])})
-    if foreign:
-        raise SettingError(
-            f"-o {foreign[0]}.*: only settings of the {kind} count here, as in -o {kind}.NAME=VALUE"
-        )
+    check_kinds(settings, kind, *(() if recipe is None else ("recipe",)))
     registry = registry_from(context)
     chosen = load_preset(shown["preset"], registry)
     if recipe is None:
+        from ovvol_bench.testing.registered import check_registered
+
         options = chosen.options_for(cast(Kind, kind), name) | settings.get(kind, {})
         report = check_registered(registry, kind, name, options)
     else:
         from ovvol_bench.testing.recipes import check_recipe
 
         report = check_recipe(registry, kind, name, recipe or None, chosen, settings)
+    findings = [asdict(each) for each in report.findings]
     if shown["style"] == "json":
-        echo_json({"component": report.component, "findings": [asdict(each) for each in report.findings]})
+        echo_json({"component": report.component, "findings": findings})
     else:
         click.echo(f"{report.component}\n")
-        echo_table([asdict(finding) for finding in report.findings], prose=("promise", "reason"))
+        echo_table(findings, prose=("promise", "reason"))
     if report.broken:
         context.exit(1)

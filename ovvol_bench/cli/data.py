@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ovvol_bench.cli.common import (
+    PATH,
     Settings,
+    check_kinds,
+    choice_option,
     echo_json,
     echo_table,
     format_option,
@@ -27,10 +30,10 @@ if TYPE_CHECKING:
     from ovvol_bench.data.imagenet_vid.check import Checked
     from ovvol_bench.data.imagenet_vid.prepare import Outcome
 
-_FEW = 5  # problems that are printed; files hold them all
-
-Split = Literal["train", "val", "test"]
+FEW = 5  # problems that are printed; files hold them all
 VID = "imagenet-vid"
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group("data")
@@ -44,19 +47,11 @@ def make() -> None:
 
 
 @make.command()
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(["train", "val", "test"]),
-    default="test",
-    show_default=True,
-    help="Which world.",
-)
-@click.option("--videos", type=click.IntRange(1), default=60, show_default=True, help="Videos of 24 frames.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed is another world."
-)
-def shapes(out: Path, split: Split, videos: int, seed: int) -> None:
+@click.argument("out", type=NEW_FOLDER)
+@choice_option("--split", ("train", "val", "test"), "Which world.", default="test")
+@click.option("--videos", type=click.IntRange(1), default=60, help="Videos of 24 frames.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Another seed is another world.")
+def shapes(out: Path, split: Literal["train", "val", "test"], videos: int, seed: int) -> None:
     """Render the shapes dataset into OUT, in the ILSVRC-VID layout, with mp4s and masks."""
     from ovvol_bench.data.shapes.storage import write_split
     from ovvol_bench.progress import with_progress
@@ -73,22 +68,16 @@ def prepare() -> None:
 
 
 @prepare.command("imagenet-vid")
-@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--split", default="train", show_default=True, help="Folder in Data/VID.")
-@click.option("--short-side", default=224, show_default=True, help="Of the videos, pixels.")
-@click.option("--multiple", default=16, show_default=True, help="What both sides are multiples of, pixels.")
-@click.option("--crf", default=23, show_default=True, help="x264's rate factor, 1 (best) to 51 (smallest).")
-@click.option("--gop", default=16, show_default=True, help="Most frames from one key frame to the next.")
-@click.option("--fps", default=25, show_default=True, help="Frames a second that the files state.")
+@click.argument("root", type=FOLDER)
+@click.argument("out", type=NEW_FOLDER)
+@click.option("--split", default="train", help="Folder in Data/VID.")
+@click.option("--short-side", default=224, help="Of the videos, pixels.")
+@click.option("--multiple", default=16, help="What both sides are multiples of, pixels.")
+@click.option("--crf", default=23, help="x264's rate factor, 1 (best) to 51 (smallest).")
+@click.option("--gop", default=16, help="Most frames from one key frame to the next.")
+@click.option("--fps", default=25, help="Frames a second that the files state.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; as many as processors by default.")
-@click.option(
-    "--overwrite",
-    type=click.Choice(["missing", "always"]),
-    default="missing",
-    show_default=True,
-    help="Encode what is missing, or everything again.",
-)
+@choice_option("--overwrite", ("missing", "always"), "Encode what is missing, or everything again.")
 @click.option("--strict/--no-strict", help="Exit with 2 if any video or frame could not be prepared.")
 def prepare_imagenet_vid(
     root: Path, out: Path, split: str, workers: int | None, overwrite: str, strict: bool, **encoding: int
@@ -118,22 +107,17 @@ def prepare_imagenet_vid(
 
 def _report_preparation(outcomes: Sequence[Outcome], out: Path, strict: bool) -> None:
     problems = [outcome.problem for outcome in outcomes if outcome.problem is not None]
-    kept = sum(outcome.kept for outcome in outcomes)
-    frames = sum(outcome.frames for outcome in outcomes)
+    repeated = [text for outcome in outcomes for text in outcome.repeated.values()]
+    kept, frames = sum(outcome.kept for outcome in outcomes), sum(outcome.frames for outcome in outcomes)
     done = len(outcomes) - len(problems)
     click.echo(f"{done} videos with {frames} frames are in {out} ({kept} were there already)")
-    if problems:
-        click.echo(f"{len(problems)} videos could not be prepared, see {out / 'report.json'}:", err=True)
-        for problem in problems[:_FEW]:
-            click.echo(f"  {problem}", err=True)
-    repeated = [text for outcome in outcomes for text in outcome.repeated.values()]
-    if repeated:
-        click.echo(
-            f"{len(repeated)} of {frames} frames could not be read and show the one before, see "
-            f"{out / 'report.json'}:",
-            err=True,
-        )
-        for text in repeated[:_FEW]:
+    for found, what in (
+        (problems, "videos could not be prepared"),
+        (repeated, f"of {frames} frames could not be read and show the one before"),
+    ):
+        if found:
+            click.echo(f"{len(found)} {what}, see {out / 'report.json'}:", err=True)
+        for text in found[:FEW]:
             click.echo(f"  {text}", err=True)
     if (problems or repeated) and strict:
         raise click.exceptions.Exit(2)
@@ -146,8 +130,8 @@ def convert() -> None:
 
 @convert.command()
 @click.argument("source")
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--split", default="validation", show_default=True, help="train, validation or test.")
+@click.argument("out", type=NEW_FOLDER)
+@click.option("--split", default="validation", help="train, validation or test.")
 @click.option("--videos", type=click.IntRange(1), help="Only the first so many.")
 def movi(source: str, out: Path, split: str, videos: int | None) -> None:
     """Write a split of MOVi into OUT/SPLIT, a folder of PNG files a video.
@@ -169,14 +153,10 @@ def movi(source: str, out: Path, split: str, videos: int | None) -> None:
 
 
 @command.command()
-@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--split", default="val", show_default=True, help="Folder in Data/VID, or name of the list.")
-@click.option(
-    "--list", "list_file", type=click.Path(path_type=Path), help="Check that this list's lines exist."
-)
-@click.option(
-    "--vocabulary", default="imagenet-vid", show_default=True, help="Built-in name, or a .yaml file."
-)
+@click.argument("root", type=FOLDER)
+@click.option("--split", default="val", help="Folder in Data/VID, or name of the list.")
+@click.option("--list", "list_file", type=PATH, help="Check that this list's lines exist.")
+@click.option("--vocabulary", default="imagenet-vid", help="Built-in name, or a .yaml file.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; as many as processors by default.")
 @click.option("--content", is_flag=True, help="Decode every frame, and print a hash of all bytes to compare.")
 @format_option("text", "json")
@@ -199,59 +179,49 @@ def check(
         workers=how["workers"] or os.cpu_count() or 1,
         content=bool(how["content"]),
     )
-    official = OFFICIAL.get(split, {})
-    (_echo_check_json if style == "json" else _echo_check)(checked, split, official)
-    if checked.findings.told():
+    official, problems = OFFICIAL.get(split, {}), checked.findings.told()
+    if style == "json":
+        fields = ("kind", "count", "examples")
+        about = {
+            "split": split,
+            "layout": checked.layout,
+            "list": None if checked.source is None else str(checked.source),
+            "counts": dict(checked.findings.counts),
+            "official": dict(official),
+            "problems": [dict(zip(fields, each, strict=True)) for each in problems],
+            "content": checked.content,
+        }
+        echo_json(about)
+    else:
+        _echo_check(checked, split, official)
+    if problems:
         raise click.exceptions.Exit(2)
 
 
 def _echo_check(checked: Checked, split: str, official: Mapping[str, int]) -> None:
     from ovvol_bench.data.imagenet_vid.check import EXAMPLES
 
-    findings = checked.findings
     click.echo(f"split {split}, {checked.layout}, list: {checked.source or 'none'}")
-    rows = [
-        {"what": what, "count": f"{count:,}", "official": f"{official[what]:,}" if what in official else None}
-        for what, count in findings.counts.items()
-    ]
-    echo_table(rows)
+    shown = {what: f"{count:,}" for what, count in official.items()}
+    counts = checked.findings.counts.items()
+    echo_table([{"what": what, "count": f"{count:,}", "official": shown.get(what)} for what, count in counts])
     if checked.content is not None:
         click.echo(f"\nhash of the content: {checked.content}")
-    for kind, count, examples in findings.told():
+    for kind, count, examples in checked.findings.told():
         click.echo(f"\n{count:,} {kind}:")
         for example in examples[:EXAMPLES]:
             click.echo(f"  {example}")
         if count > EXAMPLES:
             click.echo("  ... all with --format json" if len(examples) == count else "  ...")
-    if not findings.told():
+    if not checked.findings.told():
         click.echo("\nno problems found")
-
-
-def _echo_check_json(checked: Checked, split: str, official: Mapping[str, int]) -> None:
-    problems = [
-        {"kind": kind, "count": count, "examples": examples}
-        for kind, count, examples in checked.findings.told()
-    ]
-    echo_json(
-        {
-            "split": split,
-            "layout": checked.layout,
-            "list": None if checked.source is None else str(checked.source),
-            "counts": dict(checked.findings.counts),
-            "official": dict(official),
-            "problems": problems,
-            "content": checked.content,
-        }
-    )
 
 
 @command.command()
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--dataset", default=VID, show_default=True, help="Name of the dataset that is at PATH.")
+@click.option("--dataset", default=VID, help="Name of the dataset that is at PATH.")
 @click.option("--split", help="Part of the dataset; its own default, or val for imagenet-vid.")
-@click.option(
-    "--list", "list_file", type=click.Path(path_type=Path), help="Text file, one video or frame a line."
-)
+@click.option("--list", "list_file", type=PATH, help="Text file, one video or frame a line.")
 @click.option("--vocabulary", help="Built-in name, or a .yaml file; the dataset's own by default.")
 @click.option("--cache", help="Folder for parsed annotations; the user's cache folder by default.")
 @plugin_option
@@ -264,36 +234,27 @@ def inspect(
 
     It ends at the first mistake; 'data check' looks for them all in an ILSVRC-VID tree.
     """
-    options = {name.removesuffix("_file"): value for name, value in given.items() if value is not None}
-    if others := sorted(settings.keys() - {"dataset"}):
-        raise SettingError(
-            f"-o {others[0]}: only settings of the dataset count here, as -o dataset.split=train."
-        )
-    set_twice = sorted({"path", *options} & settings.get("dataset", {}).keys())
-    if set_twice:
-        raise SettingError(f"-o dataset.{set_twice[0]}: given as PATH or an option as well. Give it once.")
-    options |= {"path": path, **settings.get("dataset", {})}
-    _inspect_indexed(dataset, registry_from(context).build("dataset", dataset, options))
-
-
-def _inspect_indexed(name: str, dataset: Dataset) -> None:
     from ovvol_bench.data.imagenet_vid.dataset import ImageNetVid
     from ovvol_bench.data.indexed import IndexedVideos
     from ovvol_bench.data.truth_index import describe
 
-    if not isinstance(dataset, IndexedVideos):
-        raise SettingError(f"dataset '{name}' has no index to look into: its clips are read one by one.")
-    words = dataset.vocabulary
-    if isinstance(dataset, ImageNetVid):
-        listed = dataset.listed
-        source = (
-            "none, all folders are read" if listed.source is None else f"{listed.source} ({listed.layout})"
-        )
-        click.echo(f"split {dataset.split}, list: {source}")
-    truth = "" if dataset.annotated else ", without truth"
-    click.echo(f"dataset {name}, vocabulary '{words.name}' of {len(words.classes)} classes{truth}")
-    rows = {**describe(dataset.index, words), "clips": len(dataset)}
-    rows |= {f"left out: {reason}": count for reason, count in dataset.skipped.items()}
+    options = {name.removesuffix("_file"): value for name, value in given.items() if value is not None}
+    check_kinds(settings, "dataset")
+    set_twice = sorted({"path", *options} & settings.get("dataset", {}).keys())
+    if set_twice:
+        raise SettingError(f"-o dataset.{set_twice[0]}: given as PATH or an option as well. Give it once.")
+    options |= {"path": path, **settings.get("dataset", {})}
+    built: Dataset = registry_from(context).build("dataset", dataset, options)
+    if not isinstance(built, IndexedVideos):
+        raise SettingError(f"dataset '{dataset}' has no index to look into: its clips are read one by one.")
+    if isinstance(built, ImageNetVid):
+        listed = built.listed
+        where = f"{listed.source} ({listed.layout})" if listed.source else "none, all folders are read"
+        click.echo(f"split {built.split}, list: {where}")
+    words, truth = built.vocabulary, "" if built.annotated else ", without truth"
+    click.echo(f"dataset {dataset}, vocabulary '{words.name}' of {len(words.classes)} classes{truth}")
+    rows = {**describe(built.index, words), "clips": len(built)}
+    rows |= {f"left out: {reason}": count for reason, count in built.skipped.items()}
     echo_table([{"what": what, "count": count} for what, count in rows.items()])
 
 
@@ -308,10 +269,7 @@ def frequencies(context: click.Context, name: str, output: Path | None, settings
     from ovvol_bench.data.base import class_frequencies
     from ovvol_bench.files import write_text
 
-    if others := sorted(settings.keys() - {"dataset"}):
-        raise SettingError(
-            f"-o {others[0]}: only settings of the dataset count here, as -o dataset.split=train."
-        )
+    check_kinds(settings, "dataset")
     counts = class_frequencies(registry_from(context).build("dataset", name, settings.get("dataset", {})))
     if output is None:
         echo_json(counts)

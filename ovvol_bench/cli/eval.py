@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ovvol_bench.api.run import OnError
 from ovvol_bench.cli.common import (
+    PATH,
+    choice_option,
     echo_json,
     echo_table,
     format_option,
@@ -18,6 +20,7 @@ from ovvol_bench.cli.common import (
     registry_from,
     settings_option,
     terminal_width,
+    without_empty,
 )
 
 if TYPE_CHECKING:
@@ -37,20 +40,12 @@ PASSED_ON = ("protocol", "settings", "name", "on_error")
 @click.option("--name", metavar="NAME", help="Of the method that made a FILE; by default the file's.")
 @click.option("--protocol", help="Conventions for all metrics, as in vid-devkit.")
 @click.option("--input-format", metavar="NAME", help="Of a FILE, where it doesn't say. See docs/formats.md.")
-@click.option(
-    "--on-error",
-    type=click.Choice(get_args(OnError)),
-    default="fail",
-    show_default=True,
-    help="What can't be scored: refuse it, or leave it out and count it.",
-)
-@click.option(
-    "--output", metavar="FILE.json", type=click.Path(path_type=Path), help="Write the result there."
-)
+@choice_option("--on-error", OnError, "What can't be scored: refuse it, or leave it out and count it.")
+@click.option("--output", metavar="FILE.json", type=PATH, help="Write the result there.")
 @click.option(
     "--pictures",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Draw error causes, gains, confusion, curves, sizes and speeds there; adds the metrics for them.",
 )
 @settings_option
@@ -76,7 +71,13 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
         how["added"] = METRICS
     names = options["metrics"] or ()
     result = score(registry_from(context), predictions, options["truth"], names=names, **how)
-    _write(result, options["output"], options["pictures"])
+    written = [result.save(options["output"])] if options["output"] else []
+    if options["pictures"]:
+        from ovvol_bench.report.pictures import write_pictures
+
+        written += write_pictures(result.record, options["pictures"])
+    for path in written:
+        click.echo(f"written: {path}", err=True)
     if style == "json":
         echo_json(result.record.to_json())
     elif result.record.file:
@@ -86,24 +87,6 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
         _show_numbers(result, style)
     for note in result.notes:
         click.echo(note, err=True)
-
-
-def _write(result: Result, output: Path | None, pictures: Path | None) -> None:
-    """Write what came of an evaluation, and draw it.
-
-    Raises:
-        SettingError: if a file can't be written.
-        DataError: if there is nothing to draw.
-    """
-    written = []
-    if output:
-        written.append(result.save(output))
-    if pictures:
-        from ovvol_bench.report.pictures import write_pictures
-
-        written += write_pictures(result.record, pictures)
-    for path in written:
-        click.echo(f"written: {path}", err=True)
 
 
 def _show_numbers(result: Result, style: str) -> None:
@@ -116,9 +99,7 @@ def _show_numbers(result: Result, style: str) -> None:
         value, (low, high) = number_text(score.value, share), score.tie_span or (0.0, 0.0)
         ties = f"{number_text(low, share)} to {number_text(high, share)}" if high - low > TELLING_SPAN else ""
         rows.append({"metric": with_unit(key, share), "value": value, "count": score.count, "ties": ties})
-    if not any(row["ties"] for row in rows):
-        rows = [{name: cell for name, cell in row.items() if name != "ties"} for row in rows]
-    echo_table(rows, style, expendable=("count",))
+    echo_table(without_empty(rows, "ties"), style, expendable=("count",))
 
 
 def _show_file(result: Result, style: str) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from ovvol_bench.cli.common import plugin_option, registry_from
-from ovvol_bench.errors import DataError
+from ovvol_bench.cli.common import PATH, choice_option, plugin_option, registry_from, run_folder
 
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option(
     "--format",
     "name",
@@ -21,13 +20,7 @@ from ovvol_bench.errors import DataError
     metavar="NAME",
     help="coco, coco-vid, youtube-vis, vid-devkit or mot; see docs/formats.md.",
 )
-@click.option(
-    "--labels",
-    type=click.Choice(["top1", "all"]),
-    default="top1",
-    show_default=True,
-    help="Each box under its best class, or once for every class.",
-)
+@choice_option("--labels", ("top1", "all"), "Each box under its best class, or once for every class.")
 @click.option("--masks", is_flag=True, help="Also write masks, nearest neighbour at the frame's size.")
 @click.option(
     "--complete/--no-complete",
@@ -45,12 +38,9 @@ def command(context: click.Context, /, run: Path, out: Path, name: str, **option
     """
     from ovvol_bench.formats import format_of
     from ovvol_bench.runs.export import Export, export_run
-    from ovvol_bench.runs.store import RunFolder
 
-    export, folder = Export(format_of(name), **options), RunFolder(run)
-    if not folder.spec_file.is_file():
-        raise DataError(f"{run} is not a run folder: it has no {folder.spec_file.name}. See: ovvol-bench run")
-    count, lost = export_run(folder, registry_from(context), export, out)
+    export = Export(format_of(name), **options)
+    count, lost = export_run(run_folder(run), registry_from(context), export, out)
     click.echo(f"{out}: {count} detections, {name}")
     for what in lost:
         click.echo(f"not in the file: {what}", err=True)

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovvol_bench.api.run import run_selection
+from ovvol_bench.api.run import make_selection, run_selection
 from ovvol_bench.cli.common import (
+    PATH,
+    RUNNING,
     echo_json,
     format_option,
+    limit_option,
     plugin_option,
     quiet_option,
     registry_from,
+    running_options,
+    seeds_option,
     settings_option,
     terminal_width,
 )
-from ovvol_bench.cli.run import seeds_option
-from ovvol_bench.cli.running import RUNNING, running_options
 from ovvol_bench.errors import SettingError
 
 if TYPE_CHECKING:
-    from ovvol_bench.api.result import Results
+    from ovvol_bench.registry import Registry
     from ovvol_bench.results.schema import Record
     from ovvol_bench.runs.selection import Selection
 
@@ -36,9 +39,9 @@ ORACLE = "oracle"
 @click.option("--labeler", metavar="NAME")
 @settings_option
 @running_options
-@click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
-@seeds_option("Runs for each seed, averaged.")
-@click.option("--picture", type=click.Path(path_type=Path), help="Also draw it, as a PNG file.")
+@limit_option()
+@seeds_option(help="Runs for each seed, averaged.")
+@click.option("--picture", type=PATH, help="Also draw it, as a PNG file.")
 @format_option("text", "markdown", "json")
 @quiet_option
 @plugin_option
@@ -51,12 +54,17 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
     """
     from ovvol_bench.report.ladder import ladder, ladder_grid, write_ladder
 
-    selection = _selection(context, options)
-    results = run_selection(registry_from(context), selection, **{name: options[name] for name in RUNNING})
+    registry = registry_from(context)
+    results = run_selection(
+        registry, _selection(registry, options), **{name: options[name] for name in RUNNING}
+    )
+    steps: dict[tuple[bool, bool], list[Record]] = {}
     for each in results:
         if each.error:
             raise each.error
-    shares = ladder(_steps(results))
+        _, grouper, labeler = each.record.names
+        steps.setdefault((grouper == ORACLE, labeler == ORACLE), []).append(each.record)
+    shares = ladder(steps)
     if style == "json":
         echo_json([each.record for each in shares])
     else:
@@ -66,10 +74,10 @@ def command(context: click.Context, /, style: str, picture: Path | None, **optio
         click.echo(write_ladder(shares, results[0].record, picture), err=style == "json")
 
 
-def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
-    from ovvol_bench.runs.selection import load_preset, select
+def _selection(registry: Registry, options: dict[str, Any]) -> Selection:
+    from ovvol_bench.runs.selection import load_preset
 
-    preset = load_preset(options["preset"], registry_from(context))
+    preset = load_preset(options["preset"], registry)
     chosen = {kind: options[kind] or getattr(preset, kind).name for kind in ("encoder", "grouper", "labeler")}
     for kind, name in chosen.items():
         if name == ORACLE:
@@ -77,14 +85,5 @@ def _selection(context: click.Context, options: dict[str, Any]) -> Selection:
                 f"--{kind} oracle: the ladder adds the oracles itself; expected the method's own {kind}"
             )
     names = {kind: [name] if kind == "encoder" else [name, ORACLE] for kind, name in chosen.items()}
-    fields = {field: options[field] for field in ("limit", "seeds")}
-    return select(preset, registry_from(context), names, options["settings"], **fields)  # type: ignore[arg-type]
-
-
-def _steps(results: Results) -> dict[tuple[bool, bool], list[Record]]:
-    """Results by whether groups and names are true."""
-    steps: dict[tuple[bool, bool], list[Record]] = {}
-    for each in results:
-        _, grouper, labeler = each.record.names
-        steps.setdefault((grouper == ORACLE, labeler == ORACLE), []).append(each.record)
-    return steps
+    asked = {name: options[name] for name in ("preset", "limit", "seeds")}
+    return make_selection(registry, names, options["settings"], **asked)

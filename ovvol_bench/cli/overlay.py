@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovvol_bench.cli.common import plugin_option, quiet_option, registry_from
-from ovvol_bench.errors import DataError
+from ovvol_bench.cli.common import PATH, plugin_option, quiet_option, registry_from, run_folder
 from ovvol_bench.progress import LOGGER
 
 if TYPE_CHECKING:
@@ -19,12 +18,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--clips", type=click.IntRange(min=1), default=8, show_default=True, help="Clips to draw.")
-@click.option("--video/--no-video", default=True, show_default=True, help="Also write mp4s of their videos.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder to write to; by default RUN/overlays."
-)
+@click.argument("run", type=PATH)
+@click.option("--clips", type=click.IntRange(min=1), default=8, help="Clips to draw.")
+@click.option("--video/--no-video", default=True, help="Also write mp4s of their videos.")
+@click.option("--output", type=PATH, help="Folder to write to; by default RUN/overlays.")
 @quiet_option
 @plugin_option
 @click.pass_context
@@ -33,32 +30,36 @@ def command(context: click.Context, run: Path, clips: int, video: bool, output: 
 
     RUN is a run folder. Its dataset must still be where it was.
     """
-    for path in _with_progress(_overlays(registry_from(context), run, output, clips, video)):
-        click.echo(path)
-
-
-def _overlays(registry: Registry, run: Path, output: Path | None, clips: int, video: bool) -> Iterator[Path]:
-    from ovvol_bench.report.overlays import each_overlay
-    from ovvol_bench.runs.predictions import read_predictions
-    from ovvol_bench.runs.store import RunFolder
-
-    folder = RunFolder(run.resolve())
-    if not folder.spec_file.is_file():
-        raise DataError(f"{run} is not a run folder: it has no {folder.spec_file.name}. See: ovvol-bench run")
-    spec = folder.read_spec()
-    dataset = registry.build("dataset", spec.dataset.name, spec.dataset.options)
-    predictions = read_predictions(folder.predictions)
-    yield from each_overlay(folder.path, dataset, predictions, output or folder.overlays, clips, video)
-
-
-def _with_progress(paths: Iterator[Path]) -> Iterator[Path]:
-    """The same paths, with a line of progress on terminals."""
+    paths = overlays_of(registry_from(context), run, output, clips, video)
     if not (sys.stderr and sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)):
-        yield from paths
+        for path in paths:
+            click.echo(path)
         return
     from rich.console import Console
 
     with Console(stderr=True).status("Drawing") as status:
         for count, path in enumerate(paths, start=1):
             status.update(f"Drawing: {count} files written")
-            yield path
+            click.echo(path)
+
+
+def overlays_of(
+    registry: Registry, run: Path, output: Path | None = None, clips: int = 8, video: bool = True
+) -> Iterator[Path]:
+    """Draw a run, file by file.
+
+    Args:
+        registry: builds the dataset.
+        run: its folder.
+        output: folder to write to; None: one in the run's.
+        clips: how many to draw.
+        video: also write videos.
+    """
+    from ovvol_bench.report.overlays import each_overlay
+    from ovvol_bench.runs.predictions import read_predictions
+
+    folder = run_folder(run.resolve())
+    spec = folder.read_spec()
+    dataset = registry.build("dataset", spec.dataset.name, spec.dataset.options)
+    predictions = read_predictions(folder.predictions)
+    yield from each_overlay(folder.path, dataset, predictions, output or folder.overlays, clips, video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -9,8 +10,6 @@ import click
 from ovvol_bench.cli import COMMANDS
 from ovvol_bench.cli.common import echo_json, echo_table, format_option, plugin_option, registry_from
 from ovvol_bench.registry import KINDS, Registry
-
-Row = dict[str, Any]
 
 
 @click.command("plugins")
@@ -21,50 +20,34 @@ Row = dict[str, Any]
 def command(context: click.Context, kind: str | None, style: str) -> None:
     """List the installed components and presets, and plugins that failed to load."""
     registry = registry_from(context)
-    components = [row for each in (*KINDS, "command") for row in _rows(registry, each)]
-    components += [*_event_rows(registry), *_preset_rows()]
-    components = [row for row in components if kind in (None, row["kind"])]
+    columns = ("kind", "name", "origin", "version", "summary")
+    rows = [dict(zip(columns, row, strict=True)) for row in _rows(registry) if kind in (None, row[0])]
     broken = [{"origin": origin, "reason": str(error)} for origin, error in registry.broken]
     unusable = registry.unusable(sound="ovvol-bench ")
     broken += [{"origin": origin, "reason": f"{origin}: {error}"} for origin, error in unusable]
-    conflicts = [str(conflict) for conflict in registry.conflicts] + _shadowed(registry)
+    conflicts = [str(conflict) for conflict in registry.conflicts]
+    for name in (each for each in registry.names("command") if each in COMMANDS):
+        origin = registry.find("command", name).origin
+        conflicts.append(f"command '{name}' is registered by ovvol-bench and by {origin}")
     if style == "json":
-        echo_json({"components": components, "broken": broken, "conflicts": conflicts})
+        echo_json({"components": rows, "broken": broken, "conflicts": conflicts})
         return
-    echo_table(components, expendable=("version", "origin"), prose=("summary",))
-    _echo_problems("Broken, and not used:", [item["reason"] for item in broken])
-    _echo_problems("Taken more than once, and not usable by that name:", conflicts)
+    echo_table(rows, expendable=("version", "origin"), prose=("summary",))
+    for heading, problems in (
+        ("Broken, and not used:", [each["reason"] for each in broken]),
+        ("Taken more than once, and not usable by that name:", conflicts),
+    ):
+        if problems:
+            click.echo("\n" + "\n".join([heading, *(f"  {problem}" for problem in problems)]))
 
 
-def _rows(registry: Registry, kind: str) -> list[Row]:
-    found = [registry.find(kind, name) for name in registry.names(kind)]
-    return [_row(kind, item.entry.name, item.origin, item.version, item.entry.summary) for item in found]
-
-
-def _event_rows(registry: Registry) -> list[Row]:
-    return [_row("event", hook, origin, None, None) for hook, origin in registry.listeners]
-
-
-def _preset_rows() -> list[Row]:
+def _rows(registry: Registry) -> Iterator[tuple[Any, ...]]:
     from ovvol_bench.runs.selection import load_preset, preset_names
 
-    presets = {name: load_preset(name) for name in preset_names()}
-    return [_row("preset", name, "ovvol-bench", None, each.description) for name, each in presets.items()]
-
-
-def _row(kind: str, name: str, origin: str, version: str | None, summary: str | None) -> Row:
-    return {"kind": kind, "name": name, "origin": origin, "version": version, "summary": summary}
-
-
-def _shadowed(registry: Registry) -> list[str]:
-    own = [name for name in registry.names("command") if name in COMMANDS]
-    return [f"command '{name}' is registered by ovvol-bench and by {_origin(registry, name)}" for name in own]
-
-
-def _origin(registry: Registry, name: str) -> str:
-    return registry.find("command", name).origin
-
-
-def _echo_problems(heading: str, problems: list[str]) -> None:
-    if problems:
-        click.echo("\n" + "\n".join([heading, *(f"  {problem}" for problem in problems)]))
+    for kind in (*KINDS, "command"):
+        for found in (registry.find(kind, name) for name in registry.names(kind)):
+            yield kind, found.entry.name, found.origin, found.version, found.entry.summary
+    for hook, origin in registry.listeners:
+        yield "event", hook, origin, None, None
+    for name in preset_names():
+        yield "preset", name, "ovvol-bench", None, load_preset(name).description

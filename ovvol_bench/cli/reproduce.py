@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ovvol_bench.api.run import run_selection
-from ovvol_bench.cli.common import echo_table, plugin_option, quiet_option, registry_from, settings_option
-from ovvol_bench.cli.running import RUNNING, running_options
+from ovvol_bench.cli.common import (
+    RUNNING,
+    echo_table,
+    plugin_option,
+    quiet_option,
+    registry_from,
+    running_options,
+    settings_option,
+)
 from ovvol_bench.errors import SettingError
-
-if TYPE_CHECKING:
-    from ovvol_bench.runs.reproduce import Check
 
 
 @click.command()
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     "--tolerance",
     type=click.FloatRange(min=0),
     default=1e-6,
-    show_default=True,
     help="How far a number may be from the result's; of shares, printed in percent, 0.01 is a point.",
 )
 @quiet_option
@@ -40,6 +42,7 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     """
     if math.isnan(tolerance):
         raise SettingError("--tolerance nan: expected a number, at least 0")
+    from ovvol_bench.results.layout import is_share, number_text, with_unit
     from ovvol_bench.results.schema import read_result
     from ovvol_bench.runs.reproduce import changes, checks, selection_of
 
@@ -50,27 +53,20 @@ def command(context: click.Context, /, result: Path, tolerance: float, **options
     if again.error:
         raise again.error
     found = checks(then, again.record)
-    _print(found)
+    rows = []
+    for each in found:  # six decimals of a number, of a share in percent four, and points between shares
+        share = is_share(each.name, (each.then, each.now))
+        before, now = (
+            number_text(value, share, decimals=4 if share else 6) for value in (each.then, each.now)
+        )
+        difference = f"{100 * each.difference if share else each.difference:.1e}"
+        number = with_unit(each.name, share)
+        rows.append({"number": number, "then": before, "now": now, "difference": difference})
+    echo_table(rows)
     for line in changes(then, again.record):
         click.echo(line)
     differing = [check for check in found if check.difference > tolerance]
     within = f"within {tolerance:g} ({100 * tolerance:g} points of a percentage)"
-    equal = f"{len(found) - len(differing)} of {len(found)} numbers are equal {within}"
-    click.echo(f"{equal}: {again.path}")
+    click.echo(f"{len(found) - len(differing)} of {len(found)} numbers are equal {within}: {again.path}")
     if differing:
         context.exit(1)
-
-
-def _print(found: Sequence[Check]) -> None:
-    """Print six decimals of each number, of shares in percent four, and their difference in points."""
-    from ovvol_bench.results.layout import is_share, number_text, with_unit
-
-    rows = []
-    for each in found:
-        share = is_share(each.name, (each.then, each.now))
-        then, now = (number_text(value, share, decimals=4 if share else 6) for value in (each.then, each.now))
-        difference = f"{100 * each.difference if share else each.difference:.1e}"
-        rows.append(
-            {"number": with_unit(each.name, share), "then": then, "now": now, "difference": difference}
-        )
-    echo_table(rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ovvol_bench.cli.common import echo_json
+from ovvol_bench.cli.common import PATH, echo_json
 
 
 @click.group()
@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("folder", type=PATH, default=Path("results"))
 @click.pass_context
 def check(context: click.Context, folder: Path) -> None:
     """Check schema, digests and places of all results, and that the README is made from them."""
@@ -32,7 +32,7 @@ def check(context: click.Context, folder: Path) -> None:
 
 @command.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "folder", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--to", "folder", type=PATH, default=Path("results"))
 def add(runs: Sequence[Path], folder: Path) -> None:
     """Copy the results of RUNS (run folders, or trees of them) to their places, and write the README anew."""
     from ovvol_bench.results.folder import add_results, write_results_readme

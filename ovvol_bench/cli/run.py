@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from os.path import commonpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,76 +18,49 @@ from ovvol_bench.api.run import (
     make_selection,
     raise_if_none_is_done,
     run_selection,
-    with_weights,
 )
 from ovvol_bench.cli.common import (
-    Decorated,
-    Settings,
+    PARTS,
+    PATH,
+    RUNNING,
+    choice_option,
     echo_json,
     format_option,
+    limit_option,
     names_option,
+    part_options,
     plugin_option,
     preset_option,
     quiet_option,
     registry_from,
+    running_options,
+    seeds_option,
     settings_option,
     terminal_width,
+    typed_settings,
 )
 from ovvol_bench.cli.completion import complete_names
-from ovvol_bench.cli.running import RUNNING, running_options
+from ovvol_bench.cli.overlay import overlays_of
 
 if TYPE_CHECKING:
     from ovvol_bench.api.result import Results
-    from ovvol_bench.registry import Registry
-    from ovvol_bench.results.schema import Coverage, Timing
 
-PARTS = ("encoder", "grouper", "labeler", "dataset")
 MOST_LISTED = 10  # run folders named one by one
 
 
-def seeds_option(text: str) -> Callable[[Decorated], Decorated]:
-    """Add ``--seeds``: whole numbers from 0 between commas; given several times, they add up.
-
-    The function gets a tuple, or None if the option was not given.
-    """
-    return click.option("--seeds", metavar="SEED,...", multiple=True, callback=_read_seeds, help=text)
-
-
-def _read_seeds(
-    context: click.Context, parameter: click.Parameter, texts: Sequence[str]
-) -> tuple[int, ...] | None:
-    for text in texts:
-        if not re.fullmatch(r"\d+(,\d+)*", text):
-            raise click.BadParameter(f"'{text}' is no list of seeds; expected numbers, as in 0,1,2")
-    return tuple(int(seed) for text in texts for seed in text.split(",")) or None
-
-
-def read_range(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> tuple[int, int] | None:
-    """Two whole numbers with two dots between; None if the option was not given."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)\.\.(\d+)", text)
-    if not match:
+def read_range(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Read two whole numbers with two dots between; None if the option was not given."""
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", text or "")
+    if text is not None and not match:
         raise click.BadParameter(f"'{text}' is no range; expected LOW..HIGH, as in 3..10")
-    return int(match[1]), int(match[2])
-
-
-def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--encoder``, ``--grouper``, ``--labeler`` and ``--dataset``."""
-    for kind in reversed(PARTS):
-        every = "" if kind == "dataset" else ", or all"
-        text = f"One {kind} or several{every}; by default the preset's."
-        command = names_option(f"--{kind}", help=text, shell_complete=complete_names(kind))(command)
-    return command
+    return (int(match[1]), int(match[2])) if match else None
 
 
 @click.command()
 @preset_option("A preset by name, or a YAML file.")
 @click.option(
     "--matrix",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="A YAML file that lists components, seeds and settings; the command line counts before it.",
 )
@@ -95,49 +68,38 @@ def part_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @settings_option
 @click.option(
     "--weights-from",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Take the official checkpoints videomae.pth, grouping.pth, pacl.pth and clip.pt from a folder.",
 )
 @running_options
-@click.option(
+@choice_option(
     "--overwrite",
-    type=click.Choice(get_args(Overwrite)),
+    Overwrite,
+    "If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
     default="missing",
-    show_default=True,
-    help="If the same run is there: refuse if it is complete, compute what is missing, or start anew.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="CLIPS", help="Only the first so many clips.")
+@limit_option()
 @names_option(
     "--metrics",
     shell_complete=complete_names("metric"),
     help="Score with these instead of the preset's; +NAME adds to them.",
 )
-@seeds_option("A run for each seed.")
+@seeds_option(help="A run for each seed.")
 @click.option(
     "--consensus",
     metavar="LOW..HIGH",
     callback=read_range,
     help="Merge the seeds into one grouping of LOW to HIGH groups; how many, says naming.consensus.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(get_args(Precision)),
-    default="auto",
-    show_default=True,
-    help="auto: bfloat16 for --fidelity fast where the hardware has it.",
+@choice_option("--precision", Precision, "auto: bfloat16 for --fidelity fast where the hardware has it.")
+@choice_option(
+    "--fidelity", Fidelity, "reference: float32 and no shortcuts; by default the preset's.", default=None
 )
-@click.option(
-    "--fidelity",
-    type=click.Choice(get_args(Fidelity)),
-    help="reference: float32 and no shortcuts; by default the preset's.",
-)
-@click.option(
+@choice_option(
     "--on-error",
-    type=click.Choice(get_args(OnError)),
-    default="fail",
-    show_default=True,
-    help="A frame that can't be read, a clip that gives NaN: stop, or leave it out and count it.",
+    OnError,
+    "A frame that can't be read, a clip that gives NaN: stop, or leave it out and count it.",
 )
 @click.option(
     "--soft-masks",
@@ -166,30 +128,15 @@ def command(context: click.Context, /, style: str, overlays: bool, **options: An
     how = (*RUNNING, "overwrite", "on_error", "soft_masks")
     results = run_selection(registry, selection, **{name: options[name] for name in how})
     raise_if_none_is_done(results)
-    if overlays:
-        _draw(registry, results)
-    _report(results, style, asked=bool(options["metrics"]))
+    for each in results if overlays else ():
+        if each.path and not each.error:
+            list(overlays_of(registry, each.path))
+    if style == "json":
+        echo_json([{**each.record.to_json(), "folder": str(each.path)} for each in results])
+    else:
+        _report(results, style, asked=bool(options["metrics"]))
     if any(each.error for each in results):
         context.exit(1)
-
-
-def typed_settings(options: Mapping[str, Any]) -> Settings:
-    """Join what ``-o`` and ``--weights-from`` set; the former counts where both do."""
-    settings: Settings = options["settings"]
-    return with_weights(settings, options["weights_from"]) if options["weights_from"] else settings
-
-
-def _draw(registry: Registry, results: Results) -> None:
-    from ovvol_bench.report.overlays import write_overlays
-    from ovvol_bench.runs.predictions import read_predictions
-    from ovvol_bench.runs.rescore import same_dataset
-    from ovvol_bench.runs.store import RunFolder
-
-    for each in results:
-        if not each.error and each.path:
-            folder = RunFolder(each.path)
-            dataset = same_dataset(registry, folder.read_spec())
-            write_overlays(folder.path, dataset, read_predictions(folder.predictions), folder.overlays)
 
 
 def _report(results: Results, style: str, asked: bool) -> None:
@@ -197,19 +144,22 @@ def _report(results: Results, style: str, asked: bool) -> None:
     from ovvol_bench.results.frame import SPEED
     from ovvol_bench.results.schema import COMPONENTS
 
-    if style == "json":
-        echo_json([{**each.record.to_json(), "folder": str(each.path)} for each in results])
-        return
     numbers = dict.fromkeys(key.partition("@")[0] for each in results for key in each.record.metrics)
     columns = [*COMPONENTS, *numbers, SPEED] if asked else None
     click.echo(results.table(columns, style, width=terminal_width()) + "\n")
-    coverage = [coverage_text(each.coverage) for each in results if each.record.status == "done"]
-    # Those of clips that were computed, by a version that counted the reading.
-    timings = [each.record.timing for each in results if each.record.timing.clips]
-    reading = [reading_text(timing) for timing in timings if timing.reading_cpu_s is not None]
-    for line in (*dict.fromkeys(coverage), *dict.fromkeys(reading), *_note_lines(results)):
-        click.echo(line)
-    for line in _folder_lines(results):
+    lines = []
+    for coverage in (each.coverage for each in results if each.record.status == "done"):
+        done = f"{coverage.done} of {coverage.clips} clips, {coverage.frames} frames"
+        skipped = (
+            f"{count} skipped: {reason}" for reason, count in sorted(coverage.skipped.items()) if count
+        )
+        lines.append("; ".join([done, *skipped]))
+    for timing in (each.record.timing for each in results):
+        # Of clips that were computed, by a version that counted the reading.
+        if timing.clips and timing.reading_cpu_s is not None:
+            work, waited = timing.reading_cpu_s, timing.seconds["decode"]
+            lines.append(f"frames: {work:.1f} s of work to read them, {waited:.1f} s waited for them")
+    for line in (*dict.fromkeys(lines), *_note_lines(results), *_folder_lines(results)):
         click.echo(line)
 
 
@@ -229,21 +179,8 @@ def _note_lines(results: Results) -> Iterator[str]:
 def _folder_lines(results: Results) -> Iterator[str]:
     """List the places of runs: a line each, for many one for all that ended alike."""
     for status in dict.fromkeys(each.record.status for each in results):
-        folders = [each.path for each in results if each.record.status == status and each.path]
+        folders: list[Path] = [each.path for each in results if each.record.status == status and each.path]
         if len(folders) > MOST_LISTED:
             yield f"{status}: {len(folders)} runs in {commonpath(folders)}"
         else:
             yield from (f"{status}: {folder}" for folder in folders)
-
-
-def reading_text(timing: Timing) -> str:
-    """Report on one line what reading frames took, and how much of it the models waited for."""
-    work, waited = timing.reading_cpu_s, timing.seconds["decode"]
-    return f"frames: {work:.1f} s of work to read them, {waited:.1f} s waited for them"
-
-
-def coverage_text(coverage: Coverage) -> str:
-    """Report on one line the clips done of those asked for, frames, and what was skipped and why."""
-    skipped = [f"{count} skipped: {reason}" for reason, count in sorted(coverage.skipped.items()) if count]
-    line = f"{coverage.done} of {coverage.clips} clips, {coverage.frames} frames"
-    return "; ".join([line, *skipped])

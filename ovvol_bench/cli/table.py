@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovvol_bench.cli.common import format_option, names_option, terminal_width
+from ovvol_bench.cli.common import PATH, choice_option, format_option, names_option, terminal_width
 from ovvol_bench.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("what", nargs=-1, metavar="[PATHS] [FILTERS]")
-@click.option(
+@choice_option(
     "--by",
-    type=click.Choice(["dataset", "encoder", "grouper", "labeler"]),
-    default="dataset",
-    show_default=True,
-    help="What gets a table of its own; different datasets and protocols always do.",
+    ("dataset", "encoder", "grouper", "labeler"),
+    "What gets a table of its own; different datasets and protocols always do.",
 )
 @names_option(
     "--columns",
@@ -32,10 +30,10 @@ if TYPE_CHECKING:
 @format_option("text", "markdown", "csv", "latex", "html", "json")
 @click.option(
     "--references",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Print the published numbers of this folder, as results/reference, for the datasets of the tables.",
 )
-@click.option("--readme", type=click.Path(path_type=Path), help="Write the tables of this README's folder.")
+@click.option("--readme", type=PATH, help="Write the tables of this README's folder.")
 @click.option("--check", is_flag=True, help="With --readme: write nothing, exit with 1 if it is out of date.")
 def command(  # noqa: PLR0913 - one parameter an option
     what: tuple[str, ...],

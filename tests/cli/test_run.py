@@ -220,9 +220,9 @@ def test_overlays_are_drawn_into_the_run_folder(invoke, monkeypatch):
     from ovvol_bench.report import overlays
 
     drawn = []
-    monkeypatch.setattr(overlays, "write_overlays", lambda *arguments: drawn.append(arguments))
+    monkeypatch.setattr(overlays, "each_overlay", lambda *arguments: drawn.append(arguments) or ())
     assert invoke("--overlays", "--limit", "2").exit_code == 0
-    ((folder, dataset, predictions, out),) = drawn
+    ((folder, dataset, predictions, out, *_),) = drawn
     assert out == folder / "overlays"
     assert (len(dataset), len(predictions)) == (10, 2)
 
