@@ -1,7 +1,7 @@
 """Detections as columns: boxes with one class and one score each, as any other program's files hold them.
 
-Our own ``Predictions`` score every segment for all classes and know the slot of every patch; files of
-other methods say less. Metrics that compare boxes, masks or tracks read this common form. Imports numpy only.
+Our own ``Predictions`` score every segment for all classes and know the slot of every patch; files of other
+methods say less. Metrics that compare boxes, masks or tracks read this common form. Imports numpy only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
 from ovvol_bench.errors import DataError
@@ -22,8 +21,7 @@ from ovvol_bench.types import ClipInfo
 
 Labels = Literal["all", "top1"]
 
-ABSENT = (0, 0, -1, -1)
-"""Box of a segment that its frame doesn't show: without width and height."""
+ABSENT = (0, 0, -1, -1)  # box of a segment that its frame doesn't show: without width and height
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Frames:
 
     @classmethod
     def of(cls, infos: Iterable[ClipInfo]) -> Frames:
-        """The frames of clips, in the order of ``in_order``; context frames belong to another clip.
+        """List the frames of clips, in the order of ``in_order``; context frames belong to another clip.
 
         Raises:
             DataError: if a frame is in two clips, or a video's frames change their size.
@@ -77,11 +75,11 @@ class Frames:
 
     @cached_property
     def video_row(self) -> dict[str, int]:
-        """The position of each video, by name."""
+        """Position of each video, by name."""
         return {name: row for row, name in enumerate(self.videos)}
 
     def rows(self, video: Ints, index: Ints) -> Ints:
-        """(N,) which frame each pair of a video in [0, V) and a position is; -1 where there is none."""
+        """Return the (N,) frame at each pair of a video in [0, V) and a position; -1 where there is none."""
         if not len(self):
             return np.full(len(video), -1)
         stride = int(max(self.index.max(), index.max(initial=0))) + 1
@@ -90,7 +88,7 @@ class Frames:
         return np.where((keys[place] == wanted) & (index >= 0), place, -1)
 
     def name(self, row: int) -> str:
-        """A frame in messages."""
+        """Return the name of a frame in messages."""
         return f"frame {self.index[row]} of video '{self.videos[self.video[row]]}'"
 
 
@@ -123,16 +121,16 @@ class Detections:
 
     @cached_property
     def counts(self) -> Ints:
-        """(F,) int64 detections of each frame."""
+        """Number of detections of each frame, (F,) int64."""
         return np.bincount(self.frame, minlength=len(self.frames))
 
     @cached_property
     def video(self) -> Ints:
-        """(D,) int64 in [0, V), the video of each detection."""
+        """Video of each detection, (D,) int64 in [0, V)."""
         return self.frames.video[self.frame]
 
     def keep(self, rows: Ints | Bools) -> Detections:
-        """Some of the detections, in the order of the frames whatever order they are given in.
+        """Keep some of the detections, in the order of the frames whatever order they are given in.
 
         Args:
             rows: (N,) positions, or (D,) bool.
@@ -149,13 +147,13 @@ class Detections:
 
     @cached_property
     def absent(self) -> Bools:
-        """(D,) whether a detection stands for a segment that its frame doesn't show."""
+        """Detections that stand for a segment that its frame doesn't show, (D,)."""
         absent: Bools = (self.boxes == ABSENT).all(axis=1)
         return absent
 
     @cached_property
     def score_table(self) -> Doubles | None:
-        """(B, C + 1) scores of B boxes, each of which comes once for every class, in order; else None.
+        """Scores (B, C + 1) of B boxes, each of which comes once for every class, in order; else None.
 
         The classes may begin with 0 or with 1; the scores of class 0 are 0 then.
         """
@@ -186,7 +184,7 @@ class Detections:
         return self.keep(shown & (self.class_ids == best.repeat(len(self) // len(best))))
 
     def of_video(self, name: str) -> Detections:
-        """The detections in the frames of one video."""
+        """Keep the detections in the frames of one video."""
         row = self.frames.video_row[name]
         first, last = np.searchsorted(self.frames.video, [row, row + 1]).tolist()
         start, end = np.searchsorted(self.frame, [first, last]).tolist()
@@ -197,7 +195,7 @@ class Detections:
 
     @property
     def runs(self) -> tuple[bytes, ...]:
-        """(D,) run lengths of the masks.
+        """Run lengths of the masks, (D,).
 
         Raises:
             DataError: if the detections have no masks.
@@ -207,7 +205,7 @@ class Detections:
         return self.masks
 
     def masks_of(self, rows: Ints, size: tuple[int, int]) -> RleMasks:
-        """The masks of some detections of one video.
+        """Return the masks of some detections of one video.
 
         Raises:
             DataError: if the detections have no masks.
@@ -217,7 +215,7 @@ class Detections:
 
 
 def in_order(infos: Iterable[ClipInfo]) -> list[ClipInfo]:
-    """Clips without context frames, by video in order of appearance and then by first frame."""
+    """Sort clips without context frames by video in order of appearance and then by first frame."""
     own = [own_frames(info) for info in infos]
     place = {name: row for row, name in enumerate(dict.fromkeys(info.video for info in own))}
     return sorted(own, key=lambda info: (place[info.video], info.frame_indices[0]))
@@ -230,7 +228,7 @@ def detections_of(
     masks: bool = False,
     complete: bool = False,
 ) -> Detections:
-    """Our own predictions as detections; a segment is a track of its own in its clip.
+    """Turn our own predictions into detections; a segment is a track of its own in its clip.
 
     Args:
         predictions: of any clips.
@@ -259,7 +257,10 @@ def detections_of(
         scores, class_ids = np.take_along_axis(scores, best, 1), best + first
     repeats = scores.shape[1]
     boxes = np.where(predictions.present[shown, None], predictions.boxes[shown], np.array(ABSENT, np.float32))
-    runs = _runs(predictions)[shown].repeat(repeats) if masks else None
+    runs = None
+    if masks:
+        every = np.array([counts for clip in predictions for counts in _clip_runs(clip)], object)
+        runs = tuple(every[shown].repeat(repeats).tolist())
     found = Detections(
         frames,
         frame.repeat(repeats),
@@ -268,13 +269,13 @@ def detections_of(
         scores.ravel(),
         segment.repeat(repeats),
         classes,
-        None if runs is None else tuple(runs.tolist()),
+        runs,
     )
     return found.keep(np.arange(len(found)))
 
 
 def _frame_of_box(predictions: Predictions, frames: Frames) -> Ints:
-    """(B,) row of ``frames`` that each box of predictions lies in."""
+    """Return the (B,) row of ``frames`` that each box of predictions lies in."""
     unknown = [video for video in predictions.videos if video not in frames.video_row]
     if unknown:
         raise DataError(f"video '{unknown[0]}' has predictions but is not in the dataset")
@@ -290,18 +291,12 @@ def _frame_of_box(predictions: Predictions, frames: Frames) -> Ints:
     return np.repeat(rows, np.repeat(predictions.segment_counts, predictions.frame_counts))
 
 
-def _runs(predictions: Predictions) -> npt.NDArray[np.object_]:
-    """(B,) run lengths of the mask of each box."""
-    parts: list[Sequence[bytes]] = [_clip_runs(clip) for clip in predictions]
-    return np.array([counts for part in parts for counts in part], object)
-
-
 def _clip_runs(clip: ClipPrediction) -> Sequence[bytes]:
-    """Run lengths of a clip's segments at the frame's size, frame by frame."""
+    """Return the run lengths of a clip's segments at the frame's size, frame by frame."""
     found, (height, width) = clip.localization, clip.info.frame_size
     rows = nearest_cells(found.slot_map.shape[1], height)[:, None]
     columns = nearest_cells(found.slot_map.shape[2], width)
     segments = found.segment_of_slot[found.slot_map]
     names = np.arange(len(found))[:, None, None]
-    masks = [frame[rows, columns][None] == names for frame in segments]
+    masks = (frame[rows, columns][None] == names for frame in segments)
     return [counts for mask in masks for counts in RleMasks.of(mask).counts]

@@ -12,7 +12,6 @@ hundred of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,15 +22,6 @@ from ovvol_bench.errors import SettingError
 
 ChooseGroups = Literal["eigengap", "loss"]
 _STARTS = 30
-
-
-@dataclass(frozen=True)
-class _Patterns:
-    """U distinct rows of labels (U, R), the patches that have each (U,), and the row of every patch (P,)."""
-
-    labels: Ints
-    counts: Ints
-    of_patch: Ints
 
 
 def consensus(
@@ -62,37 +52,32 @@ def consensus(
     """
     if not 1 <= low <= high:
         raise SettingError(f"consensus: expected 1 <= LOW <= HIGH, got {low}..{high}.")
-    patterns = _patterns(slot_maps)
-    high = min(high, len(patterns.counts))
-    values, vectors = _spectrum(patterns, high + 1)
+    # U distinct rows of labels, the row of every patch, and how many patches have each.
+    rows = slot_maps.reshape(len(slot_maps), -1).T
+    patterns, of_patch, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    high = min(high, len(counts))
+    values, vectors = _spectrum(patterns, counts, high + 1)
     low = min(low, high)
     if choose == "eigengap":
-        low = high = _number_of_groups(values, low, high)
-    found = [
-        _weighted_kmeans(vectors[:, :groups], patterns.counts, groups, seed)
-        for groups in range(low, high + 1)
-    ]
+        gaps = np.diff(values)[low - 1 : high]
+        low = high = low + int(gaps.argmax())  # the smallest of equals
+    found = [_weighted_kmeans(vectors[:, :groups], counts, groups, seed) for groups in range(low, high + 1)]
     # Losses that differ by rounding only are equal: then the fewest groups do.
     clusters, _ = min(found, key=lambda each: round(each[1], 9))
-    return _by_first_patch(clusters[patterns.of_patch]).reshape(slot_maps.shape[1:])
-
-
-def _patterns(slot_maps: npt.NDArray[np.integer[Any]]) -> _Patterns:
-    rows = slot_maps.reshape(len(slot_maps), -1).T
-    labels, of_patch, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    return _Patterns(labels, counts, of_patch.reshape(-1))
+    _, first, numbers = np.unique(clusters[of_patch.reshape(-1)], return_index=True, return_inverse=True)
+    order: Ints = np.argsort(np.argsort(first))[numbers]  # by first patch
+    return order.reshape(slot_maps.shape[1:])
 
 
 def agreement(labels: npt.NDArray[np.integer[Any]]) -> Doubles:
     """Return the share of columns in which two rows of labels (U, R) agree, (U, U) in [0, 1]."""
     seeds = labels.shape[1]
-    one_hot = (labels[:, :, None] == np.arange(labels.max() + 1)).reshape(len(labels), -1)
-    one_hot = one_hot.astype(np.float32)
+    one_hot = (labels[:, :, None] == np.arange(labels.max() + 1)).reshape(len(labels), -1).astype(np.float32)
     share: Doubles = (one_hot @ one_hot.T).astype(np.float64) / seeds
     return share
 
 
-def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
+def _spectrum(patterns: npt.NDArray[np.integer[Any]], counts: Ints, count: int) -> tuple[Doubles, Doubles]:
     """Return the smallest eigenvalues of the full graph's Laplacian, and embeddings of the patterns.
 
     Returns:
@@ -101,7 +86,7 @@ def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
     """
     from scipy.linalg import eigh
 
-    affinity, counts = agreement(patterns.labels), patterns.counts
+    affinity = agreement(patterns)
     degrees = affinity @ counts
     scale = np.sqrt(counts / degrees)
     walk = affinity * np.outer(scale, scale)
@@ -112,12 +97,6 @@ def _spectrum(patterns: _Patterns, count: int) -> tuple[Doubles, Doubles]:
     return padded, vectors[:, ::-1] / np.sqrt(counts * degrees)[:, None]
 
 
-def _number_of_groups(values: Doubles, low: int, high: int) -> int:
-    """Return the k in [low, high] with the largest values[k] - values[k - 1], the smallest of equals."""
-    gaps = np.diff(values)[low - 1 : high]
-    return low + int(gaps.argmax())
-
-
 def _weighted_kmeans(points: Doubles, counts: Ints, groups: int, seed: int) -> tuple[Ints, float]:
     """Return the cluster of every point, (U,), and the loss; a point counts as often as patches have it."""
     from sklearn.cluster import KMeans
@@ -125,10 +104,3 @@ def _weighted_kmeans(points: Doubles, counts: Ints, groups: int, seed: int) -> t
     model = KMeans(groups, n_init=_STARTS, random_state=seed % 2**32)
     model.fit(points, sample_weight=counts)
     return model.labels_.astype(np.int64), float(model.inertia_)
-
-
-def _by_first_patch(clusters: Ints) -> Ints:
-    """Renumber clusters in the order in which they appear."""
-    _, first, numbers = np.unique(clusters, return_index=True, return_inverse=True)
-    order: Ints = np.argsort(np.argsort(first))[numbers]
-    return order

@@ -43,19 +43,19 @@ class Prompts:
 
     @property
     def is_foreground(self) -> Bools:
-        """(P,) bool: whether a prompt speaks of an object, to the filter."""
+        """Prompts that speak of an object, to the filter, (P,)."""
         last = self.num_classes if self.last_foreground is None else self.last_foreground
         foreground: Bools = (self.class_ids > 0) & (self.class_ids <= last)
         return foreground
 
     @property
     def is_name(self) -> Bools:
-        """(P,) bool: whether a segment can be named with a prompt: foreground and class 0."""
+        """Prompts that segments can be named with, foreground and class 0, (P,)."""
         name: Bools = self.class_ids <= self.num_classes
         return name
 
     def names_only(self) -> Prompts:
-        """The prompts that segments can be named with."""
+        """Keep the prompts that segments can be named with."""
         texts = tuple(np.array(self.texts, dtype=object)[self.is_name])
         names = self.class_names[: self.num_classes + 1]
         return replace(self, texts=texts, class_ids=self.class_ids[self.is_name], class_names=names)
@@ -67,11 +67,16 @@ def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
     Sentences of one template and class are sorted, so that the order in which synonyms are written
     down doesn't matter; names that read the same give one sentence.
     """
-    groups = _names_by_class(vocabulary, settings)
+    groups = [[BACKGROUND]]
+    groups += [[each.name, *(each.synonyms if settings.use_synonyms else ())] for each in vocabulary.classes]
+    groups += [[word] for word in vocabulary.background]
+    if not settings.raw_names:
+        groups = [[spoken(name) for name in names] for names in groups]
     pairs = [
         (text, class_id)
         for template in settings.templates or vocabulary.templates
-        for class_id, names in groups
+        for class_id, names in enumerate(groups)
+        if class_id or settings.background_prompt
         for text in sorted({template.replace("%s", name) for name in names})
     ]
     texts, class_ids = zip(*pairs, strict=True)
@@ -81,21 +86,9 @@ def build_prompts(vocabulary: Vocabulary, settings: NamingSettings) -> Prompts:
     return Prompts(texts, ids, class_names, len(vocabulary.classes), last)
 
 
-def _names_by_class(vocabulary: Vocabulary, settings: NamingSettings) -> list[tuple[int, list[str]]]:
-    """Class ids in order, each with the names that go into its sentences."""
-    groups = [(0, [BACKGROUND])] if settings.background_prompt else []
-    for class_id, item in enumerate(vocabulary.classes, 1):
-        groups.append((class_id, [item.name, *(item.synonyms if settings.use_synonyms else ())]))
-    first_word = len(vocabulary.classes) + 1
-    groups += [(class_id, [word]) for class_id, word in enumerate(vocabulary.background, first_word)]
-    if settings.raw_names:
-        return groups
-    return [(class_id, [spoken(name) for name in names]) for class_id, names in groups]
-
-
 @dataclass(frozen=True)
 class TextBank:
-    """Prompts and what a labeler makes of them; made once for a labeler and vocabulary.
+    """Prompts and a labeler's embeddings of them; made once for a labeler and vocabulary.
 
     Attributes:
         prompts: P sentences.

@@ -1,8 +1,8 @@
 """The naming rule: from slots and prompts to named segments.
 
-Post-processing of the paper (arXiv 2309.09858): drop background slots, unite touching slots of one name,
-score every name. Its conventions are settings, see ``NamingSettings``; mergers of other papers name them.
-Plain functions on small arrays, no torch.
+Post-processing of the paper (arXiv 2309.09858), in this order: score every prompt, drop background slots,
+unite touching slots of one name, score every name. Its conventions are settings, see ``NamingSettings``;
+mergers of other papers name them. Plain functions on small arrays, no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ovvol_bench.naming.prompts import TextBank
 from ovvol_bench.naming.settings import NamingSettings
 
 Group = tuple[int, ...]
-NORM_EPSILON = 1e-6
+NORM_EPSILON = 1e-6  # of the published program: a slot without features has logits 0
 
 
 def inner_products(features: npt.ArrayLike, text: TextBank) -> Floats:
@@ -105,6 +105,103 @@ def best_names(pooled: npt.ArrayLike, text: TextBank) -> Ints:
 
 
 @dataclass(frozen=True)
+class ForegroundVerdict:
+    """Decision of the background filter on N slots.
+
+    Attributes:
+        best_prompt: (N,) position of the best prompt of all.
+        names_object: (N,) bool, whether that prompt is a foreground class.
+        is_positive: (N,) bool, whether the best foreground logit is above 0.
+        kept: (N,) bool.
+        forced: whether no slot passed and the best of them was kept all the same.
+    """
+
+    best_prompt: Ints
+    names_object: Bools
+    is_positive: Bools
+    kept: Bools
+    forced: bool
+
+
+def judge_slots(pooled: Floats, text: TextBank, settings: NamingSettings) -> ForegroundVerdict:
+    """Decide which slots are objects: the best prompt must be a foreground class, with a positive logit.
+
+    Args:
+        pooled: (N, E) sums of patch embeddings, N >= 1.
+        text: prompts of classes and background words.
+        settings: temperature and ``keep_one``.
+    """
+    logits = prompt_logits(pooled, text, settings.temperature)
+    is_foreground = text.prompts.is_foreground
+    best_prompt = logits.argmax(axis=1)
+    best_foreground = logits[:, is_foreground].max(axis=1)
+    names_object, is_positive = is_foreground[best_prompt], best_foreground > 0
+    kept = names_object & is_positive
+    forced = settings.keep_one and not kept.any()
+    if forced:
+        kept = np.arange(len(pooled)) == best_foreground.argmax()
+    return ForegroundVerdict(best_prompt, names_object, is_positive, kept, forced)
+
+
+def touching(
+    slot_map: npt.NDArray[np.integer], num_slots: int, neighbours: Literal["full", "reference"]
+) -> Bools:
+    """Mark pairs of slots that have neighbouring patches, in space or time.
+
+    Args:
+        slot_map: (T, h, w) slot of every patch, in [0, num_slots).
+        num_slots: K.
+        neighbours: see ``NamingSettings``.
+
+    Returns:
+        (K, K) bool, symmetric, the diagonal false.
+    """
+    touches = np.zeros((num_slots, num_slots), dtype=bool)
+    steps = (0, 1) if neighbours == "reference" else (-1, 0, 1)
+    for offset in product(steps, steps, steps):
+        if offset <= (0, 0, 0):
+            continue  # the opposite one stands for both
+        here = slot_map[tuple(slice(max(0, -step), min(0, -step) or None) for step in offset)]
+        there = slot_map[tuple(slice(max(0, step), min(0, step) or None) for step in offset)]
+        touches[here, there] = True
+    touches |= touches.T
+    np.fill_diagonal(touches, False)
+    return touches
+
+
+def merge_same_name(pooled: Floats, touches: Bools, text: TextBank) -> list[Group]:
+    """Unite touching slots of one name until no pair is left.
+
+    Two slots are united if the best class of one, of the other and of their sum agree.
+
+    Args:
+        pooled: (N, E) sums of patch embeddings.
+        touches: (N, N) bool, symmetric.
+        text: prompts; those of background words take no part.
+
+    Returns:
+        Groups of positions, ascending by their lowest member.
+    """
+    sums, touches = pooled.astype(np.float64), touches.copy()
+    groups: list[Group] = [(i,) for i in range(len(sums))]
+    while True:
+        names = best_names(sums, text)
+        first, second = np.nonzero(np.triu(touches, 1) & (names[:, None] == names[None]))
+        agree = np.flatnonzero(best_names(sums[first] + sums[second], text) == names[first])
+        if not len(agree):
+            return groups
+        # With several prompts a class the outcome can depend on the order: the first pair, then all anew, as
+        # the published program does.
+        i, j = int(first[agree[0]]), int(second[agree[0]])
+        sums[i] += sums[j]
+        touches[i] |= touches[j]
+        touches[:, i] |= touches[:, j]
+        sums = np.delete(sums, j, axis=0)
+        touches = np.delete(np.delete(touches, j, axis=0), j, axis=1)
+        groups[i] = tuple(sorted(groups[i] + groups.pop(j)))
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Evidence on the slots of a clip beside the labeler's embeddings, for mergers that look at no name.
 
@@ -170,103 +267,6 @@ def _groups(labels: Ints) -> list[Group]:
     return [tuple(members) for members in groups.values()]
 
 
-@dataclass(frozen=True)
-class ForegroundVerdict:
-    """Decision of the background filter on N slots.
-
-    Attributes:
-        best_prompt: (N,) position of the best prompt of all.
-        names_object: (N,) bool, whether that prompt is a foreground class.
-        is_positive: (N,) bool, whether the best foreground logit is above 0.
-        kept: (N,) bool.
-        forced: whether no slot passed and the best of them was kept all the same.
-    """
-
-    best_prompt: Ints
-    names_object: Bools
-    is_positive: Bools
-    kept: Bools
-    forced: bool
-
-
-def touching(
-    slot_map: npt.NDArray[np.integer], num_slots: int, neighbours: Literal["full", "reference"]
-) -> Bools:
-    """Mark pairs of slots that have neighbouring patches, in space or time.
-
-    Args:
-        slot_map: (T, h, w) slot of every patch, in [0, num_slots).
-        num_slots: K.
-        neighbours: see ``NamingSettings``.
-
-    Returns:
-        (K, K) bool, symmetric, the diagonal false.
-    """
-    touches = np.zeros((num_slots, num_slots), dtype=bool)
-    steps = (0, 1) if neighbours == "reference" else (-1, 0, 1)
-    for offset in product(steps, steps, steps):
-        if offset <= (0, 0, 0):
-            continue  # the opposite one stands for both
-        here = slot_map[tuple(slice(max(0, -step), min(0, -step) or None) for step in offset)]
-        there = slot_map[tuple(slice(max(0, step), min(0, step) or None) for step in offset)]
-        touches[here, there] = True
-    touches |= touches.T
-    np.fill_diagonal(touches, False)
-    return touches
-
-
-def judge_slots(pooled: Floats, text: TextBank, settings: NamingSettings) -> ForegroundVerdict:
-    """Decide which slots are objects: the best prompt must be a foreground class, with a positive logit.
-
-    Args:
-        pooled: (N, E) sums of patch embeddings, N >= 1.
-        text: prompts of classes and background words.
-        settings: temperature and ``keep_one``.
-    """
-    logits = prompt_logits(pooled, text, settings.temperature)
-    is_foreground = text.prompts.is_foreground
-    best_prompt = logits.argmax(axis=1)
-    best_foreground = logits[:, is_foreground].max(axis=1)
-    names_object, is_positive = is_foreground[best_prompt], best_foreground > 0
-    kept = names_object & is_positive
-    forced = settings.keep_one and not kept.any()
-    if forced:
-        kept = np.arange(len(pooled)) == best_foreground.argmax()
-    return ForegroundVerdict(best_prompt, names_object, is_positive, kept, forced)
-
-
-def merge_same_name(pooled: Floats, touches: Bools, text: TextBank) -> list[Group]:
-    """Unite touching slots of one name until no pair is left.
-
-    Two slots are united if the best class of one, of the other and of their sum agree.
-
-    Args:
-        pooled: (N, E) sums of patch embeddings.
-        touches: (N, N) bool, symmetric.
-        text: prompts; those of background words take no part.
-
-    Returns:
-        Groups of positions, ascending by their lowest member.
-    """
-    sums, touches = pooled.astype(np.float64), touches.copy()
-    groups: list[Group] = [(i,) for i in range(len(sums))]
-    while True:
-        names = best_names(sums, text)
-        first, second = np.nonzero(np.triu(touches, 1) & (names[:, None] == names[None]))
-        agree = np.flatnonzero(best_names(sums[first] + sums[second], text) == names[first])
-        if not len(agree):
-            return groups
-        # With several prompts a class the outcome can depend on the order: the first pair, then all anew, as
-        # the published program does.
-        i, j = int(first[agree[0]]), int(second[agree[0]])
-        sums[i] += sums[j]
-        touches[i] |= touches[j]
-        touches[:, i] |= touches[:, j]
-        sums = np.delete(sums, j, axis=0)
-        touches = np.delete(np.delete(touches, j, axis=0), j, axis=1)
-        groups[i] = tuple(sorted(groups[i] + groups.pop(j)))
-
-
 def group_slots(
     slot_map: npt.NDArray[np.integer],
     pooled: Floats,
@@ -289,26 +289,21 @@ def group_slots(
     Raises:
         SettingError: if the merger in use needs evidence that there is none of.
     """
-    slots = np.unique(slot_map)
+    slots, threshold = np.unique(slot_map), settings.threshold
     if settings.filter_background:
         slots = slots[judge_slots(pooled[slots], text, settings).kept]
     if settings.merge == "same_name":
         touches = touching(slot_map, len(pooled), settings.neighbours)[np.ix_(slots, slots)]
         groups = merge_same_name(pooled[slots], touches, text)
-    else:
-        groups = _merge_unnamed(slots, pooled, settings, evidence)
-    return [tuple(slots[list(group)].tolist()) for group in groups]
-
-
-def _merge_unnamed(slots: Ints, pooled: Floats, settings: NamingSettings, evidence: Evidence) -> list[Group]:
-    """Group positions in ``slots`` by a merger that looks at no name."""
-    threshold = settings.threshold
-    if settings.merge == "none" or threshold is None:
-        return [(position,) for position in range(len(slots))]
-    if settings.merge == "features":
+    elif settings.merge == "none" or threshold is None:
+        groups = [(position,) for position in range(len(slots))]
+    elif settings.merge == "features":
         features = pooled if settings.merge_features == "labeler" else evidence.features
-        return merge_alike(_available(features, "the encoder's features")[slots], threshold)
-    return merge_overlapping(_available(evidence.overlap, "soft masks")[np.ix_(slots, slots)], threshold)
+        groups = merge_alike(_available(features, "the encoder's features")[slots], threshold)
+    else:
+        overlap = _available(evidence.overlap, "soft masks")
+        groups = merge_overlapping(overlap[np.ix_(slots, slots)], threshold)
+    return [tuple(slots[list(group)].tolist()) for group in groups]
 
 
 def _available(values: Floats | None, what: str) -> Floats:

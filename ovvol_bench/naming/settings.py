@@ -9,7 +9,7 @@ from typing import Literal
 from ovvol_bench.errors import SettingError, nearest
 from ovvol_bench.naming.vocabulary import template_problem
 
-_THRESHOLDS = {"features": 0.12, "overlap": 0.7}
+_THRESHOLDS = {"features": 0.12, "overlap": 0.7}  # of SOLV and SSync
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,11 @@ class NamingSettings:
 
     @property
     def threshold(self) -> float | None:
-        """``merge_threshold`` as it is used; None where no merger has one."""
-        if self.merge_threshold is not None:
-            return self.merge_threshold
-        return _THRESHOLDS.get(self.merge)
+        """Threshold in use; None where no merger has one."""
+        return _THRESHOLDS.get(self.merge) if self.merge_threshold is None else self.merge_threshold
 
     def as_used(self) -> NamingSettings:
-        """The same with the threshold in use, for results to say."""
+        """Return the same with the threshold in use, for results to say."""
         return replace(self, merge_threshold=self.threshold)
 
 
@@ -95,7 +93,7 @@ REFERENCE = NamingSettings(
 
 
 def naming_settings(options: Mapping[str, object], base: NamingSettings | None = None) -> NamingSettings:
-    """Settings from a file or the command line; numbers and flags may be given as text.
+    """Make settings from a file or the command line; numbers and flags may be given as text.
 
     Args:
         options: values by the name of the setting.

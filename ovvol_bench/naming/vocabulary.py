@@ -84,7 +84,7 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """(C + 1) names by class id; position 0 holds ``__background__``."""
+        """Names by class id, (C + 1); position 0 holds ``__background__``."""
         return (BACKGROUND, *(item.name for item in self.classes))
 
     @property
@@ -93,7 +93,7 @@ class Vocabulary:
         return {item.code: i for i, item in enumerate(self.classes, 1) if item.code is not None}
 
     def class_of(self, name: str) -> int:
-        """Class id of a name or synonym, in any spelling; 0 if no class has it.
+        """Return the class id of a name or synonym, in any spelling; 0 if no class has it.
 
         >>> Vocabulary("zoo", (ForegroundClass("red_panda", ("lesser panda",)),)).class_of("Lesser_Panda")
         1
@@ -103,7 +103,7 @@ class Vocabulary:
 
 
 def spoken(name: str) -> str:
-    """A name as it is read aloud: no underscores.
+    """Return a name as it is read aloud, without underscores.
 
     >>> spoken("domestic_cat")
     'domestic cat'
@@ -120,17 +120,17 @@ def template_problem(templates: Sequence[str]) -> str | None:
 
 
 def imagenet_vid() -> Vocabulary:
-    """The 30 classes of ImageNet-VID in the devkit's order, with WordNet ids and COCO-stuff background."""
+    """Load the 30 classes of ImageNet-VID in the devkit's order, WordNet ids and COCO-stuff background."""
     return load_vocabulary("imagenet-vid")
 
 
 def youtube_vis(year: Literal[2019, 2021]) -> Vocabulary:
-    """The 40 classes of YouTube-VIS in the year's order; the two years differ, so map by name."""
+    """Load the 40 classes of YouTube-VIS in the year's order; the two years differ, so map by name."""
     return load_vocabulary(f"youtube-vis-{year}")
 
 
 def builtin_vocabularies() -> list[str]:
-    """Names of the vocabularies that come with the package."""
+    """List the names of the vocabularies that come with the package."""
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
@@ -216,13 +216,19 @@ def parse_vocabulary(content: object, default_name: str = "custom", folder: Path
         _foreground_class(item, f"classes[{i}]", dropped)
         for i, item in enumerate(_list(fields.get("classes", []), "classes"))
     )
+    # Words of each spelling once, the first; those that name a class are dropped.
     words = _background_words(fields.get("background") or [], folder)
+    unique = {_key(word): word for word in reversed(words)}
+    foreground = {_key(name) for item in classes for name in (item.name, *item.synonyms)}
+    background = tuple(word for key, word in reversed(unique.items()) if key not in foreground)
+    dropped["repeated background words"] += len(words) - len(unique)
+    dropped["background words that name a class"] += len(unique) - len(background)
     return Vocabulary(
         name=_word(fields.get("name", default_name), "name"),
         classes=classes,
-        background=_usable_background(words, classes, dropped),
+        background=background,
         templates=_words(fields.get("templates", list(DEFAULT_TEMPLATES)), "templates"),
-        dropped=dict(dropped),
+        dropped={reason: count for reason, count in dropped.items() if count},
     )
 
 
@@ -247,7 +253,7 @@ def _refuse_ambiguous(classes: Iterable[ForegroundClass]) -> None:
 
 
 def _refuse_control_characters(vocabulary: Vocabulary) -> None:
-    """Check every text: no terminal, file or tokenizer is given what it would act on."""
+    # No terminal, file or tokenizer is given what it would act on.
     texts: list[tuple[str, str]] = []
     for i, item in enumerate(vocabulary.classes):
         texts += [(f"classes[{i}].name", item.name), (f"classes[{i}].code", item.code or "")]
@@ -267,10 +273,9 @@ def _foreground_class(content: object, where: str, dropped: Counter[str]) -> For
         raise DataError(f"{where}.name: missing.")
     name = _word(fields["name"], f"{where}.name")
     listed = _words(fields.get("synonyms", []), f"{where}.synonyms")
-    synonyms = tuple({_key(word): word for word in reversed(listed) if _key(word) != _key(name)}.values())[
-        ::-1
-    ]
-    _count(dropped, "repeated synonyms", len(listed) - len(synonyms))
+    unique = {_key(word): word for word in reversed(listed) if _key(word) != _key(name)}
+    synonyms = tuple(unique.values())[::-1]
+    dropped["repeated synonyms"] += len(listed) - len(synonyms)
     code, held_out = fields.get("code"), fields.get("held_out", False)
     if not isinstance(held_out, bool):
         raise DataError(f"{where}.held_out: expected true or false, got {held_out!r}.")
@@ -278,7 +283,7 @@ def _foreground_class(content: object, where: str, dropped: Counter[str]) -> For
 
 
 def _background_words(content: object, folder: Path) -> tuple[str, ...]:
-    """Words given in place, or those of a word list."""
+    """Read words given in place, or those of a word list."""
     if not isinstance(content, str):
         return _words(content, "background")
     candidates = [folder / content, _FOLDER / f"{content}.txt"]
@@ -291,22 +296,6 @@ def _background_words(content: object, folder: Path) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         raise DataError(f"background: can't read the word list {found} ({error}).") from error
     return tuple(line for line in lines if line and not line.startswith("#"))
-
-
-def _usable_background(
-    words: Sequence[str], classes: Iterable[ForegroundClass], dropped: Counter[str]
-) -> tuple[str, ...]:
-    foreground = {_key(name) for item in classes for name in (item.name, *item.synonyms)}
-    unique = {_key(word): word for word in reversed(words)}
-    usable = tuple(word for key, word in reversed(unique.items()) if key not in foreground)
-    _count(dropped, "repeated background words", len(words) - len(unique))
-    _count(dropped, "background words that name a class", len(unique) - len(usable))
-    return usable
-
-
-def _count(dropped: Counter[str], reason: str, number: int) -> None:
-    if number:
-        dropped[reason] += number
 
 
 def _mapping(content: object, where: str, known: set[str]) -> Mapping[str, object]:
