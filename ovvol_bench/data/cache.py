@@ -54,8 +54,8 @@ def store_columns(folder: Path, key: str, columns: Columns) -> None:
 def content_digest(count: int, path_of: Callable[[int], str]) -> str:
     """Hash the sizes of files, and samples of their content: enough to notice that they were replaced.
 
-    Of many files, sizes of 200,000 and samples of 5,000 are taken, evenly spread. Times of change are left
-    out, since a copy of a dataset has others. ``ovvol-bench data check --content`` compares every byte.
+    Of many files, sizes of 200,000 and samples of 5,000 are taken, evenly spread; ``ovvol-bench data check
+    --content`` compares every byte.
 
     Args:
         count: of files.
@@ -64,6 +64,7 @@ def content_digest(count: int, path_of: Callable[[int], str]) -> str:
     Returns:
         32 hex digits; nothing where no file is there, as predictions can be scored without frames.
     """
+    # times of change are left out: a copy of a dataset has others
     digest, there = hashlib.blake2b(digest_size=16), False
     for path in map(path_of, range(0, count, -(-count // _SIZES) or 1)):
         try:
@@ -76,6 +77,7 @@ def content_digest(count: int, path_of: Callable[[int], str]) -> str:
         return ""
     for path in map(path_of, range(0, count, -(-count // _SAMPLES) or 1)):
         try:
+            # a pipe may be in the file's place: opening it would wait for a writer, forever
             with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as file:  # noqa: PTH123 - no path
                 digest.update(sample(file, 2))
         except OSError:

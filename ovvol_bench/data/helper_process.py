@@ -49,7 +49,7 @@ Answer = tuple[bool, Any, float]
 
 
 def cpu_seconds() -> float:
-    """CPU seconds that this thread has taken, and helper processes for it."""
+    """Return the CPU seconds that this thread has taken, and helper processes for it."""
     return time.thread_time() + getattr(_helped, "seconds", 0.0)
 
 

@@ -88,8 +88,7 @@ class IndexedVideos(Dataset):
 
     @cached_property
     def _truth(self) -> FrameTable:
-        some = self.crowds is not None and len(self.crowds.boxes)
-        crowds = self.crowds.truth if self.crowds is not None and some else None
+        crowds = self.crowds.truth if self.crowds is not None and len(self.crowds.boxes) else None
         return replace(self.index.truth, crowds=crowds, image_ids=self.image_ids)
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
@@ -104,9 +103,10 @@ class IndexedVideos(Dataset):
         return read_clip(info, reader, places, size, self._settings.scale_at_decode)
 
     def file_ids(self) -> FileIds:
-        """Number videos, frames and classes; frames in no clip too, so that no sampling shifts them."""
+        """Number videos, frames and classes from 1."""
         names = self.index.videos.tolist()
         classes = range(1, len(self.vocabulary.classes) + 1)
+        # frames in no clip have numbers too, so that no sampling shifts them
         return FileIds(
             dict(enumerate(names, 1)), dict(enumerate(self.places, 1)), {each: each for each in classes}
         )
@@ -130,6 +130,7 @@ class IndexedVideos(Dataset):
     def _truth_digest(self) -> str:
         digest = hashlib.blake2b(repr((self.vocabulary.names, self._clips)).encode(), digest_size=16)
         digest.update("\n".join(self.index.videos).encode())
+        # an empty table of crowds is left out: digests are older than crowds
         crowds = [self.crowds] if self.crowds is not None and len(self.crowds.boxes) else []
         for index in (self.index, *crowds):
             for field in fields(TruthIndex):

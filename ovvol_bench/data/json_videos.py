@@ -99,6 +99,7 @@ class JsonVideos(IndexedVideos):
         self.image_ids = found.frame_ids if len(found.frame_ids) else None
         self.annotated = found.annotated
         self._annotations, self._class_of, self._root = found, class_of, frames or path.parent
+        self._found = False
 
     @cached_property
     def skipped(self) -> Mapping[str, int]:  # type: ignore[override]  # read by others, set by nobody
@@ -106,8 +107,11 @@ class JsonVideos(IndexedVideos):
         return {**{reason: count for reason, count in counts.items() if count}, **super().skipped}
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
+        if not self._found:  # all are looked for at the first use: scoring needs none
+            require_files(self._root, self._annotations.files.tolist())
+            self._found = True
         height, width = self.index.frame_sizes[video].tolist()
-        files = [self._folder / name for name in self._annotations.files[list(rows)].tolist()]
+        files = [self._root / name for name in self._annotations.files[list(rows)].tolist()]
         return FrameFolder(files, (height, width))
 
     def frame_files(self) -> list[str]:
@@ -124,12 +128,6 @@ class JsonVideos(IndexedVideos):
 
     def training_videos(self) -> IndexedTraining:
         return IndexedTraining(self)
-
-    @cached_property
-    def _folder(self) -> Path:
-        """Folder of frames, once all are known to be there."""
-        require_files(self._root, self._annotations.files.tolist())
-        return self._root
 
 
 class Coco(JsonVideos):

@@ -32,15 +32,14 @@ def prefetch(
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield clips in the order of ``indices`` while the next ones are being decoded.
 
-    Threads do: OpenCV lets go of the interpreter while it decodes, and video files are decoded in
-    another process. At most two clips a worker wait, so memory stays bounded. Leaving the loop early, or
-    an error in it, stops the decoding.
+    At most two clips a worker wait, so memory stays bounded. Leaving the loop early, or an error in it,
+    stops the decoding.
 
     Args:
         dataset: to read from.
         indices: clips, in the order wanted.
         workers: threads that decode, from 1; None: a processor each, up to ``MOST_WORKERS``.
-        spent: told the seconds of the processor that each clip took to read, helper processes included.
+        spent: callback, receives the CPU seconds spent reading each clip, helper processes included.
 
     Yields:
         (index, clip), or (index, error) for a clip whose frames can't be read; other errors are raised.
@@ -48,6 +47,7 @@ def prefetch(
     workers = workers or min(processors(), MOST_WORKERS)
     waiting: deque[tuple[int, Future[tuple[Clip | DecodeError, float]]]] = deque()
     remaining = iter(indices)
+    # Threads do: OpenCV releases the GIL while it decodes, and video files are decoded in another process.
     executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         waiting.extend(
@@ -64,7 +64,7 @@ def prefetch(
 
 
 def _clip(dataset: Dataset, index: int) -> tuple[Clip | DecodeError, float]:
-    """A clip, or why it can't be read, and the seconds of the processor that it took."""
+    """Return a clip, or why it can't be read, and the CPU seconds that it took."""
     before = cpu_seconds()
     outcome: Clip | DecodeError
     try:

@@ -16,8 +16,7 @@ def motion_iou(videos: Ints, frames: Ints, tracks: Ints, boxes: Floats) -> Float
     """Take the mean IoU of every box with the same track's boxes at -10 to +10 frames, without itself.
 
     FGFA (Zhu et al., ICCV 2017, section 5) calls objects above 0.9 slow and below 0.7 fast; the mean is
-    over the frames that have the track, as its authors state. Box ends are inclusive: a side is
-    ``x2 - x1 + 1`` pixels. Where a frame has a track twice, neighbours compare with its first box.
+    over the frames that have the track, as its authors state.
 
     Args:
         videos: (M,) index of the video of every box.
@@ -37,10 +36,11 @@ def motion_iou(videos: Ints, frames: Ints, tracks: Ints, boxes: Floats) -> Float
     keys = identity.reshape(-1).astype(np.int64) * span + frames[order]
     ascending = np.argsort(keys, kind="stable")
     order, keys = order[ascending], keys[ascending]
+    # Ends are inclusive: a side is x2 - x1 + 1 pixels.
     areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1, dtype=np.float64)
     total, count = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
     for shift in (*range(-REACH, 0), *range(1, REACH + 1)):
-        there = np.searchsorted(keys, keys + shift)
+        there = np.searchsorted(keys, keys + shift)  # the first box, where a frame has a track twice
         here = np.flatnonzero(keys[np.minimum(there, len(keys) - 1)] == keys + shift)
         first, second = order[here], order[there[here]]
         low = np.maximum(boxes[first, :2], boxes[second, :2])

@@ -404,9 +404,10 @@ def write_example(example: Example, out: Path, number: int) -> Path:
     video = _checked(example, VIDEO, lambda shape: len(shape) == 4 and shape[3] == 3, "(T, H, W, 3)")
     labels = _checked(example, SEGMENTATIONS, lambda shape: shape == (*video.shape[:3], 1), "(T, H, W, 1)")
     out.mkdir(parents=True, exist_ok=True)
+    # beside the split's folder, where a half video would be taken for one
     with TemporaryDirectory(dir=out.parent, prefix=f".{folder.name}-") as temporary:
         whole = Path(temporary, folder.name)
-        _write_images(whole / FRAMES, video[..., ::-1])
+        _write_images(whole / FRAMES, video[..., ::-1])  # OpenCV writes BGR
         _write_images(whole / SEGMENTATIONS, labels[..., 0])
         (whole / INSTANCES).write_text(json.dumps(_instances(example)), encoding="utf-8")
         (whole / METADATA).write_text(json.dumps(_plain(example.get("metadata", {}))), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Images and folders of them as frames, by index at a target size.
+"""Frames by index at a target size, and the images that are decoded here: JPEG, PNG, arrays in memory.
 
-These decode in the calling process; ``video`` has the readers of video files.
+``decoders`` decodes video files, and ``video`` opens either by its path.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Image = npt.NDArray[np.uint8]
 
 _JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
 IMAGE_SUFFIXES = _JPEG_SUFFIXES | {".png"}
+# A camera's note on orientation (EXIF) is ignored: annotations refer to the pixels as stored.
 _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _REDUCED = {  # OpenCV's names speak of grey; the colour is that of _AS_STORED
     1: 0,
@@ -42,6 +43,7 @@ _REDUCED = {  # OpenCV's names speak of grey; the colour is that of _AS_STORED
 MOST_PIXELS = 1 << 27
 """Of an image, 11,585 x 11,585: a file of a few bytes can state more than memory holds."""
 
+# Decoders fill what is missing of a file that was cut off with grey, unasked: its end marker tells.
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _MASK_ADVICE = "Make the masks again, or take their folder away."
 _TAIL = 1024  # bytes; some cameras and tools pad the file after its end marker
@@ -82,8 +84,8 @@ class FrameReader(ABC):
         Args:
             indices: T positions in [0, frame_count), ascending.
             size: (height, width) to resize to; None keeps the stored size.
-            scale_at_decode: let the decoder scale where it can, and OpenCV do the rest on bytes: quicker,
-                but other pixels than the reference's, so not for numbers to publish.
+            scale_at_decode: let the decoder scale where it can: quicker, but other pixels than the
+                reference's, so not for numbers to publish.
 
         Returns:
             (T, height, width, 3) float32 RGB in [0, 1].
@@ -126,7 +128,8 @@ class FrameReader(ABC):
             rest = indices[place:]
             try:
                 images = self.scaled(rest, size) if scale_at_decode else self.images(rest)
-                for image in images:  # OpenCV resizes bilinear
+                for image in images:
+                    # what the decoder scaled is small: OpenCV does the rest on bytes, bilinear
                     yield np.asarray(cv2.resize(image, size[::-1]), np.uint8) if scale_at_decode else image
                     place += 1
                 return
@@ -163,6 +166,7 @@ def read_clip(
     if not unread:
         return Clip(info, frames)
     first = next(iter(unread.values()))
+    # what only an earlier clip reports is no use to this one
     if unread.keys() >= set(range(info.context, len(indices))):
         raise DecodeError(first)
     raise IncompleteClipError(first, Clip(replace(info, unread=unread), frames))
@@ -185,16 +189,12 @@ class FrameFolder(FrameReader):
     def of(cls, folder: Path) -> FrameFolder:
         """Take all JPEG and PNG files of a folder by name, numbers by value: 2.png comes before 10.png.
 
-        Hidden files are left aside, such as the ``._2.png`` that macOS writes beside ``2.png``.
-
         Raises:
             DataError: if there are none.
         """
-        files = [
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-        ]
+        images = (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        # hidden ones are left aside: macOS writes a ._2.png beside 2.png
+        files = [file for file in images if not file.name.startswith(".")]
         if not files:
             raise DataError(f"{folder} has no JPEG or PNG files: expected one image a frame.")
         return cls(sorted(files, key=lambda file: numbers_as_numbers(file.name)))
@@ -239,7 +239,7 @@ class ArrayFrames(FrameReader):
 
 
 def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> Image:
-    """Read an image as stored: a camera's note on orientation is ignored, transparent parts are white.
+    """Read an image as stored; transparent parts are white, as on a page.
 
     Args:
         file: of the image.
@@ -269,8 +269,15 @@ def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> 
         )
     if not header.complete:
         raise DecodeError(f"Image {file} is cut off: its end marker is missing. Extract it again.")
-    if header.transparent:
-        return _on_white(content, file)
+    if header.transparent:  # OpenCV would show the colours that lie below
+        from PIL import Image as Pillow
+
+        try:
+            with Pillow.open(BytesIO(content)) as picture:
+                page = Pillow.new("RGBA", picture.size, "white")
+                return np.asarray(Pillow.alpha_composite(page, picture.convert("RGBA")).convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DecodeError(f"Image {file} is not a readable image ({error}). Extract it again.") from error
     factor = reduction if file.suffix.lower() in _JPEG_SUFFIXES else 1
     try:
         pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED[factor] | _AS_STORED)
@@ -282,18 +289,6 @@ def read_image(file: Path, expected: Size | None = None, reduction: int = 1) -> 
         )
     image: Image = pixels
     return image
-
-
-def _on_white(content: bytes, file: Path) -> Image:
-    """Decode an image with transparent parts as a white page shows it."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(BytesIO(content)) as image:
-            page = Pillow.new("RGBA", image.size, "white")
-            return np.asarray(Pillow.alpha_composite(page, image.convert("RGBA")).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DecodeError(f"Image {file} is not a readable image ({error}). Extract it again.") from error
 
 
 def numbers_as_numbers(name: str) -> list[tuple[int, str]]:
@@ -312,7 +307,7 @@ class ImageHeader:
 
     Attributes:
         size: (height, width), pixels.
-        complete: the end marker is there; decoders fill what is missing with grey, unasked.
+        complete: the end marker is there.
         transparent: some pixels are, more or less.
     """
 
@@ -346,7 +341,7 @@ def parse_header(file: IO[bytes], path: Path) -> ImageHeader:
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
 
-    # the limit here is MOST_PIXELS
+    # Pillow warns from a lower limit on; the one here is MOST_PIXELS
     warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
     try:
         with Pillow.open(file) as image:

@@ -79,10 +79,8 @@ def clip_starts(length: int, frames: int, mode: Sampling = "all") -> tuple[ClipS
     Args:
         length: frames in the video.
         frames: frames in a clip, T.
-        mode: ``reference`` takes a clip only where ``start + frames < length``, so a last clip that
-            would fit exactly is dropped and the tail never seen: ``(length - 1) // frames`` clips.
-            ``all`` covers every frame: a last clip is moved back to fit and its first ``context``
-            frames repeat the clip before.
+        mode: ``reference`` drops the end of a video: ``(length - 1) // frames`` clips. ``all`` covers every
+            frame: a last clip is moved back to fit and its first ``context`` frames repeat the clip before.
 
     Returns:
         The clips in order; none if the video is shorter than a clip.
@@ -92,6 +90,7 @@ def clip_starts(length: int, frames: int, mode: Sampling = "all") -> tuple[ClipS
     >>> clip_starts(18, 8)[-1]
     ClipStart(start=10, context=6)
     """
+    # the reference's condition is start + frames < length: a last clip that would fit exactly is dropped
     if mode == "reference":
         return tuple(ClipStart(start) for start in range(0, length - frames, frames))
     starts = [ClipStart(start) for start in range(0, length - frames + 1, frames)]

@@ -147,7 +147,7 @@ class TruthIndex:
 
     def _object_columns(self, rows: Ints) -> dict[str, Any]:
         if np.array_equal(rows, np.arange(len(self.boxes))):
-            return {}
+            return {}  # all stay: millions of rows aren't copied
         names = ("boxes", "class_ids", "track_ids", "occluded", "generated", "motion_iou")
         columns = {name: getattr(self, name)[rows] for name in names}
         if len(self.areas):
@@ -250,7 +250,7 @@ def build_index(
     # ends are inclusive: 0.4 pixels are an area too
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     solid = (sides >= 0).all(axis=1) if keep_empty else (sides > 0).all(axis=1)
-    keep = (named > 0) & solid
+    keep = (named > 0) & solid  # a crowd is -1, and counted below
     boxes, frame_of, video_of, rows = boxes[keep], frame_of[keep], all_videos[keep], raw.objects[keep]
     tracks = rows[:, 5].astype(np.int64)
     runs, run_offsets = np.zeros(0, np.uint8), np.zeros(0, np.int64)  # empty: there are no masks
@@ -285,7 +285,7 @@ def _video_sizes(
     size_of: Callable[[VideoFrames], tuple[int, int]],
 ) -> Ints:
     """(V, 2) size of every video; frames without a size (0) have that of the others."""
-    largest = np.maximum.reduceat(sizes, offsets[:-1])
+    largest = np.maximum.reduceat(sizes, offsets[:-1])  # a video has a frame at least
     filled = np.where(sizes > 0, sizes, np.repeat(largest, np.diff(offsets), axis=0))
     changes = (np.minimum.reduceat(filled, offsets[:-1]) != largest).any(axis=1)
     if changes.any():

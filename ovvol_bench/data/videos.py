@@ -35,25 +35,6 @@ _BLOCK, _BLOCKS = 1 << 14, 8  # bytes, and how many beside the first go into a f
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """Settings of reading video files.
-
-    Attributes:
-        backend: tried first, see ``probe_video``.
-        timeout: seconds that one clip, or the probe of one file, may take.
-        cache: folder in which frame counts are kept.
-    """
-
-    cache: Path
-    backend: VideoBackend = "auto"
-    timeout: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not self.timeout > 0:  # nor NaN
-            raise SettingError(f"dataset.timeout={self.timeout}: expected seconds, more than 0.")
-
-
-@dataclass(frozen=True)
 class ProbedFile:
     """A readable video file.
 
@@ -70,6 +51,7 @@ class ProbedFile:
 
 def content_of(files: Sequence[ProbedFile]) -> str:
     """Hash names, frame counts, frame sizes, file sizes and samples of the content."""
+    # the head is read besides: containers state there what is in them
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         size, probe = file.path.stat().st_size, file.probe
@@ -87,32 +69,40 @@ class Videos(Dataset):
         files: by name, from ``video_lists``.
         vocabulary: names to look for.
         clips: how clips are cut and resized.
-        decoding: how files are read.
+        cache: folder in which frame counts are kept.
+        backend: tried first, see ``probe_video``.
+        timeout: seconds that one clip, or the probe of one file, may take.
         others: what was left out before, reason to count.
         truth: gives the objects of a frame, by video and position; None: there is no truth.
 
     Raises:
         DataError: if none can be decoded.
+        SettingError: if the time is not above 0.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings
         self,
         files: Mapping[str, Path],
         vocabulary: Vocabulary,
         clips: ClipSettings,
-        decoding: Decoding,
+        cache: Path,
+        *,
+        backend: VideoBackend = "auto",
+        timeout: float = 60.0,
         others: Mapping[str, int] | None = None,
         truth: TruthOfFrame | None = None,
     ) -> None:
+        if not timeout > 0:  # nor NaN
+            raise SettingError(f"dataset.timeout={timeout}: expected seconds, more than 0.")
         self.vocabulary = vocabulary
         self._settings = clips
         self._truth = truth
-        self._worker = decoding_worker(decoding.timeout)
+        self._worker = decoding_worker(timeout)
         probes: dict[str, Probe] = {}
         errors: dict[str, DecodeError] = {}
         for name in with_progress(files, len(files), "probing videos", lambda _: 1):
             try:
-                probes[name] = _probe(files[name], decoding, self._worker)
+                probes[name] = _probe(files[name], cache, backend, self._worker)
             except DecodeError as error:
                 errors[name] = error
                 _LOG.warning("left out: %s", error)
@@ -259,9 +249,11 @@ def open_videos(  # noqa: PLR0913 - the settings of dataset videos
         find_video_files(path),
         vocabulary,
         ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
-        Decoding(cache_folder(cache), backend, timeout),
-        other_files(path),
-        truth,
+        cache_folder(cache),
+        backend=backend,
+        timeout=timeout,
+        others=other_files(path),
+        truth=truth,
     )
 
 
@@ -307,16 +299,17 @@ def open_video_files(  # noqa: PLR0913 - settings
     )
 
 
-def _probe(path: Path, decoding: Decoding, worker: HelperProcess) -> Probe:
-    """Probe a file, or take its probe from the cache; it is kept until the file changes."""
+def _probe(path: Path, cache: Path, backend: VideoBackend, worker: HelperProcess) -> Probe:
+    """Probe a file, or take its probe from the cache."""
+    # A probe decodes to the end of files that are cut off: it is kept until the file changes.
     stat = path.stat()
-    source = repr((os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, decoding.backend))
+    source = repr((os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, backend))
     key = f"video-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
-    if columns := load_columns(decoding.cache, key):
+    if columns := load_columns(cache, key):
         height, width = columns["frame_size"].tolist()
         return Probe(str(columns["backend"]), int(columns["frame_count"]), (height, width))
-    probe = probe_video(path, decoding.backend, worker)
-    store_columns(decoding.cache, key, {name: np.array(value) for name, value in asdict(probe).items()})
+    probe = probe_video(path, backend, worker)
+    store_columns(cache, key, {name: np.array(value) for name, value in asdict(probe).items()})
     return probe
 
 
@@ -345,7 +338,7 @@ class OneVideo(Dataset):
         if self._starts:
             _, clip = self._starts[index]
             positions, context = tuple(self.clips.positions(clip)), clip.context
-        else:  # Too short for a clip: its first frame is repeated in front, and reported once.
+        else:  # too short for a clip: its first frame is repeated in front, and reported once
             own = range(0, self.reader.frame_count, self.clips.stride)
             context = self.clips.frames - len(own)
             positions = (0,) * context + tuple(own)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -209,7 +210,8 @@ def _include_all(
     jobs: Sequence[_JobT],
     workers: int,
 ) -> str:
-    """Do all jobs and add what they found, in the order of their names; hash names and contents."""
+    """Do all jobs and add what they found; hash names and contents."""
+    # in the order of the names, whatever worker is first: the hash and the examples stay the same
     digest = hashlib.blake2b(digest_size=16)
     parts = with_progress(in_processes(work, jobs, workers), len(jobs), "checking", lambda _: 1)
     for name, content, part in sorted(parts, key=lambda named: named[0]):
@@ -292,7 +294,7 @@ def _check_annotations(
 
 
 def _check_truth(parsed: Parsed, size: Size | None, where: str, findings: Findings) -> None:
-    """Check size and boxes; a box may end at the frame's width or height, one past the last pixel."""
+    """Check size and boxes."""
     stated, rows = parsed
     findings.counts.update({"objects": len(rows), BY_HAND: sum(not row[7] for row in rows)})
     if size is not None and any(stated) and stated != size:
@@ -302,21 +304,13 @@ def _check_truth(parsed: Parsed, size: Size | None, where: str, findings: Findin
         box = f"{where}: {x1:g} {y1:g} {x2:g} {y2:g}"
         if x2 < x1 or y2 < y1:
             findings.add(Kind.INVERTED, [box])
+        # a box of ImageNet-VID may end at the frame's width or height, one past the last pixel
         if width and (min(x1, x2, y1, y2) < 0 or max(x1, x2) > width or max(y1, y2) > height):
             findings.add(Kind.OUTSIDE, [f"{box} in {_hw((height, width))}"])
 
 
 def _hw(size: Size) -> str:
     return f"{size[0]} x {size[1]} (height x width)"
-
-
-@dataclass(frozen=True)
-class _MovieJob:
-    root: Path
-    name: str
-    frames: int | None
-    settings: Mapping[str, int]
-    content: bool
 
 
 def check_prepared(
@@ -338,11 +332,9 @@ def check_prepared(
     for name, repeated in entry.get("repeated", {}).items():
         findings.add(Kind.REPEATED, (f"{name}.mp4, frame {n}: {reason}" for n, reason in repeated.items()))
     frames, settings = entry.get("videos", {}), entry.get("settings", {})
-    jobs = [
-        _MovieJob(root, name, frames.get(name.removesuffix(".mp4")), settings, content)
-        for name in sorted(there)
-    ]
-    digest = _include_all(findings, _check_movie, jobs, workers)
+    jobs = [(name, frames.get(name.removesuffix(".mp4"))) for name in sorted(there)]
+    check = partial(_check_movie, root=root, settings=settings, content=content)
+    digest = _include_all(findings, check, jobs, workers)
     return Checked("prepared videos", source, findings, digest if content else None)
 
 
@@ -365,35 +357,35 @@ def _read_list(source: Path, findings: Findings) -> list[str]:
     return list(names)
 
 
-def _check_movie(job: _MovieJob) -> tuple[str, str, Findings]:
-    """Check a prepared video; return its name, a hash of the file, and the findings."""
-    findings, content = Findings(), _hash_of([job.root / job.name] if job.content else [])
+def _check_movie(
+    job: tuple[str, int | None], root: Path, settings: Mapping[str, int], content: bool
+) -> tuple[str, str, Findings]:
+    """Check a prepared video by its name and its frames in the report; return as ``_check_video`` does."""
+    name, prepared = job
+    path = root / name
+    findings, digest = Findings(), _hash_of([path] if content else [])
     findings.counts["videos"] = 1
     try:
-        frames, size, _ = read_mp4(job.root / job.name)
+        frames, size, _ = read_mp4(path)
     except DecodeError as error:
         findings.add(Kind.BAD_VIDEO, [str(error)])
-        return job.name, content, findings
+        return name, digest, findings
     findings.counts["frames"] = frames
-    if job.frames not in (None, frames):
-        findings.add(Kind.OTHER_COUNT, [f"{job.name}: {frames} instead of {job.frames}"])
-    short_side, multiple = job.settings.get("short_side", min(size)), job.settings.get("multiple", 2)
+    if prepared not in (None, frames):
+        findings.add(Kind.OTHER_COUNT, [f"{name}: {frames} instead of {prepared}"])
+    short_side, multiple = settings.get("short_side", min(size)), settings.get("multiple", 2)
     if min(size) != short_side or max(size) % multiple:
-        findings.add(Kind.OTHER_SIZE, [f"{job.name}: {_hw(size)}"])
-    if job.content:
-        _decode_all(job, findings)
-    return job.name, content, findings
-
-
-def _decode_all(job: _MovieJob, findings: Findings) -> None:
-    """Decode every frame of a video; what doesn't decode is found."""
+        findings.add(Kind.OTHER_SIZE, [f"{name}: {_hw(size)}"])
+    if not content:
+        return name, digest, findings
     try:
-        shown = PyAVReader(job.root / job.name)
+        shown = PyAVReader(path)
     except DecodeError as error:
-        findings.add(Kind.UNDECODED, [f"{job.name}: {error}"])
-        return
+        findings.add(Kind.UNDECODED, [f"{name}: {error}"])
+        return name, digest, findings
     for index in range(shown.frame_count):
         try:
             shown.image(index)
         except DecodeError as error:
-            findings.add(Kind.UNDECODED, [f"{job.name}: {error}"])
+            findings.add(Kind.UNDECODED, [f"{name}: {error}"])
+    return name, digest, findings

@@ -35,7 +35,7 @@ from ovvol_bench.data.sampling import ClipSettings, Sampling
 from ovvol_bench.data.truth_index import UNKNOWN_CLASS, RawAnnotations, TruthIndex, VideoFrames, build_index
 from ovvol_bench.data.vid_annotations import class_ids, read_annotations
 from ovvol_bench.data.video_lists import prepared_videos
-from ovvol_bench.data.videos import Decoding, Videos
+from ovvol_bench.data.videos import Videos
 from ovvol_bench.errors import DataError, DecodeError, SettingError, nearest
 from ovvol_bench.files import require_utf8
 from ovvol_bench.naming.vocabulary import Vocabulary, load_vocabulary
@@ -265,7 +265,7 @@ def open_imagenet_vid(  # noqa: PLR0913 - settings
     clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
     files = None if tree_at(path, split) else prepared_videos(path, split, list)
     if files is not None:
-        return Videos(files, words, clips, Decoding(folder))
+        return Videos(files, words, clips, folder)
     motion = None if motion_iou == "tracks" else Path(motion_iou)
     return ImageNetVid(find_tree(path, split), words, clips, folder, list, motion)
 

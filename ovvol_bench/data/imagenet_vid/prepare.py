@@ -21,8 +21,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class Encoding:
 
 
 def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding, note: str = "") -> bytes:
-    """Scale frames (bicubic, as FFmpeg's scale filter does) and encode them, on one thread.
+    """Scale frames (bicubic, as FFmpeg's scale filter does) and encode them.
 
     Args:
         frames: (H, W, 3) uint8 RGB each, at least one.
@@ -97,17 +98,16 @@ def encode_mp4(frames: Iterable[Image], size: Size, encoding: Encoding, note: st
         note: goes behind ``encoding.comment`` in the file.
 
     Returns:
-        A whole mp4 file: H.264, yuv420p, the same for the same frames. In memory, so that what fails on
-        disk is one write.
+        A whole mp4 file: H.264, yuv420p, the same for the same frames.
     """
     height, width = size
-    file = io.BytesIO()
+    file = io.BytesIO()  # in memory, so that what fails on disk is one write
     with av.open(file, "w", format="mp4") as container:
         container.metadata["comment"] = encoding.comment + note
         stream = container.add_stream("libx264", rate=encoding.fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": str(encoding.crf), "g": str(encoding.gop), **_X264}
-        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_count = 1  # the number of threads changes the file
         for pixels in frames:
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             container.mux(stream.encode(frame.reformat(width, height, "yuv420p", interpolation="BICUBIC")))
@@ -164,19 +164,6 @@ class Outcome:
     repeated: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Job:
-    name: str
-    tree: VidTree
-    out: Path
-    encoding: Encoding
-    redo: bool
-
-    @property
-    def movie(self) -> Path:
-        return below(self.out, f"{self.name}.mp4")
-
-
 def prepare_videos(
     tree: VidTree,
     names: Sequence[str],
@@ -205,16 +192,16 @@ def prepare_videos(
             process is preparing there.
         DataError: if ``out`` can't be written to, or none of the videos can be prepared.
     """
-    jobs = [_Job(name, tree, out, encoding, redo) for name in names]
+    prepare = partial(_prepare, tree=tree, out=out, encoding=encoding, redo=redo)
     with _unfinished(out):
         report = _opened_report(out, tree.split, encoding, redo)
         outcomes: list[Outcome] = []
         try:
-            for outcome in in_processes(_prepare, jobs, workers):
+            for outcome in in_processes(prepare, names, workers):
                 outcomes.append(outcome)
                 yield outcome
         finally:
-            _write_report(out, report, tree.split, _entry(encoding, outcomes, len(jobs)))
+            _write_report(out, report, tree.split, _entry(encoding, outcomes, len(names)))
         done = sorted(outcome.name for outcome in outcomes if outcome.problem is None)
         if not done:
             first = outcomes[0].problem if outcomes else ""
@@ -222,23 +209,28 @@ def prepare_videos(
         write_text(out / f"{tree.split}.csv", "".join(f"./{name}.mp4 0\n" for name in done))
 
 
-def _prepare(job: _Job) -> Outcome:
+def _prepare(name: str, tree: VidTree, out: Path, encoding: Encoding, redo: bool) -> Outcome:
     repeated: dict[int, str] = {}
     try:
-        files = _frame_files(job.tree, job.name)
-        kept = not job.redo and _is_finished(job, len(files))
+        movie = below(out, f"{name}.mp4")
+        files = _frame_files(tree, name)
+        kept = False
+        if movie.exists() and not redo:
+            with suppress(DecodeError):  # a file that is cut off is made again
+                count, _, comment = read_mp4(movie)
+                kept = count == len(files) and comment == encoding.comment
         if not kept:
-            movie = _encoded(files, job.encoding, repeated)
-            temporary = job.out / _UNFINISHED / f"{os.getpid()}.part"
+            content = _encoded(files, encoding, repeated)
+            temporary = out / _UNFINISHED / f"{os.getpid()}.part"
             with temporary.open("wb") as file:
-                file.write(movie)
+                file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
-            job.movie.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(job.movie)
+                os.fsync(file.fileno())  # else a power cut could leave the name without the content
+            movie.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(movie)
     except (DataError, OutputError) as error:  # of frames that can't be read, and names that can't be written
-        return Outcome(job.name, 0, problem=str(error))
-    return Outcome(job.name, len(files), kept, repeated=repeated)
+        return Outcome(name, 0, problem=str(error))
+    return Outcome(name, len(files), kept, repeated=repeated)
 
 
 def _frame_files(tree: VidTree, name: str) -> list[Path]:
@@ -253,16 +245,6 @@ def _frame_files(tree: VidTree, name: str) -> list[Path]:
             f"{folder} lacks {missing} of the frames 0 to {numbers[-1]}. Extract the video again."
         )
     return [tree.frame(name, number) for number in numbers]
-
-
-def _is_finished(job: _Job, frames: int) -> bool:
-    if not job.movie.exists():
-        return False
-    try:
-        count, _, comment = read_mp4(job.movie)
-    except DecodeError:
-        return False
-    return count == frames and comment == job.encoding.comment
 
 
 def _encoded(files: Sequence[Path], encoding: Encoding, repeated: dict[int, str]) -> bytes:
@@ -349,18 +331,16 @@ def read_report(out: Path) -> dict[str, Any]:
         report = read_json(path, strict=True) if path.exists() else {}
     except DataError as error:
         raise DataError(f"{error} {advice}") from error
-    if not isinstance(report, dict) or not all(map(_is_entry, report.values())):
+    kinds = {"settings": dict, "complete": bool, "videos": dict, "problems": dict}
+    entries = list(report.values()) if isinstance(report, dict) else [None]
+    if not all(
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
+        and isinstance(entry.get("repeated", {}), dict)  # came later than the others
+        for entry in entries
+    ):
         raise DataError(f"{path} is not what was written there: expected an object a split. {advice}")
     return report
-
-
-def _is_entry(value: object) -> bool:
-    kinds = {"settings": dict, "complete": bool, "videos": dict, "problems": dict}
-    return (
-        isinstance(value, dict)
-        and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
-        and isinstance(value.get("repeated", {}), dict)
-    )
 
 
 def _opened_report(out: Path, split: str, encoding: Encoding, redo: bool) -> dict[str, Any]:

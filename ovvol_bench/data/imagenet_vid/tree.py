@@ -107,25 +107,25 @@ def find_tree(root: Path, split: str) -> VidTree:
 
 def tree_at(root: Path, split: str) -> VidTree | None:
     """Find a tree as ``find_tree`` does; None if there is none."""
-    for base in (root, root / "ILSVRC", root / "ILSVRC2015"):
-        for inner in ("VID", ""):
-            if (base / "Data" / inner / split).is_dir():
-                frames, annotations, lists, masks = (
-                    base / part / inner for part in ("Data", "Annotations", "ImageSets", "Masks")
-                )
-                found = masks if (masks / split).is_dir() else None
-                return VidTree(frames, annotations, lists, split, found, *_frame_names(frames / split))
-    return None
-
-
-def _frame_names(split: Path) -> tuple[str, int]:
-    """Find ending and digits of the frames in the first folder that has some."""
-    for _, below, files in os.walk(split):
+    bases = (root, root / "ILSVRC", root / "ILSVRC2015")
+    places = ((base, inner) for base in bases for inner in ("VID", ""))
+    found = next(((base, inner) for base, inner in places if (base / "Data" / inner / split).is_dir()), None)
+    if found is None:
+        return None
+    frames, annotations, lists, masks = (
+        found[0] / part / found[1] for part in ("Data", "Annotations", "ImageSets", "Masks")
+    )
+    suffix, digits = FRAME_SUFFIX, DIGITS
+    # the first folder with frames tells how those of the split are named
+    for _, below, files in os.walk(frames / split):
         below.sort()
-        frames = sorted(Path(file) for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
-        if numbered := [frame for frame in frames if frame.stem.isdecimal()]:
-            return numbered[0].suffix, min(len(frame.stem) for frame in numbered)
-    return FRAME_SUFFIX, DIGITS
+        images = sorted(Path(file) for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+        if numbered := [image for image in images if image.stem.isdecimal()]:
+            suffix, digits = numbered[0].suffix, min(len(image.stem) for image in numbered)
+            break
+    return VidTree(
+        frames, annotations, lists, split, masks if (masks / split).is_dir() else None, suffix, digits
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _standard_list(tree: VidTree) -> Path | None:
 
 
 def video_folders(tree: VidTree, with_empty: bool = False) -> list[str]:
-    """Names of all folders of the split that hold frames, sorted; train's lie one level deeper than val's.
+    """Names of all folders of the split that hold frames, sorted.
 
     Args:
         tree: where to look.
@@ -242,6 +242,7 @@ def _is_number(stem: str, digits: int) -> bool:
 
 
 def _folders(base: Path, split: str, suffixes: Collection[str], with_empty: bool = False) -> list[str]:
+    # the whole tree is walked: train's videos lie one level deeper than val's
     return sorted(
         Path(folder).relative_to(base).as_posix()
         for folder, below, files in os.walk(base / split)

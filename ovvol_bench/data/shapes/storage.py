@@ -194,7 +194,7 @@ def render_world(world: World, cache: Path, processes: int | None = None) -> Ren
     """Open a world, rendering what is missing of it into ``cache``.
 
     Rendering that was cut off goes on where it stopped. Several processes may do this at once, as the
-    ranks of a training do: they share the work, and what two of them render is the same bytes.
+    ranks of a training do: they share the work.
 
     Args:
         world: which videos; 1.2 MB each.
@@ -223,6 +223,7 @@ def render_world(world: World, cache: Path, processes: int | None = None) -> Ren
 
 def _prepare(world: World, folder: Path) -> None:
     """Make files of full size without content; leave alone what is there already."""
+    # full size from the start, so that every process writes to its own places and needs no lock
     folder.mkdir(parents=True, exist_ok=True)
     classes, backgrounds = np.zeros((world.videos, 1 + MOST_OBJECTS), np.int64), []
     for index in range(world.videos):
@@ -273,7 +274,9 @@ def _render_missing(world: World, folder: Path) -> Iterator[int]:
         done = np.memmap(folder / _DONE, np.uint8, "r", offset)
         # In an order of its own, so that processes meet seldom.
         for index in np.random.default_rng(os.getpid()).permutation(world.videos).tolist():
-            if not done[index]:
+            if not done[
+                index
+            ]:  # else another process was first; where two render one, the bytes are the same
                 video = render(draw_scene(world.split, index, world.seed))
                 contents = {_FRAMES: video.frames.tobytes(), _MASKS: video.masks.tobytes(), _DONE: b"\x01"}
                 for name, content in contents.items():
