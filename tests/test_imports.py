@@ -27,7 +27,6 @@ LAYERS = (
         "naming.vocabulary",
         "results.schema",
         "results.machine",
-        "results.throughput",
     ),
     (
         "predictions",

@@ -34,8 +34,8 @@ from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
     from ovvol_bench.registry import Registry
-    from ovvol_bench.results.throughput import Throughput
     from ovvol_bench.runs.selection import Selection
+    from ovvol_bench.throughput.record import Throughput
     from ovvol_bench.throughput.request import Request
 
 PASSED_ON = ("batch_sizes", "repeats", "warmup", "device", "threads", "workers", "plugins", "random_weights")
@@ -123,7 +123,7 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
         accuracies = load_results([options["results"]]).results
         metric_key(accuracies, options["metric"])
     if options["show"]:
-        from ovvol_bench.results.throughput import load_throughput
+        from ovvol_bench.throughput.record import load_throughput
 
         _check_shown(context)
         found = load_throughput(options["show"])
@@ -154,7 +154,7 @@ def _check_shown(context: click.Context) -> None:
 def _measure(context: click.Context, options: dict[str, Any]) -> Throughput:
     from ovvol_bench.files import ensure_writable, write_json
     from ovvol_bench.progress import progress_bars
-    from ovvol_bench.results.throughput import FOLDER, default_name, parse_throughput
+    from ovvol_bench.throughput.record import FOLDER, default_name, parse_throughput
     from ovvol_bench.throughput.session import bench
 
     registry = registry_from(context)

@@ -22,7 +22,7 @@ from ovvol_bench.results.layout import (
     with_unit,
 )
 from ovvol_bench.results.schema import COMPONENTS, PartRecord, Record
-from ovvol_bench.results.throughput import Agreement, Row, Throughput
+from ovvol_bench.throughput.record import Agreement, Row, Throughput
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

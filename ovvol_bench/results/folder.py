@@ -17,7 +17,7 @@ from ovvol_bench.results.schema import (
     read_result,
 )
 from ovvol_bench.results.tables import render
-from ovvol_bench.results.throughput import FOLDER, is_throughput, load_throughput
+from ovvol_bench.throughput.record import FOLDER, is_throughput, load_throughput
 
 _HEAD = """\
 # Results

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovvol_bench.arrays import Ints
 from ovvol_bench.components import GuidedLabeler, Labeler
 from ovvol_bench.errors import error_text
 from ovvol_bench.parallel import Report
@@ -23,23 +21,22 @@ from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.session import Conduct, Finished, arithmetic, run_plan
 from ovvol_bench.runs.spec import RunSpec
-from ovvol_bench.throughput.arithmetic import SizedJob, names_of
-from ovvol_bench.throughput.clips import plan_at, start
-from ovvol_bench.throughput.request import FIDELITIES, at_fidelity
-from ovvol_bench.types import Clip, Localization
+from ovvol_bench.throughput.request import (
+    FIDELITIES,
+    SizedJob,
+    at_fidelity,
+    names_of,
+    plan_at,
+    start,
+)
+from ovvol_bench.types import Clip
 
 EMBEDDED_CLIPS = 8
 """Clips whose patch embeddings are compared; everything else is compared over all clips."""
 
-_NO_SLOT = -2
 
-
-@dataclass(frozen=True)
-class Side:
-    """Plan of one fidelity, and the finished runs."""
-
-    plan: Plan
-    finished: Sequence[Finished]
+Side = tuple[Plan, Sequence[Finished]]
+"""Plan of one fidelity, and the finished runs."""
 
 
 def agree(job: SizedJob, report: Report) -> list[dict[str, Any]]:
@@ -54,9 +51,9 @@ def agree(job: SizedJob, report: Report) -> list[dict[str, Any]]:
     """
     with TemporaryDirectory(prefix="ovvol-bench-") as folder:
         sides = [_side(job, Path(folder, fidelity), fidelity, report) for fidelity in FIDELITIES["both"]]
-        dataset = sides[0].plan.dataset
-        clips = [dataset.clip(index) for index in range(min(EMBEDDED_CLIPS, len(dataset)))]
-        return [_compared(place, sides, clips) for place in range(len(sides[0].finished))]
+        plan, finished = sides[0]
+        clips = [plan.dataset.clip(index) for index in range(min(EMBEDDED_CLIPS, len(plan.dataset)))]
+        return [_compared(place, sides, clips) for place in range(len(finished))]
 
 
 def _side(job: SizedJob, folder: Path, fidelity: str, report: Report) -> Side:
@@ -71,18 +68,15 @@ def _side(job: SizedJob, folder: Path, fidelity: str, report: Report) -> Side:
         conduct = Conduct(
             folder, device, min(job.request.batch_sizes), job.request.workers, progress=progress
         )
-        return Side(plan, run_plan(plan, registry, conduct))
+        return plan, run_plan(plan, registry, conduct)
 
 
 def _compared(place: int, sides: Sequence[Side], clips: Sequence[Clip]) -> dict[str, Any]:
     """Compare both fidelities of one combination."""
-    spec, _ = sides[0].plan.combinations[place]
+    plans, pair = [plan for plan, _ in sides], [finished[place] for _, finished in sides]
+    (spec, _), (fast, _) = (plan.combinations[place] for plan in plans)
     entry: dict[str, Any] = dict(zip(("encoder", "grouper", "labeler"), names_of(spec), strict=True))
-    entry |= {
-        "size": list(clips[0].frames.shape[1:3]),
-        "precision": sides[1].plan.combinations[place][0].precision,
-    }
-    pair = [side.finished[place] for side in sides]
+    entry |= {"size": list(clips[0].frames.shape[1:3]), "precision": fast.precision}
     error = next((each.error for each in pair if each.error), None)
     if error:
         return entry | {"error": error_text(error)}
@@ -91,7 +85,7 @@ def _compared(place: int, sides: Sequence[Side], clips: Sequence[Clip]) -> dict[
         "clips": len(found[0]),
         "patches_same": patches_same(*found),
         "names_same": names_same(*found),
-        "patch_cosine": _cosine(spec, [side.plan for side in sides], clips),
+        "patch_cosine": _cosine(spec, plans, clips),
         "metrics": metrics_of(*(each.result["metrics"] for each in pair)),
     }
 
@@ -107,15 +101,14 @@ def names_same(reference: Predictions, fast: Predictions) -> float:
     for one, other in zip(reference, fast, strict=True):
         pair = one.localization, other.localization
         slots = np.union1d(pair[0].slot_map, pair[1].slot_map)
-        names = [_slot_names(each, int(slots.max()) + 1)[slots] for each in pair]
+        names = []
+        for found in pair:
+            classes = np.append(found.probabilities.argmax(axis=1), -1)  # segment -1 is dropped
+            known = classes[found.segment_of_slot]
+            missing = max(0, int(slots.max()) + 1 - len(known))  # of slots that only the other has
+            names.append(np.append(known, np.full(missing, -2))[slots])
         same.append(names[0] == names[1])
     return float(np.mean(np.concatenate(same)))
-
-
-def _slot_names(found: Localization, count: int) -> Ints:
-    """Return the class of so many slots, -1 for one that is dropped and -2 for one that is not there."""
-    classes = np.append(found.probabilities.argmax(axis=1), -1)[found.segment_of_slot]
-    return np.append(classes, np.full(max(0, count - len(classes)), _NO_SLOT)).astype(np.int64)
 
 
 def metrics_of(reference: Mapping[str, Any], fast: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,14 +12,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ovvol_bench.data.transforms import Size
 from ovvol_bench.parallel import Report
 from ovvol_bench.runs.clock import Clock, Stage
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
 from ovvol_bench.runs.spec import RunSpec
-from ovvol_bench.throughput.clips import plan_at, start
-from ovvol_bench.throughput.request import Request, at_fidelity
+from ovvol_bench.throughput.request import SizedJob, at_fidelity, names_of, plan_at, start
 
 SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices whose product is timed."""
@@ -77,33 +74,12 @@ def _unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-Names = tuple[str, str, str]
-"""Of encoder, grouper and labeler."""
+Counts = Mapping[tuple[str, str, str], tuple[Mapping[str, int], Mapping[str, int]]]
+"""By names of encoder, grouper and labeler: operations of a clip by stage, and parameters by kind."""
 
 
-@dataclass(frozen=True)
-class SizedJob:
-    """All combinations of a request at one size."""
-
-    request: Request
-    size: Size | None
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Arithmetic and parameters of a combination.
-
-    Attributes:
-        flops: operations of a clip by stage, a multiplication and an addition counted as two.
-        parameters: by kind.
-    """
-
-    flops: Mapping[str, int]
-    parameters: Mapping[str, int]
-
-
-def count(job: SizedJob, report: Report) -> dict[Names, Counted]:
-    """Count on one clip through every combination, as ``reference`` computes it.
+def count(job: SizedJob, report: Report) -> Counts:
+    """Count operations and parameters on one clip through every combination, as ``reference`` computes it.
 
     There the components do their arithmetic in plain float32 operators, which PyTorch's counter sees; the
     kernels and packed weights of ``fast`` would hide from it.
@@ -113,7 +89,7 @@ def count(job: SizedJob, report: Report) -> dict[Names, Counted]:
         report: told what is done.
 
     Returns:
-        By combination; those that fail are missing.
+        By combination; those that fail are missing. A multiplication and an addition are two operations.
     """
     registry, device = start(job.request)
     report("counting operations")
@@ -122,12 +98,7 @@ def count(job: SizedJob, report: Report) -> dict[Names, Counted]:
         plan, clock = plan_at(selection, registry, device, job.size, 1), FlopClock(device)
         finished = run_plan(plan, registry, Conduct(Path(folder), device, 1), clock)
     specs = (spec for (spec, _), each in zip(plan.combinations, finished, strict=True) if not each.error)
-    return {names_of(spec): Counted(clock.of(_stages(spec)), _parameters(plan, spec)) for spec in specs}
-
-
-def names_of(spec: RunSpec) -> Names:
-    """Return the names of encoder, grouper and labeler."""
-    return spec.encoder.name, spec.grouper.name, spec.labeler.name
+    return {names_of(spec): (clock.of(_stages(spec)), _parameters(plan, spec)) for spec in specs}
 
 
 def _stages(spec: RunSpec) -> dict[str, tuple[Stage, ...]]:

@@ -7,23 +7,19 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from ovvol_bench.data.readers import Image
-from ovvol_bench.data.transforms import Size, resize_frames
+from ovvol_bench.data.transforms import resize_frames
 from ovvol_bench.naming.localize import segment_boxes
 from ovvol_bench.parallel import Report
 from ovvol_bench.pipeline import stack
-from ovvol_bench.predictions import ClipPrediction, Predictions
+from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
 from ovvol_bench.runs.benchmark import build_dataset, build_metrics
 from ovvol_bench.runs.clock import Clock, Stage
@@ -33,17 +29,20 @@ from ovvol_bench.runs.results import part_record
 from ovvol_bench.runs.scoring import score
 from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
 from ovvol_bench.throughput.arithmetic import matrix_peak
-from ovvol_bench.throughput.clips import as_stored, plan_at, sized, start
-from ovvol_bench.throughput.request import Configuration, Request
-from ovvol_bench.types import Clip, ClipInfo
+from ovvol_bench.throughput.record import Spread
+from ovvol_bench.throughput.request import Configuration, Request, as_stored, plan_at, sized, start
+from ovvol_bench.types import Clip
 
 LEAST_READ = 8
 """Clips that are read for a sample of ``decode``, or more: some datasets do the work of a video at once."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A configuration of a request."""
+WHOLE = "whole"
+_STATUS = Path("/proc/self/status")
+
+
+class Job(NamedTuple):
+    """Configuration of a request."""
 
     request: Request
     configuration: Configuration
@@ -78,9 +77,10 @@ def measure(job: Job, report: Report) -> dict[str, Any]:
             raise finished.error
         report("decoding, boxes, metrics")
         found = read_predictions(finished.folder.predictions)
-        spreads = (
-            _passes(laps, request.warmup) | _frames(job, registry, plan) | _ends(job, registry, plan, found)
-        )
+        spreads = laps.spreads(request.warmup)
+        # Runs call the time waited for frames ``decode``; here that is the reading itself.
+        spreads = {"wait" if stage == "decode" else stage: spread for stage, spread in spreads.items()}
+        spreads |= _frames(job, registry, plan) | _ends(job, registry, plan, found)
         return _row(plan, asked, spreads) | {
             "cores": laps.cores(request.warmup),
             "memory": {"loaded": loaded, **laps.memory},
@@ -88,12 +88,6 @@ def measure(job: Job, report: Report) -> dict[str, Any]:
             "gpu": plan.gpu,
             "threads": torch.get_num_threads(),
         }
-
-
-def _passes(laps: Laps, warmup: int) -> dict[str, Spread]:
-    # Results call the time waited for frames ``decode``; here that is the reading itself.
-    spreads = laps.spreads(warmup)
-    return {"wait" if stage == "decode" else stage: spread for stage, spread in spreads.items()}
 
 
 def _frames(job: Job, registry: Registry, plan: Plan) -> dict[str, Spread]:
@@ -109,40 +103,37 @@ def _frames(job: Job, registry: Registry, plan: Plan) -> dict[str, Spread]:
             batch = [dataset.clip(index % len(dataset)) for index in range(first, first + lap)]
         stored = [(clip.info, as_stored(clip)) for clip in batch]
         with clock.measure(("transform",)):
-            stack([_resized(*each, size) for each in stored], plan.device)
+            resized = (
+                Clip(info, resize_frames(frames, size or frames.shape[1:3], len(frames)))
+                for info, frames in stored
+            )
+            stack(list(resized), plan.device)
         laps("", first + lap, clips)
     return {stage: spread for stage, spread in laps.spreads(request.warmup).items() if stage != WHOLE}
 
 
-def _resized(info: ClipInfo, stored: Image, size: Size | None) -> Clip:
-    return Clip(info, resize_frames(stored, size or stored.shape[1:3], len(stored)))
-
-
 def _ends(job: Job, registry: Registry, plan: Plan, found: Predictions) -> dict[str, Spread]:
-    """Time what comes last: boxes, a part of naming, and metrics over all clips; each alone."""
-    localized, repeats = list(found), job.request.repeats
-    return {
-        "boxes": repeated(partial(_boxes, localized), repeats, len(localized)),
-        "metrics": repeated(partial(_score, registry, plan, found), repeats, len(localized)),
-    }
+    """Time boxes, a part of naming, and metrics over all clips; each alone."""
+    clips, repeats = list(found), job.request.repeats
 
+    def boxes() -> None:
+        for clip in clips:
+            each = clip.localization
+            segment_boxes(each.segment_of_slot[each.slot_map], len(each), clip.info.frame_size)
 
-def _boxes(clips: Iterable[ClipPrediction]) -> None:
-    for clip in clips:
-        found = clip.localization
-        segment_boxes(found.segment_of_slot[found.slot_map], len(found), clip.info.frame_size)
+    def metrics() -> None:
+        built, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
+        score(found, plan.infos, built)
 
-
-def _score(registry: Registry, plan: Plan, found: Predictions) -> None:
-    metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
-    score(found, plan.infos, metrics)
+    works = {"boxes": boxes, "metrics": metrics}
+    return {stage: repeated(work, repeats, len(clips)) for stage, work in works.items()}
 
 
 def _row(plan: Plan, asked: Configuration, spreads: Mapping[str, Spread]) -> dict[str, Any]:
     """Describe a configuration and its times."""
     ((spec, _),) = plan.combinations
-    whole, frames = spreads[WHOLE].to_json(), len(plan.infos[0].frame_indices)
-    seconds = {"median": whole["median"], "low": whole["high"], "high": whole["low"]}
+    whole, frames = spreads[WHOLE].inverse, len(plan.infos[0].frame_indices)
+    clips_per_s = whole.to_json()
     return {
         **{kind: part_record(getattr(spec, kind)) for kind in ("encoder", "grouper", "labeler")},
         "size": list(plan.dataset.clip(0).frames.shape[1:3]),
@@ -151,34 +142,10 @@ def _row(plan: Plan, asked: Configuration, spreads: Mapping[str, Spread]) -> dic
         "batch_size": asked.batch_size,
         "fidelity": spec.fidelity,
         "precision": spec.precision,
-        "clips_per_s": {name: 1 / each for name, each in seconds.items()},
-        "frames_per_s": {name: frames / each for name, each in seconds.items()},
+        "clips_per_s": clips_per_s,
+        "frames_per_s": {name: frames * rate for name, rate in clips_per_s.items()},
         "seconds": {stage: spread.to_json() for stage, spread in spreads.items()},
     }
-
-
-WHOLE = "whole"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Seconds a clip.
-
-    Attributes:
-        samples: one a batch, in the order measured.
-    """
-
-    samples: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Median of the samples."""
-        return float(np.median(self.samples))
-
-    def to_json(self) -> dict[str, Any]:
-        """Median and quartiles, and the samples that they are of."""
-        low, high = np.percentile(self.samples, (25, 75)).tolist()
-        return {"median": self.median, "low": low, "high": high, "samples": list(self.samples)}
 
 
 class Laps:
@@ -190,7 +157,8 @@ class Laps:
         report: told how far it is.
 
     Attributes:
-        memory: peaks after the last batch, see ``peak_memory``.
+        memory: peaks after the last batch, bytes: ``host``, and ``device`` as PyTorch allocated them, None on
+            a CPU.
     """
 
     def __init__(self, clock: Clock, batch_size: int, report: Report = lambda text: None) -> None:
@@ -200,33 +168,30 @@ class Laps:
         self.memory: Mapping[str, int | None] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """A batch is finished, or at 0 none yet."""
+        """Read the clock after a batch, or at 0 before the first."""
         self._marks.append((time.perf_counter(), self._clock.seconds))
         self._processor.append(time.process_time())
         self._report(f"clip {done} of {total}")
         if done == total:
-            self.memory = peak_memory(self._clock.device)
+            device = self._clock.device
+            allocated = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+            self.memory = {"host": host_memory()[1], "device": allocated}
 
     def spreads(self, warmup: int) -> dict[str, Spread]:
         """Return seconds a clip by stage, and of a whole batch, over the batches after ``warmup``."""
         samples: defaultdict[str, list[float]] = defaultdict(list)
         for (begin, before), (end, after) in pairwise(self._marks[warmup:]):
-            for stage, seconds in {**_by_name(before, after), WHOLE: end - begin}.items():
-                samples[stage].append(seconds / self._batch_size)
-        return {stage: Spread(tuple(values)) for stage, values in samples.items()}
+            passed: defaultdict[str, float] = defaultdict(float)
+            for stage, seconds in after.items():  # stages of one kind are summed by their first word
+                passed[stage[0]] += seconds - before.get(stage, 0.0)
+            for name, seconds in {**passed, WHOLE: end - begin}.items():
+                samples[name].append(seconds / self._batch_size)
+        return {name: Spread.of(values) for name, values in samples.items()}
 
     def cores(self, warmup: int) -> float:
         """Return the busy cores of this process, on average over the batches after ``warmup``."""
         busy = self._processor[-1] - self._processor[warmup]
         return busy / (self._marks[-1][0] - self._marks[warmup][0])
-
-
-def _by_name(before: Mapping[Stage, float], after: Mapping[Stage, float]) -> Mapping[str, float]:
-    """Sum the seconds between two readings by the first word of a stage."""
-    passed: defaultdict[str, float] = defaultdict(float)
-    for stage, seconds in after.items():
-        passed[stage[0]] += seconds - before.get(stage, 0.0)
-    return passed
 
 
 def repeated(work: Callable[[], object], repeats: int, clips: int) -> Spread:
@@ -237,10 +202,7 @@ def repeated(work: Callable[[], object], repeats: int, clips: int) -> Spread:
         start = time.perf_counter()
         work()
         samples.append((time.perf_counter() - start) / clips)
-    return Spread(tuple(samples))
-
-
-_STATUS = Path("/proc/self/status")
+    return Spread.of(samples)
 
 
 def host_memory() -> tuple[int, int]:
@@ -253,9 +215,3 @@ def host_memory() -> tuple[int, int]:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak, peak
-
-
-def peak_memory(device: torch.device) -> Mapping[str, int | None]:
-    """Return peak bytes: ``host``, and ``device`` as PyTorch allocated them, None on a CPU."""
-    cuda = device.type == "cuda"
-    return {"host": host_memory()[1], "device": torch.cuda.max_memory_allocated(device) if cuda else None}

@@ -11,40 +11,30 @@ from ovvol_bench.files import canonical_digest, json_ready, sealed
 from ovvol_bench.parallel import ChildError, Report, in_fresh_process
 from ovvol_bench.registry import Registry
 from ovvol_bench.results.machine import code_facts, machine_facts
-from ovvol_bench.results.throughput import SCHEMA
 from ovvol_bench.runs.benchmark import build_dataset
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.throughput.agreement import agree
-from ovvol_bench.throughput.arithmetic import Counted, Names, SizedJob, count
+from ovvol_bench.throughput.arithmetic import Counts, count
 from ovvol_bench.throughput.measure import Job, measure
-from ovvol_bench.throughput.request import Request, configurations, size_text
+from ovvol_bench.throughput.record import SCHEMA
+from ovvol_bench.throughput.request import Request, SizedJob, configurations, size_text
 
 Progress = Callable[..., None]
 """Called with a name, steps finished, steps in all, and as ``text`` what is going on."""
 
 
 class Step(NamedTuple):
-    """One process.
-
-    Attributes:
-        title: in words.
-        work: what it does.
-        job: with what.
-    """
+    """Work of one process."""
 
     title: str
     work: Callable[[Any, Report], Any]
     job: Any
 
 
-Answers = Sequence[tuple[Step, Any]]
-"""Steps that succeeded, with their answers."""
-
-
 def bench(
     request: Request, registry: Registry, progress: Progress = lambda *_, **__: None
 ) -> Iterator[dict[str, Any]]:
-    """Measure everything that is asked for; a configuration that fails stops no other.
+    """Measure every configuration of a request; one that fails stops no other.
 
     Args:
         request: what to measure.
@@ -56,7 +46,7 @@ def bench(
         ``docs/throughput.md``.
 
     Raises:
-        UnknownNameError, SettingError, DataError: if the dataset can't be had.
+        UnknownNameError, SettingError, DataError: if the dataset can't be built.
         ChildError: if nothing could be measured: the first reason.
     """
     spec, _ = build_dataset(registry, request.selection.datasets[0])
@@ -93,7 +83,7 @@ def _steps(request: Request) -> Iterator[Step]:
 def _result(
     request: Request,
     spec: PartSpec,
-    answers: Answers,
+    answers: Sequence[tuple[Step, Any]],
     failures: Sequence[tuple[Step, ChildError]],
     load: float,
 ) -> dict[str, Any]:
@@ -106,7 +96,16 @@ def _result(
     machine = machine_facts(rows[0]["gpu"]) | {"threads": rows[0]["threads"]}
     result = {
         "throughput": SCHEMA,
-        "asked": _asked(request),
+        "asked": {
+            "repeats": request.repeats,
+            "warmup": request.warmup,
+            "fidelities": list(request.fidelities),
+            "limit": request.selection.limit,
+            "random_weights": request.random_weights,
+            "naming": dict(request.selection.naming),
+            "preset": request.preset,
+            "method": request.method,
+        },
         "dataset": {"name": spec.name, "options": dict(spec.options), "fingerprint": spec.digest},
         "rows": [{key: value for key, value in row.items() if key not in ("gpu", "threads")} for row in rows],
         "agreement": [entry for step, entries in answers if step.work is agree for entry in entries],
@@ -120,27 +119,15 @@ def _result(
     return sealed(json_ready(result))
 
 
-def _with_arithmetic(row: Mapping[str, Any], counts: Mapping[Names, Counted]) -> dict[str, Any]:
+def _with_arithmetic(row: Mapping[str, Any], counts: Counts) -> dict[str, Any]:
     """Add the arithmetic of a row's combination at its size, and the share of the matrix peak."""
     counted = counts.get((row["encoder"]["name"], row["grouper"]["name"], row["labeler"]["name"]))
     if counted is None:
         return {**row, "parameters": None, "flops": None, "share_of_peak": None}
-    flops = {**counted.flops, "whole": sum(counted.flops.values())}
+    stages, parameters = counted
+    flops = {**stages, "whole": sum(stages.values())}
     peak, seconds = row["matrix_peak"], row["seconds"]
     share = {
         stage: each / seconds[stage]["median"] / peak for stage, each in flops.items() if stage in seconds
     }
-    return {**row, "parameters": dict(counted.parameters), "flops": flops, "share_of_peak": share}
-
-
-def _asked(request: Request) -> dict[str, Any]:
-    return {
-        "repeats": request.repeats,
-        "warmup": request.warmup,
-        "fidelities": list(request.fidelities),
-        "limit": request.selection.limit,
-        "random_weights": request.random_weights,
-        "naming": dict(request.selection.naming),
-        "preset": request.preset,
-        "method": request.method,
-    }
+    return {**row, "parameters": dict(parameters), "flops": flops, "share_of_peak": share}

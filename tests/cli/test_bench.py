@@ -9,8 +9,8 @@ from throughput_results import row, throughput
 
 from ovvol_bench.cli import main
 from ovvol_bench.files import write_json
-from ovvol_bench.results.throughput import load_throughput
 from ovvol_bench.throughput import session
+from ovvol_bench.throughput.record import load_throughput
 
 RUNS = Path(__file__).parents[1] / "runs"
 

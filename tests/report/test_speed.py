@@ -5,7 +5,7 @@ from throughput_results import part, row
 
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.report.speed import number, render_throughput, write_speed_chart
-from ovvol_bench.results.throughput import parse_throughput
+from ovvol_bench.throughput.record import parse_throughput
 
 OTHER = {"cpu": "Opteron"}
 AGREEMENT = {

@@ -12,7 +12,7 @@ from ovvol_bench.report.speed import render_throughput
 from ovvol_bench.results import tables
 from ovvol_bench.results.layout import Grid, TextColumn, fitted
 from ovvol_bench.results.references import load_references, render_references
-from ovvol_bench.results.throughput import parse_throughput
+from ovvol_bench.throughput.record import parse_throughput
 
 REFERENCES = Path(__file__).parents[2] / "results" / "reference"
 LEFT_OUT = "left out to fit the terminal: "

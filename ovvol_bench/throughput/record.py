@@ -1,11 +1,12 @@
-"""Schema of throughput results, docs/throughput.md."""
+"""Files that ``bench`` writes: their schema, docs/throughput.md, and reading them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ovvol_bench.errors import DataError
@@ -14,17 +15,30 @@ from ovvol_bench.results.schema import Fields, Machine, PartRecord, check_digest
 
 SCHEMA = 1
 FOLDER = "throughput"
-"""Where they lie in a folder of results."""
+"""Place of such files in a folder of results."""
 
 _ADVICE = "Such files are written by `ovvol-bench bench`; measure again."
 
 
 class Spread(Fields):
-    """Median and quartiles of some samples."""
+    """Median and quartiles."""
 
     median: float
     low: float
     high: float
+    samples: list[float] = Field(default_factory=list)
+    """One a batch, in the order measured; rates have none of their own."""
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Spread:
+        """Take median and quartiles of samples."""
+        low, median, high = np.percentile(samples, (25, 50, 75)).tolist()
+        return cls(median=median, low=low, high=high, samples=list(samples))
+
+    @property
+    def inverse(self) -> Spread:
+        """Rates of these seconds."""
+        return Spread(median=1 / self.median, low=1 / self.high, high=1 / self.low)
 
 
 class Memory(Fields):
@@ -69,7 +83,7 @@ class Row(Fields):
 
 
 class MetricPair(Fields):
-    """A number at both fidelities; None where it is undefined."""
+    """Number at both fidelities; None where it is undefined."""
 
     reference: float | None
     fast: float | None

@@ -6,7 +6,7 @@ from throughput_results import row, throughput
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import sealed, write_json
 from ovvol_bench.results.folder import load_results, problems
-from ovvol_bench.results.throughput import default_name, load_throughput
+from ovvol_bench.throughput.record import default_name, load_throughput
 
 
 def test_what_is_written_is_read(tmp_path):
