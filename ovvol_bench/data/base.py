@@ -43,7 +43,7 @@ class TrainingVideos(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the video is called, unique and stable over runs."""
+        """Name of a video, unique and stable over runs."""
 
     @abstractmethod
     def length(self, index: int) -> int:
@@ -92,7 +92,7 @@ class TrainingImages(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the picture is called, unique and stable over runs."""
+        """Name of a picture, unique and stable over runs."""
 
     @abstractmethod
     def image(self, index: int) -> TrainingImage:

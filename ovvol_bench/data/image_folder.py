@@ -210,8 +210,8 @@ class ImageFolder(Dataset):
         target_size((1, 1), short_side, multiple)  # raises on wrong numbers
         images = load_images(path, cache_folder(cache))
         classes = images.classes.tolist()
-        self._names = names_of_classes(classes, known, words)
-        self.vocabulary = words or vocabulary_of(path, classes, self._names)
+        self._names = _names_of_classes(classes, known, words)
+        self.vocabulary = words or _vocabulary_of(path, classes, self._names)
         self.skipped: Mapping[str, int] = images.skipped
         self._root, self._images, self._size = path, images, (short_side, multiple)
 
@@ -251,22 +251,10 @@ class ImageFolder(Dataset):
         return ClipInfo(id=name, video=name, frame_indices=(0,), frame_size=size)
 
 
-def names_of_classes(
+def _names_of_classes(
     classes: Sequence[str], known: Mapping[str, Names] | None, vocabulary: Vocabulary | None
 ) -> list[Names]:
-    """Name the classes of an image folder.
-
-    Args:
-        classes: names of their folders.
-        known: names by folder, see ``class_names``; None: not given.
-        vocabulary: whose codes or names may be those of the folders; asked where ``known`` is None.
-
-    Returns:
-        Names of every class; its folder's where nothing else is known.
-
-    Raises:
-        DataError: if ``known`` lacks a class.
-    """
+    """Name classes by a file of names, else by a vocabulary's codes or names, else by their folders."""
     if known is not None:
         if missing := [name for name in classes if name not in known]:
             raise DataError(
@@ -279,17 +267,8 @@ def names_of_classes(
     return [by_key.get(name, (in_utf8(name),)) for name in classes]
 
 
-def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
-    """Make a vocabulary of an image folder's classes; names that several have are told apart by folder.
-
-    Args:
-        root: holds the folders, for messages.
-        classes: names of their folders.
-        names: of every class.
-
-    Raises:
-        DataError: if two classes still have the same name, or a name holds control characters.
-    """
+def _vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) -> Vocabulary:
+    # names that several classes have, as ImageNet's two "crane", are told apart by folder
     times = Counter(spoken(own[0]).casefold() for own in names)
     foreground = (
         ForegroundClass(
@@ -299,5 +278,5 @@ def vocabulary_of(root: Path, classes: Sequence[str], names: Sequence[Names]) ->
     )
     try:
         return Vocabulary("image-folder", tuple(foreground))
-    except DataError as error:
+    except DataError as error:  # two still have one name, or a name holds control characters
         raise DataError(f"{root}: its folders are no classes ({error})") from None

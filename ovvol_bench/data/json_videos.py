@@ -88,7 +88,7 @@ class JsonVideos(IndexedVideos):
         scale_at_decode: bool = False,
         cache: Annotated[str | None, Located] = None,
     ) -> None:
-        everything = load_annotations(path, cache_folder(cache), read, Reading(masks, out_of_frame, box_ends))
+        everything = _load(path, cache_folder(cache), read, Reading(masks, out_of_frame, box_ends))
         rows = split_rows(split, everything.index.videos.tolist(), splits, path)
         words, class_of = choose_vocabulary(vocabulary, everything.category_names.tolist(), path.name)
         super().__init__(words, ClipSettings(*clips, short_side, multiple, scale_at_decode))
@@ -108,7 +108,7 @@ class JsonVideos(IndexedVideos):
 
     def frames(self, video: int, rows: Sequence[int]) -> FrameReader:
         if not self._found:  # all are looked for at the first use: scoring needs none
-            require_files(self._root, self._annotations.files.tolist())
+            _require_files(self._root, self._annotations.files.tolist())
             self._found = True
         height, width = self.index.frame_sizes[video].tolist()
         files = [self._root / name for name in self._annotations.files[list(rows)].tolist()]
@@ -217,27 +217,17 @@ class YoutubeVis(JsonVideos):
         )
 
 
-def load_annotations(
+def _load(
     path: Path, cache: Path, read: Callable[[JsonFile, Reading], Annotations], reading: Reading
 ) -> Annotations:
-    """Read a file: from the cache, or by parsing it and then into the cache.
-
-    Args:
-        path: of the file.
-        cache: folder of the cache.
-        read: makes columns of the parsed file.
-        reading: settings; other ones are parsed again.
-
-    Raises:
-        DataError: if the file is missing or malformed; names the entry.
-    """
+    """Read a file: from the cache, or by parsing it and then into the cache."""
     try:
         stat = path.stat()
     except OSError as error:
         raise DataError(
             f"{path} can't be read ({error.strerror}). Set dataset.path to the annotation file."
         ) from error
-    form = (read.__module__, reading)
+    form = (read.__module__, reading)  # other settings are parsed again
     source = repr((VERSION, form, os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns))
     key = f"json-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}"
     columns = load_columns(cache, key)
@@ -248,12 +238,8 @@ def load_annotations(
     return Annotations.of_columns(columns)
 
 
-def require_files(root: Path, names: Sequence[str]) -> None:
-    """Check that files are there, by listing each of their folders once.
-
-    Raises:
-        DataError: if some are missing; says how many and the first.
-    """
+def _require_files(root: Path, names: Sequence[str]) -> None:
+    # each folder is listed once: a look at every file is slow on network file systems
     listed: dict[str, set[str]] = {}
     missing = []
     for name in names:

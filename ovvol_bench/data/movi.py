@@ -100,9 +100,7 @@ class Movi(IndexedVideos):
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
         require_utf8(names, root)
         rows = split_rows("all" if list is None else str(list), names, {}, root)
-        index, self.crowds, categories = load_movi(
-            root, [names[row] for row in rows], cache_folder(cache), void
-        )
+        index, self.crowds, categories = _load(root, [names[row] for row in rows], cache_folder(cache), void)
         words, class_of = choose_vocabulary(vocabulary, categories, "movi")
         super().__init__(words, ClipSettings(frames_per_clip, sampling, stride, short_side, multiple))
         self.index = index.with_classes(class_of)
@@ -143,24 +141,11 @@ class Movi(IndexedVideos):
         return IndexedTraining(self)
 
 
-def load_movi(
-    root: Path, names: Sequence[str], cache: Path, void: int | None = None
+def _load(
+    root: Path, names: Sequence[str], cache: Path, void: int | None
 ) -> tuple[TruthIndex, TruthIndex, list[str]]:
-    """Truth of videos: from the cache, or from the masks and then into the cache.
-
-    Args:
-        root: holds a folder a video.
-        names: of the videos.
-        cache: folder of the cache; its key hashes names, sizes and times of change of all files read.
-        void: see ``Movi``.
-
-    Returns:
-        The index of objects, that of void regions (class 0), and the names of the categories; class ids are
-        positions in these, from 1.
-
-    Raises:
-        DataError: if a file is missing or malformed; names it.
-    """
+    """Return the index of objects, that of void regions (class 0), and the names of the categories."""
+    # the key of the cache holds names, sizes and times of change of all files that truth is read from
     stamps = []
     for folder in (root / name for name in names):
         inner = folder / SEGMENTATIONS
@@ -376,24 +361,16 @@ def write_examples(examples: Iterable[Example], out: Path) -> Iterator[Path]:
     """
     for number, example in enumerate(examples):
         try:
-            yield write_example(example, out, number)
+            yield _write_example(example, out, number)
         except OSError as error:
             raise DataError(f"{out}: can't write there ({error}). Give another folder.") from error
         except ValueError as error:
             raise DataError(f"record {number}: {error}. Is it a MOVi set?") from error
 
 
-def write_example(example: Example, out: Path, number: int) -> Path:
-    """Write one record as a folder, which appears whole or not at all; one that is there is kept.
-
-    Args:
-        example: the record.
-        out: folder of the split.
-        number: of the record; the video's name where the record has none.
-
-    Raises:
-        ValueError: if an array is missing or of the wrong shape; says what was expected.
-    """
+def _write_example(example: Example, out: Path, number: int) -> Path:
+    """Write one record as a folder, which appears whole or not at all; one that is there is kept."""
+    # the record's own name, or its number
     name = _plain(example.get("metadata", {}).get("video_name", number))
     text = f"{name:05d}" if isinstance(name, int) else str(name)
     if not text or text.startswith(".") or "/" in text:

@@ -163,8 +163,8 @@ def check_data(
         DataError: if the root has neither layout, or a list can't be read.
     """
     if (root / f"{split}.csv").is_file() or (root / "report.json").is_file():
-        return check_prepared(root, split, list_file, workers, content)
-    return check_tree(find_tree(root, split), vocabulary, list_file, workers, content)
+        return _check_prepared(root, split, list_file, workers, content)
+    return _check_tree(find_tree(root, split), vocabulary, list_file, workers, content)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class _VideoJob:
         return f"{self.name}/{number:0{self.tree.digits}d}{ANNOTATION_SUFFIX}"
 
 
-def check_tree(
+def _check_tree(
     tree: VidTree,
     vocabulary: Vocabulary,
     list_file: Path | None = None,
@@ -313,7 +313,7 @@ def _hw(size: Size) -> str:
     return f"{size[0]} x {size[1]} (height x width)"
 
 
-def check_prepared(
+def _check_prepared(
     root: Path, split: str, list_file: Path | None = None, workers: int = 1, content: bool = False
 ) -> Checked:
     """Check videos that ``prepare`` wrote, see ``check_data``: read, and decoded only for ``content``."""

@@ -183,8 +183,7 @@ class FolderVideos(TrainingVideos):
 def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> FolderVideos:
     """Open the videos that a list names, or all of a split, with all frames that lie in their folders.
 
-    A list chooses videos; which of their frames it names, as ``VID_train_15frames.txt`` does, is of no
-    matter here. Folders that are missing or without frames are left out with a warning that counts them.
+    Folders that are missing or without frames are left out with a warning that counts them.
 
     Args:
         tree: from ``find_tree``.
@@ -195,6 +194,7 @@ def open_folder_videos(tree: VidTree, list_file: Path | None, cache: Path) -> Fo
         DataError: if the list can't be read or is empty, the name of a folder is not UTF-8, or no video has
             a frame.
     """
+    # which frames of a video a list names, as VID_train_15frames.txt does, is of no matter
     names = read_names(tree, list_file)
     require_utf8(names, tree.frames)
     # a file that comes or goes changes the time of its folder
@@ -302,9 +302,6 @@ def load_index(
 ) -> TruthIndex:
     """Read the truth of videos: from the cache, or from the XML files and then into the cache.
 
-    The cache's key hashes the videos and frames, the annotations' and masks' sizes and times of change, the
-    vocabulary's codes and names, and ``VERSION``: whatever changes, the files are read again.
-
     Args:
         tree: where the files lie.
         videos: from ``find_frames``.
@@ -332,7 +329,7 @@ def load_index(
         jobs = [(tree.annotations / video.name, video.numbers.tolist()) for video in videos]
         raw = read_annotations(jobs, class_ids(vocabulary), processes, tree.digits)
         if tree.masks is not None:
-            raw = replace(raw, masks=read_masks(tree.masks, videos, raw))
+            raw = replace(raw, masks=_read_masks(tree.masks, videos, raw))
         index = build_index(videos, raw, stored_size)
         store_columns(cache, key, asdict(index))
     unknown = index.skipped.get(UNKNOWN_CLASS, 0)
@@ -346,6 +343,8 @@ def load_index(
 
 
 def _key(tree: VidTree, videos: Sequence[VideoFrames], vocabulary: Vocabulary) -> str:
+    # of the videos and frames, the annotations' and masks' sizes and times of change, the vocabulary's codes
+    # and names: whatever changes, the files are read again
     digest = hashlib.blake2b(repr((VERSION, class_ids(vocabulary))).encode(), digest_size=16)
     missing: list[Path] = []
     for video in videos:
@@ -384,18 +383,8 @@ def _missing(what: str, paths: Sequence[Path], folder: Path, suffix: str) -> Dat
     )
 
 
-def read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -> list[bytes]:
-    """Read the run lengths of the masks of all objects.
-
-    Args:
-        root: that the videos' names start from.
-        videos: in the order of ``raw``.
-        raw: objects of all frames, with track ids.
-
-    Raises:
-        DataError: if a file is missing, no label image or of another size than annotated, or an object has
-            no track id; names the file.
-    """
+def _read_masks(root: Path, videos: Sequence[VideoFrames], raw: RawAnnotations) -> list[bytes]:
+    """Read the run lengths of the masks of all objects, in their order."""
     files = [
         root / video.name / f"{number:06d}{MASK_SUFFIX}"
         for video in videos

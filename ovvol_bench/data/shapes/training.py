@@ -174,7 +174,9 @@ class ShapesImages(TrainingImages):
     ) -> tuple[_Draw, _Window]:
         """Draw until something makes a picture; return it with the part of the frame to show."""
         for _ in range(_MOST_DRAWS):
-            draw = self._draw(rng, empty)
+            video = int(rng.integers(self._rendered.world.videos))
+            objects = int(np.count_nonzero(self._rendered.classes[video]))
+            draw = _Draw(video, int(rng.integers(FRAMES)), 0 if empty else int(rng.integers(1, objects + 1)))
             window = self._window(draw, rng, side, stray)
             if window is not None:
                 return draw, window
@@ -182,11 +184,6 @@ class ShapesImages(TrainingImages):
             f"{self.name(index)}: {self._rendered.world.videos} videos show no such picture. Raise "
             "dataset.videos, or set dataset.empty_images to 0 or 1."
         )
-
-    def _draw(self, rng: np.random.Generator, empty: bool) -> _Draw:
-        video = int(rng.integers(self._rendered.world.videos))
-        objects = int(np.count_nonzero(self._rendered.classes[video]))
-        return _Draw(video, int(rng.integers(FRAMES)), 0 if empty else int(rng.integers(1, objects + 1)))
 
     def _window(self, draw: _Draw, rng: np.random.Generator, side: int, stray: int) -> _Window | None:
         """Draw a window that shows what is asked for and not more; None if this draw has none."""
@@ -215,17 +212,15 @@ class ShapesImages(TrainingImages):
         background = (*kind, "background")
         if draw.track == 0:
             return background
-        tracks = self._shown(draw, window) if self._settings.crowded else [draw.track]
+        tracks = [draw.track]
+        if self._settings.crowded:  # those large enough to be told, the picture's own first
+            found, pixels = np.unique(self._mask(draw)[window], return_counts=True)
+            large = [int(t) for t, count in zip(found, pixels, strict=True) if t and count >= _MIN_PIXELS]
+            tracks = sorted({draw.track, *large}, key=lambda track: track != draw.track)
         names = [self._names[int(self._rendered.classes[draw.video, track])] for track in tracks]
         words = [name.split() for name in names]
         phrases = (*names, *(form for _, form in words), *(f"{texture} thing" for texture, _ in words))
         return tuple(dict.fromkeys((*phrases, *(background if self._settings.name_backgrounds else ()))))
-
-    def _shown(self, draw: _Draw, window: _Window) -> list[int]:
-        """Tracks of the objects in a window that can be told, the picture's own first."""
-        tracks, pixels = np.unique(self._mask(draw)[window], return_counts=True)
-        large = [int(t) for t, count in zip(tracks, pixels, strict=True) if t and count >= _MIN_PIXELS]
-        return sorted({draw.track, *large}, key=lambda track: track != draw.track)
 
 
 def _window_around(center: tuple[float, float], rng: np.random.Generator, side: int) -> _Window:
