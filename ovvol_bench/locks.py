@@ -1,4 +1,9 @@
-"""Folders that one process holds at a time."""
+"""Folders that one process holds at a time.
+
+Own code, and not filelock: its native lock doesn't say who holds it, so that a file of our own would stand
+beside it, and a lock with a sign of life for file systems without flock (SoftFileLease) is in its latest
+versions only, while torch, which brings filelock, takes any.
+"""
 
 from __future__ import annotations
 

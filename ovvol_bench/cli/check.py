@@ -50,7 +50,7 @@ def command(
     registry = registry_from(context)
     chosen = load_preset(shown["preset"], registry)
     if recipe is None:
-        from ovvol_bench.testing.registered import check_registered
+        from ovvol_bench.testing import check_registered
 
         options = chosen.options_for(cast(Kind, kind), name) | settings.get(kind, {})
         report = check_registered(registry, kind, name, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
-from ovvol_bench.types import Clip, ClipInfo, FrameTruth
+from ovvol_bench.types import ClipInfo, FrameTruth
 
 MOST_CLIPS = 6
 
@@ -22,7 +21,12 @@ def check_dataset(dataset: Dataset, name: str = "dataset") -> Report:
         dataset: as the harness would use it.
         name: how findings call it.
     """
-    return run_checks(f"dataset '{name}'", DatasetContract(dataset).checks)
+    own = DatasetContract(dataset)
+    checks = (
+        own.has_clips, own.clips_are_distinct, own.gives_frames, own.same_again, own.info_agrees,
+        own.gives_truth, own.has_fingerprint, own.numbers_for_files, own.gives_training_videos,
+    )  # fmt: skip
+    return run_checks(f"dataset '{name}'", checks)
 
 
 class DatasetContract:
@@ -34,14 +38,6 @@ class DatasetContract:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-
-    @property
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        """The promises in the order in which they are checked."""
-        return (
-            self.has_clips, self.clips_are_distinct, self.gives_frames, self.same_again, self.info_agrees,
-            self.gives_truth, self.has_fingerprint, self.numbers_for_files, self.gives_training_videos,
-        )  # fmt: skip
 
     @property
     def some(self) -> list[int]:
@@ -100,22 +96,15 @@ class DatasetContract:
 
     def gives_frames(self) -> None:
         """Gives frames as float32 RGB in [0, 1], one for each index."""
-        for place in self.some:
-            clip = self.dataset.clip(place)
-            frames, count = clip.frames, len(clip.info.frame_indices)
+        for clip in map(self.dataset.clip, self.some):
+            frames, count, where = clip.frames, len(clip.info.frame_indices), f"clip '{clip.info.id}'"
             expect(
-                frames.ndim == 4 and frames.shape[0] == count and frames.shape[3] == 3,
-                f"{_called(clip.info)}: frames of shape {frames.shape}; expected ({count}, H, W, 3)",
+                frames.ndim == 4 and frames.shape[::3] == (count, 3),
+                f"{where}: frames of shape {frames.shape}; expected ({count}, H, W, 3)",
             )
-            expect(
-                frames.dtype == np.float32,
-                f"{_called(clip.info)}: frames of {frames.dtype}; expected float32",
-            )
+            expect(frames.dtype == np.float32, f"{where}: frames of {frames.dtype}; expected float32")
             low, high = float(frames.min()), float(frames.max())
-            expect(
-                0 <= low <= high <= 1,
-                f"{_called(clip.info)}: values from {low:.3g} to {high:.3g}; expected 0 to 1",
-            )
+            expect(0 <= low <= high <= 1, f"{where}: values from {low:.3g} to {high:.3g}; expected 0 to 1")
 
     def same_again(self) -> None:
         """Gives the same clip when asked again, and another one to change."""
@@ -126,7 +115,7 @@ class DatasetContract:
         again = self.dataset.clip(self.some[0])
         expect(
             np.array_equal(again.frames, before),
-            f"{_called(again.info)}: other pixels the second time; expected equal",
+            f"clip '{again.info.id}': other pixels the second time; expected equal",
         )
 
     def info_agrees(self) -> None:
@@ -139,7 +128,7 @@ class DatasetContract:
             )
             lengths = [None if each.truth is None else len(each.truth) for each in (with_pixels, without)]
             expect(
-                lengths[0] == lengths[1], f"{_called(without)}: truth of {lengths} frames; expected the same"
+                lengths[0] == lengths[1], f"clip '{without.id}': truth of {lengths} frames; expected the same"
             )
 
     def gives_truth(self) -> None:
@@ -150,7 +139,7 @@ class DatasetContract:
         for info in infos:
             expect(
                 info.truth is not None and len(info.truth) == len(info.frame_indices),
-                f"{_called(info)}: expected truth of all {len(info.frame_indices)} frames",
+                f"clip '{info.id}': expected truth of all {len(info.frame_indices)} frames",
             )
             for truth in info.truth or ():
                 _expect_sound(info, truth, len(self.dataset.vocabulary.classes))
@@ -175,7 +164,7 @@ class DatasetContract:
 
 def _expect_sound(info: ClipInfo, truth: FrameTruth, classes: int) -> None:
     height, width = info.frame_size
-    boxes, where = truth.boxes, _called(info)
+    boxes, where = truth.boxes, f"clip '{info.id}'"
     expect(boxes.shape == (len(truth), 4), f"{where}: boxes of shape {boxes.shape}; expected (M, 4)")
     inside = np.isfinite(boxes).all() and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] < [width, height]).all()
     expect(
@@ -193,7 +182,3 @@ def _expect_sound(info: ClipInfo, truth: FrameTruth, classes: int) -> None:
     if pixels is not None:
         expected = (len(truth), height, width)
         expect(pixels.shape == expected, f"{where}: masks of shape {pixels.shape}; expected {expected}")
-
-
-def _called(info: ClipInfo | Clip) -> str:
-    return f"clip '{(info.info if isinstance(info, Clip) else info).id}'"

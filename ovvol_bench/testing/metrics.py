@@ -26,7 +26,12 @@ def check_metric(build: Callable[[], Metric], name: str = "metric") -> Report:
         build: gives a fresh accumulator each time.
         name: how findings call it.
     """
-    return run_checks(f"metric '{name}'", MetricContract(build).checks)
+    own = MetricContract(build)
+    checks = (
+        own.declares, own.gives_numbers, own.any_order, own.undefined_without_clips, own.reads_only,
+        own.saves,
+    )  # fmt: skip
+    return run_checks(f"metric '{name}'", checks)
 
 
 def _found(info: ClipInfo, rng: np.random.Generator) -> Localization:
@@ -53,14 +58,6 @@ class MetricContract:
         rng = np.random.default_rng(4)
         self.build = build
         self.clips = tuple((_found(info, rng), info) for info in make_infos(SIZE, 4, clips=4))
-
-    @property
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        """The promises in the order in which they are checked."""
-        return (
-            self.declares, self.gives_numbers, self.any_order, self.undefined_without_clips,
-            self.reads_only, self.saves,
-        )  # fmt: skip
 
     def fed(self, places: Sequence[int]) -> Metric:
         """Make a fresh metric that has seen some clips."""

@@ -6,7 +6,7 @@ A promise is a method of `Contract` or of a kind's class; its docstring's first 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
@@ -26,14 +26,11 @@ from ovvol_bench.components import (
     VisionComponent,
 )
 from ovvol_bench.errors import ContractError
-from ovvol_bench.testing.cases import ROUNDING, Batch, expect_same, make_infos, make_video, untouched
+from ovvol_bench.testing.cases import GRIDS, ROUNDING, Batch, expect_same, make_infos, make_video, untouched
 from ovvol_bench.testing.findings import NotCheckedError, Report, expect, run_checks
 from ovvol_bench.types import Features
 
 Network = TypeVar("Network", bound=Component)
-
-GRIDS = ((4, 6), (5, 3))
-"""Patches of a frame, (rows, columns): wide and even, tall and odd."""
 
 
 class Contract(ABC, Generic[Network]):
@@ -65,17 +62,12 @@ class Contract(ABC, Generic[Network]):
     def reads_only(self) -> None:
         """Leaves its input as it was, and the global random state."""
 
-    @property
-    @abstractmethod
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        """The promises in the order in which they are checked."""
-
     def shapes(self) -> None:
         """Gives answers of the shape promised."""
         self.answer(self.batch())
 
     def odd_grids(self) -> None:
-        """Takes frames of any size in whole patches."""
+        """Takes grids of patches of any size."""
         self.answer(self.batch(GRIDS[1]))
 
     def single_clip(self) -> None:
@@ -153,7 +145,12 @@ def check_encoder(encoder: Encoder, name: str = "encoder", frames: int | None = 
     step = getattr(encoder, "tubelet_size", 1)
     usual = step * max(1, min(4, encoder.max_frames or 4) // step)
     with torch.inference_mode():
-        return run_checks(f"encoder '{name}'", EncoderContract(encoder, name, frames or usual).checks)
+        own = EncoderContract(encoder, name, frames or usual)
+        checks = (
+            own.declares, own.shapes, own.odd_grids, own.single_clip, own.gives_maps, own.same_again,
+            own.independent, own.reads_only, own.keeps_nan_apart, own.prepares, own.moves,
+        )  # fmt: skip
+        return run_checks(f"encoder '{name}'", checks)
 
 
 def check_grouper(grouper: Grouper, name: str = "grouper", dim: int = 32, frames: int = 4) -> Report:
@@ -166,7 +163,13 @@ def check_grouper(grouper: Grouper, name: str = "grouper", dim: int = 32, frames
         frames: S of the features, likewise.
     """
     with torch.inference_mode():
-        return run_checks(f"grouper '{name}'", GrouperContract(grouper, name, frames, dim).checks)
+        own = GrouperContract(grouper, name, frames, dim)
+        # Features that are no numbers never reach a grouper: encoders are held to that.
+        checks = (
+            own.declares, own.shapes, own.odd_grids, own.single_clip, own.same_again, own.independent,
+            own.any_order, own.reads_only, own.prepares, own.moves,
+        )  # fmt: skip
+        return run_checks(f"grouper '{name}'", checks)
 
 
 def check_labeler(labeler: AnyLabeler, name: str = "labeler", frames: int = 2, dim: int = 32) -> Report:
@@ -179,7 +182,13 @@ def check_labeler(labeler: AnyLabeler, name: str = "labeler", frames: int = 2, d
         dim: D of the features that a labeler which an encoder guides gets.
     """
     with torch.inference_mode():
-        return run_checks(f"labeler '{name}'", LabelerContract(labeler, name, frames, dim).checks)
+        own = LabelerContract(labeler, name, frames, dim)
+        checks = (
+            own.declares, own.shapes, own.odd_grids, own.single_clip, own.text_has_unit_length,
+            own.text_stands_alone, own.same_again, own.independent, own.reads_only, own.keeps_nan_apart,
+            own.prepares, own.moves,
+        )  # fmt: skip
+        return run_checks(f"labeler '{name}'", checks)
 
 
 def clips_for(component: VisionComponent, grid: tuple[int, int], frames: int, clips: int) -> Batch:
@@ -219,13 +228,6 @@ class EncoderContract(Contract[Encoder]):
     def shapes(self) -> None:
         """Gives features of every patch of every step."""
         super().shapes()
-
-    @property
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        return (
-            self.declares, self.shapes, self.odd_grids, self.single_clip, self.gives_maps, self.same_again,
-            self.independent, self.reads_only, self.keeps_nan_apart, self.prepares, self.moves,
-        )  # fmt: skip
 
     def gives_maps(self) -> None:
         """Gives the maps that it declares on the grid of the features."""
@@ -297,22 +299,6 @@ class GrouperContract(Contract[Grouper]):
         """Gives masks that sum to 1 over the slots."""
         super().shapes()
 
-    def odd_grids(self) -> None:
-        """Takes grids of any size."""
-        super().odd_grids()
-
-    def same_again(self) -> None:
-        """Answers the same when asked again with the same draws."""
-        super().same_again()
-
-    @property
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        # Features that are no numbers never reach a grouper: encoders are held to that.
-        return (
-            self.declares, self.shapes, self.odd_grids, self.single_clip, self.same_again, self.independent,
-            self.any_order, self.reads_only, self.prepares, self.moves,
-        )  # fmt: skip
-
     def any_order(self) -> None:
         """Answers alike in any order of the clips."""
         batch = self.batch()
@@ -372,18 +358,6 @@ class LabelerContract(Contract[AnyLabeler]):
     def declares(self) -> None:
         """Declares patch_size, dim, mean and std."""
         expect_pixels_declared(self.network, "dim")
-
-    def shapes(self) -> None:
-        """Gives embeddings of the shape promised."""
-        super().shapes()
-
-    @property
-    def checks(self) -> tuple[Callable[[], None], ...]:
-        return (
-            self.declares, self.shapes, self.odd_grids, self.single_clip, self.text_has_unit_length,
-            self.text_stands_alone, self.same_again, self.independent, self.reads_only, self.keeps_nan_apart,
-            self.prepares, self.moves,
-        )  # fmt: skip
 
     def text_has_unit_length(self) -> None:
         """Gives a row of unit length for every sentence."""

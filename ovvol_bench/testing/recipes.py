@@ -110,7 +110,7 @@ class RecipeContract:
         )
 
     def weights_load(self) -> None:
-        """Saves what the component's ``load_weights`` reads."""
+        """Saves weights that the component loads."""
         self.trained("whole", STEPS)
         component = make_plan(self.registry, self.request).component
         component.load_weights(self.folder / "whole" / "weights.safetensors")

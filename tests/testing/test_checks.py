@@ -85,7 +85,7 @@ def writes(grid, video):
 ENCODERS = {
     "Gives features of every patch of every step": lambda grid, video: grid[:, :, 1:],
     "Takes a single clip": lambda grid, video: grid[: len(grid) - (len(grid) == 1)],
-    "Takes frames of any size in whole patches": lambda grid, video: (
+    "Takes grids of patches of any size": lambda grid, video: (
         grid if grid.shape[2] == 4 else grid.mT.flatten(3)
     ),
     "Answers the same when asked again": lambda grid, video: grid + torch.rand(1),
@@ -138,13 +138,11 @@ def overwriting(one, grid, draws):
 
 GROUPERS = {
     "Gives masks that sum to 1 over the slots": lambda one, grid, draws: 2 * both(one),
-    "Answers the same when asked again with the same draws": lambda one, grid, draws: both(
-        torch.rand_like(one).round()
-    ),
+    "Answers the same when asked again": lambda one, grid, draws: both(torch.rand_like(one).round()),
     "Answers for a clip alike in any batch": drawn,
     "Answers alike in any order of the clips": drawn,
     "Leaves its input as it was, and the global random state": overwriting,
-    "Takes grids of any size": lambda one, grid, draws: both(one.unflatten(3, (3, 2)).flatten(3)),
+    "Takes grids of patches of any size": lambda one, grid, draws: both(one.unflatten(3, (3, 2)).flatten(3)),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import load_preset
-from ovvol_bench.testing.registered import check_registered
+from ovvol_bench.testing import check_registered
 
 REGISTRY = load_registry()
 PRESET = load_preset("shapes")
