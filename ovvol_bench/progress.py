@@ -84,7 +84,7 @@ def _lines(unit: str) -> Update:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds.
+    """Format seconds as hours, minutes and seconds.
 
     >>> clock(59.6), clock(3725)
     ('1:00', '1:02:05')

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ovvol_bench.errors import DataError, UnknownNameError, nearest
 from ovvol_bench.files import write_json
-from ovvol_bench.results import folder
 from ovvol_bench.results.comparison import Compared, check_comparable, compared, comparison_text, records_of
+from ovvol_bench.results.folder import read_results
 from ovvol_bench.results.frame import SPEED, filtered, results_frame
 from ovvol_bench.results.schema import COMPONENTS, Coverage, Record, Score
 from ovvol_bench.results.tables import DEFAULT_COLUMNS, Block, make_blocks, render
@@ -114,7 +114,7 @@ class Result:
         return Path(path)
 
     def to_pandas(self) -> DataFrame:
-        """A frame of one row, see ``Results.to_pandas``."""
+        """Make a frame of one row, see ``Results.to_pandas``."""
         return Results([self]).to_pandas()
 
     def __str__(self) -> str:
@@ -182,7 +182,7 @@ class Results(Sequence[Result]):
         return render(self.records, columns, style, sort_by=sort_by, by=by, spans=True, width=width)
 
     def to_pandas(self) -> DataFrame:
-        """A row a result: dataset, components, seed, every number, speed, clips, status, id and path.
+        """Make a frame of a row a result: dataset, components, seed, numbers, speed, clips, status, id, path.
 
         Shares are in [0, 1], undefined numbers NaN. A number has its protocol in its name where the results
         have several.
@@ -260,7 +260,7 @@ class Comparison:
         return comparison_text(self._block, self.differences, style, self._corrected, width=width)
 
     def to_pandas(self) -> DataFrame:
-        """A row a difference: ``first``, ``other``, ``number``, ``difference``, ``p_value`` and more.
+        """Make a frame of a row a difference: ``first``, ``other``, ``number``, ``difference`` and more.
 
         ``low`` and ``high`` bound its 95% interval; they are NaN where videos are too few or unknown.
         """
@@ -307,12 +307,12 @@ def load_results(*places: str | Path, where: str | Sequence[str] = ()) -> Result
     found = [Path(place) for place in places or ("results", "runs")]
     if not places:
         found = [place for place in found if place.is_dir()]
-    loaded = folder.load_results(found)
-    if not loaded.results:
+    records, skipped = read_results(found)
+    if not records:
         said = ", ".join(map(str, found)) or "results/ and runs/ (neither is here)"
         raise DataError(f"no results in {said}. Make some with: ovvol-bench run")
-    of_runs = [path.parent if path.name == "result.json" else path for path in loaded.paths]
-    results = Results(map(Result, loaded.results, of_runs), loaded.skipped)
+    of_runs = (path.parent if path.name == "result.json" else path for path in records)
+    results = Results(map(Result, records.values(), of_runs), skipped)
     filters = [where] if isinstance(where, str) else where
     return results.where(*filters) if filters else results
 

@@ -118,9 +118,9 @@ def command(context: click.Context, /, style: str, **options: Any) -> None:
     accuracies = []
     if options["picture"]:  # checked before anything is measured
         from ovvol_bench.report.speed import metric_key, write_speed_chart
-        from ovvol_bench.results.folder import load_results
+        from ovvol_bench.results.folder import read_results
 
-        accuracies = load_results([options["results"]]).results
+        accuracies = list(read_results([options["results"]])[0].values())
         metric_key(accuracies, options["metric"])
     if options["show"]:
         from ovvol_bench.throughput.record import load_throughput

@@ -132,6 +132,7 @@ def outlined(image: Image, labels: Labels, colors: npt.NDArray[np.uint8], width:
 def with_boxes(image: Image, boxes: Sequence[NamedBox]) -> Image:
     """Draw boxes with labels; earlier boxes choose the places of their labels first."""
     picture, pen = _pen(image)
+    # The first, which has the best score, is drawn last and lies on top.
     for box in reversed(boxes):
         x1, y1, x2, y2 = box.corners
         pen.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=INK, width=5)

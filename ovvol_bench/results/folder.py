@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ovvol_bench.errors import DataError, OutputError
@@ -42,46 +41,33 @@ differ, and one method on one dataset differs by up to 11 points between sources
 """
 
 
-@dataclass(frozen=True)
-class LoadedResults:
-    """Results in the order of their paths.
-
-    Attributes:
-        results: checked results, each id on each machine once (the newest).
-        paths: of their files.
-        skipped: JSON files in searched folders that hold something other than a result.
-    """
-
-    results: list[Record]
-    paths: list[Path]
-    skipped: int
-
-
-def load_results(paths: Iterable[Path]) -> LoadedResults:
+def read_results(paths: Iterable[Path]) -> tuple[dict[Path, Record], int]:
     """Read results from files, run folders and whole trees.
 
     A file that is named must hold a result. In folders, JSON files that are something else (run
     specs, annotations) are passed over and counted; a file that claims to be a result but is broken
     is an error everywhere.
 
+    Returns:
+        Results by path, each id on each machine once (the newest), and the number of files passed over.
+
     Raises:
         DataError: if a path is missing, or a result is malformed or of a newer schema; names the
             file and the field.
     """
-    newest: dict[tuple[str, str], tuple[Record, Path]] = {}
+    newest: dict[tuple[str, str], tuple[Path, Record]] = {}
     skipped = 0
     for path, named in _json_files(paths):
         document = read_json(path, strict=True)
         if named or claims_to_be_result(document):
             result = parse_result(document, str(path))
             # Copies have the same id and machine, as when runs/ and results/ are both read.
-            known, _ = newest.setdefault((result.id, result.machine.text), (result, path))
+            _, known = newest.setdefault((result.id, result.machine.text), (path, result))
             if (result.date or "") > (known.date or ""):
-                newest[result.id, result.machine.text] = (result, path)
+                newest[result.id, result.machine.text] = (path, result)
         elif not is_reference(document) and not is_throughput(document):
             skipped += 1
-    kept = list(newest.values())
-    return LoadedResults([result for result, _ in kept], [path for _, path in kept], skipped)
+    return dict(newest.values()), skipped
 
 
 def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
@@ -96,19 +82,20 @@ def add_results(runs: Iterable[Path], folder: Path) -> Iterator[Path]:
     """
     done: list[tuple[Path, Record]] = []
     for run in runs:
-        documents = ((path, read_json(path, strict=True), named) for path, named in _json_files([run]))
-        found = [
-            parse_result(document, str(path))
-            for path, document, named in documents
-            if named or claims_to_be_result(document)
-        ]
-        finished = [(folder / place_of(result), result) for result in found if result.status == "done"]
+        finished = []
+        for path, named in _json_files([run]):
+            document = read_json(path, strict=True)
+            if named or claims_to_be_result(document):
+                result = parse_result(document, str(path))
+                if result.status == "done":
+                    finished.append((folder / place_of(result), result))
         if not finished:
             raise DataError(
                 f"{run}: no result of a finished run there. Give run folders, or trees of them, that "
                 "`ovvol-bench run` has written to its end."
             )
         done += finished
+    # All are read before the first is written, so that a broken one leaves the folder as it was.
     for path, result in done:
         write_json(path, result.to_json())
         yield path
@@ -124,7 +111,7 @@ def place_of(result: Record) -> Path:
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """Check a folder of results; yields a line a problem.
+    """Check a folder of results, and yield a line a problem.
 
     Every JSON file must be a result with the digest of its content, at
     ``<dataset>/<encoder>+<grouper>+<labeler>/<id>.json``, published numbers in ``reference/``, or speeds in
@@ -135,8 +122,21 @@ def problems(folder: Path) -> Iterator[str]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give the folder of the results, as in: results")
-    found = list(_problems_of_files(folder))
+    found: list[str] = []
+    for path in sorted(each for each in folder.rglob("*.json") if not is_leftover(each)):
+        try:
+            if path.parent == folder / FOLDER:
+                load_throughput([path])
+            elif path.parent != folder / REFERENCE_FOLDER:
+                found += _problems_of_result(path, folder)
+        except DataError as error:
+            found.append(str(error))
+    try:
+        load_references(folder / REFERENCE_FOLDER)
+    except DataError as error:
+        found.append(str(error))
     yield from found
+    # Broken results have no tables to compare the README with.
     if not found and readme_is_stale(folder):
         readme = folder / "README.md"
         yield f"{readme} is out of date. Run: ovvol-bench table {folder} --readme {readme}"
@@ -180,27 +180,8 @@ def _json_files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
             )
 
 
-def _problems_of_files(folder: Path) -> Iterator[str]:
-    for path in sorted(each for each in folder.rglob("*.json") if not is_leftover(each)):
-        if path.parent == folder / FOLDER:
-            try:
-                load_throughput([path])
-            except DataError as error:
-                yield str(error)
-        elif path.parent != folder / REFERENCE_FOLDER:
-            yield from _problems_of_result(path, folder)
-    try:
-        load_references(folder / REFERENCE_FOLDER)
-    except DataError as error:
-        yield str(error)
-
-
 def _problems_of_result(path: Path, folder: Path) -> Iterator[str]:
-    try:
-        result = read_result(path)
-    except DataError as error:
-        yield str(error)
-        return
+    result = read_result(path)
     if result.digest is None:
         yield f"{path}: field 'digest' is missing; expected a result as `ovvol-bench run` writes it"
     asked, done = result.coverage.clips, result.coverage.done
@@ -216,8 +197,8 @@ def _problems_of_result(path: Path, folder: Path) -> Iterator[str]:
 
 
 def _readme_text(folder: Path) -> str:
-    results = load_results([folder]).results
-    body = render(results, style="markdown") if results else "No results yet."
+    results, _ = read_results([folder])
+    body = render(list(results.values()), style="markdown") if results else "No results yet."
     published = load_references(folder / REFERENCE_FOLDER)
     below = f"\n{_PUBLISHED}\n{render_references(published, 'markdown')}\n" if published else ""
     return f"{_HEAD}\n{body}\n{below}"

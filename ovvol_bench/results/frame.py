@@ -25,7 +25,7 @@ TELLING_SPAN = 0.0005
 
 CLIPS = ("dataset", "split", "fingerprint", "clips")
 SHARED = (*CLIPS, "protocols", "oracle")
-"""What results must have in common for their numbers to compare. Oracles are no methods and stand apart."""
+"""Facts that results share where their numbers compare. Oracles are no methods and stand apart."""
 
 FILTERS = ("method", *COMPONENTS, "dataset", "split", "seed", "status", "id")
 _FACTS = {"record", "combination", "names", "results", "done", "part", "settings", *FILTERS, *SHARED}
@@ -125,9 +125,10 @@ def filtered(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
                 f"unknown filter '{key}'.{nearest(key, known)} Filters: {', '.join(FILTERS)}; "
                 "also settings such as grouper.num_slots, precision or naming.merge."
             )
-        fits = _values(frame, key).isin(values).groupby(level=0).any()
+        told = cast("Series[str]", frame[key].explode())  # a consensus has several seeds
+        fits = told.isin(values).groupby(level=0).any()
         if not fits.any():
-            there = sorted({text for text in _values(frame, key).dropna() if text})
+            there = sorted({text for text in told.dropna() if text})
             raise DataError(
                 f"an empty table: none of {len(frame)} results has {key}={','.join(values)}."
                 f"{nearest(values[0], there)} There are: {', '.join(there)}."
@@ -136,11 +137,6 @@ def filtered(records: Sequence[Record], filters: Sequence[str]) -> list[Record]:
     if not met.any():
         raise DataError(f"an empty table: none of {len(frame)} results has {' and '.join(filters)} together.")
     return [record for record, fits in zip(records, met, strict=True) if fits]
-
-
-def _values(frame: DataFrame, key: str) -> Series[str]:
-    """Values of a column by result; a consensus has several seeds."""
-    return cast("Series[str]", frame[key].explode())
 
 
 def _read_filters(filters: Sequence[str]) -> dict[str, list[str]]:
@@ -197,7 +193,7 @@ def merged(frame: DataFrame, by: str = "combination") -> tuple[DataFrame, DataFr
 
 
 def _one_a_seed(results: list[Record]) -> list[Record]:
-    """Finished results; of a seed that ran on several machines the newest."""
+    """Choose finished results, of a seed that ran on several machines the newest."""
     newest = sorted((each for each in results if each.status == "done"), key=lambda each: each.date or "")
     return list({each.all_seeds: each for each in newest}.values())
 

@@ -216,7 +216,7 @@ class Record(Fields):
     grouper: PartRecord | None = None
     labeler: PartRecord | None = None
     oracle: bool = False
-    """A component is told the truth."""
+    """A component reads the ground truth."""
     seen: dict[str, int] = {}
     """By component: scored videos that its weights are known to have learned from."""
     naming: dict[str, Any] = {}

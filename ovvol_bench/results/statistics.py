@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap over videos, paired where two results share them.
+"""Confidence in numbers: bootstrap over videos, paired where two results share them.
 
 Frames and clips of a video are alike, so that videos are resampled, never frames (a cluster
 bootstrap; Field and Welsh, JRSS B 2007). Seeds are not resampled: over them a number has a
@@ -30,7 +30,7 @@ RESAMPLES = 4000
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a number over other videos of the same kind would lie.
+    """Bounds of a number over other videos of the same kind.
 
     Attributes:
         low, high: bounds.
@@ -46,7 +46,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """One number minus another on the same videos.
+    """Number minus another on the same videos.
 
     Attributes:
         value: the difference.
@@ -63,7 +63,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sample:
-    """A number by video, on one or several seeds; over seeds it is the mean.
+    """Number by video, on one or several seeds; over seeds it is the mean.
 
     Attributes:
         videos: (V,) names, ascending.
@@ -123,7 +123,7 @@ def difference(first: Sample, second: Sample, level: float = 0.95) -> Difference
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values of several comparisons, adjusted so that one false find among all stays as rare (Holm 1979).
+    """Adjust p-values of several comparisons so that a false find among all stays as rare (Holm 1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -193,6 +193,7 @@ def _resampled(sample: Sample, weights: npt.NDArray[np.int64]) -> Doubles:
     """(R,) the number in every resample; NaN in one without data."""
     values = np.zeros(len(weights))
     for terms in sample.seeds:
+        # One product sums over the videos of all resamples.
         sums, counts = weights @ terms.sums, weights @ terms.counts
         values += np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
     return values / len(sample.seeds)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ovvol_bench.errors import DataError
-from ovvol_bench.results.folder import load_results
+from ovvol_bench.results.folder import read_results
 from ovvol_bench.results.schema import json_schema, parse_result
 
 
@@ -25,10 +25,10 @@ def tree(tmp_path, make_result):
 
 
 def test_trees_run_folders_and_files_are_read_and_other_json_is_counted(tree):
-    assert len(load_results([tree]).results) == 2
-    assert load_results([tree]).skipped == 2
-    assert [r.seed for r in load_results([tree / "runs/shapes/a/1"]).results] == [0]
-    assert [r.seed for r in load_results([tree / "results/shapes/a/2.json"]).results] == [1]
+    assert len(list(read_results([tree])[0].values())) == 2
+    assert read_results([tree])[1] == 2
+    assert [r.seed for r in list(read_results([tree / "runs/shapes/a/1"])[0].values())] == [0]
+    assert [r.seed for r in list(read_results([tree / "results/shapes/a/2.json"])[0].values())] == [1]
 
 
 def test_a_copy_on_the_same_machine_counts_once_and_the_newest_wins(tmp_path, make_result):
@@ -36,7 +36,7 @@ def test_a_copy_on_the_same_machine_counts_once_and_the_newest_wins(tmp_path, ma
     elsewhere = make_result(machine={"gpu": "H100"})
     for index, result in enumerate([newer, older, elsewhere]):
         (tmp_path / f"{index}.json").write_text(json.dumps(result))
-    results = load_results([tmp_path]).results
+    results = list(read_results([tmp_path])[0].values())
     assert [r.date[:7] for r in results] == ["2026-10", "2026-09"]
     assert [r.machine.text for r in results] == ["Xeon, 2 cores, torch 2.15", "H100"]
 
@@ -54,7 +54,7 @@ def test_a_malformed_result_is_refused_with_file_and_field(tmp_path, make_result
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(make_result() | change))
     with pytest.raises(DataError) as caught:
-        load_results([tmp_path])
+        read_results([tmp_path])
     assert str(path) in str(caught.value)
     assert f"'{field}'" in str(caught.value)
 
@@ -68,11 +68,11 @@ def test_truncated_missing_and_unfit_files_are_refused_by_name(tmp_path):
     (tmp_path / "cut.json").write_text('{"schema": 1, "stat')
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DataError, match=r"cut\.json: can't be read as JSON"):
-        load_results([tmp_path])
+        read_results([tmp_path])
     with pytest.raises(DataError, match=r"list\.json: not a result"):
-        load_results([tmp_path / "list.json"])
+        read_results([tmp_path / "list.json"])
     with pytest.raises(DataError, match="no such file"):
-        load_results([tmp_path / "nowhere"])
+        read_results([tmp_path / "nowhere"])
 
 
 def test_a_machine_without_facts_has_a_name(make_result):

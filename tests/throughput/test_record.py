@@ -5,7 +5,7 @@ from throughput_results import row, throughput
 
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import sealed, write_json
-from ovvol_bench.results.folder import load_results, problems
+from ovvol_bench.results.folder import problems, read_results
 from ovvol_bench.throughput.record import default_name, load_throughput
 
 
@@ -57,6 +57,6 @@ def test_they_are_in_order_in_a_folder_of_results_and_are_no_results(tmp_path):
     path = tmp_path / "throughput" / "one.json"
     write_json(path, throughput([row(2.0)]))
     assert [problem for problem in problems(tmp_path) if str(path) in problem] == []
-    assert load_results([tmp_path]).skipped == 0
+    assert read_results([tmp_path])[1] == 0
     path.write_text(path.read_text().replace("shapes", "squares"))
     assert any("'digest' differs" in problem for problem in problems(tmp_path))
