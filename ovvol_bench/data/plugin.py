@@ -52,7 +52,7 @@ def ovvol_datasets() -> Iterator[Entry]:
     )
     yield Entry(
         "videos",
-        "ovvol_bench.data.videos:open_video_files",
+        "ovvol_bench.data.videos:VideoFiles",
         "a video file or a folder of them, without truth",
         training=_BY_PATH,
     )

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ovvol_bench.data.base import Dataset, TrainingVideos
 from ovvol_bench.data.cache import cache_folder, load_columns, sample, store_columns
 from ovvol_bench.data.helper_process import HelperProcess
 from ovvol_bench.data.readers import FrameReader, read_clip
-from ovvol_bench.data.sampling import ClipSettings, plan_clips
+from ovvol_bench.data.sampling import ClipSettings, Sampling, plan_clips
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.data.video import Probe, VideoBackend, VideoFile, decoding_worker, probe_video
 from ovvol_bench.data.video_lists import find_video_files, other_files
@@ -65,35 +65,45 @@ def content_of(files: Sequence[ProbedFile]) -> str:
 class Videos(Dataset):
     """Clips of video files, in their order.
 
+    A caller gives the files by name, the vocabulary, the truth of frames (None: there is none), what was left
+    out before (reason to count) and the sampling of clips, see ``ClipSettings``.
+
     Args:
-        files: by name, from ``video_lists``.
-        vocabulary: names to look for.
-        clips: how clips are cut and resized.
-        cache: folder in which frame counts are kept.
-        backend: tried first, see ``probe_video``.
-        timeout: seconds that one clip, or the probe of one file, may take.
-        others: what was left out before, reason to count.
-        truth: gives the objects of a frame, by video and position; None: there is no truth.
+        frames_per_clip: frames in a clip.
+        stride: every n-th frame is used.
+        short_side: of resized frames, pixels.
+        multiple: what both sides are multiples of, pixels.
+        backend: tried first; others take over where it can't decode a file, or shows other frames than a
+            player; auto: decord, pyav, opencv.
+        timeout: seconds that one clip, or the probe of one file, may take to decode.
+        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
+        cache: folder for frame counts; none: the user's cache folder.
 
     Raises:
         DataError: if none can be decoded.
-        SettingError: if the time is not above 0.
+        SettingError: if a setting is out of its range.
     """
 
     def __init__(  # noqa: PLR0913 - settings
         self,
         files: Mapping[str, Path],
         vocabulary: Vocabulary,
-        clips: ClipSettings,
-        cache: Path,
+        truth: TruthOfFrame | None = None,
+        others: Mapping[str, int] | None = None,
+        sampling: Sampling = "all",
         *,
+        frames_per_clip: Annotated[int, ClipLength] = 8,
+        stride: int = 1,
+        short_side: Annotated[int, FromSize("short_side")] = 224,
+        multiple: Annotated[int, FromSize("multiple")] = 16,
         backend: VideoBackend = "auto",
         timeout: float = 60.0,
-        others: Mapping[str, int] | None = None,
-        truth: TruthOfFrame | None = None,
+        scale_at_decode: bool = False,
+        cache: Annotated[str | None, Located] = None,
     ) -> None:
         if not timeout > 0:  # nor NaN
             raise SettingError(f"dataset.timeout={timeout}: expected seconds, more than 0.")
+        clips = ClipSettings(frames_per_clip, sampling, stride, short_side, multiple, scale_at_decode)
         self.vocabulary = vocabulary
         self._settings = clips
         self._truth = truth
@@ -102,7 +112,7 @@ class Videos(Dataset):
         errors: dict[str, DecodeError] = {}
         for name in with_progress(files, len(files), "probing videos", lambda _: 1):
             try:
-                probes[name] = _probe(files[name], cache, backend, self._worker)
+                probes[name] = _probe(files[name], cache_folder(cache), backend, self._worker)
             except DecodeError as error:
                 errors[name] = error
                 _LOG.warning("left out: %s", error)
@@ -209,19 +219,26 @@ class FileVideos(TrainingVideos):
         return content_of(self._files)
 
 
-def open_videos(  # noqa: PLR0913 - the settings of dataset videos
+class VideoFiles(Videos):
+    """Video files without truth: localizations, overlays and training, no metrics.
+
+    Args:
+        path: a video file, or a folder of them.
+        vocabulary: name of a built-in vocabulary, or path of a .yaml file.
+    """
+
+    def __init__(
+        self, *, path: Annotated[Path, Located], vocabulary: str = "imagenet-vid", **base: Any
+    ) -> None:
+        words = load_vocabulary(vocabulary)
+        super().__init__(find_video_files(path), words, others=other_files(path), **base)
+
+
+def open_videos(
     path: Path,
     vocabulary: Vocabulary | Sequence[str],
     truth: TruthOfFrame | None = None,
-    *,
-    frames_per_clip: int = 8,
-    stride: int = 1,
-    short_side: int = 224,
-    multiple: int = 16,
-    backend: VideoBackend = "auto",
-    timeout: float = 60.0,
-    scale_at_decode: bool = False,
-    cache: str | None = None,
+    **settings: Any,
 ) -> Videos:
     """Open video files as a dataset, with truth of one's own or without.
 
@@ -230,14 +247,8 @@ def open_videos(  # noqa: PLR0913 - the settings of dataset videos
         vocabulary: the classes, or their names in the order of class ids.
         truth: gives the objects of a frame, by the video's path below ``path`` and the frame's position in
             it from 0, see ``FrameTruth.of_boxes``; None: there is no truth.
-        frames_per_clip: frames in a clip.
-        stride: every n-th frame is used.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        backend: tried first, see ``probe_video``.
-        timeout: seconds that one clip, or the probe of one file, may take.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for frame counts; None: the user's cache folder.
+        settings: those of dataset ``videos``: ``frames_per_clip``, ``stride``, ``short_side``, ``multiple``,
+            ``backend``, ``timeout``, ``scale_at_decode`` and ``cache``, see `Videos`.
 
     Raises:
         DataError: if no video can be read.
@@ -245,58 +256,7 @@ def open_videos(  # noqa: PLR0913 - the settings of dataset videos
     """
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = Vocabulary(path.name, tuple(map(ForegroundClass, vocabulary)))
-    return Videos(
-        find_video_files(path),
-        vocabulary,
-        ClipSettings(frames_per_clip, "all", stride, short_side, multiple, scale_at_decode),
-        cache_folder(cache),
-        backend=backend,
-        timeout=timeout,
-        others=other_files(path),
-        truth=truth,
-    )
-
-
-def open_video_files(  # noqa: PLR0913 - settings
-    *,
-    path: Annotated[Path, Located],
-    vocabulary: str = "imagenet-vid",
-    frames_per_clip: Annotated[int, ClipLength] = 8,
-    stride: int = 1,
-    short_side: Annotated[int, FromSize("short_side")] = 224,
-    multiple: Annotated[int, FromSize("multiple")] = 16,
-    backend: VideoBackend = "auto",
-    timeout: float = 60.0,
-    scale_at_decode: bool = False,
-    cache: Annotated[str | None, Located] = None,
-) -> Videos:
-    """Open video files without truth: localizations, overlays and training, no metrics.
-
-    Args:
-        path: a video file, or a folder of them.
-        vocabulary: name of a built-in vocabulary, or path of a .yaml file.
-        frames_per_clip: frames in a clip.
-        stride: every n-th frame is used.
-        short_side: of resized frames, pixels.
-        multiple: what both sides are multiples of, pixels.
-        backend: tried first; others take over where it can't decode a file, or shows other frames than a
-            player; auto: decord, pyav, opencv.
-        timeout: seconds that one clip may take to decode.
-        scale_at_decode: let the decoder scale: quicker, but other pixels than the reference's.
-        cache: folder for frame counts; none: the user's cache folder.
-    """
-    return open_videos(
-        path,
-        load_vocabulary(vocabulary),
-        frames_per_clip=frames_per_clip,
-        stride=stride,
-        short_side=short_side,
-        multiple=multiple,
-        backend=backend,
-        timeout=timeout,
-        scale_at_decode=scale_at_decode,
-        cache=cache,
-    )
+    return Videos(find_video_files(path), vocabulary, truth, other_files(path), **settings)
 
 
 def _probe(path: Path, cache: Path, backend: VideoBackend, worker: HelperProcess) -> Probe:

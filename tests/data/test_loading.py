@@ -12,7 +12,7 @@ from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.imagenet_vid.prepare import Encoding, encode_mp4
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.readers import FrameFolder, read_image
-from ovvol_bench.data.videos import open_video_files
+from ovvol_bench.data.videos import VideoFiles
 from ovvol_bench.errors import DecodeError, PluginError
 from ovvol_bench.types import Clip, ClipInfo
 
@@ -87,7 +87,7 @@ def test_pixels_do_not_depend_on_the_number_of_workers(tmp_path):
     )
     for dataset in (
         FolderClips(sorted(folder.iterdir())),
-        open_video_files(path=path, short_side=32, frames_per_clip=8, cache=str(tmp_path / "cache")),
+        VideoFiles(path=path, short_side=32, frames_per_clip=8, cache=str(tmp_path / "cache")),
     ):
         one, three = (list(prefetch(dataset, range(len(dataset)), workers)) for workers in (1, 3))
         assert len(one) == len(three) == 5

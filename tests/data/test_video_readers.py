@@ -15,7 +15,7 @@ from ovvol_bench.data.base import IncompleteClipError
 from ovvol_bench.data.decoders import BACKENDS, PyAVReader
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.data.video import Decoder, probe_video
-from ovvol_bench.data.videos import open_video_files
+from ovvol_bench.data.videos import VideoFiles
 from ovvol_bench.errors import DecodeError
 
 COUNT, HEIGHT, WIDTH = 14, 64, 80
@@ -222,7 +222,7 @@ def test_a_damaged_packet_costs_one_frame_which_shows_its_neighbour(tmp_path, ba
 
 def test_a_clip_of_a_video_with_a_damaged_packet_is_given_with_the_error(tmp_path):
     path = damaged(write(tmp_path / "clip.mp4", bf="0", g="7"), 5)
-    dataset = open_video_files(path=path, frames_per_clip=7, short_side=32, cache=str(tmp_path / "cache"))
+    dataset = VideoFiles(path=path, frames_per_clip=7, short_side=32, cache=str(tmp_path / "cache"))
     (_, error), (_, whole) = prefetch(dataset, range(2))
     assert isinstance(error, IncompleteClipError)
     assert "clip.mp4: frame 5 can't be decoded" in str(error)

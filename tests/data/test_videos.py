@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.data.sampling import TOO_SHORT
-from ovvol_bench.data.videos import open_video_files
+from ovvol_bench.data.videos import VideoFiles
 from ovvol_bench.errors import DataError, SettingError, UnknownNameError
 
 
@@ -22,7 +22,7 @@ def write_movie(path: Path, count: int) -> None:
 
 def build(path: Path, cache: Path, **settings):
     defaults = {"frames_per_clip": 4, "short_side": 32, "cache": str(cache), "backend": "opencv"}
-    return open_video_files(path=path, **{**defaults, **settings})
+    return VideoFiles(path=path, **{**defaults, **settings})
 
 
 def brightness(dataset, index: int) -> list[int]:

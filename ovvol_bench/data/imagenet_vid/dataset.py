@@ -262,10 +262,19 @@ def open_imagenet_vid(  # noqa: PLR0913 - settings
         cache: folder for parsed annotations and frame counts; none: the user's cache folder.
     """
     words, folder = restrict(load_vocabulary(vocabulary), classes), cache_folder(cache)
-    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
     files = None if tree_at(path, split) else prepared_videos(path, split, list)
     if files is not None:
-        return Videos(files, words, clips, folder)
+        return Videos(
+            files,
+            words,
+            sampling=sampling,
+            frames_per_clip=frames_per_clip,
+            short_side=short_side,
+            multiple=multiple,
+            scale_at_decode=scale_at_decode,
+            cache=cache,
+        )
+    clips = ClipSettings(frames_per_clip, sampling, 1, short_side, multiple, scale_at_decode)
     motion = None if motion_iou == "tracks" else Path(motion_iou)
     return ImageNetVid(find_tree(path, split), words, clips, folder, list, motion)
 
