@@ -20,6 +20,7 @@ from tabulate import tabulate
 
 from ovvol_bench.components import Encoder, Grouper, Labeler
 from ovvol_bench.data.base import Dataset
+from ovvol_bench.fidelity import autocast, best_precision
 from ovvol_bench.metrics.base import ColumnMetric
 from ovvol_bench.metrics.corloc import CorLoc
 from ovvol_bench.metrics.detrate import DetectionRate
@@ -28,7 +29,7 @@ from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.naming.localize import name_pooled, pool_slots, winning_slots
 from ovvol_bench.naming.prompts import Prompts, TextBank, build_prompts
 from ovvol_bench.naming.settings import NamingSettings
-from ovvol_bench.pipeline import autocast, best_precision, clip_generator, embed, encode, group, stack
+from ovvol_bench.pipeline import clip_generator, embed, encode, group, stack
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.types import Clip, ClipInfo, Localization

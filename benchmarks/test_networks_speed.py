@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ovvol_bench.fidelity import autocast
 from ovvol_bench.nn.attention import QUERY_SCALE, attend
-from ovvol_bench.pipeline import autocast, embed, encode
+from ovvol_bench.pipeline import embed, encode
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import load_preset
 

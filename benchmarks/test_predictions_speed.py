@@ -13,8 +13,7 @@ import pytest
 from synthetic_vid import synthetic, write_shards
 
 from ovvol_bench.predictions import same_content
-from ovvol_bench.runs.parquet import to_parquet
-from ovvol_bench.runs.predictions import read_predictions
+from ovvol_bench.runs.predictions import read_predictions, to_parquet
 
 FRAMES = int(os.environ.get("OVVOL_BENCH_FRAMES", "2000"))
 ROUNDS = 3

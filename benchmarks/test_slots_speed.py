@@ -7,7 +7,7 @@ import pytest
 import torch
 from clip_scenes import GRIDS, draws, features_of
 
-from ovvol_bench.pipeline import autocast
+from ovvol_bench.fidelity import autocast
 from ovvol_plugins.slot_attention.model import SlotAttentionGrouper
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ Whole recipes with their data are timed by ``benchmarks/training_speed.py``.
 import pytest
 import torch
 
-from ovvol_bench.pipeline import autocast, best_precision
+from ovvol_bench.fidelity import autocast, best_precision
 from ovvol_bench.training import Optimization
 from ovvol_bench.training.optimization import make_optimizer
 from ovvol_plugins.videomae.model import VideoMAE

@@ -23,7 +23,7 @@ from tabulate import tabulate
 
 from ovvol_bench.cli.common import parse_settings
 from ovvol_bench.cli.train import SETTING_KINDS
-from ovvol_bench.pipeline import best_precision
+from ovvol_bench.fidelity import best_precision
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import load_preset
 from ovvol_bench.training import loop

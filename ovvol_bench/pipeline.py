@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -247,21 +246,6 @@ def embed_prompts(labeler: AnyLabeler, prompts: Prompts, name: str = "labeler") 
     if not torch.isfinite(text).all():
         raise ContractError(f"{name}: text embeddings hold NaN or infinity. Check the weights.")
     return text
-
-
-def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
-    """The context to run components in: float32 as they are, else mixed precision."""
-    if precision == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=precision)
-
-
-def best_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively (AVX512-BF16, Ampere and later), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if native else torch.float32
 
 
 def check_frames(encoder: Encoder, frames: int, name: str = "encoder") -> None:

@@ -1,8 +1,8 @@
 """Results as the harness writes them, for tables to read."""
 
 from ovvol_bench.results.schema import parse_result
-from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
+from ovvol_bench.runs.store import Coverage, Outcome, Truth, build_result
 
 MACHINE = {"cpu": "Xeon", "cores": 2, "gpu": None, "torch": "2.15", "python": "3.11"}
 SCORES = {"corloc_any": 0.543, "corloc_top1": 0.41, "detrate": 0.2, "ap50": 0.105, "boxes_per_frame": 2.31}

@@ -15,6 +15,7 @@ PACKAGES = {"ovvol_bench": "ovvol_bench", "ovvol_plugins": "plugins", "ovvol_bas
 LAYERS = (
     ("arrays", "errors"),
     (
+        "fidelity",
         "files",
         "progress",
         "tuning",

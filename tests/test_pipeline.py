@@ -9,7 +9,7 @@ import torch
 from ovvol_bench import Clip, ClipInfo, Encoder, Features, Grouper, Labeler, SlotMasks, pipeline
 from ovvol_bench.errors import ContractError, PluginError
 from ovvol_bench.naming.prompts import Prompts
-from ovvol_bench.runs.parts import check_component
+from ovvol_bench.runs.plan import check_component
 
 
 class PatchMeans(Encoder):

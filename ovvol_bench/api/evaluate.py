@@ -23,10 +23,9 @@ from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import SettingError
 from ovvol_bench.files import below, file_stem
 from ovvol_bench.results.schema import parse_result
-from ovvol_bench.runs.benchmark import build_dataset
-from ovvol_bench.runs.fitting import Wanted
-from ovvol_bench.runs.rescore import rescore_run
-from ovvol_bench.runs.score_files import Source, score_file
+from ovvol_bench.runs.build import build_dataset
+from ovvol_bench.runs.rescore import Source, rescore_run, score_file
+from ovvol_bench.runs.score import Wanted
 from ovvol_bench.runs.selection import Choice, load_preset, pick_metrics, with_settings
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.runs.store import RunFolder

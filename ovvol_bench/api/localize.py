@@ -277,10 +277,10 @@ def _opened(
 def _localized(selection: Selection, dataset: OneVideo, registry: Registry, device: Device) -> LocalizedVideo:
     """Run one combination in a folder that is removed afterwards, and join its clips."""
     spin_briefly(os.environ)  # before anything loads torch
-    from ovvol_bench.runs.parts import pick_device
-    from ovvol_bench.runs.plan import plan_on
+    from ovvol_bench.fidelity import arithmetic
+    from ovvol_bench.runs.plan import pick_device, plan_on
     from ovvol_bench.runs.predictions import read_predictions
-    from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
+    from ovvol_bench.runs.session import Conduct, run_plan
 
     spec = PartSpec("video", digest=dataset.fingerprint())
     # A run keeps what it finds in a folder: one path for one video and for a benchmark.

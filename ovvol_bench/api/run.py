@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args, overload
 
 from ovvol_bench.errors import SettingError, UnknownNameError, nearest
+from ovvol_bench.fidelity import Fidelity, Precision
 from ovvol_bench.progress import quiet
 from ovvol_bench.registry import KINDS, Registry, load_registry
 from ovvol_bench.tuning import spin_briefly
@@ -26,8 +27,6 @@ Settings = dict[str, dict[str, Any]]
 
 Overwrite = Literal["never", "missing", "always"]
 OnError = Literal["fail", "skip"]
-Fidelity = Literal["fast", "reference"]
-Precision = Literal["auto", "float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 
 SETTING_KINDS = (*KINDS, "naming")
@@ -249,7 +248,7 @@ def run_selection(  # noqa: PLR0913 - a keyword an option of the commands
     from ovvol_bench.progress import progress_bars
     from ovvol_bench.results.schema import parse_result
     from ovvol_bench.runs import store
-    from ovvol_bench.runs.parts import pick_device
+    from ovvol_bench.runs.plan import pick_device
     from ovvol_bench.runs.session import Conduct, run_all
     from ovvol_bench.tuning import keep_freed_memory
 
@@ -323,7 +322,7 @@ def with_weights(settings: Settings, folder: Path) -> Settings:
     Raises:
         WeightsError: if a checkpoint is missing.
     """
-    from ovvol_bench.runs.parts import weights_from
+    from ovvol_bench.runs.plan import weights_from
 
     files = weights_from(folder)
     return {**settings, **{kind: {**files[kind], **settings.get(kind, {})} for kind in files}}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ovvol_bench.api.run import Device, Precision, make_selection
+from ovvol_bench.api.run import Device, make_selection
 from ovvol_bench.cli.common import (
     PARTS,
     PATH,
@@ -30,6 +30,7 @@ from ovvol_bench.cli.common import (
     typed_settings,
 )
 from ovvol_bench.errors import SettingError
+from ovvol_bench.fidelity import Fidelity, Precision
 from ovvol_bench.registry import Pretrained
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def read_sizes(
 @numbers_option(
     "--batch-sizes", "batch sizes", "1,4,16", metavar="CLIPS,...", default=["1,4"], help="Clips at a time."
 )
-@choice_option("--fidelity", ("fast", "reference", "both"), "both: how far fast is from reference, too.")
+@choice_option("--fidelity", (*get_args(Fidelity), "both"), "both: how far fast is from reference, too.")
 @choice_option("--precision", Precision, "auto: bfloat16 for fast where the hardware has it.")
 @choice_option("--device", Device)
 @click.option("--repeats", type=int, default=5, metavar="BATCHES", help="Batches that are measured.")

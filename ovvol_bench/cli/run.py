@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovvol_bench.api.run import (
-    Fidelity,
     OnError,
     Overwrite,
-    Precision,
     make_selection,
     raise_if_none_is_done,
     run_selection,
@@ -41,6 +39,7 @@ from ovvol_bench.cli.common import (
 )
 from ovvol_bench.cli.completion import complete_names
 from ovvol_bench.cli.overlay import overlays_of
+from ovvol_bench.fidelity import Fidelity, Precision
 
 if TYPE_CHECKING:
     from ovvol_bench.api.result import Results

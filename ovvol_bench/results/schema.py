@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema, Validation
 from pydantic_core import core_schema
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.fidelity import DEFAULT, Fidelity, Precision
 from ovvol_bench.files import read_json, sealed
 
 SCHEMA = 1
@@ -225,8 +226,8 @@ class Record(Fields):
     """In place of ``seed`` where a consensus merges several."""
     consensus: tuple[int, int] | None = None
     """Lowest and highest number of groups."""
-    precision: str = "float32"
-    fidelity: str = "reference"
+    precision: Precision = "float32"
+    fidelity: Fidelity = DEFAULT
     limit: int | None = None
     scoring: list[Choice] | None = None
     file: FileRecord | None = None

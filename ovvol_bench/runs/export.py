@@ -13,7 +13,7 @@ from ovvol_bench.formats.entries import Content
 from ovvol_bench.metrics.linking import link_clips
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.benchmark import clip_infos
+from ovvol_bench.runs.build import clip_infos
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.rescore import same_dataset
 from ovvol_bench.runs.selection import load_preset

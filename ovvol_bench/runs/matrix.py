@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ovvol_bench.components import GuidedLabeler, Labeler, SlotLabeler
 from ovvol_bench.errors import ContractError
+from ovvol_bench.fidelity import autocast
 from ovvol_bench.naming.consensus import consensus
 from ovvol_bench.naming.localize import gather_evidence, name_pooled, pool_slots, shares, winning_slots
 from ovvol_bench.naming.rule import NO_EVIDENCE, Evidence
 from ovvol_bench.pipeline import (
     NotFiniteError,
-    autocast,
     clip_generator,
     embed,
     embed_guided,
@@ -27,9 +27,9 @@ from ovvol_bench.pipeline import (
     stack,
 )
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.clock import Clock, Stage
+from ovvol_bench.runs.clock import Clock, EncodeStage, GroupStage, LabelStage, NameStage, Stage, StoreStage
+from ovvol_bench.runs.combination import Run
 from ovvol_bench.runs.plan import Plan
-from ovvol_bench.runs.run import Run
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.types import Clip, ClipInfo, Features, Localization
 
@@ -117,7 +117,7 @@ class Seen:
 
     batch: Batch
     features: Answer[Features]
-    slots: Mapping[Stage, Answer[Tensor]]
+    slots: Mapping[GroupStage, Answer[Tensor]]
     patches: Mapping[str, Answer[Tensor] | None]
 
 
@@ -157,7 +157,7 @@ class Matrix:
                 seen = Seen(
                     batch, features, dict(self._slots(encoder, batch, features)), {**patches, **guided}
                 )
-                for run in self._users(("encode", encoder), batch):
+                for run in self._users(EncodeStage(encoder), batch):
                     self._name(run, seen)
 
     def _named(self, kind: type[Any]) -> list[str]:
@@ -171,7 +171,7 @@ class Matrix:
             video, infos = _take(batch.video, rows), batch.infos(rows)
             return embed(labeler, video, f"labeler '{name}'", infos).float()
 
-        return self._ask(("label", name), batch, range(len(batch.clips)), work)
+        return self._ask(LabelStage(name), batch, range(len(batch.clips)), work)
 
     def _guide(
         self, name: str, encoder: str, batch: Batch, features: Answer[Features]
@@ -185,15 +185,15 @@ class Matrix:
                 labeler, video, features_of(features, rows), f"labeler '{name}'", infos
             ).float()
 
-        return self._ask(("label", name, encoder), batch, features.positions, work)
+        return self._ask(LabelStage(name, encoder), batch, features.positions, work)
 
     def _slots(
         self, encoder: str, batch: Batch, features: Answer[Features]
-    ) -> Iterator[tuple[Stage, Answer[Tensor]]]:
+    ) -> Iterator[tuple[GroupStage, Answer[Tensor]]]:
         """The masks of every grouper and seed on one encoder's features."""
-        stages = dict.fromkeys(stage for run in self._runs for stage in run.group_stages)
+        stages = dict.fromkeys(stage for run in self._runs for stage in run.spec.group_stages)
         for stage in stages:
-            answer = self._group(stage, batch, features) if stage[1] == encoder else None
+            answer = self._group(stage, batch, features) if stage.encoder == encoder else None
             if answer is not None:
                 yield stage, answer
 
@@ -202,26 +202,27 @@ class Matrix:
             video, infos = _take(batch.video, rows), batch.infos(rows)
             return encode(self._plan.encoders[name].value, video, f"encoder '{name}'", infos)
 
-        return self._ask(("encode", name), batch, range(len(batch.clips)), work)
+        return self._ask(EncodeStage(name), batch, range(len(batch.clips)), work)
 
-    def _group(self, stage: Stage, batch: Batch, features: Answer[Features]) -> Answer[Tensor] | None:
-        _, encoder, name, seed = stage
+    def _group(self, stage: GroupStage, batch: Batch, features: Answer[Features]) -> Answer[Tensor] | None:
+        name = stage.grouper
 
         def work(rows: Positions) -> Tensor:
-            draws = [clip_generator(int(seed), batch.ids[row], name) for row in rows]
-            grouper, given = self._plan.groupers[encoder, name].value, features_of(features, rows)
+            draws = [clip_generator(stage.seed, batch.ids[row], name) for row in rows]
+            grouper, given = self._plan.groupers[stage.encoder, name].value, features_of(features, rows)
             return group(grouper, given, draws, f"grouper '{name}'", batch.infos(rows)).masks.float()
 
         return self._ask(stage, batch, features.positions, work)
 
     def _name(self, run: Run, seen: Seen) -> None:
         """Name the slots of every clip that the run lacks and that no component failed on."""
-        if not all(stage in seen.slots for stage in run.group_stages):
+        if not all(stage in seen.slots for stage in run.spec.group_stages):
             return
+        masks = [seen.slots[stage] for stage in run.spec.group_stages]
         wanted = tuple(
             position
             for position, clip in enumerate(seen.batch.clips)
-            if run.needs(clip.info.id) and all(position in seen.slots[s].positions for s in run.group_stages)
+            if run.needs(clip.info.id) and all(position in each.positions for each in masks)
         )
         grouped = self._embedded(run, seen, wanted) if wanted else None
         if grouped is None or grouped.sums is None:
@@ -231,7 +232,7 @@ class Matrix:
             localization = self._localize(run, seen, grouped, position)
             if localization is None:
                 return
-            with self._clock.measure(("store", run.spec.id)):
+            with self._clock.measure(StoreStage(run.spec.id)):
                 run.add(clip, localization)
             told = {"run_id": run.spec.id, "localization": localization, "clip": clip}
             self._registry.tell("ovvol_clip_localized", **told)
@@ -241,12 +242,12 @@ class Matrix:
         naming, text = self._plan.naming, self._plan.labelers[run.spec.labeler.name].value.text
         clip, (slots, sums) = seen.batch.clips[position], grouped.of(position)
         try:
-            with self._clock.measure(("name", run.spec.id)):
+            with self._clock.measure(NameStage(run.spec.id)):
                 evidence = self._evidence(run, seen, slots, position)
                 found = name_pooled(slots, sums, text, naming, clip.info.frame_size, evidence)
                 soft = None
                 if run.soft_masks:
-                    soft = shares(seen.slots[run.group_stages[0]].of(position), len(clip.frames))
+                    soft = shares(seen.slots[run.spec.group_stages[0]].of(position), len(clip.frames))
                 return replace(found, input_size=input_size(clip), soft=soft)
         except Exception as error:
             run.failure = error
@@ -257,7 +258,7 @@ class Matrix:
         naming = self._plan.naming
         if naming.merge not in ("overlap", "features"):
             return NO_EVIDENCE
-        soft = seen.slots[run.group_stages[0]].of(position) if run.spec.consensus is None else None
+        soft = seen.slots[run.spec.group_stages[0]].of(position) if run.spec.consensus is None else None
         features = features_of(seen.features, (position,)).grid[0]
         return gather_evidence(naming, slots.to(self._plan.device), soft, features)
 
@@ -267,12 +268,12 @@ class Matrix:
         None if grouping or labeler failed; clips that the labeler failed on have no sums.
         """
         try:
-            with self._clock.measure(("name", run.spec.id)):
+            with self._clock.measure(NameStage(run.spec.id)):
                 grouped = merge_seeds(run.spec, seen, wanted)
             sums = self._sums(run, seen, grouped)
             if sums is None:
                 return None
-            with self._clock.measure(("name", run.spec.id)):
+            with self._clock.measure(NameStage(run.spec.id)):
                 slots = replace(grouped.slots, value=grouped.slots.value.cpu())
                 return Grouped(slots, grouped.counts, replace(sums, value=sums.value.cpu()))
         except Exception as error:
@@ -287,14 +288,14 @@ class Matrix:
             if patches is None:
                 return None
             shared = tuple(each for each in grouped.slots.positions if each in patches.positions)
-            with self._clock.measure(("name", run.spec.id)):
+            with self._clock.measure(NameStage(run.spec.id)):
                 return Answer(pool_slots(grouped.slots.rows(shared), most, patches.rows(shared)), shared)
 
         def work(rows: Positions) -> Tensor:
             video, infos, slots = _take(seen.batch.video, rows), seen.batch.infos(rows), grouped.slots
             return embed_slots(labeler, video, (slots.rows(rows), most), f"labeler '{name}'", infos).float()
 
-        return self._ask(run.label_stages[2], seen.batch, grouped.slots.positions, work)
+        return self._ask(run.spec.slot_label_stage, seen.batch, grouped.slots.positions, work)
 
     def _ask(
         self, stage: Stage, batch: Batch, positions: Sequence[int], work: Work[Value]
@@ -334,7 +335,7 @@ class Matrix:
         return [
             run
             for run in self._runs
-            if stage in run.stages and any(run.needs(clip.info.id) for clip in batch.clips)
+            if stage in run.spec.stages and any(run.needs(clip.info.id) for clip in batch.clips)
         ]
 
 
@@ -347,8 +348,7 @@ def merge_seeds(spec: RunSpec, seen: Seen, wanted: Positions) -> Grouped:
         wanted: positions of the clips.
     """
     frames = seen.batch.video.shape[1]
-    stages = [("group", spec.encoder.name, spec.grouper.name, str(seed)) for seed in spec.seeds]
-    masks = [seen.slots[stage].rows(wanted) for stage in stages]
+    masks = [seen.slots[stage].rows(wanted) for stage in spec.group_stages]
     winners = [winning_slots(one, frames) for one in masks]
     if spec.consensus is None:
         return Grouped(Answer(winners[0], wanted), dict.fromkeys(wanted, masks[0].shape[1]))

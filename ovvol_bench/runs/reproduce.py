@@ -10,7 +10,7 @@ from typing import Any
 from ovvol_bench.errors import DataError, SettingError
 from ovvol_bench.registry import Registry
 from ovvol_bench.results.schema import Configured, Record
-from ovvol_bench.runs.benchmark import located
+from ovvol_bench.runs.build import located
 from ovvol_bench.runs.selection import Choice, Selection
 
 PARTS = ("encoder", "grouper", "labeler", "dataset")

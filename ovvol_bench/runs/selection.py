@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ovvol_bench.errors import DataError, SettingError, UnknownNameError, nearest
+from ovvol_bench.fidelity import DEFAULT, Fidelity, Precision, check_precision
 from ovvol_bench.files import read_yaml
 from ovvol_bench.registry import Registry
 
@@ -81,7 +82,7 @@ class Preset(BaseModel):
     dataset: Part
     naming: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[Part, ...] = ()
-    fidelity: Literal["fast", "reference"] = "fast"
+    fidelity: Fidelity = DEFAULT
     seeds: Seeds = (0,)
     alternatives: dict[Kind, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     training: dict[str, TrainingPreset] = Field(default_factory=dict)
@@ -201,7 +202,7 @@ class MatrixFile(BaseModel):
     seeds: Seeds | None = None
     naming: dict[str, Any] = Field(default_factory=dict)
     metrics: Annotated[tuple[NamedPart, ...], Field(min_length=1)] | None = None
-    fidelity: Literal["fast", "reference"] | None = None
+    fidelity: Fidelity | None = None
 
     def names(self) -> dict[Kind, list[str]]:
         """Return the names of the components of each kind that the file lists."""
@@ -283,17 +284,13 @@ class Selection:
     naming: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     consensus: tuple[int, int] | None = None
-    fidelity: str = "fast"
-    precision: str = "auto"
+    fidelity: Fidelity = DEFAULT
+    precision: Precision = "auto"
     limit: int | None = None
 
     def __post_init__(self) -> None:
         _check_seeds(self.seeds, self.consensus)
-        if self.fidelity == "reference" and self.precision == "bfloat16":
-            raise SettingError(
-                "--fidelity reference is float32 by definition, but --precision is bfloat16. "
-                "Drop one of the two."
-            )
+        check_precision(self.fidelity, self.precision)
         if self.limit is not None and self.limit < 1:
             raise SettingError(f"--limit must be at least 1 clip, got {self.limit}")
 

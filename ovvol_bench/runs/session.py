@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,28 @@ import torch
 from ovvol_bench.data.base import IncompleteClipError
 from ovvol_bench.data.loading import prefetch
 from ovvol_bench.errors import DataError, DecodeError, SettingError, error_text
+from ovvol_bench.fidelity import arithmetic
 from ovvol_bench.files import ensure_writable
 from ovvol_bench.locks import make_room_for
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.batching import FittingBatches, Shape, batches
-from ovvol_bench.runs.benchmark import build_metrics
-from ovvol_bench.runs.clock import Clock
+from ovvol_bench.runs.build import build_metrics
+from ovvol_bench.runs.clock import Clock, DecodeStage, Timing
+from ovvol_bench.runs.combination import Run
 from ovvol_bench.runs.matrix import Matrix, OnError
 from ovvol_bench.runs.plan import Plan, make_plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.remarks import remarks, strangers, unread_text
-from ovvol_bench.runs.results import Outcome, Timing, build_result
-from ovvol_bench.runs.run import Run
-from ovvol_bench.runs.scoring import missing_clips, needs_masks, score, score_videos
+from ovvol_bench.runs.score import (
+    missing_clips,
+    needs_masks,
+    remarks,
+    score,
+    score_videos,
+    strangers,
+    unread_text,
+)
 from ovvol_bench.runs.selection import Selection
 from ovvol_bench.runs.spec import RunSpec
-from ovvol_bench.runs.store import Overwrite, RunFolder
+from ovvol_bench.runs.store import Outcome, Overwrite, RunFolder, build_result
 from ovvol_bench.types import Clip
 
 MANY = 100  # combinations; fewer have room under any usual limit of open files
@@ -147,7 +155,7 @@ def run_plan(plan: Plan, registry: Registry, conduct: Conduct, clock: Clock | No
         finally:
             for run in runs:
                 run.close()
-        timings = [clock.timing(run.stages, run.computed) for run in runs]
+        timings = [clock.timing(run.spec.stages, run.computed) for run in runs]
         return [_finish(plan, run, timing, registry) for run, timing in zip(runs, timings, strict=True)]
 
 
@@ -196,7 +204,7 @@ def _readable(plan: Plan, todo: list[int], runs: list[Run], clock: Clock, conduc
     """The clips as they come from the decoder; what can't be read of them is left out, or ends it all."""
     decoded = prefetch(plan.dataset, todo, conduct.workers, clock.count_reading)
     while True:
-        with clock.measure(("decode",)):
+        with clock.measure(DecodeStage()):
             item = next(decoded, None)
         if item is None:
             return
@@ -269,16 +277,66 @@ def _failed(plan: Plan, spec: RunSpec, error: Exception) -> dict[str, Any]:
     return build_result(spec, plan.truth, Outcome(error=error_text(error), gpu=plan.gpu))
 
 
-@contextmanager
-def arithmetic(fidelity: str) -> Iterator[None]:
-    """For ``reference`` no shortcuts on GPUs: no TF32, deterministic convolutions."""
-    if fidelity != "reference":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+Shape = tuple[int, ...]
+"""Of a clip's frames, (T, H, W, 3)."""
+
+CPU_VALUES = 3 * 2**17
+"""Pixel values that a CPU takes at a time; with more, what a layer gives doesn't stay in the cache."""
+MOST_CLIPS = 64
+SHARE_OF_MEMORY = 0.7
+
+
+class FittingBatches:
+    """How many clips go through the components at a time where nobody says.
+
+    On a CPU a few very small clips or a single one. On a GPU a single clip first, and then as many as
+    memory has room for, judged by what that one took at most.
+
+    Args:
+        device: where the components run.
+        memory: (bytes that can be had, the most bytes allocated at a time since it was last asked, bytes
+            allocated now) on the device.
+    """
+
+    def __init__(
+        self, device: torch.device, memory: Callable[[], tuple[int, int, int]] | None = None
+    ) -> None:
+        self._is_cpu = device.type == "cpu"
+        self._memory = memory or (lambda: gpu_memory(device))
+        self._sizes: dict[Shape, int] = {}
+        self._tried: Shape | None = None
+
+    def size(self, shape: Shape) -> int:
+        """Clips of a shape that make a batch; asked before each batch."""
+        if self._is_cpu:
+            return min(MOST_CLIPS, max(1, CPU_VALUES // prod(shape)))
+        if self._tried is not None:
+            free, most, now = self._memory()
+            a_clip = max(1, most - now)
+            self._sizes[self._tried] = min(MOST_CLIPS, max(1, int(SHARE_OF_MEMORY * free) // a_clip))
+            self._tried = None
+        if shape not in self._sizes:
+            self._tried = shape
+            self._memory()
+            return 1
+        return self._sizes[shape]
+
+
+def gpu_memory(device: torch.device) -> tuple[int, int, int]:
+    """See `FittingBatches`; what PyTorch keeps in reserve counts as free."""
+    free, _ = torch.cuda.mem_get_info(device)
+    now, most = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    reserve = torch.cuda.memory_reserved(device) - now
+    torch.cuda.reset_peak_memory_stats(device)
+    return free + reserve, most, now
+
+
+def batches(clips: Iterable[Clip], size: Callable[[Shape], int]) -> Iterator[list[Clip]]:
+    """Clips of equal length and frame size, so many at a time; what is left over comes last."""
+    waiting: defaultdict[Shape, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        shape = clip.frames.shape
+        waiting[shape].append(clip)
+        if len(waiting[shape]) >= size(shape):
+            yield waiting.pop(shape)
+    yield from waiting.values()

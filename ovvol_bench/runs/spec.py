@@ -9,7 +9,17 @@ from functools import cached_property
 from typing import Any
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.fidelity import DEFAULT, Fidelity
 from ovvol_bench.files import canonical_digest, sealed
+from ovvol_bench.runs.clock import (
+    DecodeStage,
+    EncodeStage,
+    GroupStage,
+    LabelStage,
+    NameStage,
+    Stage,
+    StoreStage,
+)
 
 __all__ = ["PartSpec", "RunSpec", "canonical_digest", "sealed"]
 
@@ -95,7 +105,7 @@ class RunSpec:
     seeds: tuple[int, ...] = (0,)
     consensus: tuple[int, int] | None = None
     precision: str = "float32"
-    fidelity: str = "reference"
+    fidelity: Fidelity = DEFAULT
     limit: int | None = None
     core: str = ""
     core_code: str = ""
@@ -114,6 +124,24 @@ class RunSpec:
     def oracle(self) -> bool:
         """Tell whether a part is an oracle."""
         return any(part.oracle for part in self.networks.values())
+
+    @cached_property
+    def group_stages(self) -> tuple[GroupStage, ...]:
+        """Stages that make the slots, one a seed."""
+        return tuple(GroupStage(self.encoder.name, self.grouper.name, seed) for seed in self.seeds)
+
+    @cached_property
+    def slot_label_stage(self) -> LabelStage:
+        """Stage of a labeler that embeds the slots of this run."""
+        return LabelStage(self.labeler.name, run=self.id)
+
+    @cached_property
+    def stages(self) -> frozenset[Stage]:
+        """Stages that the run needs, shared ones included; of those of its labeler the kind has one."""
+        labeler, encoder = self.labeler.name, self.encoder.name
+        labels = (LabelStage(labeler), LabelStage(labeler, encoder), self.slot_label_stage)
+        own = (NameStage(self.id), StoreStage(self.id))
+        return frozenset({DecodeStage(), EncodeStage(encoder), *self.group_stages, *labels, *own})
 
     @cached_property  # asked for at every stage of every clip, and a millisecond to compute
     def id(self) -> str:

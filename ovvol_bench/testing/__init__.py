@@ -12,8 +12,8 @@ from typing import Any
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.metrics.base import Metric
 from ovvol_bench.registry import Filled, FromEncoder, Registry
-from ovvol_bench.runs.benchmark import check_kind
-from ovvol_bench.runs.parts import BASES, check_component
+from ovvol_bench.runs.build import check_kind
+from ovvol_bench.runs.plan import BASES, check_component
 from ovvol_bench.testing.datasets import check_dataset
 from ovvol_bench.testing.findings import Finding, Report
 from ovvol_bench.testing.metrics import check_metric

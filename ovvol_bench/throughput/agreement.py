@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from ovvol_bench.components import GuidedLabeler, Labeler
 from ovvol_bench.errors import error_text
+from ovvol_bench.fidelity import Fidelity, arithmetic, autocast
 from ovvol_bench.parallel import Report
-from ovvol_bench.pipeline import autocast, embed, embed_guided, encode, stack
+from ovvol_bench.pipeline import embed, embed_guided, encode, stack
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.session import Conduct, Finished, arithmetic, run_plan
+from ovvol_bench.runs.session import Conduct, Finished, run_plan
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.throughput.request import (
     FIDELITIES,
@@ -56,7 +57,7 @@ def agree(job: SizedJob, report: Report) -> list[dict[str, Any]]:
         return [_compared(place, sides, clips) for place in range(len(finished))]
 
 
-def _side(job: SizedJob, folder: Path, fidelity: str, report: Report) -> Side:
+def _side(job: SizedJob, folder: Path, fidelity: Fidelity, report: Report) -> Side:
     registry, device = start(job.request)
     selection = at_fidelity(job.request.selection, fidelity)
 

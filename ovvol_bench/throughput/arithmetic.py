@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,16 +13,25 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ovvol_bench.fidelity import arithmetic
 from ovvol_bench.parallel import Report
 from ovvol_bench.runs.clock import Clock, Stage
 from ovvol_bench.runs.plan import Plan
-from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
+from ovvol_bench.runs.session import Conduct, run_plan
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.throughput.request import SizedJob, at_fidelity, names_of, plan_at, start
 
 SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the square matrices whose product is timed."""
 _PRODUCTS = 8
+
+
+@dataclass(frozen=True)
+class ProductStage(Stage):
+    """One product of matrices."""
+
+    name = "product"
+    turn: int
 
 
 def matrix_peak(device: torch.device, precision: torch.dtype) -> float:
@@ -31,7 +41,7 @@ def matrix_peak(device: torch.device, precision: torch.dtype) -> float:
         first, second = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
         clock = Clock(device)
         for turn in range(_PRODUCTS):
-            with torch.inference_mode(), clock.measure((str(turn),)):
+            with torch.inference_mode(), clock.measure(ProductStage(turn)):
                 first @ second
         peak = max(peak, 2 * side**3 / min(clock.seconds.values()))
     return peak
@@ -58,9 +68,12 @@ class FlopClock(Clock):
             yield
         self.flops[stage] += counter.get_total_flops()
 
-    def of(self, stages: Mapping[str, tuple[Stage, ...]]) -> dict[str, int]:
-        """Sum the operations of some stages under each name."""
-        return {name: sum(self.flops.get(stage, 0) for stage in each) for name, each in stages.items()}
+    def of(self, stages: Collection[Stage]) -> dict[str, int]:
+        """Sum the operations of some stages by name: those of the components."""
+        return {
+            name: sum(self.flops.get(stage, 0) for stage in stages if stage.name == name)
+            for name in ("encode", "group", "label")
+        }
 
 
 @contextmanager
@@ -98,18 +111,7 @@ def count(job: SizedJob, report: Report) -> Counts:
         plan, clock = plan_at(selection, registry, device, job.size, 1), FlopClock(device)
         finished = run_plan(plan, registry, Conduct(Path(folder), device, 1), clock)
     specs = (spec for (spec, _), each in zip(plan.combinations, finished, strict=True) if not each.error)
-    return {names_of(spec): (clock.of(_stages(spec)), _parameters(plan, spec)) for spec in specs}
-
-
-def _stages(spec: RunSpec) -> dict[str, tuple[Stage, ...]]:
-    """Name the stages of a combination by their first word; a labeler has one of three."""
-    encoder, grouper, labeler = names_of(spec)
-    label = ("label", labeler)
-    return {
-        "encode": (("encode", encoder),),
-        "group": (("group", encoder, grouper, str(spec.seeds[0])),),
-        "label": (label, (*label, encoder), (*label, spec.id, "slots")),
-    }
+    return {names_of(spec): (clock.of(spec.stages), _parameters(plan, spec)) for spec in specs}
 
 
 def _parameters(plan: Plan, spec: RunSpec) -> dict[str, int]:

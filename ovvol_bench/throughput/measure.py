@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,18 +17,19 @@ from typing import Any, NamedTuple
 import torch
 
 from ovvol_bench.data.transforms import resize_frames
+from ovvol_bench.fidelity import arithmetic
 from ovvol_bench.naming.localize import segment_boxes
 from ovvol_bench.parallel import Report
 from ovvol_bench.pipeline import stack
 from ovvol_bench.predictions import Predictions
 from ovvol_bench.registry import Registry
-from ovvol_bench.runs.benchmark import build_dataset, build_metrics
-from ovvol_bench.runs.clock import Clock, Stage
+from ovvol_bench.runs.build import build_dataset, build_metrics
+from ovvol_bench.runs.clock import Clock, DecodeStage, Stage
 from ovvol_bench.runs.plan import Plan
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.results import part_record
-from ovvol_bench.runs.scoring import score
-from ovvol_bench.runs.session import Conduct, arithmetic, run_plan
+from ovvol_bench.runs.score import score
+from ovvol_bench.runs.session import Conduct, run_plan
+from ovvol_bench.runs.store import part_record
 from ovvol_bench.throughput.arithmetic import matrix_peak
 from ovvol_bench.throughput.record import Spread
 from ovvol_bench.throughput.request import Configuration, Request, as_stored, plan_at, sized, start
@@ -39,6 +41,13 @@ LEAST_READ = 8
 
 WHOLE = "whole"
 _STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class TransformStage(Stage):
+    """Resize stored frames for models."""
+
+    name = "transform"
 
 
 class Job(NamedTuple):
@@ -99,10 +108,10 @@ def _frames(job: Job, registry: Registry, plan: Plan) -> dict[str, Spread]:
     laps, clips = Laps(clock, lap), (request.repeats + request.warmup) * lap
     laps("", 0, clips)
     for first in range(0, clips, lap):
-        with clock.measure(("decode",)):
+        with clock.measure(DecodeStage()):
             batch = [dataset.clip(index % len(dataset)) for index in range(first, first + lap)]
         stored = [(clip.info, as_stored(clip)) for clip in batch]
-        with clock.measure(("transform",)):
+        with clock.measure(TransformStage()):
             resized = (
                 Clip(info, resize_frames(frames, size or frames.shape[1:3], len(frames)))
                 for info, frames in stored
@@ -183,7 +192,7 @@ class Laps:
         for (begin, before), (end, after) in pairwise(self._marks[warmup:]):
             passed: defaultdict[str, float] = defaultdict(float)
             for stage, seconds in after.items():  # stages of one kind are summed by their first word
-                passed[stage[0]] += seconds - before.get(stage, 0.0)
+                passed[stage.name] += seconds - before.get(stage, 0.0)
             for name, seconds in {**passed, WHOLE: end - begin}.items():
                 samples[name].append(seconds / self._batch_size)
         return {name: Spread.of(values) for name, values in samples.items()}

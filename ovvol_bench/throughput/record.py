@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ovvol_bench.errors import DataError
+from ovvol_bench.fidelity import Fidelity
 from ovvol_bench.files import read_json_object
 from ovvol_bench.results.schema import Fields, Machine, PartRecord, check_digest, validated
 
@@ -59,7 +60,7 @@ class Row(Fields):
     resized: bool
     frames: int
     batch_size: int
-    fidelity: Literal["fast", "reference"]
+    fidelity: Fidelity
     precision: str
     clips_per_s: Spread
     frames_per_s: Spread

@@ -16,17 +16,17 @@ from ovvol_bench.data.base import Dataset
 from ovvol_bench.data.readers import Image
 from ovvol_bench.data.transforms import Size, resize_frames
 from ovvol_bench.errors import DataError, SettingError
+from ovvol_bench.fidelity import DEFAULT, Fidelity
 from ovvol_bench.files import canonical_digest
 from ovvol_bench.registry import Filled, FromSize, Pretrained, Registry, load_registry
-from ovvol_bench.runs.benchmark import clip_infos, fit
-from ovvol_bench.runs.parts import pick_device
-from ovvol_bench.runs.plan import Plan, make_plan
+from ovvol_bench.runs.build import clip_infos, fit
+from ovvol_bench.runs.plan import Plan, make_plan, pick_device
 from ovvol_bench.runs.selection import Choice, Selection, load_preset
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.tuning import keep_freed_memory
 from ovvol_bench.types import Clip, ClipInfo
 
-FIDELITIES: Mapping[str, tuple[str, ...]] = {
+FIDELITIES: Mapping[str, tuple[Fidelity, ...]] = {
     "fast": ("fast",),
     "reference": ("reference",),
     "both": ("reference", "fast"),
@@ -67,7 +67,7 @@ class Request:
     """
 
     selection: Selection
-    fidelities: tuple[str, ...] = ("fast",)
+    fidelities: tuple[Fidelity, ...] = (DEFAULT,)
     sizes: tuple[Size | None, ...] = (None,)
     batch_sizes: tuple[int, ...] = (1, 4, 16)
     repeats: int = 5
@@ -115,7 +115,7 @@ class Configuration:
     labeler: Choice
     size: Size | None
     batch_size: int
-    fidelity: str
+    fidelity: Fidelity
 
     @property
     def title(self) -> str:
@@ -145,7 +145,7 @@ def configurations(request: Request) -> Iterator[Configuration]:
                 yield Configuration(*parts, size, batch_size, fidelity)
 
 
-def at_fidelity(selection: Selection, fidelity: str) -> Selection:
+def at_fidelity(selection: Selection, fidelity: Fidelity) -> Selection:
     """Set the fidelity of a selection; bfloat16, where asked for, is for ``fast`` alone."""
     wrong = fidelity == "reference" and selection.precision == "bfloat16"
     return replace(selection, fidelity=fidelity, precision="auto" if wrong else selection.precision)

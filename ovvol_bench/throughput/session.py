@@ -11,7 +11,7 @@ from ovvol_bench.files import canonical_digest, json_ready, sealed
 from ovvol_bench.parallel import ChildError, Report, in_fresh_process
 from ovvol_bench.registry import Registry
 from ovvol_bench.results.machine import code_facts, machine_facts
-from ovvol_bench.runs.benchmark import build_dataset
+from ovvol_bench.runs.build import build_dataset
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.throughput.agreement import agree
 from ovvol_bench.throughput.arithmetic import Counts, count

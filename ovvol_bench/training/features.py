@@ -31,8 +31,9 @@ from torch.utils.data import Subset
 from ovvol_bench.components import Encoder
 from ovvol_bench.data.transforms import Size
 from ovvol_bench.errors import OutputError, SettingError
+from ovvol_bench.fidelity import autocast, best_precision
 from ovvol_bench.files import replacing
-from ovvol_bench.pipeline import autocast, best_precision, encode
+from ovvol_bench.pipeline import encode
 from ovvol_bench.progress import with_progress
 from ovvol_bench.training.loader import read_ahead, reading_errors
 

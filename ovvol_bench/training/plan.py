@@ -16,13 +16,13 @@ import torch
 from ovvol_bench.components import Component, Encoder
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import CheckpointError, ContractError, DataError, SettingError
+from ovvol_bench.fidelity import best_precision
 from ovvol_bench.files import canonical_digest, read_json_object, write_text
-from ovvol_bench.pipeline import best_precision
 from ovvol_bench.registry import ClipLength, FoundRecipe, Located, Registry, Weights
 from ovvol_bench.results.machine import core_version
-from ovvol_bench.runs.benchmark import build_dataset, part_spec
+from ovvol_bench.runs.build import build_dataset, part_spec
 from ovvol_bench.runs.learned import Learned, learned_by
-from ovvol_bench.runs.parts import build_encoder, check_pair, fit_to_encoder, pick_device, weights_digest
+from ovvol_bench.runs.plan import build_encoder, check_pair, fit_to_encoder, pick_device, weights_digest
 from ovvol_bench.runs.selection import Choice, Part, Preset, TrainingPreset, with_settings
 from ovvol_bench.runs.spec import PartSpec
 from ovvol_bench.training.recipe import Recipe, TrainingTask

@@ -9,8 +9,8 @@ import ovvol_bench as ovb
 from ovvol_bench.api.result import Result, Results
 from ovvol_bench.errors import DataError, OvvolError, SettingError
 from ovvol_bench.results.schema import parse_result
-from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
+from ovvol_bench.runs.store import Coverage, Outcome, Truth, build_result
 
 VALUES = [0.3 + 0.1 * (index % 5) for index in range(30)]
 

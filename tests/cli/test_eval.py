@@ -52,7 +52,7 @@ def test_a_result_is_computed_again_from_predictions_alone(folder, evaluate, mon
     before = stored(folder)
     damaged = {**before, "metrics": {}}
     (folder / "result.json").write_text(json.dumps(damaged))
-    monkeypatch.setattr("ovvol_bench.runs.parts.build_encoder", None)
+    monkeypatch.setattr("ovvol_bench.runs.plan.build_encoder", None)
     done = evaluate(folder)
     assert done.exit_code == 0, done.output
     assert "corloc_any" in done.output

@@ -94,7 +94,7 @@ def test_tracks_and_masks_bring_their_metrics(written, evaluate):
 
 
 def test_metrics_of_packages_that_are_missing_are_left_out(written, evaluate, monkeypatch):
-    monkeypatch.setattr("ovvol_bench.runs.fitting.find_spec", lambda name: None)
+    monkeypatch.setattr("ovvol_bench.runs.score.find_spec", lambda name: None)
     path = written("mot")
     result = json.loads(evaluate(path, "--metrics", "all", "--format", "json").stdout)
     assert result["left_out"]["tracking"] == (

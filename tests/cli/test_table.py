@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from ovvol_bench.cli import main
-from ovvol_bench.runs.results import Coverage, Outcome, Truth, build_result
 from ovvol_bench.runs.spec import PartSpec, RunSpec
+from ovvol_bench.runs.store import Coverage, Outcome, Truth, build_result
 
 SPEC = RunSpec(
     encoder=PartSpec("videomae"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ovvol_bench.data.shapes.dataset import Shapes
-from ovvol_bench.runs.fitting import lacks_of_truth
+from ovvol_bench.runs.score import lacks_of_truth
 from ovvol_bench.types import ClipInfo, FrameRows, FrameTable
 
 

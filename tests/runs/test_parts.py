@@ -6,7 +6,7 @@ from torch import nn
 
 from ovvol_bench.errors import SettingError, WeightsError
 from ovvol_bench.pipeline import clip_generator
-from ovvol_bench.runs.parts import OFFICIAL_FILES, pick_device, weights_digest, weights_from
+from ovvol_bench.runs.plan import OFFICIAL_FILES, pick_device, weights_digest, weights_from
 
 
 def draw(*key):

@@ -5,7 +5,7 @@ import pytest
 
 from ovvol_bench.predictions import ClipPrediction, Predictions, pack
 from ovvol_bench.runs.learned import Learned
-from ovvol_bench.runs.remarks import UNIFORM, relative_entropy, remarks, strangers
+from ovvol_bench.runs.score import UNIFORM, relative_entropy, remarks, strangers
 from ovvol_bench.types import ClipInfo, Localization
 
 

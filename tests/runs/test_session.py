@@ -17,8 +17,7 @@ import torch
 from ovvol_bench import Features
 from ovvol_bench.errors import ContractError, DecodeError, PluginError, SettingError
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs import matrix
-from ovvol_bench.runs import run as run_module
+from ovvol_bench.runs import combination, matrix
 from ovvol_bench.runs.predictions import read_predictions
 from ovvol_bench.runs.selection import load_preset, select
 from ovvol_bench.runs.session import Conduct, run_all
@@ -424,7 +423,7 @@ def test_a_complete_run_computes_nothing_again(run, encoded):
 
 
 def test_a_truncated_shard_is_computed_anew(run, monkeypatch):
-    monkeypatch.setattr(run_module, "SHARD_CLIPS", 3)
+    monkeypatch.setattr(combination, "SHARD_CLIPS", 3)
     (first,) = run()
     shard = sorted(first.folder.predictions.glob("*.safetensors"))[1]
     shard.write_bytes(shard.read_bytes()[:-100])
@@ -459,8 +458,8 @@ def test_a_run_that_is_killed_continues_to_the_same_result(run, tmp_path):
     killer = (
         "import os, signal, sys\n"
         "from ovvol_bench.cli import main\n"
-        "from ovvol_bench.runs import matrix, run\n"
-        "run.SHARD_CLIPS, left, advance = 1, [int(sys.argv[1])], matrix.Matrix.advance\n"
+        "from ovvol_bench.runs import combination, matrix\n"
+        "combination.SHARD_CLIPS, left, advance = 1, [int(sys.argv[1])], matrix.Matrix.advance\n"
         "def deadly(self, clips):\n"
         "    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    left[0] -= 1\n"
@@ -483,7 +482,7 @@ def test_a_run_that_is_killed_continues_to_the_same_result(run, tmp_path):
 
 
 def test_predictions_that_are_lost_while_a_run_works_are_no_result(run, monkeypatch):
-    from ovvol_bench.runs.run import Run
+    from ovvol_bench.runs.combination import Run
 
     close = Run.close
 

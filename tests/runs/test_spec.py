@@ -66,7 +66,7 @@ def test_spec_survives_json():
         {"seeds": (1,)},
         {"seeds": (0, 1), "consensus": (2, 4)},
         {"precision": "bfloat16"},
-        {"fidelity": "fast"},
+        {"fidelity": "reference"},
         {"limit": 10},
         {"core": "0.2.0"},
     ],

@@ -22,11 +22,10 @@ from ovvol_bench.metrics.vid_ap import VidAP
 from ovvol_bench.predictions import ClipPrediction, own_part, pack, same_content
 from ovvol_bench.registry import load_registry
 from ovvol_bench.report.overlays import write_overlays
-from ovvol_bench.runs.fitting import Wanted
 from ovvol_bench.runs.predictions import read_predictions
-from ovvol_bench.runs.rescore import rescore_run, same_dataset
-from ovvol_bench.runs.score_files import Source, score_file
-from ovvol_bench.runs.scoring import score as score_predictions
+from ovvol_bench.runs.rescore import Source, rescore_run, same_dataset, score_file
+from ovvol_bench.runs.score import Wanted
+from ovvol_bench.runs.score import score as score_predictions
 from ovvol_bench.runs.selection import Choice, load_preset, select
 from ovvol_bench.runs.session import Conduct, run_all
 from ovvol_bench.runs.store import Overwrite

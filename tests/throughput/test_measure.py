@@ -8,7 +8,7 @@ import torch
 from ovvol_bench.errors import DataError, PluginError
 from ovvol_bench.predictions import ClipPrediction, pack
 from ovvol_bench.registry import load_registry
-from ovvol_bench.runs.clock import Clock
+from ovvol_bench.runs.clock import Clock, EncodeStage, LabelStage
 from ovvol_bench.runs.selection import load_preset, select
 from ovvol_bench.throughput import measure as measure_module
 from ovvol_bench.throughput.agreement import agree, metrics_of, names_same, patches_same
@@ -98,7 +98,7 @@ def test_warm_up_is_left_out():
     clock = Clock(torch.device("cpu"))
     laps = Laps(clock, 2)
     for done in range(4):
-        with clock.measure(("encode", str(done))):
+        with clock.measure(EncodeStage(str(done))):
             pass
         laps("", 2 * done, 6)
     spreads = laps.spreads(1)
@@ -148,9 +148,10 @@ class TestCounting:
     def test_operations_are_added_up_by_stage(self):
         clock = FlopClock(torch.device("cpu"))
         for _ in range(2):
-            with clock.measure(("encode", "a")):
+            with clock.measure(EncodeStage("a")):
                 torch.ones(2, 3) @ torch.ones(3, 4)
-        assert clock.of({"encode": (("encode", "a"), ("encode", "b"))}) == {"encode": 2 * 2 * 2 * 3 * 4}
+        found = clock.of({EncodeStage("a"), EncodeStage("b")})
+        assert found == {"encode": 2 * 2 * 2 * 3 * 4, "group": 0, "label": 0}
 
     def test_an_attention_layer_hides_nothing(self):
         clock, layer = (
@@ -158,10 +159,10 @@ class TestCounting:
             torch.nn.MultiheadAttention(16, 2, batch_first=True).eval(),
         )
         tokens = torch.ones(1, 10, 16)
-        with torch.inference_mode(), clock.measure(("label",)):
+        with torch.inference_mode(), clock.measure(LabelStage("a")):
             layer(tokens, tokens, tokens, need_weights=False)
         projections, products = 4 * 2 * 10 * 16 * 16, 2 * 2 * 10 * 10 * 16
-        assert clock.flops[("label",)] == projections + products
+        assert clock.flops[LabelStage("a")] == projections + products
 
     def test_the_matrix_peak_is_a_rate(self):
         assert matrix_peak(torch.device("cpu"), torch.float32) > 1e8

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 
 from ovvol_bench.files import read_json_object, write_json
 from ovvol_bench.predictions import ClipPrediction, frame_name
-from ovvol_bench.runs.clock import Stage
 from ovvol_bench.runs.predictions import PredictionWriter
 from ovvol_bench.runs.spec import RunSpec
 from ovvol_bench.runs.store import RunFolder
@@ -71,32 +70,6 @@ class Run:
         self._pending: list[ClipPrediction] = []
         self._flushed = time.monotonic()
         self._patience = SHARD_SECONDS * beside
-
-    @property
-    def group_stages(self) -> tuple[Stage, ...]:
-        """The stages that make its slots, one a seed."""
-        encoder, grouper = self.spec.encoder.name, self.spec.grouper.name
-        return tuple(("group", encoder, grouper, str(seed)) for seed in self.spec.seeds)
-
-    @property
-    def label_stages(self) -> tuple[Stage, Stage, Stage]:
-        """Of its labeler: alone, on the encoder's features, on this run's slots; its kind has one of them."""
-        label = ("label", self.spec.labeler.name)
-        return label, (*label, self.spec.encoder.name), (*label, self.spec.id, "slots")
-
-    @property
-    def stages(self) -> frozenset[Stage]:
-        """Every stage that it needs, shared ones included."""
-        return frozenset(
-            {
-                ("decode",),
-                ("encode", self.spec.encoder.name),
-                *self.label_stages,
-                ("name", self.spec.id),
-                ("store", self.spec.id),
-                *self.group_stages,
-            }
-        )
 
     def needs(self, clip_id: str) -> bool:
         """Whether the clip is still to be computed."""

@@ -10,9 +10,9 @@ import torch
 from ovvol_bench.errors import DataError, error_text
 from ovvol_bench.results.machine import code_facts, machine_facts
 from ovvol_bench.runs import clock as clock_module
-from ovvol_bench.runs.clock import Clock
-from ovvol_bench.runs.results import Coverage, Outcome, Timing, Truth, build_result
+from ovvol_bench.runs.clock import Clock, EncodeStage, LabelStage, Timing
 from ovvol_bench.runs.spec import PartSpec, RunSpec
+from ovvol_bench.runs.store import Coverage, Outcome, Truth, build_result
 from ovvol_bench.types import ClipInfo, FrameTruth
 
 SPEC = RunSpec(
@@ -63,10 +63,10 @@ def test_a_combination_pays_for_its_own_stages_only(monkeypatch):
     moments = iter([0.0, 10.0, 11.0, 20.0, 24.0, 30.0])
     monkeypatch.setattr(clock_module.time, "perf_counter", lambda: next(moments))
     clock = Clock(torch.device("cpu"))
-    with clock.measure(("encode", "mine")):
+    with clock.measure(EncodeStage("mine")):
         pass
-    with clock.measure(("encode", "other")):
+    with clock.measure(EncodeStage("other")):
         pass
-    mine = clock.timing([("encode", "mine"), ("label", "both")], clips=13)
+    mine = clock.timing([EncodeStage("mine"), LabelStage("both")], clips=13)
     assert (mine.seconds["encode"], mine.wall) == (1.0, 26.0)
     assert mine.to_json()["clips_per_s"] == 0.5

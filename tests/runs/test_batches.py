@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ovvol_bench.runs.batching import FittingBatches, batches
+from ovvol_bench.runs.session import FittingBatches, batches
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
