@@ -180,6 +180,7 @@ def score(  # noqa: PLR0913 - see evaluate
     own = [Choice(metric.name, metric.options) for metric in usual]
     every = [*(choice.name for choice in own), *registry.names("metric")] if list(names) == ["all"] else names
     chosen = pick_metrics(own, list(dict.fromkeys(every)))
+    # Those that pictures need; a metric that was chosen keeps the settings it was chosen with.
     chosen += [Choice(each) for each in added if each not in {choice.name for choice in chosen}]
     common = {"protocol": protocol} if protocol else {}
     chosen = with_settings(registry, "metric", chosen, common | settings.get("metric", {}))

@@ -121,6 +121,7 @@ def _named_ending(context: click.Context) -> Iterator[None]:
         raise
     except BaseException as error:
         name = context.invoked_subcommand
+        # Bugs of our own commands keep their traceback; a plugin's may end in sys.exit on purpose.
         usual: type[BaseException] = Exception if name is None or name in COMMANDS else SystemExit
         if isinstance(error, usual):
             raise

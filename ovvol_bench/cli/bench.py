@@ -185,6 +185,7 @@ def _request(registry: Registry, options: dict[str, Any]) -> Request:
     fidelities = FIDELITIES[options["fidelity"]]
     asked = {name: options[name] for name in ("preset", "precision", "limit")}
     chosen = make_selection(registry, typed, settings, fidelity=fidelities[-1], **asked)
+    # Seeds cost the same: one run stands for all.
     chosen = replace(chosen, seeds=chosen.seeds[:1])
     framed = with_frames(chosen, registry)
     if framed is not chosen:

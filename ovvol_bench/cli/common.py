@@ -67,6 +67,7 @@ def registry_from(context: click.Context) -> Registry:
     Raises:
         PluginError: if a ``--plugin`` file is missing or broken.
     """
+    # By files: those after the command's name are known only once the group has loaded its own.
     files = plugin_files(context)
     loaded: dict[tuple[Path, ...], Registry] = context.meta.setdefault(_REGISTRY, {})
     if files not in loaded:
@@ -78,6 +79,7 @@ def quiet_option(command: Decorated) -> Decorated:
     """Add ``--quiet``, which counts the same before and after the command's name."""
 
     def silence(context: click.Context, _: click.Parameter, quiet: bool) -> None:
+        # The group's flag is read first, and undoes what an earlier call in this process has set.
         if quiet or context.parent is None:
             LOGGER.setLevel(logging.WARNING if quiet else logging.INFO)
 

@@ -68,6 +68,7 @@ def command(context: click.Context, /, predictions: Path, style: str, **options:
     if options["pictures"]:
         from ovvol_bench.report.pictures import METRICS
 
+        # Pictures need numbers that a run seldom has; they are computed beside those asked for.
         how["added"] = METRICS
     names = options["metrics"] or ()
     result = score(registry_from(context), predictions, options["truth"], names=names, **how)

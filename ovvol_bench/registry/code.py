@@ -71,7 +71,7 @@ def code_of_imports(module: str, packages: tuple[str, ...]) -> str:
     inside = tuple(f"{top}." for top in packages)
     while waiting:
         name = waiting.pop()
-        if name not in files and (file := _file_of(name)):
+        if name not in files and (file := source_file(name)):
             files[name] = file
             waiting += [each for each in _imported_by(file, name) if each.startswith(inside)]
     return combined(f"{name} {digest_of([file], file.parent)}" for name, file in sorted(files.items()))
@@ -98,6 +98,7 @@ def code_of_plugin(module: str, distribution: Distribution | None, component: st
         package = module if is_package else module.rpartition(".")[0]
         return code_of_imports(component, (*PLUGINS, package)) if component else code_of_module(package)
     files = {file.parts[0] for file in distribution.files or () if file.suffix == ".py"}
+    # An editable install lists its finder, whose name holds the version; its modules are found by import.
     names = {name.removesuffix(".py") for name in files if not name.startswith("__editable__")}
     importable = sorted(name for name in {top, *listed, *names} if name.isidentifier())
     return combined(code_of_module(name) for name in importable)
@@ -122,13 +123,14 @@ def code_of_file(path: Path) -> str:
     return digest_of(found, path.parent)
 
 
-def _file_of(module: str) -> Path | None:
-    """Source of a module; None for a name in a module, and what is no Python."""
+def source_file(module: str) -> Path | None:
+    """Find the source of a module, importing nothing; None for a name in a module, and what is no Python."""
     top, *inner = module.split(".")
     spec = find_spec(top)  # of the top alone: else the packages above it would be imported
-    folders = (spec and spec.submodule_search_locations) or ()
-    places = [Path(folder, *inner) for folder in folders]
+    places = [Path(folder, *inner) for folder in (spec and spec.submodule_search_locations) or ()]
     files = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
+    if not inner and spec and (spec.origin or "").endswith(".py"):
+        files.append(Path(str(spec.origin)))  # a module that stands alone
     return next((file for file in files if file.is_file()), None)
 
 
@@ -158,6 +160,7 @@ def _neighbours(file: Path, root: Path) -> Iterator[Path]:
         names = _names_in(ast.parse(file.read_bytes()))
     except (SyntaxError, ValueError, RecursionError):
         return  # says so itself when it is imported
+    # A plugin file may put its own folder, or one that it names, on sys.path.
     folders = [file.parent, root]
     folders += [root / name for name in names if (root / name).is_dir()]
     for folder in dict.fromkeys(folders):

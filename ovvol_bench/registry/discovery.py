@@ -71,6 +71,7 @@ def installed(only: Sequence[str] | None) -> list[Source]:
         PluginError: if ``only`` names an entry point that isn't installed.
     """
     found = [(point.dist.name if point.dist else "", point) for point in entry_points(group=GROUP)]
+    # Lists, conflicts and digests must not depend on the order of folders in sys.path.
     found.sort(key=lambda each: (each[0], each[1].name))
     known = [point.name for _, point in found]
     for name in only or ():

@@ -142,10 +142,11 @@ class Registry:
             with redirect_stdout(sys.stderr), time_limit(SECONDS):  # stdout is for what was asked for
                 plugin = source.load()
                 found = listed_by(plugin, source)
+            # Last, once nothing of it can fail: its event hooks would else be called for what isn't there.
             self._manager.register(plugin, name=source.origin)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the user's, or raised by the plugin: `load_registry` tells them apart
             raise
-        except BaseException as error:
+        except BaseException as error:  # a module may call sys.exit while it is imported
             reason = str(error) if isinstance(error, PluginError | SyntaxError) else reason_of(error)
             if isinstance(error, pluggy.PluginValidationError):
                 reason = " ".join(str(error).split())
@@ -179,6 +180,7 @@ class Registry:
         argument = found[0].entry.argument
         if colon and argument is None:
             raise SettingError(f"{kind} '{name}' takes nothing after a colon, got ':{value}'.")
+        # The value is part of the name by which runs and their folders are called.
         if colon and not NAME.fullmatch(value):
             raise SettingError(
                 f"{kind} '{name}:{value}': expected letters, digits, '_', '-' and '.' after the colon, as"

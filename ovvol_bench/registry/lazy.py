@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
 from functools import cached_property, lru_cache, partial
 from importlib import import_module
-from importlib.util import find_spec, resolve_name
+from importlib.util import decode_source, resolve_name
 from typing import Any, NamedTuple, get_type_hints
 
 from ovvol_bench.errors import PluginError, calling, nearest
+from ovvol_bench.registry.code import source_file
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*):", re.MULTILINE)
@@ -157,7 +158,7 @@ class _Source:
     """A module's parsed source.
 
     Args:
-        module: its import name; the packages above it are imported to find it.
+        module: its import name.
 
     Raises:
         _UnreadableError: if there is no such module, or none in Python.
@@ -165,14 +166,13 @@ class _Source:
 
     def __init__(self, module: str) -> None:
         try:
-            spec = find_spec(module)
-            text = spec.loader.get_source(module) if spec and spec.loader else None  # type: ignore[attr-defined]
-            tree = _parsed(text or "")
-        except Exception as error:  # a package above it is imported, which may raise anything
+            file = source_file(module)
+            tree = _parsed(decode_source(file.read_bytes())) if file else None
+        except (OSError, ValueError, SyntaxError) as error:
             raise _UnreadableError(module) from error
-        if spec is None or text is None:
+        if file is None or tree is None:
             raise _UnreadableError(module)
-        self._package = module if spec.submodule_search_locations is not None else module.rpartition(".")[0]
+        self._package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         self._bound = dict(self._bindings(tree.body))
 
     def _bindings(self, body: Iterable[ast.stmt]) -> Iterator[tuple[str, ast.stmt | ast.expr | _Import]]:
@@ -252,7 +252,7 @@ class _Source:
         raise _UnreadableError(ast.unparse(base))
 
     def _signature(self, node: ast.FunctionDef) -> inspect.Signature:
-        if node.decorator_list:
+        if node.decorator_list:  # which may replace the signature
             raise _UnreadableError(node.name)
         given, kinds = node.args, inspect.Parameter
         positional = [*given.posonlyargs, *given.args]
@@ -300,6 +300,7 @@ class _Source:
         """Object that a name of the module stands for."""
         match self._bound.get(name):
             case _Import(module=module, attribute=attribute):
+                # An import of anything else could load torch only to read a range or a role.
                 if module in sys.modules or module.partition(".")[0] in _QUICK:
                     found = import_module(module)
                     return found if attribute is None else getattr(found, attribute)

@@ -63,6 +63,7 @@ class MetricContract:
         """Make a fresh metric that has seen some clips."""
         metric = self.build()
         for place in places:
+            # Copies, so that a metric that writes to its arguments breaks one promise and not all.
             metric.update(*deepcopy(self.clips[place]))
         return metric
 

@@ -104,6 +104,7 @@ class Contract(ABC, Generic[Network]):
         if type(self.network).prepare is Component.prepare:
             raise NotCheckedError("it has nothing to prepare")
         plain, batch = self.network, self.batch()
+        # Against the plain network at the same precision: rounding alone may differ, not what is computed.
         with torch.autocast("cpu", torch.bfloat16):
             expected = self.answer(batch).float()
             self.network = deepcopy(plain)

@@ -254,6 +254,17 @@ def test_show_prints_reference_and_documentation_of_an_unloaded_module(package):
     assert shown["recipes"]["usual"]["settings"][0]["setting"] == "steps"
 
 
+@pytest.mark.usefixtures("package")
+def test_neither_a_module_that_stands_alone_nor_a_package_above_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "__init__.py").write_text("raise RuntimeError('imported')")
+    for place in ("above/inner.py", "alone_lazy.py"):
+        (tmp_path / place).write_text("raise RuntimeError('imported')\ndef build(*, size: int = 3): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target in ("above.inner:build", "alone_lazy:build"):
+        assert [each.default for each in read_settings(Lazy(target))] == [3]
+
+
 EVERY_SETTING = """
 import sys
 from ovvol_bench.registry import KINDS, load_registry
