@@ -33,6 +33,11 @@ from ovvol_bench.types import Features
 Network = TypeVar("Network", bound=Component)
 
 
+def gpu() -> torch.device | None:
+    """Return the device that networks are moved to, if there is one."""
+    return torch.device("cuda") if torch.cuda.is_available() else None
+
+
 class Contract(ABC, Generic[Network]):
     """A network and the clips that it is tried on.
 
@@ -122,9 +127,9 @@ class Contract(ABC, Generic[Network]):
 
     def moves(self) -> None:
         """Works on a GPU, and answers there."""
-        if not torch.cuda.is_available():
+        device, batch = gpu(), self.batch()
+        if device is None:
             raise NotCheckedError("no GPU here")
-        device, batch = torch.device("cuda"), self.batch()
         here = self.answer(batch)
         try:
             self.network.to(device)
