@@ -26,7 +26,7 @@ ABSENT = (0, 0, -1, -1)  # box of a segment that its frame doesn't show: without
 
 @dataclass(frozen=True)
 class Frames:
-    """The F frames of V videos that detections may be about, video by video, each frame once.
+    """Frames of V videos, F in all, that detections may be about, video by video, each once.
 
     Attributes:
         videos: (V,) names.

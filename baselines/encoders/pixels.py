@@ -35,12 +35,8 @@ class Pixels(Encoder):
     def encode(self, video: Tensor) -> Features:
         colours = F.avg_pool2d(video.flatten(0, 1).float(), self.patch_size).movedim(1, -1)
         frames, height, width, _ = colours.shape
-        places = torch.meshgrid(_middles(height), _middles(width), indexing="ij")
+        middles = ((2 * torch.arange(cells) + 1) / cells - 1 for cells in (height, width))
+        places = torch.meshgrid(*middles, indexing="ij")
         positions = self.position_weight * torch.stack(places, dim=-1).to(colours)
         grid = torch.cat([colours, positions.expand(frames, -1, -1, -1)], dim=-1)
         return Features(grid.unflatten(0, video.shape[:2]))
-
-
-def _middles(cells: int) -> Tensor:
-    """(cells,) middles of equal cells of [-1, 1]."""
-    return (2 * torch.arange(cells) + 1) / cells - 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ovvol_bench.arrays import Bools, Doubles, Floats, Ints
+from ovvol_bench.arrays import Bools, Doubles, Floats
 
-from .patches import component_of, cosines
+from .patches import cosines
 
 WEAK = 1e-5
 """Weight of an edge between patches that are not alike: keeps the graph in one piece."""
@@ -15,7 +15,7 @@ _SMALL = 64  # nodes up to which all eigenvectors are computed
 
 
 def spectrum(weights: npt.NDArray[np.floating], count: int) -> tuple[Doubles, Doubles]:
-    """The smallest solutions of (D - W) v = λ D v, D the diagonal of W's row sums.
+    """Find the smallest solutions of (D - W) v = λ D v, D the diagonal of W's row sums.
 
     Args:
         weights: (N, N) symmetric, non-negative, no row of zeros.
@@ -41,35 +41,20 @@ def spectrum(weights: npt.NDArray[np.floating], count: int) -> tuple[Doubles, Do
 
 
 def similarity_graph(tokens: Floats, threshold: float) -> Floats:
-    """(N, N) weights of TokenCut: 1 between patches whose cosine is above ``threshold``, else `WEAK`."""
+    """Return TokenCut's (N, N) weights: 1 between patches of a cosine above ``threshold``, else `WEAK`."""
     graph: Floats = np.where(cosines(tokens) > threshold, 1, WEAK).astype(np.float32)
     return graph
 
 
 def fiedler_vector(tokens: Floats, threshold: float) -> Doubles:
-    """(N,) second smallest eigenvector of `similarity_graph`: near-constant on each of the two sides."""
+    """Return the (N,) second smallest eigenvector of `similarity_graph`, near-constant on each side."""
     vectors: Doubles = spectrum(similarity_graph(tokens, threshold), 2)[1]
     return vectors[:, -1]
 
 
 def salient_side(vector: Doubles) -> tuple[Bools, int]:
-    """Of the sides of a vector's mean, the one with its largest absolute value, and where that is."""
+    """Choose the side of a vector's mean that has its largest absolute value; return it and where that is."""
     seed = int(np.abs(vector).argmax())
     above = vector > vector.mean()
     side: Bools = above == above[seed]
     return side, seed
-
-
-def opposite_side(vector: Doubles, side: Bools) -> tuple[Bools, int]:
-    """The other side, and where it has its largest absolute value."""
-    return ~side, int(np.where(side, -1, np.abs(vector)).argmax())
-
-
-def connected(side: Bools, seed: int, shape: tuple[int, ...]) -> Bools:
-    """(S, h, w): the part of a side (N,) that hangs together with the seed."""
-    return component_of(side.reshape(shape), seed)
-
-
-def as_labels(mask: Bools) -> Ints:
-    """1 in the mask, 0 elsewhere."""
-    return mask.astype(np.int64)

@@ -76,5 +76,5 @@ class Dinosaur(SlotAttentionGrouper):
 
 
 def _as_clips(grid: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Every frame as a clip of its own, (B * S, 1, h, w, D), and its draws."""
+    """Make every frame a clip of its own, (B * S, 1, h, w, D), and give it its clip's draws."""
     return grid.flatten(0, 1)[:, None], noise.repeat_interleave(grid.shape[1], dim=0)

@@ -11,7 +11,6 @@ import numpy as np
 from ovvol_bench import SettingError
 from ovvol_bench.arrays import Floats, Ints
 
-from .cuts import as_labels
 from .linking import unit
 from .patches import Cosine, Patches, PatchGrouper, Source, Span
 
@@ -41,28 +40,25 @@ class Found(PatchGrouper):
         attention = patches.attention.swapaxes(0, 1).reshape(patches.attention.shape[1], -1)
         weights = head_weights(attention)
         seed = int((weights @ attention).argmin())
-        directions = unit(_weighted(patches.tokens, weights))
+        # Each head's channels count as much as the head weighs.
+        heads, (count, dim) = len(weights), patches.tokens.shape
+        if dim % heads:
+            raise SettingError(
+                f"found: {dim} channels don't divide into {heads} heads. Set -o grouper.source=keys."
+            )
+        weighted = patches.tokens.reshape(count, heads, -1) * weights[:, None]
+        directions = unit(weighted.reshape(count, dim))
         background = directions @ directions[seed] > self.threshold
         background[seed] = True
-        return as_labels(~background.reshape(patches.shape))
+        foreground: Ints = (~background.reshape(patches.shape)).astype(np.int64)
+        return foreground
 
 
 def head_weights(attention: Floats) -> Floats:
-    """(heads,) weights of attention maps (heads, N): the sparser, the larger; a single head has weight 1."""
+    """Weigh attention maps (heads, N), (heads,): the sparser, the larger; a single head has weight 1."""
     if len(attention) == 1:
         return np.ones(1, np.float32)
     shares = (attention > attention.mean(axis=1, keepdims=True)).mean(axis=1)
     shares = np.maximum(shares, 1 / attention.shape[1])  # a flat map has none above its mean
     weights: Floats = np.log(shares.sum() / shares).astype(np.float32)
     return weights
-
-
-def _weighted(tokens: Floats, weights: Floats) -> Floats:
-    """(N, D) tokens, each head's channels times its weight."""
-    heads, dim = len(weights), tokens.shape[1]
-    if dim % heads:
-        raise SettingError(
-            f"found: {dim} channels don't divide into {heads} heads. Set -o grouper.source=keys."
-        )
-    by_head = tokens.reshape(len(tokens), heads, -1) * weights[:, None]
-    return by_head.reshape(tokens.shape)

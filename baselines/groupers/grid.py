@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator
 
 from ovvol_bench import Features, Grouper, SettingError, SlotMasks
 from ovvol_bench.registry.annotations import MOST_SLOTS, Slots
@@ -31,13 +31,11 @@ class Grid(Grouper):
         self.max_objects = rows * columns
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
-        batch, steps, height, width = features.grid.shape[:4]  # of fewer patches than cells some stay empty
-        row, column = _cell_of(height, self.rows), _cell_of(width, self.columns)
+        batch, steps, height, width = features.grid.shape[:4]
+        # A patch belongs to the cell that its middle lies in.
+        row = (2 * torch.arange(height) + 1) * self.rows // (2 * height)
+        column = (2 * torch.arange(width) + 1) * self.columns // (2 * width)
         cells = (row[:, None] * self.columns + column).to(features.grid.device)
+        # Where there are fewer patches than cells some stay empty.
         masks = F.one_hot(cells, self.rows * self.columns).permute(2, 0, 1).float()
         return SlotMasks(masks[None, :, None].expand(batch, -1, steps, -1, -1))
-
-
-def _cell_of(patches: int, cells: int) -> Tensor:
-    """(patches,) int64: the cell that the middle of each patch lies in."""
-    return ((2 * torch.arange(patches) + 1) * cells) // (2 * patches)

@@ -59,7 +59,7 @@ def link_labels(labels: Ints, tokens: Floats, num_slots: int, fixed: int = 0) ->
 
 
 def unit(vectors: npt.NDArray[np.floating]) -> Floats:
-    """The vectors (..., D) with length 1; zeros stay."""
+    """Scale vectors (..., D) to length 1; zeros stay."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     scaled: Floats = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     return scaled

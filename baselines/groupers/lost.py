@@ -11,8 +11,7 @@ import numpy as np
 from ovvol_bench.arrays import Ints
 from ovvol_bench.registry.annotations import Rounds
 
-from .cuts import as_labels, connected
-from .patches import Patches, PatchGrouper, Source, Span
+from .patches import Patches, PatchGrouper, Source, Span, component_of
 
 
 class Lost(PatchGrouper):
@@ -40,4 +39,4 @@ class Lost(PatchGrouper):
         joined = lowest[products[seed, lowest] > 0]
         mask = products[joined].sum(axis=0) > 0
         mask[seed] = True  # where the features are zero nothing is positive
-        return as_labels(connected(mask, seed, patches.shape))
+        return component_of(mask.reshape(patches.shape), seed).astype(np.int64)

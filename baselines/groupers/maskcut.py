@@ -11,8 +11,8 @@ import numpy as np
 from ovvol_bench.arrays import Bools, Floats, Ints
 from ovvol_bench.registry.annotations import Slots
 
-from .cuts import connected, fiedler_vector, opposite_side, salient_side
-from .patches import Cosine, Patches, PatchGrouper, Source, Span
+from .cuts import fiedler_vector, salient_side
+from .patches import Cosine, Patches, PatchGrouper, Source, Span, component_of
 
 CORNERS_OF_BACKGROUND = 0.75
 """A side that holds this share of the frames' corners is the background."""
@@ -57,5 +57,6 @@ class MaskCut(PatchGrouper):
         side, seed = salient_side(vector)
         corners = side.reshape(shape)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
         if corners.mean() >= CORNERS_OF_BACKGROUND and not side.all():
-            side, seed = opposite_side(vector, side)
-        return connected(side, seed, shape)
+            seed = int(np.where(side, -1, np.abs(vector)).argmax())
+            side = ~side
+        return component_of(side.reshape(shape), seed)

@@ -26,7 +26,7 @@ Cosine = Annotated[float, Ge(-1), Lt(1)]
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of a stretch of video, N = S * h * w.
+    """Patches of a stretch of video, N = S * h * w.
 
     Attributes:
         grid: (S, h, w, D) float32.
@@ -38,23 +38,23 @@ class Patches:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(S, h, w)."""
+        """Steps, rows and columns."""
         return self.grid.shape[:3]
 
     @property
     def tokens(self) -> Floats:
-        """(N, D)."""
+        """Features in a row, (N, D)."""
         return self.grid.reshape(-1, self.grid.shape[-1])
 
     def frames(self) -> Iterator[Patches]:
-        """Every step alone."""
+        """Go through the steps, each alone."""
         for step in range(len(self.grid)):
             maps = None if self.attention is None else self.attention[step : step + 1]
             yield Patches(self.grid[step : step + 1], maps)
 
 
 class PatchGrouper(Grouper):
-    """Groups the patches of one clip at a time.
+    """Base of groupers of patches, one clip at a time.
 
     Args:
         num_slots: K.
@@ -72,12 +72,12 @@ class PatchGrouper(Grouper):
 
     @abstractmethod
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
-        """(S, h, w) slot of every patch in [0, num_slots), of a clip or of a frame (S = 1)."""
+        """Return the (S, h, w) slot of every patch in [0, num_slots), of a clip or of a frame (S = 1)."""
 
     def group(self, features: Features, draws: Sequence[Generator]) -> SlotMasks:
         slots = []
         for clip, draw in zip(patches_of(features, self.source), draws, strict=True):
-            rng = numpy_draws(draw)
+            rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=draw)))
             if self.span == "clip":
                 slots.append(self.segment(clip, rng))
             else:
@@ -88,18 +88,13 @@ class PatchGrouper(Grouper):
 
 
 def patches_of(features: Features, source: Source) -> list[Patches]:
-    """The clips of a batch, on the CPU."""
+    """Return the clips of a batch, on the CPU."""
     grid = features.grid if source == "tokens" else features.maps[source]
     attention = features.maps.get("attention")
     clips = grid.float().cpu().numpy()
     if attention is None:
         return [Patches(clip) for clip in clips]
     return [Patches(*pair) for pair in zip(clips, attention.float().cpu().numpy(), strict=True)]
-
-
-def numpy_draws(draw: Generator) -> np.random.Generator:
-    """A numpy generator that follows from a torch one."""
-    return np.random.default_rng(int(torch.randint(2**62, (1,), generator=draw)))
 
 
 def clustered(rows: Floats, most: int, restarts: int, rng: np.random.Generator) -> Ints:
@@ -113,14 +108,14 @@ def clustered(rows: Floats, most: int, restarts: int, rng: np.random.Generator) 
 
 
 def cosines(tokens: Floats) -> Floats:
-    """(N, N) cosines of the angles between (N, D) tokens; 0 with a token of zeros."""
+    """Return the (N, N) cosines of the angles between (N, D) tokens; 0 with a token of zeros."""
     directions = unit(tokens)
     similarity: Floats = directions @ directions.T
     return similarity
 
 
 def component_of(mask: Bools, seed: int) -> Bools:
-    """The part of a mask (S, h, w) that hangs together with a patch in it, by sides and over time.
+    """Keep the part of a mask (S, h, w) that hangs together with a patch in it, by sides and over time.
 
     Args:
         mask: true at the seed.

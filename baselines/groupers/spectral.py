@@ -64,7 +64,7 @@ class Spectral(PatchGrouper):
 
 
 def number_of_groups(values: Doubles, fewest: int, most: int) -> int:
-    """The K in [fewest, most] after which the eigenvalues step up most, the smallest of equals.
+    """Return the K in [fewest, most] after which the eigenvalues step up most, the smallest of equals.
 
     Args:
         values: ascending eigenvalues, ``most + 1`` where there are so many patches.

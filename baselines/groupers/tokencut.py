@@ -11,8 +11,8 @@ import numpy as np
 
 from ovvol_bench.arrays import Ints
 
-from .cuts import as_labels, connected, fiedler_vector, salient_side
-from .patches import Cosine, Patches, PatchGrouper, Source, Span
+from .cuts import fiedler_vector, salient_side
+from .patches import Cosine, Patches, PatchGrouper, Source, Span, component_of
 
 
 class TokenCut(PatchGrouper):
@@ -33,4 +33,4 @@ class TokenCut(PatchGrouper):
 
     def segment(self, patches: Patches, rng: np.random.Generator) -> Ints:
         side, seed = salient_side(fiedler_vector(patches.tokens, self.threshold))
-        return as_labels(connected(side, seed, patches.shape))
+        return component_of(side.reshape(patches.shape), seed).astype(np.int64)

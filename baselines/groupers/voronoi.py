@@ -38,13 +38,13 @@ class Voronoi(Grouper):
 
 
 def points_in(count: int, height: int, width: int, draw: Generator) -> Tensor:
-    """(K, 2) float64 rows and columns, uniform over a grid whose patches have sides of 1."""
+    """Draw rows and columns, (K, 2) float64, uniform over a grid whose patches have sides of 1."""
     sides = torch.tensor([height, width], dtype=torch.float64)
     return torch.rand(count, 2, generator=draw, dtype=torch.float64) * sides
 
 
 def cells_of(points: Tensor, height: int, width: int) -> Tensor:
-    """(h, w) int64: which of the points (K, 2) is nearest to the middle of each patch."""
+    """Return the (h, w) nearest of the points (K, 2) to the middle of each patch."""
     rows, columns = torch.arange(height), torch.arange(width)
     middles = torch.cartesian_prod(rows, columns).double().view(-1, 2) + 0.5
     return torch.cdist(middles, points).argmin(dim=1).view(height, width)

@@ -84,7 +84,7 @@ class CropClip(ClipLabeler, SlotLabeler):
 
 
 def _boxes(masks: Tensor, size: tuple[int, int], context: float) -> Tensor:
-    """(N, 4) float32 x1, y1, x2, y2 around the patches of masks (N, h, w), pixels, ends exclusive."""
+    """Return (N, 4) x1, y1, x2, y2 around the patches of masks (N, h, w), pixels, ends exclusive."""
     starts, ends = [], []
     for axis, pixels in ((1, size[1]), (2, size[0])):  # across, then down
         occupied = masks.any(dim=axis).float()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ovvol_bench import DataError, Labeler, Located, SettingError
 from ovvol_bench.naming.vocabulary import spoken
 
-_LEAST = -0.99
+_LEAST = -0.99  # cosine of a class that never occurs; that of background words is -1
 
 
 def read_frequencies(path: Path) -> dict[str, float]:
@@ -80,11 +80,11 @@ class Prior(Labeler):
         return patch.expand(*video.shape[:2], height, width, 2).clone()
 
     def embed_text(self, prompts: Sequence[str], classes: Sequence[str | None] = ()) -> Tensor:
-        named = [0.0 if name is None else 1.0 for name in classes]
         counts = self._counts
-        shares = (
-            named if counts is None else [counts.get(_key(name), 0.0) if name else 0.0 for name in classes]
-        )
+        if counts is None:
+            shares = [0.0 if name is None else 1.0 for name in classes]
+        else:
+            shares = [counts.get(_key(name), 0.0) if name else 0.0 for name in classes]
         largest = max(shares, default=0.0)
         if not largest > 0:
             raise SettingError(

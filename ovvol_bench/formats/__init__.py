@@ -21,7 +21,7 @@ Write = Callable[[Detections, Content, Path], None]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format of detections.
+    """File format of detections.
 
     Attributes:
         name: as typed after ``--format``.

@@ -31,7 +31,7 @@ OnError = Literal["fail", "skip"]
 
 @dataclass(frozen=True)
 class Content:
-    """A dataset's frames, classes and their numbers.
+    """Frames and classes of a dataset, and their numbers in files.
 
     Attributes:
         frames: those of the dataset's clips.

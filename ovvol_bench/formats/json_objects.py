@@ -32,7 +32,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", list: "a list",
 
 
 class FieldError(ValueError):
-    """A field of an entry is missing, or holds something other than it should.
+    """Missing field of an entry, or one that holds something other than it should.
 
     Attributes:
         row: position of the entry.
@@ -219,7 +219,7 @@ class Section:
 
 @dataclass(frozen=True)
 class JsonFile:
-    """A parsed file whose top level is a mapping.
+    """Parsed file whose top level is a mapping.
 
     Attributes:
         path: of the file.

@@ -125,5 +125,5 @@ class TextBank:
 
     @cached_property
     def names(self) -> TextBank:
-        """The part that segments can be named with."""
+        """Part that segments can be named with."""
         return TextBank(self.prompts.names_only(), self.embeddings[self.prompts.is_name])

@@ -256,7 +256,7 @@ def read_script(path: Path) -> dict[str, Tensor]:
 
 
 class _Module:
-    """An object of the archive: attributes by name and no behaviour."""
+    """Object of the archive: attributes by name and no behaviour."""
 
     def __init__(self) -> None:
         self.attributes: dict[str, Any] = {}

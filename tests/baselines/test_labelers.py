@@ -10,9 +10,15 @@ import torch.nn.functional as F
 from small_clip import save_towers, small_towers
 
 from ovvol_baselines.labelers import crop_clip, ovvol_labelers
-from ovvol_baselines.labelers.attention import Attention, nearness, proxy_weights
 from ovvol_baselines.labelers.crop_clip import CropClip
-from ovvol_baselines.labelers.dense_clip import DenseClip, ProxyClip, build_clip
+from ovvol_baselines.labelers.dense_clip import (
+    Attention,
+    DenseClip,
+    ProxyClip,
+    build_clip,
+    nearness,
+    proxy_weights,
+)
 from ovvol_baselines.labelers.prior import Prior
 from ovvol_baselines.oracle import OracleLabeler
 from ovvol_bench import ClipInfo, DataError, Features, FrameTruth, SettingError

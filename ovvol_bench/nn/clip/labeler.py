@@ -19,7 +19,7 @@ PixelStatistics = Literal["clip", "imagenet"]
 
 
 class ClipLabeler(AnyLabeler):
-    """The two frozen towers of a CLIP.
+    """Base of labelers on the two frozen towers of a CLIP.
 
     Args:
         towers: of the CLIP.

@@ -19,7 +19,7 @@ CUSTOM = "custom"
 
 @dataclass(frozen=True)
 class ClipNumbers:
-    """The architecture of a plain CLIP.
+    """Architecture of a plain CLIP.
 
     Attributes:
         embed_dim: channels of the space that images and texts share.
@@ -76,7 +76,7 @@ class ClipNumbers:
 
 @dataclass(frozen=True)
 class ClipTowers:
-    """A CLIP taken apart.
+    """Towers of a CLIP taken apart.
 
     Attributes:
         image: plain vision transformer with a class token.
@@ -90,7 +90,7 @@ class ClipTowers:
 
     @property
     def numbers(self) -> ClipNumbers:
-        """The architecture, as a custom model states it."""
+        """Architecture, as a custom model states it."""
         blocks = self.image.transformer.resblocks
         return ClipNumbers(
             embed_dim=self.image.output_dim,
