@@ -112,16 +112,20 @@ def _objects(section: Section, frames: Ints, classes: Ints, sizes: Ints, reading
     inclusive = reading.box_ends == "inclusive"
     if reading.box_ends == "auto":
         inclusive = any("generated" in entry for entry in section.entries)
-    every, boxes = range(len(section)), section.column("bbox", LIST)
+    boxes, end = section.column("bbox", LIST), 0 if inclusive else 1
     segmentations = [entry.get("segmentation") if reading.masks else None for entry in section.entries]
     return Objects(
         section=section,
         entries=np.arange(len(section)),
         frames=frames,
         class_ids=classes,
-        boxes=read_boxes(section, every, boxes, lambda _: "bbox", end=0 if inclusive else 1),
+        boxes=read_boxes(boxes, lambda row, problem: section.refuse(row, f"bbox {problem}"), end),
         track_ids=np.array(tracks, np.int64),
-        masks=read_masks(section, every, segmentations, sizes[frames], lambda _: "segmentation"),
+        masks=read_masks(
+            segmentations,
+            sizes[frames],
+            lambda row, problem: section.refuse(row, f"segmentation {problem}"),
+        ),
         areas=[entry.get("area") for entry in section.entries],
         occluded=np.array(occluded) == 1,
         generated=np.array(generated) == 1,
@@ -200,36 +204,34 @@ def write(detections: Detections, content: Content, path: Path) -> None:
     Raises:
         DataError: if a frame or class has no number.
     """
-    write_list(path, _entries(detections, content))
+    write_list(path, written_entries(detections, content, "track_id"))
 
 
-def _entries(detections: Detections, content: Content) -> Iterator[dict[str, Any]]:
+def written_entries(detections: Detections, content: Content, track: str) -> Iterator[dict[str, Any]]:
+    """Make the objects of detections as files have them.
+
+    Args:
+        detections: in the order of the frames.
+        content: of the dataset.
+        track: the field for the track's number, left out with the video's where there is none.
+    """
+    images = content.frame_numbers[detections.frame].tolist()
+    boxes = detections.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2] - 1
     columns = zip(
-        content.frame_numbers[detections.frame].tolist(),
+        images,
         content.class_numbers[detections.class_ids].tolist(),
-        written_boxes(detections),
+        boxes.tolist(),
         detections.scores.tolist(),
         content.video_numbers[detections.video].tolist(),
         detections.tracks.tolist(),
         strict=True,
     )
-    for row, (image, category, box, score, video, track) in enumerate(columns):
+    sizes = detections.frames.sizes[detections.video].tolist() if detections.masks else []
+    for row, (image, category, box, score, video, number) in enumerate(columns):
         entry = {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        tracked = {"video_id": video, "track_id": track} if track >= 0 else {}
-        yield entry | tracked | segmentation_of(detections, row)
-
-
-def written_boxes(detections: Detections) -> list[list[float]]:
-    """Return x, y, width, height of each detection."""
-    boxes = detections.boxes.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2] - 1
-    rows: list[list[float]] = boxes.tolist()
-    return rows
-
-
-def segmentation_of(detections: Detections, row: int) -> dict[str, Any]:
-    """Return the ``segmentation`` of a detection as a field, none without masks."""
-    if detections.masks is None:
-        return {}
-    size = detections.frames.sizes[detections.video[row]].tolist()
-    return {"segmentation": written_mask(detections.masks[row], size)}
+        if number >= 0:  # a track's number means something within its video alone
+            entry |= {"video_id": video, track: number}
+        if detections.masks is not None:
+            entry["segmentation"] = written_mask(detections.masks[row], sizes[row])
+        yield entry

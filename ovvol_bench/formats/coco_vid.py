@@ -5,7 +5,7 @@ A JSON object of videos, images and annotations. Results say what their numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,7 @@ from ovvol_bench.data.truth_index import VideoFrames
 from ovvol_bench.detections import Detections
 from ovvol_bench.errors import DataError
 from ovvol_bench.files import no_collection, read_json
-from ovvol_bench.formats.coco import EXPECTED, annotations_of, read_objects, segmentation_of, written_boxes
+from ovvol_bench.formats.coco import EXPECTED, annotations_of, read_objects, written_entries
 from ovvol_bench.formats.entries import (
     NO_CLASS,
     UNKNOWN,
@@ -196,6 +196,11 @@ def write(detections: Detections, content: Content, path: Path) -> None:
         frames.sizes[frames.video].tolist(),
         strict=True,
     )
+    annotations = zip(
+        content.video_numbers[detections.video].tolist(),
+        written_entries(detections, content, "instance_id"),
+        strict=True,
+    )
     classes = list(zip(content.class_numbers.tolist(), names, strict=True))[1:]
     write_lists(
         path,
@@ -208,23 +213,9 @@ def write(detections: Detections, content: Content, path: Path) -> None:
                 {"id": number, "video_id": video, "frame_id": index, "width": width, "height": height}
                 for number, video, index, (height, width) in images
             ),
-            "annotations": _annotations(detections, content),
+            "annotations": (
+                {"id": row, "video_id": video} | entry for row, (video, entry) in enumerate(annotations, 1)
+            ),
             "categories": ({"id": number, "name": name} for number, name in classes),
         },
     )
-
-
-def _annotations(detections: Detections, content: Content) -> Iterator[dict[str, Any]]:
-    columns = zip(
-        content.frame_numbers[detections.frame].tolist(),
-        content.video_numbers[detections.video].tolist(),
-        content.class_numbers[detections.class_ids].tolist(),
-        detections.tracks.tolist(),
-        written_boxes(detections),
-        detections.scores.tolist(),
-        strict=True,
-    )
-    for row, (image, video, category, track, box, score) in enumerate(columns):
-        entry = {"id": row + 1, "image_id": image, "video_id": video, "category_id": category}
-        tracked = {"instance_id": track} if track >= 0 else {}
-        yield entry | tracked | {"bbox": box, "score": score} | segmentation_of(detections, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from ovvol_bench.printing import control_problem
 CROWD_CLASS = -1  # of objects that stand for a crowd, see RawAnnotations
 
 BoxEnds = Literal["auto", "exclusive", "inclusive"]
+Refuse = Callable[[int, str], NoReturn]
+"""Raises a ``DataError`` that names an object, given by its position, and the problem of its field."""
 
 
 @dataclass(frozen=True)
@@ -228,66 +230,46 @@ def read_categories(file: JsonFile) -> tuple[Section, list[str]]:
     return section, names
 
 
-def read_masks(
-    section: Section,
-    entries: Sequence[int],
-    segmentations: Sequence[Any],
-    sizes: Ints,
-    called: Callable[[int], str],
-) -> SizedMasks:
+def read_masks(segmentations: Sequence[Any], sizes: Ints, refuse: Refuse) -> SizedMasks:
     """Read masks of objects, each of its frame's size.
 
     Args:
-        section: of the annotations.
-        entries: (N,) position of each object's annotation.
         segmentations: (N,) of the file; those that are empty or null are no masks.
         sizes: (N, 2) height and width of the frames.
-        called: the field that a segmentation stands in, for messages.
-
-    Raises:
-        DataError: if one is malformed or of another size; names the annotation.
+        refuse: gets a mask that is malformed or of another size.
     """
     counts: list[bytes | None] = []
     frames = map(tuple, sizes.tolist())
-    for row, (entry, segmentation, size) in enumerate(zip(entries, segmentations, frames, strict=True)):
+    for row, (segmentation, size) in enumerate(zip(segmentations, frames, strict=True)):
         if not segmentation:
             counts.append(None)
             continue
         try:
             runs, own = read_mask(segmentation, size)
         except ValueError as error:
-            section.refuse(entry, f"{called(row)} {error}")
+            refuse(row, str(error))
         if own != size:
-            expected = f"expected [height, width] {list(size)}"
-            section.refuse(entry, f"{called(row)} is of size {list(own)}; {expected}")
+            refuse(row, f"is of size {list(own)}; expected [height, width] {list(size)}")
         counts.append(runs)
     return SizedMasks(counts, sizes)
 
 
-def read_boxes(
-    section: Section, entries: Sequence[int], boxes: Sequence[Any], called: Callable[[int], str], end: int = 1
-) -> Doubles:
+def read_boxes(boxes: Sequence[Any], refuse: Refuse, end: int = 1) -> Doubles:
     """Read boxes ``[x, y, width, height]`` of objects as (N, 4) x1, y1, x2, y2, ends inclusive.
 
     Args:
-        section: of the annotations.
-        entries: (N,) position of each object's annotation.
         boxes: (N,) of the file.
-        called: the field that a box stands in, for messages.
+        refuse: gets one that is no box of finite numbers.
         end: 1 if ``x + width`` is one past the last column inside, 0 if it is that column.
-
-    Raises:
-        DataError: if one is no box of finite numbers; names the annotation.
     """
     try:
         corners = boxes_of(boxes)
     except FieldError as error:
-        section.refuse(entries[error.row], f"{called(error.row)} {error}")
+        refuse(error.row, str(error))
     sound = (np.abs(corners) < LARGEST).all(axis=1) & (corners[:, 2:] >= 0).all(axis=1)  # NaN isn't either
     if not sound.all():
         row = int(np.argmin(sound))
-        problem = f"is {shown(boxes[row])}; expected finite numbers and no negative width or height"
-        section.refuse(entries[row], f"{called(row)} {problem}")
+        refuse(row, f"is {shown(boxes[row])}; expected finite numbers and no negative width or height")
     corners[:, 2:] += corners[:, :2] - end
     return corners
 

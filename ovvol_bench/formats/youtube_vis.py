@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def read_truth(file: JsonFile, reading: Reading) -> Annotations:
     frames = [VideoFrames(name, np.arange(n)) for name, n in zip(folders, lengths.tolist(), strict=True)]
     index, crowds = objects.indices(frames, sizes.repeat(lengths, axis=0), reading.out_of_frame, False)
     return Annotations(
-        index=where_dense(index, [_numbers(each) for each in files]),
+        index=where_dense(index, [_frame_numbers(each) for each in files]),
         crowds=crowds,
         files=np.array([name for each in files for name in each]),
         video_ids=np.array(videos.ids, np.int64),
@@ -127,18 +127,17 @@ def _objects(
         found += shown
     entries, places, boxes, segmentations, areas = zip(*found, strict=True) if found else ((),) * 5
     rows, t = np.array(entries, np.int64), np.array(places, np.int64)
-    read = read_masks(
-        section, entries, segmentations, sizes[video_rows[rows]], lambda row: f"segmentations[{places[row]}]"
-    )
+
+    def refuse(row: int, problem: str, field: str = "segmentations") -> NoReturn:
+        section.refuse(entries[row], f"{field}[{places[row]}] {problem}")
+
+    read = read_masks(segmentations, sizes[video_rows[rows]], refuse)
     given = [row for row, box in enumerate(boxes) if box is not None]
     corners = np.zeros((len(rows), 4))
     if len(given) < len(rows):
         corners = np.maximum(read.boxes(), 0)  # an object with an empty mask stays, in the first pixel
     corners[given] = read_boxes(
-        section,
-        rows[given].tolist(),
-        [boxes[row] for row in given],
-        lambda row: f"bboxes[{places[given[row]]}]",
+        [boxes[row] for row in given], lambda row, problem: refuse(given[row], problem, "bboxes")
     )
     no = np.zeros(len(rows), np.bool_)
     objects = Objects(
@@ -167,11 +166,10 @@ def _per_frame(section: Section, entry: int, name: str | None, length: int) -> l
     return values
 
 
-def _numbers(names: Sequence[str]) -> Ints:
+def _frame_numbers(names: Sequence[str]) -> Ints:
     """Return the numbers that frames' names end in; none if one has none."""
     found = [re.search(r"(\d+)$", PurePosixPath(name).stem) for name in names]
-    numbers = [int(match[1]) for match in found if match]
-    return np.array(numbers if len(numbers) == len(names) else [], np.int64)
+    return np.array([int(match[1]) for match in found if match] if all(found) else [], np.int64)
 
 
 @no_collection()
