@@ -113,7 +113,7 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
     "ovvol_bench/data/imagenet_vid/check.py": {"root / f'{split}.csv'"},
     "ovvol_bench/data/imagenet_vid/prepare.py": {
         "out / f'{tree.split}.csv'",
-        "job.out / _UNFINISHED / f'{os.getpid()}.part'",
+        "out / _UNFINISHED / f'{os.getpid()}.part'",
     },
     "ovvol_bench/data/shapes/storage.py": {
         "out / 'Videos' / split / f'{name}.mp4'",

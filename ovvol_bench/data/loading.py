@@ -1,4 +1,4 @@
-"""Decoding overlapped with compute."""
+"""Prefetch: clips are decoded while models compute."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ovvol_bench.errors import DecodeError, calling
 from ovvol_bench.types import Clip
 
 MOST_WORKERS = 16
-"""That are started unasked: two clips wait for each, of 9 MB at 224 x 400."""
+"""Threads that are started unasked: two clips wait for each, of 9 MB at 224 x 400."""
 
 
 def processors() -> int:
-    """That this process may use, at least 1."""
+    """Count the processors that this process may use, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
