@@ -1,1 +1,1 @@
-"""What results say: tables, comparisons, the results README, pictures and videos of localizations."""
+"""Pictures of results, tables of speeds and ladders, pictures and videos of localizations."""

@@ -1,4 +1,4 @@
-"""What limits a method: its numbers with grouping, naming, or both replaced by the truth.
+"""Limits of a method: its numbers with grouping, naming, or both replaced by the truth.
 
 Four runs make a ladder: the method, true groups with its names, its groups with true names, and both true,
 which only the patch grid keeps from perfection. What a part costs depends on the other, so its share is the

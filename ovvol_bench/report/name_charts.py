@@ -39,6 +39,7 @@ def confusion_chart(notes: Mapping[str, Any], subject: str) -> Figure:
     taken = Counter(dict.fromkeys(rows, 0))
     for row in rows:
         taken.update(notes["rows"][row])
+    # Names that are no row, as nothing of theirs was localized, still have columns.
     others = {name: count for name, count in taken.items() if name not in rows}
     columns = sorted([*rows, *_most(others, 2 * MOST_NAMES - len(rows))], key=int)
     counts = np.array([[notes["rows"][row].get(name, 0) for name in columns] for row in rows], float)

@@ -124,7 +124,7 @@ def comparison_text(
     if style in ("csv", "json"):
         records = json_ready(records_of(found))
         return csv_text(records) if style == "csv" else json.dumps(records, indent=2)
-    rows = render_blocks([block], style, width=width)
+    rows = render_blocks([block], style, width=width)  # refuses unknown styles
     return "\n\n".join([rows, _differences_grid(found, correct).render(style, width=width)])
 
 

@@ -1,4 +1,4 @@
-"""What a result ran on: machine, libraries and the state of the code."""
+"""Facts about what a result ran on: machine, libraries and the state of the code."""
 
 from __future__ import annotations
 

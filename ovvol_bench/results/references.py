@@ -28,7 +28,7 @@ class PublishedValue(TypedDict):
 
 
 class ReferenceRow(TypedDict):
-    """One method of one source."""
+    """Method in a source."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     method: str

@@ -1,1 +1,1 @@
-"""How fast combinations are, stage by stage, with memory and arithmetic: what is timed is what `run` runs."""
+"""Speed, memory and arithmetic of combinations, stage by stage: what is timed is what `run` runs."""

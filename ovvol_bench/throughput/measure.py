@@ -131,6 +131,7 @@ def _ends(job: Job, registry: Registry, plan: Plan, found: Predictions) -> dict[
             segment_boxes(each.segment_of_slot[each.slot_map], len(each), clip.info.frame_size)
 
     def metrics() -> None:
+        # Built anew for each sample, as in a run.
         built, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
         score(found, plan.infos, built)
 

@@ -87,6 +87,7 @@ def _result(
     failures: Sequence[tuple[Step, ChildError]],
     load: float,
 ) -> dict[str, Any]:
+    # Operations depend on the size alone: all rows of a size share one count.
     counts = {step.job.size: counted for step, counted in answers if step.work is count}
     rows = [
         _with_arithmetic(row, counts.get(step.job.configuration.size, {}))
