@@ -272,7 +272,7 @@ def check_frames(encoder: Encoder, frames: int, name: str = "encoder") -> None:
 
 
 def _told(component: Component, truth: Sequence[ClipInfo], batch: int, name: str) -> dict[str, Any]:
-    """The further keyword that an oracle is called with."""
+    """Return the further keyword that an oracle is called with."""
     if not component.needs_truth:
         return {}
     if len(truth) != batch:
@@ -325,5 +325,5 @@ def clip_generator(seed: int, clip_id: str, component: str) -> torch.Generator:
 
 
 def seed_from(key: str) -> int:
-    """A seed in [0, 2^63) that follows from a text, the same in every process and version of Python."""
+    """Return a seed in [0, 2^63) from a text, the same in every process and version of Python."""
     return int.from_bytes(hashlib.sha256(key.encode(errors="surrogatepass")).digest()[:8], "big") >> 1

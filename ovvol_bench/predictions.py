@@ -20,7 +20,7 @@ from ovvol_bench.types import ClipInfo, FrameRows, Localization
 
 @dataclass(frozen=True)
 class ClipPrediction:
-    """What one clip yielded.
+    """Localization of one clip.
 
     Attributes:
         info: the clip's identity; truth may be missing, it is never stored.
@@ -110,7 +110,7 @@ class Predictions:
         return ClipPrediction(next(clip.identities()), input_size, localization)
 
     def identities(self) -> Iterator[ClipInfo]:
-        """The clips without truth, in order."""
+        """Yield the clips without truth, in order."""
         indices, ends = self.frame_indices.tolist(), offsets_of(self.frame_counts).tolist()
         for row, (clip, video) in enumerate(zip(self.clip_ids, self.videos, strict=True)):
             height, width = self.frame_sizes[row].tolist()
@@ -146,7 +146,7 @@ class Predictions:
         return {unit: (counts, offsets_of(counts)) for unit, counts in rows.items()}
 
     def select(self, clips: Ints) -> Predictions:
-        """The clips at the given positions, in that order."""
+        """Return the clips at the given positions, in that order."""
         columns: dict[str, object] = {}
         for field in fields(self):
             column = getattr(self, field.name)
@@ -160,7 +160,7 @@ class Predictions:
         return Predictions(**columns)  # type: ignore[arg-type]
 
     def without_masks(self) -> Predictions:
-        """The same without slots and their maps, which take most of the space: for metrics of boxes."""
+        """Leave out slots and their maps, which take most of the space: for metrics of boxes."""
         return replace(
             self,
             slot_counts=np.zeros_like(self.slot_counts),
@@ -237,7 +237,7 @@ def pack(clips: Sequence[ClipPrediction]) -> Predictions:
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
-    """The clips of several predictions, one after another.
+    """Join the clips of several predictions, one after another.
 
     Raises:
         DataError: if the parts have different numbers of classes.
@@ -261,7 +261,7 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
 
 
 def own_part(clip: ClipPrediction) -> ClipPrediction:
-    """A clip with context frames and frames that could not be read cut from info, truth and localization.
+    """Cut context frames and frames that could not be read from a clip's info, truth and localization.
 
     A localization that lacks these frames already is taken as it is.
 
@@ -284,12 +284,12 @@ def own_part(clip: ClipPrediction) -> ClipPrediction:
 
 
 def own_frames(info: ClipInfo) -> ClipInfo:
-    """A clip's info without context frames and frames that could not be read."""
+    """Return a clip's info without context frames and frames that could not be read."""
     return _with_frames(info, _own_places(info)) if info.context or info.unread else info
 
 
 def predicted_frames(info: ClipInfo, indices: Sequence[int]) -> ClipInfo:
-    """A clip's info with those of its frames that have a prediction; all of them if others have one, too.
+    """Return a clip's info with its predicted frames only; with all of them if others have one, too.
 
     Args:
         info: of the clip.
@@ -300,7 +300,7 @@ def predicted_frames(info: ClipInfo, indices: Sequence[int]) -> ClipInfo:
 
 
 def _with_frames(info: ClipInfo, places: Sequence[int]) -> ClipInfo:
-    """A clip's info with the frames at some places of it only, ascending."""
+    """Return a clip's info with the frames at some places of it only, ascending."""
     truth = info.truth
     if isinstance(truth, FrameRows):
         truth = FrameRows(truth.table, [truth.rows[place] for place in places])
@@ -321,7 +321,7 @@ def _own_places(info: ClipInfo) -> list[int]:
 
 
 def same_content(first: ClipPrediction, second: ClipPrediction) -> bool:
-    """Whether two predictions are equal to the last bit, truth and kept soft masks aside."""
+    """Tell whether two predictions are equal to the last bit, truth and kept soft masks aside."""
     one, other = first.localization, second.localization
     arrays = ("boxes", "present", "probabilities", "slot_map", "segment_of_slot")
     return (

@@ -19,7 +19,7 @@ from ovvol_bench.types import ClipInfo
 
 
 def build_dataset(registry: Registry, choice: Choice) -> tuple[PartSpec, Dataset]:
-    """A dataset and its spec, whose digest is the fingerprint.
+    """Open a dataset and return it with its spec, whose digest is the fingerprint.
 
     Raises:
         UnknownNameError, SettingError: if the name or a setting is wrong.
@@ -69,7 +69,7 @@ def check_kind(component: object, base: type, what: str) -> None:
 
 
 def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[Filled, Any]) -> Choice:
-    """The choice with settings that follow from other parts, where it has them and they weren't chosen."""
+    """Fill in settings that follow from other parts, where the component has them and they weren't chosen."""
     settings = registry.settings(kind, choice.name)
     roles = {each.name: each.role for each in settings if isinstance(each.role, Filled)}
     fitted = {name: follows[role] for name, role in roles.items() if role in follows}
@@ -77,7 +77,7 @@ def fit(registry: Registry, kind: str, choice: Choice, follows: Mapping[Filled, 
 
 
 def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
-    """A part as chosen, with every setting resolved and without its digest.
+    """Return the spec of a part as chosen, with every setting resolved and without its digest.
 
     Raises:
         UnknownNameError, SettingError: if the name or a setting is wrong.
@@ -95,12 +95,12 @@ def part_spec(registry: Registry, kind: str, choice: Choice) -> PartSpec:
 
 
 def located(registry: Registry, kind: str, name: str) -> tuple[str, ...]:
-    """The settings of a component that say where content lies."""
+    """Return the settings of a component that say where content lies."""
     return tuple(each.name for each in registry.settings(kind, name) if isinstance(each.role, Located))
 
 
 def clip_infos(dataset: Dataset, limit: int | None) -> tuple[ClipInfo, ...]:
-    """Of the first ``limit`` clips, or of all.
+    """Return identity and truth of the first ``limit`` clips, or of all.
 
     Raises:
         ContractError: if the name of a clip or video is not UTF-8.

@@ -1,4 +1,4 @@
-"""One combination while it runs: what it needs, what it has, what went wrong."""
+"""Combination while it runs: clips that it needs and has, skipped clips, the failure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Run:
         self._patience = SHARD_SECONDS * beside
 
     def needs(self, clip_id: str) -> bool:
-        """Whether the clip is still to be computed."""
+        """Tell whether the clip is still to be computed."""
         return self.failure is None and clip_id not in self.done and clip_id not in self.skipped
 
     def add(self, info: ClipInfo, localization: Localization) -> None:
@@ -114,5 +114,5 @@ class Run:
             path.unlink(missing_ok=True)
 
     def reasons(self) -> Mapping[str, int]:
-        """How many clips were skipped for which reason."""
+        """Count skipped clips by reason."""
         return Counter(reason for reason, _ in self.skipped.values())

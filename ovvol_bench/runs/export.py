@@ -23,7 +23,7 @@ from ovvol_bench.runs.store import RunFolder
 
 @dataclass(frozen=True)
 class Export:
-    """How to write a run.
+    """Settings of an export.
 
     Attributes:
         format: of the file.
@@ -52,13 +52,13 @@ class Export:
 
     @property
     def writes_absent(self) -> bool:
-        """Whether class 0 and segments that their frame doesn't show are written."""
+        """Tell whether class 0 and segments that their frame doesn't show are written."""
         if self.complete is None:
             return self.labels == "all" and self.format.absent and not self.link
         return self.complete
 
     def lost(self, predictions: Predictions, frames: Frames) -> Iterator[str]:
-        """What of a run the file can't say, a line each.
+        """Say what of a run the file leaves out, a line each.
 
         Args:
             predictions: of the run.

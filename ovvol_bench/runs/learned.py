@@ -1,4 +1,4 @@
-"""What weights learned from, kept in their file's header, and held against what they are scored on."""
+"""Training data of weights: kept in their file's header, compared with the data they are scored on."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Learned:
 
 
 def video_hash(dataset: str, name: str) -> str:
-    """The same for a video wherever it lies."""
+    """Hash a video by name, so that it is the same wherever it lies."""
     return hashlib.sha256(f"{dataset}\0{name}".encode(errors="surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def header_text(learned: Iterable[Learned]) -> str:
-    """What a header keeps; the same data is kept once."""
+    """Write the entry of a header; the same data is kept once."""
     return json.dumps([asdict(each) for each in dict.fromkeys(learned)])
 
 
 def learned_by(files: Iterable[Path]) -> tuple[Learned, ...]:
-    """What the weights in some files learned from; nothing where a file doesn't say.
+    """Read the training data of weights from their files; none where a file doesn't say.
 
     Weights that a training left before its end are named in the log: they aren't what its end gives.
 
@@ -95,6 +95,6 @@ def learned_by(files: Iterable[Path]) -> tuple[Learned, ...]:
 
 
 def videos_seen(learned: Iterable[Learned], hashes: Set[str]) -> int:
-    """How many videos some weights are known to have learned from."""
+    """Count the videos that some weights are known to have learned from."""
     known = {each for data in learned for each in data.hashes}
     return len(known & hashes)

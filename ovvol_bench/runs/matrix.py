@@ -42,7 +42,7 @@ Work = Callable[[Positions], Value]
 
 @dataclass(frozen=True)
 class Answer(Generic[Value]):
-    """What a component made of a batch.
+    """Answer of a component to a batch.
 
     Attributes:
         value: row by row for the clips at ``positions``.
@@ -53,11 +53,11 @@ class Answer(Generic[Value]):
     positions: Positions
 
     def of(self: Answer[Tensor], position: int) -> Tensor:
-        """The row of one clip."""
+        """Return the row of one clip."""
         return self.value[self.positions.index(position)]
 
     def rows(self: Answer[Tensor], positions: Positions) -> Tensor:
-        """The rows of several clips."""
+        """Return the rows of several clips."""
         return _take(self.value, [self.positions.index(position) for position in positions])
 
 
@@ -106,7 +106,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was made of a batch on the way to naming, with one encoder.
+    """Stages of a batch before naming, with one encoder.
 
     Attributes:
         batch: the clips.
@@ -190,7 +190,7 @@ class Matrix:
     def _slots(
         self, encoder: str, batch: Batch, features: Answer[Features]
     ) -> Iterator[tuple[GroupStage, Answer[Tensor]]]:
-        """The masks of every grouper and seed on one encoder's features."""
+        """Yield the masks of every grouper and seed on one encoder's features."""
         stages = dict.fromkeys(stage for run in self._runs for stage in run.spec.group_stages)
         for stage in stages:
             answer = self._group(stage, batch, features) if stage.encoder == encoder else None
@@ -238,7 +238,7 @@ class Matrix:
             self._registry.tell("ovvol_clip_localized", **told)
 
     def _localize(self, run: Run, seen: Seen, grouped: Grouped, position: int) -> Localization | None:
-        """The localization of one clip; None if naming fails the run."""
+        """Localize one clip; None if naming fails the run."""
         naming, text = self._plan.naming, self._plan.labelers[run.spec.labeler.name].value.text
         clip, (slots, sums) = seen.batch.clips[position], grouped.of(position)
         try:
@@ -248,13 +248,14 @@ class Matrix:
                 soft = None
                 if run.soft_masks:
                     soft = shares(seen.slots[run.spec.group_stages[0]].of(position), len(clip.frames))
-                return replace(found, input_size=input_size(clip), soft=soft)
+                height, width = clip.frames.shape[1:3]
+                return replace(found, input_size=(int(height), int(width)), soft=soft)
         except Exception as error:
             run.failure = error
             return None
 
     def _evidence(self, run: Run, seen: Seen, slots: Tensor, position: int) -> Evidence:
-        """What the merger in use looks at; most look at nothing more than embeddings."""
+        """Gather what the merger looks at beside embeddings; most look at nothing else."""
         naming = self._plan.naming
         if naming.merge not in ("overlap", "features"):
             return NO_EVIDENCE
@@ -263,7 +264,7 @@ class Matrix:
         return gather_evidence(naming, slots.to(self._plan.device), soft, features)
 
     def _embedded(self, run: Run, seen: Seen, wanted: Positions) -> Grouped | None:
-        """The slots of clips and what the run's labeler makes of them, brought to the host all at once.
+        """Return slots of clips with their embeddings, brought to the host all at once.
 
         None if grouping or labeler failed; clips that the labeler failed on have no sums.
         """
@@ -281,7 +282,7 @@ class Matrix:
             return None
 
     def _sums(self, run: Run, seen: Seen, grouped: Grouped) -> Answer[Tensor] | None:
-        """(B, K, E) float32 what the run's labeler makes of every slot; None if it failed."""
+        """Embed every slot with the run's labeler, (B, K, E) float32; None if it failed."""
         name, most = run.spec.labeler.name, max(grouped.counts.values())
         labeler, patches = self._plan.labelers[name].value.labeler, seen.patches.get(name)
         if not isinstance(labeler, SlotLabeler):
@@ -315,7 +316,7 @@ class Matrix:
     def _sound(
         self, users: Sequence[Run], batch: Batch, positions: Positions, work: Work[Value]
     ) -> Answer[Value] | None:
-        """The answer for those clips that have a finite one."""
+        """Return the answer for those clips that have a finite one."""
         while positions:
             try:
                 return Answer(work(positions), positions)
@@ -357,7 +358,7 @@ def merge_seeds(spec: RunSpec, seen: Seen, wanted: Positions) -> Grouped:
         consensus(
             by_seed,
             *spec.consensus,
-            seed=_consensus_seed(spec, seen.batch.ids[position]),
+            seed=clip_generator(spec.seeds[0], seen.batch.ids[position], "consensus").initial_seed(),
             choose=spec.naming.get("consensus", "eigengap"),
         )
         for by_seed, position in zip(maps, wanted, strict=True)
@@ -367,23 +368,13 @@ def merge_seeds(spec: RunSpec, seen: Seen, wanted: Positions) -> Grouped:
     return Grouped(Answer(agreed, wanted), dict(zip(wanted, counts, strict=True)))
 
 
-def _consensus_seed(spec: RunSpec, clip_id: str) -> int:
-    return clip_generator(spec.seeds[0], clip_id, "consensus").initial_seed() % 2**32
-
-
 def features_of(features: Answer[Features], rows: Sequence[int]) -> Features:
-    """The features of the clips at some positions of the batch."""
+    """Return the features of the clips at some positions of the batch."""
     chosen = tuple(features.positions.index(row) for row in rows)
     maps = {key: _take(value, chosen) for key, value in features.value.maps.items()}
     return Features(_take(features.value.grid, chosen), maps)
 
 
-def input_size(clip: Clip) -> tuple[int, int]:
-    """(height, width) of the clip's resized frames."""
-    height, width = clip.frames.shape[1:3]
-    return int(height), int(width)
-
-
 def _take(values: Tensor, rows: Sequence[int]) -> Tensor:
-    """Those rows; without a copy if they are all."""
+    """Return some rows, without a copy if they are all."""
     return values if len(rows) == len(values) else values[list(rows)]

@@ -1,4 +1,7 @@
-"""From a selection to built parts and the specs of all combinations; impossible pairs are refused here."""
+"""Plan of a matrix: networks built on a device, and the specs of all combinations of them.
+
+A network that can't be built is kept with its reason; impossible pairs are refused here.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Plan:
-    """One dataset's matrix, ready to run.
+    """Matrix on one dataset, ready to run.
 
     Attributes:
         selection: what was asked for.
@@ -80,12 +83,12 @@ class Plan:
 
     @cached_property
     def truth(self) -> Truth:
-        """How much is asked of every run."""
+        """Count of what every run is asked for."""
         return Truth.of(self.infos, self.dataset.vocabulary.name)
 
     @cached_property
     def combinations(self) -> tuple[tuple[RunSpec, Exception | None], ...]:
-        """The spec of every run, with the reason if it can't run."""
+        """Spec of every run, with the reason if it can't run."""
         return tuple(
             (self._spec(parts, seeds), self._refusal(parts))
             for parts in self._parts()
@@ -97,7 +100,7 @@ class Plan:
             yield self.encoders[encoder], self.groupers[encoder, grouper], self.labelers[labeler]
 
     def _refusal(self, parts: tuple[Part[Any], ...]) -> Exception | None:
-        """Why parts can't run together on this dataset, or None."""
+        """Return the reason why parts can't run together on this dataset, or None."""
         error = next((part.error for part in parts if part.error), None)
         oracle = next((part.spec.name for part in parts if part.spec.oracle), None)
         if error or oracle is None or all(info.truth is not None for info in self.infos):
@@ -108,7 +111,7 @@ class Plan:
         )
 
     def _seeds(self) -> tuple[tuple[int, ...], ...]:
-        """The seeds of every run: all in one with a consensus, else one each."""
+        """Return the seeds of every run: all in one with a consensus, else one each."""
         seeds = self.selection.seeds
         return (seeds,) if self.selection.consensus else tuple((seed,) for seed in seeds)
 
@@ -229,7 +232,7 @@ class Part(Generic[Built]):
 
     @property
     def value(self) -> Built:
-        """The component.
+        """Component as built.
 
         Raises:
             Exception: what building it raised.
@@ -463,7 +466,7 @@ def weights_from(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _existing(path: Path) -> Path | None:
-    """The file, or the one of the same name that training writes."""
+    """Return the file, or the one of the same name that training writes."""
     return next((each for each in (path, path.with_suffix(".safetensors")) if each.is_file()), None)
 
 

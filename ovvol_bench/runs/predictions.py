@@ -86,7 +86,7 @@ class PredictionWriter:
         return frozenset(self._done)
 
     def without_soft_masks(self) -> int:
-        """How many clips are in shards without soft masks."""
+        """Count clips in shards without soft masks."""
         hard = 0
         for path in _shards(self.folder):
             with _opened(path) as (header, file):
@@ -118,7 +118,7 @@ def read_predictions(path: Path, masks: bool = True) -> Predictions:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file or folder is named as those of this format are."""
+    """Tell whether a file or folder is named as those of this format are."""
     return bool(_shards(path)) if path.is_dir() else path.suffix in (SUFFIX, ".parquet")
 
 
@@ -201,7 +201,7 @@ def _check_lengths(predictions: Predictions, path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The header and the open file of a shard, whose content is what its name says."""
+    """Open a shard and read its header; its content must be what its name says."""
     try:
         _verify(require_file(path))
         file = safe_open(path, framework="np")
@@ -313,7 +313,7 @@ def read_parquet(path: Path) -> dict[str, Any]:
 
 
 def without_soft(clips: int) -> dict[str, Any]:
-    """The columns of clips whose soft masks weren't kept."""
+    """Return the columns of clips whose soft masks weren't kept."""
     return {"soft_counts": np.zeros(clips, np.int64), "soft": np.zeros(0, np.uint8)}
 
 

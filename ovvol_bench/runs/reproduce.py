@@ -25,7 +25,7 @@ _CONTENT = {
 
 @dataclass(frozen=True)
 class Check:
-    """One number, then and now.
+    """Number of a result, then and now.
 
     Attributes:
         name: ``NAME@PROTOCOL``.
@@ -38,14 +38,14 @@ class Check:
 
     @property
     def difference(self) -> float:
-        """How far apart they are; 0 if both are undefined, infinite if one is."""
+        """Absolute difference; 0 if both are undefined, infinite if one is."""
         if math.isnan(self.then) or math.isnan(self.now):
             return 0.0 if math.isnan(self.then) == math.isnan(self.now) else math.inf
         return abs(self.now - self.then)
 
 
 def selection_of(registry: Registry, result: Record, places: Mapping[str, Mapping[str, Any]]) -> Selection:
-    """What a result says was run.
+    """Make the selection that a result says was run.
 
     Args:
         registry: knows which settings say where things lie.

@@ -1,4 +1,4 @@
-"""Scoring again: results from stored predictions, and foreign predictions, without any model."""
+"""Score stored predictions: a run again, or a file of any program, without any model."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _joined(registry: Registry, known: Sequence[Choice], added: Sequence[Choice]
 
 
 def _scoring(own: Sequence[Choice], wanted: Wanted | None, left_out: Collection[str]) -> list[dict[str, Any]]:
-    """The ``scoring`` object of a result: what ``reproduce`` computes again."""
+    """Return the ``scoring`` object of a result: what ``reproduce`` computes again."""
     choices = wanted.choices if wanted else own
     return [
         {"name": each.name, "options": dict(each.options)} for each in choices if each.name not in left_out
@@ -140,7 +140,7 @@ def _scoring(own: Sequence[Choice], wanted: Wanted | None, left_out: Collection[
 
 
 def same_dataset(registry: Registry, spec: RunSpec, places: Mapping[str, Any] | None = None) -> Dataset:
-    """The dataset of a run.
+    """Open the dataset of a run.
 
     Args:
         registry: builds it.
@@ -197,7 +197,7 @@ class Source:
 
     @property
     def is_own(self) -> bool:
-        """Whether the file is in this project's own format."""
+        """Tell whether the file is in this project's own format."""
         return self.format == OWN or (self.format is None and is_own(self.path))
 
 
@@ -275,7 +275,7 @@ def digest_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Scored:
-    """What came of a file; the fields are those of ``score_file``'s objects."""
+    """Objects of a file's result."""
 
     format: str
     coverage: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""From stored predictions and truth to the numbers of a result; no model takes part."""
+"""Score stored predictions against ground truth: which metrics fit, their values, remarks; no model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ovvol_bench.types import ClipInfo, FrameRows, FrameTable, FrameTruth
 
 
 def needs_masks(metrics: Sequence[Metric]) -> bool:
-    """Whether a metric may look at slots; those of boxes say that they don't."""
+    """Tell whether a metric may look at slots; those of boxes say that they don't."""
     return any(getattr(metric, "needs_masks", True) for metric in metrics)
 
 
 def score_videos(
     predictions: Predictions, infos: Sequence[ClipInfo], metrics: Sequence[Metric]
 ) -> dict[str, Any]:
-    """The ``videos`` object of a result: what intervals and paired comparisons are made of.
+    """Return the ``videos`` object of a result: what intervals and paired comparisons are made of.
 
     Args:
         predictions: of some or all of the clips.
@@ -51,7 +51,7 @@ def score_videos(
 
 
 def videos_record(found: ByVideo) -> dict[str, Any]:
-    """The ``videos`` object of a result."""
+    """Return the ``videos`` object of a result."""
     terms = {
         key: {
             "sums": [round(each, 6) for each in terms.sums.tolist()],
@@ -80,7 +80,7 @@ def unread_frames(predictions: Predictions, infos: Sequence[ClipInfo]) -> list[s
 
 
 def usable(predictions: Predictions, infos: Sequence[ClipInfo]) -> tuple[Predictions, dict[str, int]]:
-    """The clips of predictions that can be scored, and how many can't, by reason."""
+    """Select the clips that can be scored, and count those that can't by reason."""
     truth = {info.id: own_frames(info) for info in infos}
     reasons = [_unusable(clip, truth.get(clip.info.id)) for clip in predictions.without_masks()]
     kept = np.array([row for row, reason in enumerate(reasons) if reason is None], np.int64)
@@ -88,7 +88,7 @@ def usable(predictions: Predictions, infos: Sequence[ClipInfo]) -> tuple[Predict
 
 
 def _unusable(clip: ClipPrediction, truth: ClipInfo | None) -> str | None:
-    """Why a clip can't be scored, or None."""
+    """Return the reason why a clip can't be scored, or None."""
     info, found = clip.info, clip.localization
     if truth is None:
         return "unknown clip"
@@ -128,7 +128,7 @@ def score(
 
 
 def _computable(metrics: Sequence[Metric], infos: Sequence[ClipInfo]) -> Sequence[Metric]:
-    """The metrics that the truth is enough for."""
+    """Select the metrics that the ground truth is enough for."""
     if all(info.truth is not None for info in infos):
         return metrics
     return [metric for metric in metrics if not getattr(metric, "needs_truth", True)]
@@ -153,7 +153,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What came of fitting metrics.
+    """Metrics that fit, and those that don't.
 
     Attributes:
         metrics: fresh ones that fit.
@@ -165,7 +165,7 @@ class Fitting:
 
 
 def fitting(registry: Registry, dataset: Dataset, wanted: Wanted, lacks: Lacks) -> Fitting:
-    """The metrics that can be computed.
+    """Build the metrics that can be computed.
 
     Raises:
         UnknownNameError: if a metric isn't installed.
@@ -182,13 +182,13 @@ def fitting(registry: Registry, dataset: Dataset, wanted: Wanted, lacks: Lacks) 
 
 
 def of_segments(registry: Registry, wanted: Wanted) -> Wanted:
-    """The metrics with masks of detections in place of slots, unless chosen otherwise."""
+    """Take masks of detections in place of slots, unless chosen otherwise."""
     follows: dict[Filled, str] = {FromPredictions("groups"): "segments"}
     return replace(wanted, choices=tuple(fit(registry, "metric", each, follows) for each in wanted.choices))
 
 
 def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:
-    """What the truth of a dataset lacks.
+    """List what the ground truth of a dataset lacks.
 
     Args:
         infos: of the clips asked for.
@@ -208,7 +208,7 @@ def lacks_of_truth(infos: Sequence[ClipInfo], name: str) -> dict[str, str]:
 
 
 def _truths(infos: Sequence[ClipInfo]) -> list[FrameTruth | FrameTable]:
-    """The truth of frames with objects; of clips whose truth is in a table, that table as it is."""
+    """Return the ground truth of frames with objects; truth in a table is that table as it is."""
     clips = [info.truth for info in infos if info.truth is not None]
     tables = {id(truth.table): truth.table for truth in clips if isinstance(truth, FrameRows)}
     loose = [frame for truth in clips if not isinstance(truth, FrameRows) for frame in truth if len(frame)]
@@ -216,7 +216,7 @@ def _truths(infos: Sequence[ClipInfo]) -> list[FrameTruth | FrameTable]:
 
 
 def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[str, str]:
-    """What detections of a file lack.
+    """List what detections of a file lack.
 
     Args:
         found: in the file.
@@ -239,7 +239,7 @@ def lacks_of_detections(found: Detections, report: Report, name: str) -> dict[st
 
 
 def _misfit(name: str, metric: Metric, lacks: Lacks) -> str | None:
-    """Why a metric can't be computed, or None."""
+    """Return the reason why a metric can't be computed, or None."""
     missing = [need for need in _needs(metric) if need in lacks]
     package = getattr(metric, "package", None)
     if not missing and package and not find_spec(package):
@@ -248,7 +248,7 @@ def _misfit(name: str, metric: Metric, lacks: Lacks) -> str | None:
 
 
 def _needs(metric: Metric) -> list[str]:
-    """Everything that must be there for a metric, what says most first."""
+    """List the inputs a metric requires, most informative first."""
     needs = ["true boxes"] if getattr(metric, "needs_truth", True) else []
     if not isinstance(metric, OF_DETECTIONS):
         needs.append("slots")
@@ -313,7 +313,7 @@ def strangers(dataset: str, learned: Mapping[str, Iterable[Learned]]) -> Iterato
 
 
 def found_text(predictions: Predictions, names: Sequence[str]) -> str:
-    """How many boxes of which names were found, the most frequent first."""
+    """Count found boxes by name, the most frequent first."""
     best = predictions.probabilities[:, 1:].argmax(axis=1)
     boxes = np.bincount(best[predictions.segment_of_box[predictions.present]], minlength=len(names))
     order = np.argsort(-boxes, kind="stable")[: int((boxes > 0).sum())]

@@ -1,4 +1,4 @@
-"""One call of ``run``: every dataset's matrix, from a selection to written results."""
+"""Session of ``run``: every dataset's matrix, from a selection to written results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Conduct:
-    """How to run: nothing here changes results.
+    """Conduct of a session: nothing here changes results.
 
     Attributes:
         output: root of the run folders.
@@ -71,14 +71,14 @@ class Conduct:
     soft_masks: bool = False
 
     def sizes(self) -> Callable[[Shape], int]:
-        """How many clips of a shape make a batch."""
+        """Return the function that gives the batch size for a shape."""
         asked = self.batch_size
         return FittingBatches(self.device).size if asked is None else lambda shape: asked
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of one combination.
+    """Result of one combination.
 
     Attributes:
         result: as written to ``result.json``.
@@ -201,7 +201,7 @@ def _localize(plan: Plan, runs: list[Run], matrix: Matrix, clock: Clock, conduct
 
 
 def _readable(plan: Plan, todo: list[int], runs: list[Run], clock: Clock, conduct: Conduct) -> Iterator[Clip]:
-    """The clips as they come from the decoder; what can't be read of them is left out, or ends it all."""
+    """Yield clips as they come from the decoder; what can't be read of them is left out, or ends it all."""
     decoded = prefetch(plan.dataset, todo, conduct.workers, clock.count_reading)
     while True:
         with clock.measure(DecodeStage()):
@@ -238,7 +238,7 @@ def _finish(plan: Plan, run: Run, timing: Timing, registry: Registry) -> Finishe
 
 
 def _done(plan: Plan, run: Run, timing: Timing, registry: Registry) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The result of a run and the remarks on it."""
+    """Return the result of a run and the remarks on it."""
     metrics, _ = build_metrics(registry, plan.selection.metrics, plan.dataset.vocabulary)
     predictions = read_predictions(run.folder.predictions, needs_masks(metrics))
     lost = [clip for clip in missing_clips(predictions, plan.infos) if clip not in run.skipped]
@@ -287,7 +287,7 @@ SHARE_OF_MEMORY = 0.7
 
 
 class FittingBatches:
-    """How many clips go through the components at a time where nobody says.
+    """Batch sizes where nobody gives one.
 
     On a CPU a few very small clips or a single one. On a GPU a single clip first, and then as many as
     memory has room for, judged by what that one took at most.
@@ -323,7 +323,7 @@ class FittingBatches:
 
 
 def gpu_memory(device: torch.device) -> tuple[int, int, int]:
-    """See `FittingBatches`; what PyTorch keeps in reserve counts as free."""
+    """Return the memory that `FittingBatches` asks for; what PyTorch keeps in reserve counts as free."""
     free, _ = torch.cuda.mem_get_info(device)
     now, most = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
     reserve = torch.cuda.memory_reserved(device) - now

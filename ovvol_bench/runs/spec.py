@@ -157,7 +157,7 @@ class RunSpec:
         return canonical_digest(fields)[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain JSON types; ``from_json`` reads it back."""
+        """Return the spec as plain JSON types; ``from_json`` reads it back."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 

@@ -1,4 +1,7 @@
-"""Run folders: one folder an identity, guarded by a lock, continued where it was cut off."""
+"""Run folders, one an identity, guarded by a lock and continued where cut off; their ``result.json``.
+
+Schema of results: docs/results.md.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from ovvol_bench.types import ClipInfo
 
 
 class Overwrite(StrEnum):
-    """What to do when a run's folder is there already.
+    """Treatment of a run whose folder is there already.
 
     ``NEVER`` refuses if the run is complete, ``MISSING`` computes only what is missing, ``ALWAYS``
     starts anew. A run that was cut off is continued by the first two.
@@ -62,7 +65,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, root: Path, spec: RunSpec) -> RunFolder:
-        """Where the run with this spec lives; touches no file."""
+        """Return the folder of the run with this spec; touches no file."""
         return cls(root / spec.dataset.name / spec.title / spec.id)
 
     @contextmanager
@@ -98,11 +101,11 @@ class RunFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end: there is a result and it is not of a failure."""
+        """Tell whether the run came to its end: there is a result and it is not of a failure."""
         return self.result_file.exists() and read_json_object(self.result_file).get("status") == "done"
 
     def read_spec(self) -> RunSpec:
-        """The spec in ``run.json``.
+        """Read the spec in ``run.json``.
 
         Raises:
             DataError: if it is missing, malformed or of another schema.
@@ -115,7 +118,7 @@ class RunFolder:
         return RunSpec.from_json(data["spec"])
 
     def read_json(self) -> dict[str, Any]:
-        """The content of ``run.json``: schema, id and spec.
+        """Read the content of ``run.json``: schema, id and spec.
 
         Raises:
             DataError: if it is missing or malformed.
@@ -123,7 +126,7 @@ class RunFolder:
         return read_json_object(self.spec_file)
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result, or None before there is one."""
+        """Read the result; None before there is one."""
         return read_json_object(self.result_file) if self.result_file.exists() else None
 
     def write_result(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +142,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Truth:
-    """What was asked of a run: its clips and how much truth they hold.
+    """Clips asked of a run, and how much ground truth they hold.
 
     Attributes:
         clips: clips asked for.
@@ -164,7 +167,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a run got through.
+    """Clips and frames that a run got through.
 
     Attributes:
         done: clips with predictions.
@@ -181,7 +184,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """Objects of a run's result.
 
     Attributes:
         coverage: clips and frames done and skipped.
@@ -206,7 +209,7 @@ def outside_result(
     truth: Truth,
     scored: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The result of predictions that another program made: a run's, with a file in place of parts.
+    """Return the result of predictions of another program: a run's, with a file in place of parts.
 
     Args:
         name: of the method, as tables call it.
@@ -232,7 +235,7 @@ def outside_result(
 
 
 def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any]:
-    """The result as plain JSON types, NaN as None."""
+    """Return the result as plain JSON types, NaN as None."""
     result = {
         "schema": SCHEMA,
         "status": "done" if outcome.error is None else "failed",
@@ -269,7 +272,7 @@ def build_result(spec: RunSpec, truth: Truth, outcome: Outcome) -> dict[str, Any
 
 
 def part_record(part: PartSpec) -> dict[str, Any]:
-    """The ``encoder``, ``grouper`` or ``labeler`` object of a result."""
+    """Return the ``encoder``, ``grouper`` or ``labeler`` object of a result."""
     return {
         "name": part.name,
         "plugin": part.plugin,
