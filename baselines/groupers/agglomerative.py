@@ -18,8 +18,7 @@ from ovvol_bench.registry.annotations import Rounds, Slots
 from .linking import unit
 from .patches import Patches, PatchGrouper, Source, Span, clustered
 
-FEWEST = 3
-"""Merging that leaves fewer clusters is undone, as published."""
+FEWEST = 3  # merging that leaves fewer clusters is undone, as published
 
 
 class Agglomerative(PatchGrouper):
@@ -63,7 +62,7 @@ class Agglomerative(PatchGrouper):
 
 
 def merged(directions: Floats, threshold: float, most: int) -> Ints:
-    """Complete linkage.
+    """Merge by complete linkage.
 
     Args:
         directions: (N, D) of length 1.

@@ -9,8 +9,7 @@ from ovvol_bench.arrays import Bools, Doubles, Floats
 
 from .patches import cosines
 
-WEAK = 1e-5
-"""Weight of an edge between patches that are not alike: keeps the graph in one piece."""
+WEAK = 1e-5  # weight of an edge between patches that are not alike: keeps the graph in one piece
 _SMALL = 64  # nodes up to which all eigenvectors are computed
 
 

@@ -14,8 +14,7 @@ from ovvol_bench.registry.annotations import Slots
 from .cuts import fiedler_vector, salient_side
 from .patches import Cosine, Patches, PatchGrouper, Source, Span, component_of
 
-CORNERS_OF_BACKGROUND = 0.75
-"""A side that holds this share of the frames' corners is the background."""
+CORNERS_OF_BACKGROUND = 0.75  # a side that holds this share of the frames' corners is the background
 LARGEST_OVERLAP = 0.5
 SMALLEST_SHARE = 0.01
 
@@ -57,6 +56,7 @@ class MaskCut(PatchGrouper):
         side, seed = salient_side(vector)
         corners = side.reshape(shape)[:, [0, 0, -1, -1], [0, -1, 0, -1]]
         if corners.mean() >= CORNERS_OF_BACKGROUND and not side.all():
+            # The object is the other side, its seed where that has the largest absolute value.
             seed = int(np.where(side, -1, np.abs(vector)).argmax())
             side = ~side
         return component_of(side.reshape(shape), seed)

@@ -13,8 +13,8 @@ from ovvol_bench.errors import ContractError
 from ovvol_bench.naming.settings import NamingSettings
 from ovvol_bench.naming.vocabulary import BACKGROUND, Vocabulary, spoken
 
+# Highest class id that the published program's filter takes for an object, whatever the vocabulary.
 REFERENCE_FOREGROUND = 30
-"""Highest class id that the published program's filter takes for an object, whatever the vocabulary."""
 
 
 @dataclass(frozen=True)

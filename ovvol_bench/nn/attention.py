@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Factor on queries beside 1 / sqrt(d), so that the softmax can be taken in powers of two.
 QUERY_SCALE = 1 / log(2)
-"""What queries are multiplied with, beside 1 / sqrt(d), so that the softmax can be taken in powers of two."""
 
+# Scores kept at a time by each thread: 3 MiB of bfloat16, in the cache from step to step.
 _SCORES_AT_ONCE = 3 * 2**19
-"""Scores kept at a time by each thread: 3 MiB of bfloat16, in the cache from step to step."""
+# Attention weights kept at a time where gradients are needed: they then stay in the processor's cache.
 _WEIGHTS_AT_ONCE = 2**20
-"""Attention weights kept at a time where gradients are needed: they then stay in the processor's cache."""
+# Below it the powers of a row are too near to bfloat16's smallest numbers to be trusted.
 _LEAST_TOTAL = 2.0**-66
-"""Below it the powers of a row are too near to bfloat16's smallest numbers to be trusted."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def quicken_attention(network: nn.Module) -> None:
 
 
 def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`attend` for (G, N, d), G clips and heads in one, some of them and some of the queries at a time."""
+    """Attend for (G, N, d), G clips and heads in one, some of them and some of the queries at a time."""
     groups, length, _ = query.shape
     threads = torch.get_num_threads()
     most = threads * _SCORES_AT_ONCE
@@ -136,18 +136,16 @@ def _by_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _mixed(query: Tensor, key: Tensor, counted: Tensor, scores: Tensor) -> Tensor:
-    """Values mixed for some queries, (G, d, n).
-
-    Queries come last, as the products are quickest so. The largest score of a query is not looked for and
-    subtracted: powers of two hardly ever leave the range of bfloat16, which is float32's. Where they do, the
-    block is computed once more, with it.
+    """Mix values for some queries, (G, d, n).
 
     Args:
-        query: (G, d, n).
+        query: (G, d, n); queries come last, as the products are quickest so.
         key: (G, N, d).
         counted: (G, d + 1, N), values and then ones.
         scores: (G, N, n) memory.
     """
+    # The largest score of a query is not looked for and subtracted: powers of two hardly ever leave the range
+    # of bfloat16, which is float32's. Where they do, the block is computed once more, with it.
     torch.bmm(key, query, out=scores)
     mixed = torch.bmm(counted, scores.exp2_())
     total = mixed[:, -1:]
