@@ -291,7 +291,7 @@ def registry_of(plugins: Places) -> Registry:
 
 
 def listed(names: Names) -> list[str]:
-    """One name, or several, as a list."""
+    """Names as a list, of one or several."""
     return [names] if isinstance(names, str) else list(names or ())
 
 

@@ -24,7 +24,7 @@ IouType = Literal["box", "mask"]
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One number of a result.
+    """Number of a result.
 
     Attributes:
         value: NaN where undefined (never 0 for "no data").

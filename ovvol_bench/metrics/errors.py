@@ -102,7 +102,7 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Rules:
-    """Where one cause ends and the next begins.
+    """Bounds between the causes.
 
     Attributes:
         fit: an IoU above this is the right place.

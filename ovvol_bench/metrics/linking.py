@@ -20,7 +20,7 @@ from ovvol_bench.types import ClipInfo
 
 @dataclass(frozen=True)
 class Spans:
-    """Where each of N tracks begins and ends, and what it is.
+    """First and last detections of N tracks, and their classes.
 
     Attributes:
         first: (N,) int64 row of its first detection.
@@ -88,7 +88,7 @@ def _spans(detections: Detections, tracked: Ints, track: Ints, first: Ints) -> S
 def _candidates(
     detections: Detections, clips: Sequence[ClipInfo], spans: Spans
 ) -> Iterator[tuple[Ints, Ints]]:
-    """Where a clip follows another in a video: the tracks that end there, and those that begin."""
+    """Pair the tracks that end with a clip and those that begin with the next one of its video."""
     ends = np.cumsum([len(clip.frame_indices) for clip in clips])
     by_first, by_last = np.argsort(detections.frame[spans.first]), np.argsort(detections.frame[spans.last])
     firsts, lasts = detections.frame[spans.first][by_first], detections.frame[spans.last][by_last]

@@ -96,7 +96,7 @@ class MaskMetric(RecordMetric):
 
     @property
     def _of_pixels(self) -> bool:
-        """Whether groups are segments in pixels, as other programs' masks are."""
+        """Tell whether groups are segments in pixels, as other programs' masks are."""
         return self.groups == "segments" and self.resolution == "frame" and self.upsampling == "nearest"
 
     @abstractmethod

@@ -32,7 +32,7 @@ class MotionRange:
     open_high: bool = False
 
     def contains(self, motion_iou: Floats) -> Bools:
-        """Which objects are in the range; an unknown (NaN) motion is in none."""
+        """Tell which objects are in the range; an unknown (NaN) motion is in none."""
         above = motion_iou > self.low if self.open_low else motion_iou >= self.low
         below = motion_iou < self.high if self.open_high else motion_iou <= self.high
         inside: Bools = np.logical_and(above, below)
@@ -54,7 +54,7 @@ class SizeRange:
     high: float
 
     def contains(self, areas: npt.NDArray[np.float64]) -> Bools:
-        """Which objects are in the range."""
+        """Tell which objects are in the range."""
         inside: Bools = (areas >= self.low) & (areas < self.high)
         return inside
 

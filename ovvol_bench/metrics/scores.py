@@ -185,7 +185,7 @@ class ScoreTable(BoxScores):
 
 @dataclass(frozen=True)
 class ScoreList(BoxScores):
-    """One class and one score for every box, as in COCO results or the ILSVRC devkit's text.
+    """A class and a score for every box, as in COCO results or the ILSVRC devkit's text.
 
     Attributes:
         class_ids: (B,) int64 in [0, C].

@@ -70,7 +70,7 @@ class SplitsAndMerges(MaskMetric):
 
 @dataclass(frozen=True)
 class SlotUsage:
-    """How one clip uses its slots.
+    """Use of a clip's slots.
 
     Attributes:
         slots: K.

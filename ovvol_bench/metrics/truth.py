@@ -1,4 +1,4 @@
-"""What a dataset says about its clips, as columns: made once for everything scored against it."""
+"""Ground truth of a dataset's clips as columns, made once for everything scored against it."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def _crowds_of(info: ClipInfo) -> Sequence[FrameTruth] | None:
 
 
 def no_masks(where: str) -> DataError:
-    """What to raise for a frame whose objects have no masks."""
+    """Make the error for a frame whose objects have no masks."""
     return DataError(f"{where}: the truth has no masks; expected one for every object")
 
 

@@ -107,7 +107,7 @@ class VidAP(ColumnMetric):
 
 @dataclass(frozen=True)
 class Sought:
-    """Which of M true objects are looked for, for one range of motion or size.
+    """Those of M true objects that are looked for, for a range of motion or size.
 
     Attributes:
         ignored: (M,) bool, objects that are neither to be found nor to be missed.

@@ -28,7 +28,7 @@ _PRODUCTS = 8
 
 @dataclass(frozen=True)
 class ProductStage(Stage):
-    """One product of matrices."""
+    """Product of matrices."""
 
     name = "product"
     turn: int
