@@ -13,7 +13,6 @@ from typing import Any
 from ovvol_bench.data.base import Dataset
 from ovvol_bench.errors import WeightsError
 from ovvol_bench.runs.spec import PartSpec
-from ovvol_bench.weights import read_metadata
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +74,8 @@ def learned_by(files: Iterable[Path]) -> tuple[Learned, ...]:
     Raises:
         WeightsError: if a header can't be read.
     """
+    from ovvol_bench.weights import read_metadata  # torch loads here: scoring files needs none
+
     found: list[Learned] = []
     for file in files:
         try:

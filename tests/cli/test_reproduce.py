@@ -127,7 +127,7 @@ def test_a_missing_folder_is_an_error(invoke):
 
 
 def test_an_edited_result_is_refused_by_tables(results, invoke):
-    results[0].write_text(results[0].read_text().replace('"precision": "float32"', '"precision": "float16"'))
+    results[0].write_text(results[0].read_text().replace('"precision": "float32"', '"precision": "bfloat16"'))
     done = invoke("table", "results")
     assert done.exit_code == 2
     assert "Results are never edited" in done.output
