@@ -131,9 +131,7 @@ READ_ONLY_OR_OWN_NAMES = {  # joins whose right side is no name from data, or th
         "path.with_name(f'{path.name}.broken')",
     },
     "ovvol_bench/runs/selection.py": {"PRESETS / f'{name}.yaml'"},
-    "ovvol_bench/scaffold/__init__.py": {
-        "resources.files('ovvol_bench.scaffold').joinpath('templates', f'{template}.txt')"
-    },
+    "ovvol_bench/scaffold/__init__.py": {"TEMPLATES.joinpath(f'{template}.txt')"},
     "ovvol_bench/throughput/agreement.py": {"Path(folder, fidelity)"},
     "ovvol_bench/training/board.py": {"self._folder / 'pictures' / f'{name}.png'"},
     "ovvol_bench/training/checkpoints.py": {},

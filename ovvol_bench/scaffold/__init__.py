@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 
 from ovvol_bench.errors import SettingError
-from ovvol_bench.files import read_text, write_text
+from ovvol_bench.files import below, read_text, write_text
 
 TEMPLATES = resources.files("ovvol_bench.scaffold").joinpath("templates")
 
@@ -143,7 +143,7 @@ class Component:
         which = f"trainable_{self.kind}" if self.recipe else self.kind
         places = {self.module: which} | ({self.recipe: "recipe"} if self.recipe else {})
         modules = {
-            Path(root, *module.split(".")).as_posix() + ".py": self.filled(f"{template}.py")
+            "/".join([root, *module.split(".")]) + ".py": self.filled(f"{template}.py")
             for module, template in places.items()
         }
         return {**modules, f"tests/test_{self.name}.py": self.filled(f"{which}_test.py")}
@@ -199,7 +199,7 @@ def _plugin_of(package: Path) -> tuple[Path, str]:
         )
     module = str(next(iter(points.values())))
     for root in ("src", "."):
-        place = Path(package, root, *module.split("."))
+        place = below(package / root, *module.split("."))
         for plugin in (place / "__init__.py", place.with_suffix(".py")):
             if plugin.is_file() and plugin.parent != package / root:
                 return plugin, root
