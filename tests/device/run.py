@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from device.pretended import DEVICE, pretended_device
 
 from ovvol_bench.cli import main
-from ovvol_bench.runs import parts
+from ovvol_bench.runs import plan
 from ovvol_bench.runs.predictions import read_predictions
 
 DEFAULT = ("--encoder", "videomae", "--grouper", "slot_attention", "--labeler", "pacl")
@@ -30,12 +30,12 @@ def run(folder, clips, precision="float32"):
 
 @pytest.fixture
 def on_device(monkeypatch):
-    monkeypatch.setattr(parts, "pick_device", lambda asked: DEVICE)
+    monkeypatch.setattr(plan, "pick_device", lambda asked: DEVICE)
 
 
 def test_boxes_and_names_are_those_of_the_cpu(tmp_path, monkeypatch):
     expected = run(tmp_path / "cpu", 2)
-    monkeypatch.setattr(parts, "pick_device", lambda asked: DEVICE)
+    monkeypatch.setattr(plan, "pick_device", lambda asked: DEVICE)
     with pretended_device():
         found = run(tmp_path / "device", 2)
     assert found.clip_ids == expected.clip_ids

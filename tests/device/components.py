@@ -7,8 +7,7 @@ from device.pretended import DEVICE, pretended_device
 
 from ovvol_bench.registry import load_registry
 from ovvol_bench.runs.selection import load_preset
-from ovvol_bench.testing import networks
-from ovvol_bench.testing.registered import check_registered
+from ovvol_bench.testing import check_registered, networks
 
 REGISTRY = load_registry()
 PRESET = load_preset("shapes")
