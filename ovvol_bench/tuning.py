@@ -9,8 +9,8 @@ SPINS = 2000
 
 A thread that has done its share of a product spins until the others have done theirs. Where other processes
 hold a processor, every product then lasts as long as the scheduler's slice, all of it CPU time: 60 clips took
-331 s beside eight busy processes, 25 to 33 s with little spinning. None (``OMP_WAIT_POLICY=PASSIVE``) costs
-speed on a quiet machine; docs/performance.md has what was measured.
+331 s beside eight busy processes, 25 to 33 s with little spinning. On a quiet machine all ways take the same
+time; docs/performance.md has what was measured.
 """
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of glibc's mallopt
